@@ -1,0 +1,87 @@
+"""The exceptions of the package, and the one helper that imports optional packages.
+
+Every other room may import this one; it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__all__ = [
+    "FetchError",
+    "InputError",
+    "MissingExtraError",
+    "NasnetError",
+    "OutputError",
+    "PictureError",
+    "SignatureError",
+    "SourceError",
+    "UnsupportedError",
+    "WeightsError",
+    "needs",
+]
+
+
+class NasnetError(Exception):
+    """Base of all errors this package raises on purpose: one clear line, fit to be shown."""
+
+
+class InputError(NasnetError, TypeError, ValueError):
+    """An argument or array does not fit the call: wrong names, shape, dtype or value range.
+
+    It is a `TypeError` because `tensorflow_hub.Module` raised that one for the same mistakes.
+    """
+
+
+class SignatureError(NasnetError, ValueError):
+    """A signature, tag set or endpoint that this module does not have."""
+
+
+class WeightsError(NasnetError, ValueError):
+    """A weight file that cannot be read, is damaged, or does not fit the network."""
+
+
+class FetchError(NasnetError, OSError):
+    """A handle that cannot be turned into a verified local folder."""
+
+
+class SourceError(NasnetError, ValueError):
+    """A source of pictures that cannot be opened or listed."""
+
+
+class OutputError(NasnetError, ValueError):
+    """A feature set that cannot be written, continued or read."""
+
+
+class PictureError(NasnetError, ValueError):
+    """One picture that cannot be decoded; bulk work records its text as the row's reason."""
+
+
+class UnsupportedError(NasnetError, RuntimeError):
+    """Something the original offers that this installation cannot do (yet)."""
+
+
+class MissingExtraError(NasnetError, ImportError):
+    """An optional package is not installed; the text names the line that installs it."""
+
+
+def needs(module: str, *, extra: str) -> ModuleType:
+    """Import an optional package.
+
+    Args:
+        module: the import name, such as `"onnxruntime"`.
+        extra: the extra of this package that brings it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        top = module.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != top:
+            raise  # the package is there but broken: its own message says more than ours would
+        raise MissingExtraError(
+            f"{top} is not installed; it comes with: pip install 'nasnet[{extra}]'"
+        ) from error
