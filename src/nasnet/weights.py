@@ -1,0 +1,272 @@
+"""Weights: TF-Slim name -> array, checked against a plan; seeded values; our safetensors files.
+
+Called by the readers of foreign formats, by `load`, and by whoever makes or saves weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet import cells, network
+from nasnet.errors import InputError, WeightsError
+
+__all__ = [
+    "FORMAT",
+    "Weights",
+    "check",
+    "fingerprint",
+    "parse_seeded",
+    "read_safetensors",
+    "seeded",
+    "seeded_value",
+    "write_safetensors",
+]
+
+Array = npt.NDArray[np.float32]
+FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The arrays of one network.
+
+    Attributes:
+        spec: name of the preset they belong to.
+        num_classes: classes of the classifier, background included; 0 if there is none.
+        arrays: TF-Slim variable name -> float32 array in TF-Slim's layout, read-only.
+        source: where they come from, for people: a file, a handle, or `seeded:7`.
+        status: `genuine`, `untrained`, `modified` or `unknown`; see `genuine`.
+        averaged: whether these are the exponential moving averages of a training run.
+        labels: names of the classes, in order, or empty.
+    """
+
+    spec: str
+    num_classes: int
+    arrays: Mapping[str, Array]
+    source: str
+    status: str = "unknown"
+    averaged: bool = False
+    labels: tuple[str, ...] = ()
+
+
+def fingerprint(weights: Weights) -> str:
+    """Identity of the weights: SHA-256 over names, shapes and little-endian bytes, 16 hex digits.
+
+    The auxiliary head does not count: it never reaches a vector.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights.arrays):
+        if name.startswith("aux_"):
+            continue
+        array = np.ascontiguousarray(weights.arrays[name], dtype="<f4")
+        digest.update(f"{name}{list(array.shape)}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def seeded_value(seed: int, name: str, shape: Sequence[int]) -> Array:
+    """The array a variable has in weights made from a seed; it depends on nothing else.
+
+    Gammas lie in [0.5, 1.5), variances in [1, 3), betas, means and biases are small normals;
+    kernels are normal with standard deviation sqrt(1.5 / fan-in).
+    """
+    random = np.random.default_rng(zlib.crc32(f"{seed}:{name}".encode()))
+    leaf = name.rsplit("/", 1)[-1]
+    if leaf == "gamma":
+        value = random.uniform(0.5, 1.5, shape)
+    elif leaf == "moving_variance":
+        value = random.uniform(1, 3, shape)
+    elif leaf in ("beta", "moving_mean", "biases"):
+        value = random.standard_normal(shape) * 0.1
+    else:
+        fan = shape[0] * shape[1] if leaf == "depthwise_weights" else math.prod(shape[:-1])
+        value = random.standard_normal(shape) * math.sqrt(1.5 / fan)
+    return value.astype(np.float32)
+
+
+def seeded(
+    seed: int,
+    *,
+    spec: str = "mobile",
+    num_classes: int | None = None,
+    aux_head: bool = False,
+) -> Weights:
+    """Untrained weights that anyone can rebuild, for tests and dry runs.
+
+    Args:
+        seed: any integer.
+        spec: a preset's name.
+        num_classes: as in `network.build`.
+        aux_head: make the auxiliary head's arrays as well.
+    """
+    row = cells.preset(spec)
+    classes = row.num_classes if num_classes is None else num_classes
+    plan = network.build(row, num_classes=classes, aux_head=aux_head)
+    arrays = {name: seeded_value(seed, name, shape) for name, shape in plan.parameters.items()}
+    return Weights(
+        spec=row.name,
+        num_classes=classes,
+        arrays=_frozen(arrays),
+        source=f"seeded:{seed}",
+        status="untrained",
+    )
+
+
+def parse_seeded(text: str) -> int | None:
+    """The seed of `seeded:N`, or None if the text is something else.
+
+    Raises:
+        InputError: it starts with `seeded:` but no integer follows.
+    """
+    if not text.startswith("seeded:"):
+        return None
+    try:
+        return int(text.removeprefix("seeded:"))
+    except ValueError:
+        raise InputError(f"{text!r}: an integer must follow, such as seeded:7") from None
+
+
+def check(arrays: Mapping[str, npt.NDArray[np.generic]], *, file: str) -> tuple[str, int]:
+    """Tell which network the arrays belong to, and prove that they fit it.
+
+    Args:
+        arrays: TF-Slim name -> array (only shapes are read); others than the network's own are
+            ignored.
+        file: how to call the file in messages.
+
+    Returns:
+        The preset's name and the number of classes (0 without a classifier).
+
+    Raises:
+        WeightsError: a tensor is missing or has another shape; the text names the tensor, both
+            shapes and the file.
+    """
+    name = _recognise(arrays, file)
+    head = arrays.get("final_layer/FC/weights")
+    classes = 0
+    if head is not None:
+        if head.ndim != 2:
+            raise WeightsError(
+                f"{file}: tensor final_layer/FC/weights has shape {list(head.shape)}, "
+                "expected [features, classes]"
+            )
+        classes = int(head.shape[1])
+    plan = network.build(cells.preset(name), num_classes=classes)
+    missing = [key for key in plan.parameters if key not in arrays]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise WeightsError(
+            f"{file}: tensor {missing[0]}{more} of nasnet_{name} is missing: the file is "
+            "incomplete or belongs to another network"
+        )
+    for key, shape in plan.parameters.items():
+        found = arrays[key].shape
+        if tuple(found) != shape:
+            raise WeightsError(
+                f"{file}: tensor {key} has shape {list(found)}, nasnet_{name} needs {list(shape)}"
+            )
+    return name, classes
+
+
+def _recognise(arrays: Mapping[str, npt.NDArray[np.generic]], file: str) -> str:
+    """The preset whose last normal cell and filters these arrays have."""
+    best, score = "", 0
+    for spec in cells.PRESETS.values():
+        stem = "conv0/weights" if spec.stem == "imagenet" else "l1_stem_3x3/weights"
+        first, last = "cell_0/1x1/weights", f"cell_{spec.num_cells - 1}/1x1/weights"
+        points = sum(name in arrays for name in (stem, first, last))
+        for name in (first, stem):
+            array = arrays.get(name)
+            filters = spec.num_conv_filters if name == first else spec.stem_filters
+            points += array is not None and array.ndim == 4 and array.shape[-1] == filters
+        if points > score:
+            best, score = spec.name, points
+    if score < 2:
+        known = next(iter(sorted(arrays)), None)
+        found = f"the first of its {len(arrays)} tensors is {known!r}" if known else "it is empty"
+        raise WeightsError(
+            f"{file}: no NASNet-A weights under TF-Slim names (conv0/weights, ...); {found}"
+        )
+    return best
+
+
+def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
+    """Write our own format: safetensors with TF-Slim names; spec, labels and origin as metadata.
+
+    The file appears complete or not at all.
+    """
+    from safetensors.numpy import save
+
+    target = Path(path)
+    metadata = {
+        "format": FORMAT,
+        "spec": weights.spec,
+        "num_classes": str(weights.num_classes),
+        "source": weights.source,
+        "status": weights.status,
+        "averaged": str(weights.averaged).lower(),
+        "labels": json.dumps(list(weights.labels), ensure_ascii=False),
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
+    data = save(arrays, metadata=metadata)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> Weights:
+    """Read our own format.
+
+    Raises:
+        WeightsError: the file is damaged, is no safetensors, or does not fit the network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = str(path)
+    try:
+        with safe_open(file, framework="numpy") as handle:
+            metadata = handle.metadata() or {}
+            arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{file}: not a readable safetensors file: {error}") from None
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.float16):
+            raise WeightsError(f"{file}: tensor {name} is {array.dtype}, expected float32")
+    spec, classes = check(arrays, file=file)
+    said = metadata.get("spec", spec)
+    if said != spec:
+        raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
+    try:
+        labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
+    except (ValueError, TypeError):
+        raise WeightsError(f"{file}: the labels in its metadata are no JSON list") from None
+    if labels and len(labels) != classes:
+        raise WeightsError(f"{file}: {len(labels)} labels for {classes} classes")
+    return Weights(
+        spec=spec,
+        num_classes=classes,
+        arrays=_frozen({name: array.astype(np.float32) for name, array in arrays.items()}),
+        source=metadata.get("source", file),
+        status=metadata.get("status", "unknown"),
+        averaged=metadata.get("averaged") == "true",
+        labels=labels,
+    )
+
+
+def _frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
