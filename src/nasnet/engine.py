@@ -1,0 +1,240 @@
+"""The seam behind which a framework computes: the `Engine` protocol, its options, its registry.
+
+Called by `module` and `pipeline`; each engine lives in a file of its own that is imported on use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet import cells, network, onnx_graph, rewrites
+from nasnet.errors import InputError
+from nasnet.machine import usable_cores
+from nasnet.weights import Weights, fingerprint
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineOptions",
+    "ModelKey",
+    "create",
+    "onnx_model",
+    "padded",
+    "run",
+]
+
+Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Outputs = dict[str, npt.NDArray[np.float32]]
+T = TypeVar("T")
+
+# Engine name -> the room that has its `create`.
+ENGINES: Mapping[str, str] = {
+    "openvino": "nasnet.engine_openvino",
+    "onnxruntime": "nasnet.engine_onnxruntime",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to compute.
+
+    Attributes:
+        engine: a key of `ENGINES`.
+        device: as the engine calls it; `CPU` everywhere.
+        precision: `f32`, exact, or `bf16`, faster where the processor has it and a little off.
+        threads: cores to use; those of the affinity mask and the container's quota if not given.
+        batch: pictures in one run of one stream; 4 fits the cache of common cores best.
+    """
+
+    engine: str = "openvino"
+    device: str = "CPU"
+    precision: Literal["f32", "bf16"] = "f32"
+    threads: int | None = None
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine could do."""
+        if self.engine not in ENGINES:
+            raise InputError(f"no engine {self.engine!r}; there are {', '.join(ENGINES)}")
+        if self.precision not in ("f32", "bf16"):
+            raise InputError(f"no precision {self.precision!r}; there are f32, bf16")
+        if self.batch < 1 or (self.threads is not None and self.threads < 1):
+            raise InputError(
+                f"batch and threads start at 1, found batch={self.batch}, threads={self.threads}"
+            )
+
+    @property
+    def cores(self) -> int:
+        """The number of threads that is meant."""
+        return usable_cores() if self.threads is None else self.threads
+
+
+class Engine(Protocol):
+    """Runs one network's weights on one device.
+
+    `infer` is safe to call from `streams` threads at once and releases the interpreter lock.
+    """
+
+    @property
+    def name(self) -> str:
+        """Framework and version, for reports."""
+
+    @property
+    def device(self) -> str:
+        """The device that really computes."""
+
+    @property
+    def precision(self) -> str:
+        """The precision it really computes in."""
+
+    @property
+    def batch(self) -> int:
+        """The most pictures one call takes."""
+
+    @property
+    def streams(self) -> int:
+        """How many calls at once use the device fully."""
+
+    def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
+        """Compute endpoints of up to `batch` pictures.
+
+        Args:
+            images: [n, height, width, 3], float32 in [0, 1] or uint8.
+            endpoints: TF-Slim endpoint names.
+            alone: no other call runs at the same time, so this one may use every core.
+
+        Returns:
+            Endpoint -> float32 array, [n, ...] in TF-Slim's layout.
+        """
+
+    def close(self) -> None:
+        """Give the compiled models back."""
+
+
+class _EngineFactory(Protocol):
+    def __call__(self, weights: Weights, options: EngineOptions) -> Engine: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelKey:
+    """What one compiled model was made for."""
+
+    height: int
+    width: int
+    uint8: bool
+    endpoints: tuple[str, ...]
+    batch: int
+    alone: bool
+
+
+def create(weights: Weights, options: EngineOptions | None = None) -> Engine:
+    """Make the engine the options name, with these weights.
+
+    Raises:
+        MissingExtraError: its framework is not installed.
+        UnsupportedError: this machine lacks the device or the precision.
+    """
+    options = options or EngineOptions()
+    room = importlib.import_module(ENGINES[options.engine])
+    return cast(_EngineFactory, room.create)(weights, options)
+
+
+def onnx_model(weights: Weights, key: ModelKey) -> bytes:
+    """The rewritten network of a key as a serialised ONNX model."""
+    plan = network.build(
+        cells.preset(weights.spec),
+        height=key.height,
+        width=key.width,
+        num_classes=weights.num_classes,
+    )
+    program = rewrites.Program(plan=plan, arrays=weights.arrays)
+    rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
+    metadata = {"weights": weights.source, "weights_fingerprint": fingerprint(weights)}
+    model = onnx_graph.render(rewritten, uint8=key.uint8, batch=key.batch, metadata=metadata)
+    return bytes(model.SerializeToString())
+
+
+def key_for(images: Images, endpoints: tuple[str, ...], *, batch: int, alone: bool) -> ModelKey:
+    """The compiled model that suits a call: of one picture if it comes alone, else of a batch."""
+    return ModelKey(
+        height=images.shape[1],
+        width=images.shape[2],
+        uint8=images.dtype == np.uint8,
+        endpoints=endpoints,
+        batch=1 if alone and len(images) == 1 else batch,
+        alone=alone,
+    )
+
+
+class Compiled(Generic[T]):
+    """The few models an engine keeps compiled, safe between threads.
+
+    Each size and set of endpoints needs one of its own, with its own activations; the least
+    recently used leaves first, so memory stays bounded however many sizes come along.
+    """
+
+    def __init__(self, compile_model: Callable[[ModelKey], T], *, keep: int = 4) -> None:
+        self._compile = compile_model
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._models: OrderedDict[ModelKey, T] = OrderedDict()
+
+    def get(self, key: ModelKey) -> T:
+        """The model for a key, compiled now if it is not there."""
+        with self._lock:
+            if key not in self._models:
+                self._models[key] = self._compile(key)
+                if len(self._models) > self._keep:
+                    self._models.popitem(last=False)
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._models.clear()
+
+
+def run(engine: Engine, images: Images, endpoints: Sequence[str]) -> Outputs:
+    """Compute endpoints of any number of pictures.
+
+    Fewer than a batch go one by one over all cores, which is quickest for few; more go as
+    batches over all streams.
+
+    Args:
+        engine: where to compute.
+        images: [n, height, width, 3], float32 in [0, 1] or uint8.
+        endpoints: TF-Slim endpoint names.
+    """
+    names = tuple(endpoints)
+    count = len(images)
+    if count < engine.batch:
+        # An empty batch still has to tell its shapes: compute one black picture, keep none.
+        some = images if count else np.zeros((1, *images.shape[1:]), images.dtype)
+        ones = [engine.infer(some[i : i + 1], names, alone=True) for i in range(max(count, 1))]
+        return {name: np.concatenate([one[name] for one in ones])[:count] for name in names}
+    starts = range(0, count, engine.batch)
+
+    def part(start: int) -> Outputs:
+        return engine.infer(images[start : start + engine.batch], names, alone=False)
+
+    with ThreadPoolExecutor(engine.streams) as threads:
+        parts = list(threads.map(part, starts))
+    return {name: np.concatenate([one[name] for one in parts]) for name in names}
+
+
+def padded(images: Images, batch: int) -> npt.NDArray[Any]:
+    """A contiguous batch of exactly `batch` pictures; what is lacking repeats the last one."""
+    lacking = batch - len(images)
+    if lacking:
+        images = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)])
+    return np.ascontiguousarray(images)
