@@ -8,8 +8,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from nasnet.engine import (
     Compiled,
     EngineOptions,
