@@ -1,0 +1,110 @@
+"""Every engine must pass this."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from nasnet import engine
+from nasnet.engine import Engine, EngineOptions
+from nasnet.errors import InputError, SignatureError
+from nasnet.weights import Weights
+from tests.conftest import (
+    golden_images,
+    golden_numbers,
+    golden_weights,
+    relative_error,
+    statistic,
+)
+
+POOL = ("global_pool",)
+
+
+@pytest.fixture(scope="module", params=list(engine.ENGINES))
+def mobile_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    made = engine.create(golden_weights("mobile"), EngineOptions(engine=request.param, batch=2))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("spec", ["mobile", "cifar", "large"])
+@pytest.mark.parametrize("name", list(engine.ENGINES))
+def test_every_endpoint_is_tf_slims(name: str, spec: str) -> None:
+    expected = {
+        tuple(key.removeprefix("eval/").rsplit(".", 1)): value
+        for key, value in golden_numbers(spec).items()
+        if key.startswith("eval/")
+    }
+    endpoints = tuple(dict.fromkeys(endpoint for endpoint, _ in expected))
+    made = engine.create(golden_weights(spec), EngineOptions(engine=name))
+    found = engine.run(made, golden_images(spec), endpoints)
+    made.close()
+    for (endpoint, kind), value in expected.items():
+        error = relative_error(statistic(found[endpoint], kind), value)
+        assert error < 1e-5, f"{endpoint}.{kind}"
+
+
+def test_a_vector_does_not_depend_on_its_company(mobile_engine: Engine) -> None:
+    images = golden_images("mobile")
+    together = engine.run(mobile_engine, np.concatenate([images] * 3), POOL)["global_pool"]
+    alone = [engine.run(mobile_engine, one[None], POOL)["global_pool"][0] for one in images]
+    assert together.shape == (9, 1056)
+    np.testing.assert_allclose(together, np.stack(alone * 3), rtol=1e-5, atol=1e-6)
+
+
+def test_uint8_and_scaled_floats_agree(mobile_engine: Engine) -> None:
+    pixels = np.rint(golden_images("mobile")[:1] * 255).astype(np.uint8)
+    scaled = pixels * np.float32(1 / 255)
+    found = engine.run(mobile_engine, pixels, POOL)["global_pool"]
+    assert relative_error(found, engine.run(mobile_engine, scaled, POOL)["global_pool"]) < 1e-5
+
+
+def test_no_pictures_give_no_vectors_of_the_right_shape(mobile_engine: Engine) -> None:
+    empty = np.zeros((0, 32, 32, 3), np.float32)
+    found = engine.run(mobile_engine, empty, ("global_pool", "Stem"))
+    assert found["global_pool"].shape == (0, 1056)
+    assert found["Stem"].shape == (0, 4, 4, 88)
+
+
+def test_results_are_the_callers_own(mobile_engine: Engine) -> None:
+    images = np.random.default_rng(0).random((2, 32, 32, 3), dtype=np.float32)
+    first = engine.run(mobile_engine, images[:1], POOL)["global_pool"]
+    kept = first.copy()
+    engine.run(mobile_engine, images[1:], POOL)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_may_call_at_once(mobile_engine: Engine) -> None:
+    images = np.random.default_rng(0).random((8, 32, 32, 3), dtype=np.float32)
+    expected = engine.run(mobile_engine, images, POOL)["global_pool"]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        for _ in range(5):
+            part = mobile_engine.infer(images[index : index + 2], POOL, alone=False)
+            if not np.allclose(part["global_pool"], expected[index : index + 2], rtol=1e-5):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(0, 8, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_unknown_endpoint_is_a_signature_error(mobile_engine: Engine) -> None:
+    with pytest.raises(SignatureError, match="no endpoint 'cell_3'"):
+        engine.run(mobile_engine, np.zeros((1, 32, 32, 3), np.float32), ("cell_3",))
+
+
+def test_options_refuse_what_no_engine_could_do(mobile: Weights) -> None:
+    with pytest.raises(InputError, match="openvino, onnxruntime"):
+        EngineOptions(engine="abacus")
+    with pytest.raises(InputError, match="start at 1"):
+        EngineOptions(batch=0)
+    with pytest.raises(InputError, match="f32, bf16"):
+        EngineOptions(precision="int3")  # type: ignore[arg-type]
