@@ -1,3 +1,121 @@
-"""NASNet-A feature vectors."""
+"""NASNet-A feature vectors: the TF-Hub module `nasnet_mobile/feature_vector/3` on today's Python.
+
+The public API is what this file exports; a name is imported when it is first used, so that
+`import nasnet` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nasnet.download import FetchEvent, FetchOptions
+    from nasnet.embedding import EmbedOptions, embed, embed_batches, embed_to_file
+    from nasnet.engine import EngineOptions
+    from nasnet.errors import (
+        FetchError,
+        InputError,
+        MissingExtraError,
+        NasnetError,
+        OutputError,
+        PictureError,
+        SignatureError,
+        SourceError,
+        UnsupportedError,
+        WeightsError,
+    )
+    from nasnet.features import Features, read_features
+    from nasnet.module import (
+        Module,
+        Variable,
+        eval_function_for_module,
+        get_expected_image_size,
+        get_num_image_channels,
+    )
+    from nasnet.module_spec import ModuleSpec, load_module_spec
+    from nasnet.recipes import RECIPES, Recipe
+    from nasnet.signatures import ImageModuleInfo, TensorInfo
 
 __version__ = "0.1.0"
+
+# Public name -> the room it lives in.
+_ROOMS = {
+    "EmbedOptions": "embedding",
+    "EngineOptions": "engine",
+    "Features": "features",
+    "FetchError": "errors",
+    "FetchEvent": "download",
+    "FetchOptions": "download",
+    "ImageModuleInfo": "signatures",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "Module": "module",
+    "ModuleSpec": "module_spec",
+    "NasnetError": "errors",
+    "OutputError": "errors",
+    "PictureError": "errors",
+    "RECIPES": "recipes",
+    "Recipe": "recipes",
+    "SignatureError": "errors",
+    "SourceError": "errors",
+    "TensorInfo": "signatures",
+    "UnsupportedError": "errors",
+    "Variable": "module",
+    "WeightsError": "errors",
+    "embed": "embedding",
+    "embed_batches": "embedding",
+    "embed_to_file": "embedding",
+    "eval_function_for_module": "module",
+    "get_expected_image_size": "module",
+    "get_num_image_channels": "module",
+    "load_module_spec": "module_spec",
+    "read_features": "features",
+}
+
+__all__ = [
+    "RECIPES",
+    "EmbedOptions",
+    "EngineOptions",
+    "Features",
+    "FetchError",
+    "FetchEvent",
+    "FetchOptions",
+    "ImageModuleInfo",
+    "InputError",
+    "MissingExtraError",
+    "Module",
+    "ModuleSpec",
+    "NasnetError",
+    "OutputError",
+    "PictureError",
+    "Recipe",
+    "SignatureError",
+    "SourceError",
+    "TensorInfo",
+    "UnsupportedError",
+    "Variable",
+    "WeightsError",
+    "__version__",
+    "embed",
+    "embed_batches",
+    "embed_to_file",
+    "eval_function_for_module",
+    "get_expected_image_size",
+    "get_num_image_channels",
+    "load_module_spec",
+    "read_features",
+]
+
+
+def __getattr__(name: str) -> object:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module 'nasnet' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"nasnet.{room}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

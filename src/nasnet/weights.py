@@ -25,6 +25,7 @@ __all__ = [
     "Weights",
     "check",
     "fingerprint",
+    "frozen",
     "parse_seeded",
     "read_safetensors",
     "seeded",
@@ -116,7 +117,7 @@ def seeded(
     return Weights(
         spec=row.name,
         num_classes=classes,
-        arrays=_frozen(arrays),
+        arrays=frozen(arrays),
         source=f"seeded:{seed}",
         status="untrained",
     )
@@ -136,13 +137,15 @@ def parse_seeded(text: str) -> int | None:
         raise InputError(f"{text!r}: an integer must follow, such as seeded:7") from None
 
 
-def check(arrays: Mapping[str, npt.NDArray[np.generic]], *, file: str) -> tuple[str, int]:
-    """Tell which network the arrays belong to, and prove that they fit it.
+def check(
+    shapes: Mapping[str, tuple[int, ...]], *, file: str, partial: bool = False
+) -> tuple[str, int]:
+    """Tell which network tensors belong to, and prove that they fit it.
 
     Args:
-        arrays: TF-Slim name -> array (only shapes are read); others than the network's own are
-            ignored.
+        shapes: TF-Slim name -> shape; names that are not the network's are left alone.
         file: how to call the file in messages.
+        partial: let tensors be missing.
 
     Returns:
         The preset's name and the number of classes (0 without a classifier).
@@ -151,49 +154,45 @@ def check(arrays: Mapping[str, npt.NDArray[np.generic]], *, file: str) -> tuple[
         WeightsError: a tensor is missing or has another shape; the text names the tensor, both
             shapes and the file.
     """
-    name = _recognise(arrays, file)
-    head = arrays.get("final_layer/FC/weights")
-    classes = 0
-    if head is not None:
-        if head.ndim != 2:
-            raise WeightsError(
-                f"{file}: tensor final_layer/FC/weights has shape {list(head.shape)}, "
-                "expected [features, classes]"
-            )
-        classes = int(head.shape[1])
+    name = _recognise(shapes, file)
+    head = shapes.get("final_layer/FC/weights")
+    if head is not None and len(head) != 2:
+        raise WeightsError(
+            f"{file}: tensor final_layer/FC/weights has shape {list(head)}, "
+            "expected [features, classes]"
+        )
+    classes = int(head[1]) if head is not None else 0
     plan = network.build(cells.preset(name), num_classes=classes)
-    missing = [key for key in plan.parameters if key not in arrays]
-    if missing:
+    missing = [key for key in plan.parameters if key not in shapes]
+    if missing and not partial:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WeightsError(
             f"{file}: tensor {missing[0]}{more} of nasnet_{name} is missing: the file is "
             "incomplete or belongs to another network"
         )
     for key, shape in plan.parameters.items():
-        found = arrays[key].shape
-        if tuple(found) != shape:
+        if tuple(shapes.get(key, shape)) != shape:
             raise WeightsError(
-                f"{file}: tensor {key} has shape {list(found)}, nasnet_{name} needs {list(shape)}"
+                f"{file}: tensor {key} has shape {list(shapes[key])}, "
+                f"nasnet_{name} needs {list(shape)}"
             )
     return name, classes
 
 
-def _recognise(arrays: Mapping[str, npt.NDArray[np.generic]], file: str) -> str:
-    """The preset whose last normal cell and filters these arrays have."""
+def _recognise(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
+    """The preset whose stem, filters and last cell these tensors have."""
     best, score = "", 0
     for spec in cells.PRESETS.values():
         stem = "conv0/weights" if spec.stem == "imagenet" else "l1_stem_3x3/weights"
         first, last = "cell_0/1x1/weights", f"cell_{spec.num_cells - 1}/1x1/weights"
-        points = sum(name in arrays for name in (stem, first, last))
-        for name in (first, stem):
-            array = arrays.get(name)
-            filters = spec.num_conv_filters if name == first else spec.stem_filters
-            points += array is not None and array.ndim == 4 and array.shape[-1] == filters
+        points = sum(name in shapes for name in (stem, first, last))
+        points += shapes.get(first, ())[-1:] == (spec.num_conv_filters,)
+        points += shapes.get(stem, ())[-1:] == (spec.stem_filters,)
         if points > score:
             best, score = spec.name, points
     if score < 2:
-        known = next(iter(sorted(arrays)), None)
-        found = f"the first of its {len(arrays)} tensors is {known!r}" if known else "it is empty"
+        known = min(shapes, default=None)
+        found = f"the first of its {len(shapes)} tensors is {known!r}" if known else "it is empty"
         raise WeightsError(
             f"{file}: no NASNet-A weights under TF-Slim names (conv0/weights, ...); {found}"
         )
@@ -227,8 +226,12 @@ def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_safetensors(path: str | os.PathLike[str]) -> Weights:
+def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> Weights:
     """Read our own format.
+
+    Args:
+        path: the file.
+        partial: let tensors be missing; for looking only.
 
     Raises:
         WeightsError: the file is damaged, is no safetensors, or does not fit the network.
@@ -245,7 +248,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> Weights:
     for name, array in arrays.items():
         if array.dtype not in (np.float32, np.float16):
             raise WeightsError(f"{file}: tensor {name} is {array.dtype}, expected float32")
-    spec, classes = check(arrays, file=file)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    spec, classes = check(shapes, file=file, partial=partial)
     said = metadata.get("spec", spec)
     if said != spec:
         raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
@@ -258,7 +262,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> Weights:
     return Weights(
         spec=spec,
         num_classes=classes,
-        arrays=_frozen({name: array.astype(np.float32) for name, array in arrays.items()}),
+        arrays=frozen({name: array.astype(np.float32) for name, array in arrays.items()}),
         source=metadata.get("source", file),
         status=metadata.get("status", "unknown"),
         averaged=metadata.get("averaged") == "true",
@@ -266,7 +270,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> Weights:
     )
 
 
-def _frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:
+def frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:
+    """The same arrays, marked read-only: engines and modules share them."""
     for array in arrays.values():
         array.flags.writeable = False
     return arrays

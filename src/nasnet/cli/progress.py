@@ -1,0 +1,154 @@
+"""Progress: a bar on a terminal, plain lines elsewhere.
+
+Called by the commands of the command line; the library itself only reports events.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from nasnet.download import FetchEvent
+
+__all__ = ["Progress", "download_progress", "rows_progress"]
+
+_LINE_EVERY_S = 10.0  # between plain lines in a log
+
+
+class Progress:
+    """Shows one count that grows; lives while a command runs.
+
+    On a terminal it is a bar with rate and time left; elsewhere a line every ten seconds.
+    """
+
+    def __init__(self, what: str, unit: str) -> None:
+        self._what = what
+        self._unit = unit
+        self._started = time.monotonic()
+        self._first = 0
+        self._printed = self._started
+        self._bar: _Bar | None = _Bar(what, unit) if sys.stderr.isatty() else None
+
+    def begin(self, done: int) -> None:
+        """Start counting at what an earlier run had done."""
+        self._first = done
+
+    def update(self, done: int, total: int | None, extra: str = "") -> None:
+        """Show how far it is."""
+        if self._bar is not None:
+            self._bar.update(done, total, extra)
+            return
+        now = time.monotonic()
+        if now - self._printed >= _LINE_EVERY_S:
+            self._printed = now
+            click.echo(self._line(done, total, extra, now), err=True)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is not None:
+            self._bar.note(text)
+        else:
+            click.echo(text, err=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, done: int, total: int | None, extra: str, now: float) -> str:
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        text = f"{self._what}: {done:,}"
+        if total is not None:
+            text += f" of {total:,}"
+        text += f" {self._unit}, {rate:,.1f}/s"
+        if total is not None and rate > 0:
+            text += f", {_duration((total - done) / rate)} left"
+        return text + (f", {extra}" if extra else "")
+
+
+class _Bar:
+    """A bar drawn by rich."""
+
+    def __init__(self, what: str, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}  {{task.fields[rate]}}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[extra]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task(what, total=None, rate="", extra="")
+        self._bar.start()
+
+    def update(self, done: int, total: int | None, extra: str) -> None:
+        speed = self._bar.tasks[0].speed
+        rate = f"{speed:,.0f}/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=total, rate=rate, extra=extra)
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+@contextmanager
+def rows_progress() -> Iterator[Progress]:
+    """Progress of pictures."""
+    progress = Progress("embedding", "pictures")
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+@contextmanager
+def download_progress() -> Iterator[Callable[[FetchEvent], None]]:
+    """Progress of a download; it appears with the first byte, and not at all for a local path."""
+    shown: list[Progress] = []
+
+    def on_event(event: FetchEvent) -> None:
+        if event.kind == "progress":
+            if not shown:
+                shown.append(Progress("downloading", "kB"))
+            total = event.total_bytes
+            shown[0].update(
+                event.done_bytes // 1000, None if total is None else total // 1000, event.url
+            )
+        elif event.kind in ("start", "retry", "failed", "wait"):
+            text = event.text or f"{event.kind}: {event.url}"
+            (shown[0].note if shown else _echo)(text)
+
+    try:
+        yield on_event
+    finally:
+        for progress in shown:
+            progress.close()
+
+
+def _echo(text: str) -> None:
+    click.echo(text, err=True)

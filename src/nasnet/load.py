@@ -1,0 +1,314 @@
+"""Open anything that holds NASNet-A weights: handle, path or seed in, checked `Weights` out.
+
+Called by `module`, `embed` and the command line; tells formats apart by content, not by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet import bundle, cells, genuine, hubmodule, network
+from nasnet.download import FetchEvent, FetchOptions
+from nasnet.errors import WeightsError
+from nasnet.fetch import fetch
+from nasnet.folder import is_module_folder, read_folder
+from nasnet.genuine import Verdict
+from nasnet.signatures import Task
+from nasnet.weights import Weights, check, frozen, parse_seeded, read_safetensors, seeded
+
+__all__ = ["DEFAULT_HANDLE", "Averages", "Opened", "open_path", "open_weights"]
+
+DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
+
+Averages = Literal["auto", "plain", "average"]
+
+# The variable that every network of the family has exactly once, by the kind of its stem.
+_STEMS = ("conv0/weights", "l1_stem_3x3/weights")
+_SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Weights and all that was found out about them.
+
+    Attributes:
+        weights: checked against the network.
+        format: what the file is, for people.
+        task: what the signature `default` gives.
+        image_size: height and width in pixels that the module expects.
+        verdict: the comparison with the published weights.
+        path: the local file or folder, None for seeded weights.
+        notes: what a user should know about how it was read.
+    """
+
+    weights: Weights
+    format: str
+    task: Task
+    image_size: tuple[int, int]
+    verdict: Verdict
+    path: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_weights(
+    text: str,
+    *,
+    averages: Averages = "auto",
+    partial: bool = False,
+    fetch_options: FetchOptions | None = None,
+    on_event: Callable[[FetchEvent], None] | None = None,
+) -> Opened:
+    """Open what a user named.
+
+    Args:
+        text: a published handle, a path, a URL, or `seeded:N` (`seeded:N@large` for another
+            preset) for untrained weights.
+        averages: which set to take from a training checkpoint; see `open_path`.
+        partial: open a path even if tensors are missing; for looking only.
+        fetch_options: where to look for a handle and what is allowed.
+        on_event: told about downloads.
+
+    Raises:
+        FetchError: a handle cannot be had.
+        WeightsError: it holds no NASNet-A weights, or is damaged.
+        InputError: a seed that is no integer, or an unknown preset after `@`.
+    """
+    made = _open_seeded(text)
+    if made is not None:
+        return made
+
+    def verify(path: Path) -> None:
+        open_path(path, averages=averages, partial=partial)
+
+    fetched = fetch(
+        text,
+        options=fetch_options or FetchOptions(),
+        verify=verify,
+        on_event=on_event,
+    )
+    opened = open_path(fetched.path, averages=averages, partial=partial)
+    if fetched.handle is None:
+        return opened
+    if opened.weights.spec != fetched.handle.architecture:
+        raise WeightsError(
+            f"{fetched.path} holds nasnet_{opened.weights.spec}, "
+            f"but {text} is nasnet_{fetched.handle.architecture}: remove it and fetch again"
+        )
+    return replace(
+        opened,
+        weights=replace(opened.weights, source=fetched.handle.canonical),
+        task=fetched.handle.task,
+        notes=(*opened.notes, *([fetched.note] if fetched.note else [])),
+    )
+
+
+def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False) -> Opened:
+    """Open a local file or folder.
+
+    Args:
+        path: our module folder, a TF1 hub module's folder, a TensorFlow V2 checkpoint (prefix,
+            index file or folder), or a safetensors file.
+        averages: a training checkpoint may hold each variable and its exponential moving
+            average. `auto` takes the set that is the published one, bit for bit; if neither is,
+            the averages where there are any. `plain` and `average` force the choice.
+        partial: open it even if tensors are missing; for looking only.
+
+    Raises:
+        WeightsError: it is none of these, is damaged, or does not fit the network; the text
+            names file and tensor.
+    """
+    if is_module_folder(path):
+        folder = read_folder(path)
+        return _opened(
+            folder.weights,
+            "nasnet module folder",
+            path,
+            task=folder.task,
+            image_size=(folder.height, folder.width),
+        )
+    if hubmodule.is_hub_module(path):
+        return _open_hub_module(path, averages, partial)
+    if path.is_file() and _is_safetensors(path):
+        return _opened(read_safetensors(path, partial=partial), "safetensors", path)
+    if bundle.is_checkpoint(path):
+        weights, notes = _read_checkpoint(path, averages, partial)
+        return _opened(weights, "TensorFlow V2 checkpoint", path, notes=notes)
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file or folder")
+    kind = "folder" if path.is_dir() else "file"
+    raise WeightsError(
+        f"{path}: this {kind} is no module or weight file that can be read: a TF1 hub module, a "
+        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), or safetensors"
+    )
+
+
+def _open_seeded(text: str) -> Opened | None:
+    match = _SEEDED_SPEC.fullmatch(text)
+    seed = parse_seeded(match["seed"]) if match else None
+    if match is None or seed is None:
+        return None
+    spec = cells.preset(match["spec"] or "mobile")
+    weights = seeded(seed, spec=spec.name)
+    if match["spec"]:
+        weights = replace(weights, source=text)
+    return _opened(weights, "made from a seed, untrained", None)
+
+
+def _opened(
+    weights: Weights,
+    format: str,
+    path: Path | None,
+    *,
+    task: Task = "feature_vector",
+    image_size: tuple[int, int] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Opened:
+    spec = cells.preset(weights.spec)
+    verdict = genuine.judge(weights.arrays, spec=spec.name)
+    # A file cannot call itself genuine; that it calls itself untrained is believed.
+    status = verdict.status
+    if weights.status == "untrained" and status != "genuine":
+        status = "untrained"
+    return Opened(
+        weights=replace(weights, status=status),
+        format=format,
+        task=task,
+        image_size=image_size or (spec.image_size, spec.image_size),
+        verdict=verdict,
+        path=path,
+        notes=notes,
+    )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Its first 8 bytes count the bytes of the JSON object that follows."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**27
+
+
+def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:
+    module = hubmodule.read_hub_module(path)
+    weights, notes = _read_checkpoint(module.variables, averages, partial)
+    # The training graph has the same signatures; a module may come with it alone.
+    variant = module.variants.get(frozenset()) or next(iter(module.variants.values()))
+    classifies = "image_classification" in variant.signatures
+    size = hubmodule.image_size(variant.attachments)
+    return _opened(
+        replace(weights, source=str(path)),
+        "TF1 hub module",
+        path,
+        task="classification" if classifies else "feature_vector",
+        image_size=size,
+        notes=notes,
+    )
+
+
+def _read_checkpoint(
+    path: Path, averages: Averages, partial: bool
+) -> tuple[Weights, tuple[str, ...]]:
+    checkpoint = bundle.open_checkpoint(path)
+    file = f"{checkpoint.prefix}.index"
+    groups = bundle.group_names(checkpoint.entries)
+    scope = _scope([*groups.plain, *groups.averages], file)
+    plain = {name.removeprefix(scope): name for name in groups.plain if name.startswith(scope)}
+    moved = {
+        name.removeprefix(scope): stored
+        for name, stored in groups.averages.items()
+        if name.startswith(scope)
+    }
+    if averages == "average" and not moved:
+        raise WeightsError(f"{file}: has no moving averages (names .../ExponentialMovingAverage)")
+    if averages == "plain" and not plain:
+        raise WeightsError(f"{file}: has moving averages only, no plain variables")
+    shapes = {name: checkpoint.entries[stored].shape for name, stored in {**plain, **moved}.items()}
+    spec, classes = check(shapes, file=file, partial=partial)
+    plan = network.build(cells.preset(spec), num_classes=classes, aux_head=True)
+    wanted = {name for name in plan.parameters if shapes.get(name) == plan.parameters[name]}
+    chosen, averaged = _choose(checkpoint, plain, moved, wanted, averages, spec)
+    arrays = {
+        name: _float32(bundle.read_tensor(checkpoint, chosen[name]), name, file)
+        for name in sorted(wanted)
+        if name in chosen
+    }
+    lacking = [name for name in wanted if name not in chosen]
+    if lacking and not partial:
+        raise WeightsError(f"{file}: tensor {min(lacking)} is not among the {averages} variables")
+    notes = [f"variables were stored under the scope {scope!r}"] if scope else []
+    if moved:
+        which = "their moving averages" if averaged else "the plain variables"
+        notes.append(f"{len(moved)} variables have moving averages; {which} were taken")
+    others = len(shapes) - len(wanted)
+    if others:
+        notes.append(f"{others} variables of something else were left alone")
+    weights = Weights(
+        spec=spec,
+        num_classes=classes,
+        arrays=frozen(arrays),
+        source=str(checkpoint.prefix),
+        averaged=averaged,
+    )
+    return weights, tuple(notes)
+
+
+def _scope(names: list[str], file: str) -> str:
+    """What stands before the names: nothing, or the scope a user's graph had the module in."""
+    found = sorted(
+        {
+            name.removesuffix(stem)
+            for name in names
+            for stem in _STEMS
+            if name == stem or name.endswith(f"/{stem}")
+        }
+    )
+    if "" in found or not found:
+        return ""
+    if len(found) > 1:
+        raise WeightsError(
+            f"{file}: holds {len(found)} NASNet-A networks, in the scopes {', '.join(found)}: "
+            "save the one you want alone"
+        )
+    return found[0]
+
+
+def _choose(
+    checkpoint: bundle.Checkpoint,
+    plain: Mapping[str, str],
+    moved: Mapping[str, str],
+    wanted: set[str],
+    averages: Averages,
+    spec: str,
+) -> tuple[dict[str, str], bool]:
+    """Stored names of the set to take, and whether these are the averages."""
+    if averages == "plain" or not moved:
+        return dict(plain), False
+    if averages == "average" or not plain:
+        return {**plain, **moved}, True
+    table = genuine.published_table(spec)
+
+    def matches(stored: Mapping[str, str]) -> int:
+        def read(name: str) -> npt.NDArray[np.float32] | None:
+            return bundle.read_tensor(checkpoint, stored[name]) if name in stored else None
+
+        return genuine.count_matches(wanted & set(table), read, table)
+
+    # A tie, at nought as a rule, goes to the averages: they are what training is run for.
+    if table and matches(plain) > matches({**plain, **moved}):
+        return dict(plain), False
+    return {**plain, **moved}, True
+
+
+def _float32(array: npt.NDArray[Any], name: str, file: str) -> npt.NDArray[np.float32]:
+    if array.dtype == np.float32:
+        return array
+    if array.dtype.name not in _FLOATS:
+        raise WeightsError(f"{file}: tensor {name} is {array.dtype.name}, expected float32")
+    return array.astype(np.float32)

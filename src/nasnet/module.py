@@ -1,0 +1,303 @@
+"""The card's API: `Module`, its signatures, tags and endpoints, and the functions beside it.
+
+The public face of the package for one process's arrays; bulk work goes through `embed`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet import engine as engines
+from nasnet.arrays import check_images
+from nasnet.download import FetchOptions
+from nasnet.engine import Engine, EngineOptions
+from nasnet.errors import InputError, UnsupportedError
+from nasnet.module_spec import Message, ModuleSpec, check_tags, load_module_spec
+from nasnet.signatures import TensorInfo, bind, check_momentum
+
+__all__ = [
+    "Module",
+    "Variable",
+    "eval_function_for_module",
+    "get_expected_image_size",
+    "get_num_image_channels",
+]
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of a module.
+
+    Attributes:
+        name: its TF-Slim name.
+        value: float32, read-only.
+        trainable: False for batch norm's moving averages and for modules not made trainable.
+    """
+
+    name: str
+    value: Array
+    trainable: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+        return self.value.shape
+
+    def numpy(self) -> Array:
+        """Its value."""
+        return self.value
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:  # noqa: ANN401
+        """Its value, for NumPy."""
+        return np.array(self.value, dtype=dtype, copy=copy)
+
+
+class Module:
+    """A NASNet-A module, called with pictures, as `tensorflow_hub.Module` was.
+
+    Example:
+        >>> import numpy as np
+        >>> import nasnet as hub
+        >>> module = hub.Module("seeded:7")
+        >>> height, width = hub.get_expected_image_size(module)
+        >>> module(np.zeros([2, height, width, 3], np.float32)).shape
+        (2, 1056)
+    """
+
+    def __init__(
+        self,
+        spec: str | os.PathLike[str] | ModuleSpec,
+        trainable: bool = False,
+        name: str = "module",
+        tags: Collection[str] | None = None,
+        *,
+        image_size: tuple[int, int] | None = None,
+        engine: EngineOptions | None = None,
+        fetch_options: FetchOptions | None = None,
+    ) -> None:
+        """Open a module.
+
+        Args:
+            spec: a handle or path as in `load_module_spec`, or its result.
+            trainable: which weights may move: all of them, or none. Separate from `tags`.
+            name: carried along for code that reads it.
+            tags: which statistics batch norm uses: those of the training run (none, the
+                default), or the batch's own ({"train"}).
+            image_size: height and width in pixels, 32 at least, instead of the module's own.
+            engine: how to compute.
+            fetch_options: where to look for a handle and what is allowed.
+
+        Raises:
+            SignatureError: there is no graph variant with these tags (a `ValueError`).
+            FetchError: the module cannot be had.
+            WeightsError: it is no NASNet-A module, or damaged.
+        """
+        self.tags = check_tags(tags)
+        self.name = name
+        self.trainable = trainable
+        self.spec = load_module_spec(spec, image_size=image_size, fetch_options=fetch_options)
+        self._engine_options = engine
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        opened = self.spec.opened
+        return f"<nasnet.Module {opened.weights.source} ({opened.weights.status})>"
+
+    def __call__(
+        self,
+        inputs: Any = None,  # noqa: ANN401
+        _sentinel: None = None,
+        signature: str | None = None,
+        as_dict: bool | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Compute one signature.
+
+        Args:
+            inputs: pictures [batch, height, width, 3], RGB in [0, 1] (or uint8 0..255), as
+                NumPy, torch, or anything with `__dlpack__` or `__array__`; or a dict of inputs.
+            _sentinel: keeps the arguments after it named.
+            signature: `default` if not given.
+            as_dict: give all outputs, by key, instead of the one called `default`.
+
+        Returns:
+            float32 [batch, 1056] features (or [batch, 1001] logits for the classification
+            module); with `as_dict` a dict of these and of every endpoint of the signature.
+
+        Raises:
+            InputError: the inputs do not fit (a `TypeError`).
+            SignatureError: there is no such signature (a `ValueError`).
+            UnsupportedError: training was asked for.
+        """
+        if _sentinel is not None:
+            raise InputError("pass signature= and as_dict= by name")
+        called = self.spec.signature(signature, self.tags)
+        values = bind(signature or "default", called, inputs)
+        if "batch_norm_momentum" in values:
+            check_momentum(values["batch_norm_momentum"])
+        self._refuse_training()
+        height, width = self.spec.image_size
+        images = check_images(values["images"], height=height, width=width)
+        wanted = called.endpoints if as_dict else {"default": called.endpoints["default"]}
+        found = engines.run(self.engine, images, tuple(dict.fromkeys(wanted.values())))
+        outputs = {key: found[endpoint] for key, endpoint in wanted.items()}
+        return outputs if as_dict else outputs["default"]
+
+    def endpoints(self, images: Any, names: Sequence[str]) -> dict[str, Array]:  # noqa: ANN401
+        """Compute endpoints by their TF-Slim names, several in one pass.
+
+        Args:
+            images: as in a call.
+            names: such as `Stem`, `Cell_3`, `Reduction_Cell_0`, `global_pool`, `Logits`.
+
+        Raises:
+            SignatureError: there is no such endpoint; the text lists those there are.
+        """
+        self._refuse_training()
+        height, width = self.spec.image_size
+        checked = check_images(images, height=height, width=width)
+        return engines.run(self.engine, checked, tuple(names))
+
+    @property
+    def engine(self) -> Engine:
+        """What computes; made at the first call."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = engines.create(self.spec.opened.weights, self._engine_options)
+            return self._engine
+
+    @property
+    def variable_map(self) -> dict[str, Variable]:
+        """TF-Slim name -> variable, all that the module's task needs."""
+        weights = self.spec.opened.weights
+        headless = self.spec.opened.task == "feature_vector"
+        return {
+            name: Variable(name, array, self.trainable and "/moving_" not in name)
+            for name, array in sorted(weights.arrays.items())
+            if not name.startswith("aux_") and not (headless and name.startswith("final_layer/"))
+        }
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The variables, sorted by name."""
+        return list(self.variable_map.values())
+
+    def get_signature_names(self) -> list[str]:
+        """Names of the signatures."""
+        return self.spec.get_signature_names(self.tags)
+
+    def get_input_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
+        """What a signature takes: key -> dtype and shape."""
+        return self.spec.get_input_info_dict(signature, self.tags)
+
+    def get_output_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
+        """What a signature gives: key -> dtype and shape."""
+        return self.spec.get_output_info_dict(signature, self.tags)
+
+    def get_attached_message(
+        self, key: str, message_type: Callable[[], Message], required: bool = False
+    ) -> Message | None:
+        """A message attached to the module; see `ModuleSpec.get_attached_message`."""
+        return self.spec.get_attached_message(key, message_type, self.tags, required)
+
+    def export(self, path: str | os.PathLike[str], session: object = None) -> None:
+        """Write a folder that `Module(path)` loads: weights (safetensors), task, picture size.
+
+        Args:
+            path: the folder; it appears complete or not at all.
+            session: accepted for the original's sake, and not looked at.
+
+        Raises:
+            OutputError: the path is taken by something else, or cannot be written.
+        """
+        self.spec.export(path)
+
+    def close(self) -> None:
+        """Give the engine's memory back; the next call makes it anew."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+    def _refuse_training(self) -> None:
+        if self.trainable or "train" in self.tags:
+            raise UnsupportedError(
+                "this version computes in inference mode only: make the module without "
+                "trainable=True and without tags={'train'} to get vectors; "
+                "training needs the PyTorch renderer, which is not part of it yet"
+            )
+
+
+def get_expected_image_size(
+    module_or_spec: Module | ModuleSpec,
+    signature: str | None = None,
+    input_name: str | None = None,
+) -> list[int]:
+    """Height and width, in pixels, of the pictures a module takes.
+
+    Raises:
+        SignatureError: there is no such signature.
+        InputError: there is no such input, or it has no pictures' shape (a `ValueError`).
+    """
+    _images_shape(module_or_spec, signature, input_name)
+    spec = module_or_spec.spec if isinstance(module_or_spec, Module) else module_or_spec
+    return list(spec.image_size)
+
+
+def get_num_image_channels(
+    module_or_spec: Module | ModuleSpec,
+    signature: str | None = None,
+    input_name: str | None = None,
+) -> int:
+    """Channels of the pictures a module takes: 3.
+
+    Raises:
+        SignatureError: there is no such signature.
+        InputError: there is no such input, or it has no pictures' shape (a `ValueError`).
+    """
+    channels = _images_shape(module_or_spec, signature, input_name)[3]
+    assert channels is not None
+    return channels
+
+
+def _images_shape(
+    module_or_spec: Module | ModuleSpec, signature: str | None, input_name: str | None
+) -> tuple[int | None, ...]:
+    inputs = module_or_spec.get_input_info_dict(signature)
+    name = input_name or "images"
+    if name not in inputs:
+        raise InputError(f"no input {name!r}; there are {', '.join(inputs)}")
+    shape = inputs[name].get_shape()
+    if len(shape) != 4:
+        raise InputError(f"input {name!r} has shape {shape}, not that of pictures")
+    return shape
+
+
+@contextmanager
+def eval_function_for_module(
+    spec: str | os.PathLike[str] | ModuleSpec, tags: Collection[str] | None = None
+) -> Iterator[Module]:
+    """A function that computes a module's signatures, for a `with` statement.
+
+    Example:
+        >>> import numpy as np
+        >>> import nasnet as hub
+        >>> with hub.eval_function_for_module("seeded:7") as features:
+        ...     features(np.zeros([1, 224, 224, 3], np.float32)).shape
+        (1, 1056)
+    """
+    module = Module(spec, tags=tags)
+    try:
+        yield module
+    finally:
+        module.close()

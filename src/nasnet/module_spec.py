@@ -1,0 +1,157 @@
+"""What a module is before it computes: its weights, signatures, tags and picture size.
+
+Called by `module`; the counterpart of `tensorflow_hub.ModuleSpec` and `load_module_spec`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar, cast
+
+from nasnet.download import FetchOptions
+from nasnet.errors import SignatureError
+from nasnet.folder import ModuleFolder, write_folder
+from nasnet.load import Opened, open_weights
+from nasnet.signatures import (
+    IMAGE_MODULE_INFO,
+    ImageModuleInfo,
+    ImageSize,
+    Signature,
+    TensorInfo,
+    build_signatures,
+)
+
+__all__ = ["Message", "ModuleSpec", "check_tags", "load_module_spec"]
+
+Message = TypeVar("Message")
+_TAG_SETS: tuple[frozenset[str], ...] = (frozenset(), frozenset({"train"}))
+
+
+class ModuleSpec:
+    """What a module is, before it computes anything (`tensorflow_hub.ModuleSpec`)."""
+
+    def __init__(self, opened: Opened, *, image_size: tuple[int, int] | None = None) -> None:
+        self.opened = opened
+        self.image_size = opened.image_size if image_size is None else image_size
+        weights = opened.weights
+        self._signatures = build_signatures(
+            weights.spec,
+            opened.task,
+            num_classes=weights.num_classes if opened.task == "classification" else 0,
+            height=self.image_size[0],
+            width=self.image_size[1],
+        )
+
+    def get_tags(self) -> list[set[str]]:
+        """The graph variants: inference, and training."""
+        return [set(tags) for tags in _TAG_SETS]
+
+    def get_signature_names(self, tags: Collection[str] | None = None) -> list[str]:
+        """Names of the signatures.
+
+        Raises:
+            SignatureError: there is no graph variant with these tags.
+        """
+        check_tags(tags)
+        return list(self._signatures)
+
+    def signature(self, name: str | None = None, tags: Collection[str] | None = None) -> Signature:
+        """One signature; `default` if no name is given.
+
+        Raises:
+            SignatureError: there is no such signature or graph variant; the text lists them.
+        """
+        check_tags(tags)
+        name = name or "default"
+        if name not in self._signatures:
+            raise SignatureError(
+                f"Signature {name!r} is missing from this module; "
+                f"it has {', '.join(self._signatures)}"
+            )
+        return self._signatures[name]
+
+    def get_input_info_dict(
+        self, signature: str | None = None, tags: Collection[str] | None = None
+    ) -> dict[str, TensorInfo]:
+        """What a signature takes: key -> dtype and shape."""
+        return dict(self.signature(signature, tags).inputs)
+
+    def get_output_info_dict(
+        self, signature: str | None = None, tags: Collection[str] | None = None
+    ) -> dict[str, TensorInfo]:
+        """What a signature gives: key -> dtype and shape."""
+        return dict(self.signature(signature, tags).outputs)
+
+    def get_attached_message(
+        self,
+        key: str,
+        message_type: Callable[[], Message],
+        tags: Collection[str] | None = None,
+        required: bool = False,
+    ) -> Message | None:
+        """A message attached to the module: `image_module_info`, an `ImageModuleInfo`.
+
+        Args:
+            key: which message.
+            message_type: its class.
+            tags: the graph variant.
+            required: raise where there is none.
+
+        Raises:
+            KeyError: it is required and there is none.
+        """
+        check_tags(tags)
+        if key == IMAGE_MODULE_INFO and message_type is ImageModuleInfo:
+            height, width = self.image_size
+            info = ImageModuleInfo(default_image_size=ImageSize(height=height, width=width))
+            return cast(Message, info)
+        if required:
+            raise KeyError(f"this module has no attached message {key!r}; it has image_module_info")
+        return None
+
+    def export(self, path: str | os.PathLike[str], _sentinel: None = None) -> None:
+        """Write the module as a folder that `Module` loads; see `Module.export`."""
+        height, width = self.image_size
+        opened = self.opened
+        folder = ModuleFolder(weights=opened.weights, task=opened.task, height=height, width=width)
+        write_folder(folder, Path(path))
+
+
+def load_module_spec(
+    path: str | os.PathLike[str] | ModuleSpec,
+    *,
+    image_size: tuple[int, int] | None = None,
+    fetch_options: FetchOptions | None = None,
+) -> ModuleSpec:
+    """Find out what a module is, fetching it if need be.
+
+    Args:
+        path: a published handle, a path (module folder or archive, checkpoint, safetensors), or
+            `seeded:N` for untrained weights.
+        image_size: height and width in pixels to use instead of the module's own.
+        fetch_options: where to look and what is allowed.
+
+    Raises:
+        FetchError: it cannot be had.
+        WeightsError: it is no NASNet-A module, or damaged.
+    """
+    if isinstance(path, ModuleSpec):
+        return path if image_size is None else ModuleSpec(path.opened, image_size=image_size)
+    opened = open_weights(os.fspath(path), fetch_options=fetch_options)
+    return ModuleSpec(opened, image_size=image_size)
+
+
+def check_tags(tags: Collection[str] | None) -> frozenset[str]:
+    """The graph variant that is meant.
+
+    Raises:
+        SignatureError: there is none with these tags (a `ValueError`).
+    """
+    wanted = frozenset(tags or ())
+    if wanted not in _TAG_SETS:
+        raise SignatureError(
+            f"No such graph variant: tags={sorted(wanted)}; available: [] (inference), ['train']"
+        )
+    return wanted
