@@ -1,0 +1,239 @@
+"""Protocol buffers at the wire level: the few messages TensorFlow's files need, read and written.
+
+Called by `bundle` and `hubmodule`; knows varints, fields and TensorFlow's DataType and shape.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+__all__ = [
+    "DATA_TYPES",
+    "MalformedError",
+    "encode_bytes",
+    "encode_fixed32",
+    "encode_integer",
+    "encode_varint",
+    "fields",
+    "integer",
+    "map_file",
+    "message",
+    "read_varint",
+    "shape_of",
+    "signed",
+    "submessage",
+    "submessages",
+    "text",
+]
+
+# TensorFlow's enum DataType -> the name NumPy knows it by, where it knows it.
+DATA_TYPES: Mapping[int, str] = {
+    1: "float32",
+    2: "float64",
+    3: "int32",
+    4: "uint8",
+    5: "int16",
+    6: "int8",
+    7: "string",
+    8: "complex64",
+    9: "int64",
+    10: "bool",
+    14: "bfloat16",
+    17: "uint16",
+    18: "complex128",
+    19: "float16",
+    20: "resource",
+    21: "variant",
+    22: "uint32",
+    23: "uint64",
+}
+
+Message = Mapping[int, list[int | memoryview]]
+
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_MAX_VARINT = 10  # bytes that 64 bits take in groups of seven
+
+
+class MalformedError(ValueError):
+    """Bytes that are not what their format says; the caller adds which file they come from."""
+
+
+def map_file(path: str | os.PathLike[str]) -> memoryview:
+    """The bytes of a file, read-only and mapped into memory, not read.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if os.stat(path).st_size == 0:  # noqa: PTH116  (an empty file cannot be mapped)
+        return memoryview(b"")
+    return np.memmap(path, dtype=np.uint8, mode="r").data
+
+
+def read_varint(data: memoryview, start: int) -> tuple[int, int]:
+    """Decode a base-128 varint.
+
+    Returns:
+        The value as an unsigned 64-bit integer, and the position after it.
+
+    Raises:
+        MalformedError: the data end inside it, or it has more than 64 bits.
+    """
+    value = 0
+    stop = min(start + _MAX_VARINT, len(data))
+    for position in range(start, stop):
+        byte = data[position]
+        value |= (byte & 0x7F) << 7 * (position - start)
+        if byte < 0x80:
+            if value >> 64:
+                break
+            return value, position + 1
+    if stop - start < _MAX_VARINT:
+        raise MalformedError("the data end within a number")
+    raise MalformedError("a number has more than 64 bits")
+
+
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Walk over the fields of one message, in the order they are stored.
+
+    Yields:
+        Field number and value: an unsigned integer, or the bytes of a string or a message
+        (a slice of `data`, not a copy).
+
+    Raises:
+        MalformedError: the data are not a protobuf message.
+    """
+    position, end = 0, len(data)
+    while position < end:
+        tag, position = read_varint(data, position)
+        number, kind = tag >> 3, tag & 7
+        if number == 0:
+            raise MalformedError("a field has the number 0")
+        if kind == _VARINT:
+            value, position = read_varint(data, position)
+            yield number, value
+            continue
+        if kind == _LENGTH:
+            size, position = read_varint(data, position)
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
+        else:
+            raise MalformedError(f"field {number} has the unknown wire type {kind}")
+        if size > end - position:
+            raise MalformedError(
+                f"field {number} claims {size} bytes where {end - position} are left"
+            )
+        piece = data[position : position + size]
+        yield number, piece if kind == _LENGTH else int.from_bytes(piece, "little")
+        position += size
+
+
+def message(data: memoryview) -> Message:
+    """All fields of one message: number -> values in the order they are stored.
+
+    Raises:
+        MalformedError: the data are not a protobuf message.
+    """
+    found: dict[int, list[int | memoryview]] = {}
+    for number, value in fields(data):
+        found.setdefault(number, []).append(value)
+    return found
+
+
+def integer(fields_: Message, number: int) -> int:
+    """The unsigned integer of a singular field: the last one stored, or 0 if there is none.
+
+    Raises:
+        MalformedError: the field holds bytes.
+    """
+    values = fields_.get(number)
+    if not values:
+        return 0
+    value = values[-1]
+    if not isinstance(value, int):
+        raise MalformedError(f"field {number} holds bytes where a number belongs")
+    return value
+
+
+def signed(fields_: Message, number: int) -> int:
+    """Like `integer`, for fields declared int32 or int64: two's complement in 64 bits."""
+    value = integer(fields_, number)
+    return value - (1 << 64) if value >> 63 else value
+
+
+def submessages(fields_: Message, number: int) -> list[memoryview]:
+    """The bytes of every occurrence of a repeated field.
+
+    Raises:
+        MalformedError: the field holds a number.
+    """
+    pieces = []
+    for value in fields_.get(number, ()):
+        if isinstance(value, int):
+            raise MalformedError(f"field {number} holds a number where bytes belong")
+        pieces.append(value)
+    return pieces
+
+
+def submessage(fields_: Message, number: int) -> memoryview:
+    """The bytes of a singular field: the last one stored, or none if it is absent."""
+    pieces = submessages(fields_, number)
+    return pieces[-1] if pieces else memoryview(b"")
+
+
+def text(data: memoryview) -> str:
+    """Decode a string field.
+
+    Raises:
+        MalformedError: it is not UTF-8.
+    """
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        raise MalformedError(f"a name is not UTF-8: {bytes(data[:40])!r}") from None
+
+
+def shape_of(data: memoryview) -> tuple[int | None, ...] | None:
+    """Decode a TensorShapeProto.
+
+    Returns:
+        The sizes, None for one that is left open; None alone if even the rank is.
+
+    Raises:
+        MalformedError: a size is negative, or the data are damaged.
+    """
+    shape = message(data)
+    if integer(shape, 3):
+        return None
+    sizes = [signed(message(dim), 1) for dim in submessages(shape, 2)]
+    if min(sizes, default=0) < -1:
+        raise MalformedError(f"a shape has a negative size: {sizes}")
+    return tuple(None if size == -1 else size for size in sizes)
+
+
+def encode_varint(value: int) -> bytes:
+    """Encode an integer as a base-128 varint; negative ones as 64-bit two's complement."""
+    value &= (1 << 64) - 1
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def encode_integer(number: int, value: int) -> bytes:
+    """A varint field; nothing at all for 0, as proto3 leaves default values out."""
+    return encode_varint(number << 3 | _VARINT) + encode_varint(value) if value else b""
+
+
+def encode_fixed32(number: int, value: int) -> bytes:
+    """A fixed32 field; nothing at all for 0, as proto3 leaves default values out."""
+    return encode_varint(number << 3 | _FIXED32) + value.to_bytes(4, "little") if value else b""
+
+
+def encode_bytes(number: int, value: bytes) -> bytes:
+    """A string, bytes or message field; it is written even when it is empty."""
+    return encode_varint(number << 3 | _LENGTH) + encode_varint(len(value)) + value

@@ -1,0 +1,78 @@
+"""`hubmodule` sees in a module what TensorFlow's own protos and tensorflow-hub see in it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nasnet import hubmodule
+from nasnet.errors import WeightsError
+from tests.golden_seed import make_hub_module
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module")
+def tf() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("tensorflow")
+
+
+def described(infos: Any, tf: Any) -> dict[str, tuple[str, str, list[int | None]]]:
+    return {
+        key: (
+            info.name,
+            tf.as_dtype(info.dtype).name,
+            [None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim],
+        )
+        for key, info in infos.items()
+    }
+
+
+def test_signatures_and_tags_are_those_of_tensorflows_protos(tf: Any, tmp_path: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    folder = make_hub_module(tmp_path)
+    theirs = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    ours = hubmodule.read_hub_module(folder)
+    assert len(ours.variants) == len(theirs.meta_graphs)
+    for graph in theirs.meta_graphs:
+        variant = ours.variants[frozenset(graph.meta_info_def.tags)]
+        assert set(variant.signatures) == set(graph.signature_def)
+        for name, signature in graph.signature_def.items():
+            for mine, their in (
+                (variant.signatures[name].inputs, signature.inputs),
+                (variant.signatures[name].outputs, signature.outputs),
+            ):
+                assert described(their, tf) == {
+                    key: (info.name, info.dtype, list(info.shape or ()))
+                    for key, info in mine.items()
+                }
+
+
+def test_saved_models_of_tensorflow_2_are_refused_by_name(tf: Any, tmp_path: Path) -> None:
+    model = tf.Module()
+    model.scale = tf.Variable(2.0)
+    tf.saved_model.save(model, str(tmp_path))
+    assert hubmodule.is_saved_model(tmp_path)
+    with pytest.raises(WeightsError, match="TF2 SavedModel"):
+        hubmodule.read_hub_module(tmp_path)
+
+
+def test_saved_models_of_tensorflow_1_are_refused_by_name(tf: Any, tmp_path: Path) -> None:
+    tf1 = tf.compat.v1
+    with tf.Graph().as_default(), tf1.Session() as session, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = tf1.placeholder(tf.float32, [None, 4])
+        variable = tf1.get_variable("v", initializer=np.ones(4, np.float32))
+        session.run(tf1.global_variables_initializer())
+        tf1.saved_model.simple_save(
+            session, str(tmp_path / "served"), {"images": images}, {"default": images * variable}
+        )
+    with pytest.raises(WeightsError, match="TF1 SavedModel"):
+        hubmodule.read_hub_module(tmp_path / "served")
