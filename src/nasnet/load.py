@@ -134,7 +134,7 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
             task=folder.task,
             image_size=(folder.height, folder.width),
         )
-    if hubmodule.is_hub_module(path):
+    if hubmodule.is_saved_model(path) or hubmodule.is_hub_module(path):
         return _open_hub_module(path, averages, partial)
     if path.is_file() and _is_safetensors(path):
         return _opened(read_safetensors(path, partial=partial), "safetensors", path)
