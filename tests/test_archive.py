@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nasnet.archive import extract
 from nasnet.errors import FetchError
+from nasnet.fetch.archive import extract
 
 FILES = {
     "saved_model.pb": b"\x08\x01" * 300,

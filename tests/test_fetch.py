@@ -22,10 +22,9 @@ from pathlib import Path
 
 import pytest
 
-from nasnet import cache
 from nasnet.errors import FetchError, WeightsError
-from nasnet.fetch import Fetched, FetchEvent, FetchOptions, fetch
-from nasnet.handles import parse_handle
+from nasnet.fetch import Fetched, FetchEvent, FetchOptions, cache, fetch
+from nasnet.fetch.handles import parse_handle
 from tests.http_server import Answer, HttpServer
 
 HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"

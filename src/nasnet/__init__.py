@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nasnet.download import FetchEvent, FetchOptions
+    from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.embedding import EmbedOptions, embed, embed_batches, embed_to_file
     from nasnet.engine import EngineOptions
     from nasnet.errors import (
@@ -45,8 +45,8 @@ _ROOMS = {
     "EngineOptions": "engine",
     "Features": "features",
     "FetchError": "errors",
-    "FetchEvent": "download",
-    "FetchOptions": "download",
+    "FetchEvent": "fetch",
+    "FetchOptions": "fetch",
     "ImageModuleInfo": "signatures",
     "InputError": "errors",
     "MissingExtraError": "errors",

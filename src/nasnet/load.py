@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet import bundle, cells, genuine, hubmodule, network
-from nasnet.download import FetchEvent, FetchOptions
 from nasnet.errors import WeightsError
-from nasnet.fetch import fetch
+from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
 from nasnet.genuine import Verdict
 from nasnet.signatures import Task

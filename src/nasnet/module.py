@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from nasnet import engine as engines
 from nasnet.arrays import check_images
-from nasnet.download import FetchOptions
 from nasnet.engine import Engine, EngineOptions
 from nasnet.errors import InputError, UnsupportedError
+from nasnet.fetch import FetchOptions
 from nasnet.module_spec import Message, ModuleSpec, check_tags, load_module_spec
 from nasnet.signatures import TensorInfo, bind, check_momentum
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar, cast
 
-from nasnet.download import FetchOptions
 from nasnet.errors import SignatureError
+from nasnet.fetch import FetchOptions
 from nasnet.folder import ModuleFolder, write_folder
 from nasnet.load import Opened, open_weights
 from nasnet.signatures import (

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from nasnet.archive import extract
-from nasnet.download import Downloaded, FetchEvent, FetchOptions, Trouble, download
 from nasnet.errors import FetchError, NasnetError, needs
-from nasnet.handles import Source
+from nasnet.fetch.archive import extract
+from nasnet.fetch.download import Downloaded, FetchEvent, FetchOptions, Trouble, download
+from nasnet.fetch.handles import Source
 
 __all__ = ["Staged", "content_of", "is_archive", "problem_with", "stage", "unpack", "url_source"]
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from nasnet.download import digests, is_resumable
 from nasnet.errors import FetchError
+from nasnet.fetch.download import digests, is_resumable
 
 __all__ = [
     "cache_root",

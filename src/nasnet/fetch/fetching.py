@@ -19,11 +19,18 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from nasnet import cache
-from nasnet.download import FetchEvent, FetchOptions, Trouble, digests
 from nasnet.errors import FetchError
-from nasnet.handles import HANDLES_TEXT, Handle, Source, mirror_sources, note_for, parse_handle
-from nasnet.staging import (
+from nasnet.fetch import cache
+from nasnet.fetch.download import FetchEvent, FetchOptions, Trouble, digests
+from nasnet.fetch.handles import (
+    HANDLES_TEXT,
+    Handle,
+    Source,
+    mirror_sources,
+    note_for,
+    parse_handle,
+)
+from nasnet.fetch.staging import (
     Report,
     Verify,
     content_of,
