@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.embedding import EmbedOptions, embed, embed_batches, embed_to_file
     from nasnet.engine import EngineOptions
     from nasnet.errors import (
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from nasnet.features import Features, read_features
+    from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.module import (
         Module,
         Variable,

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.engine import Engine
+from nasnet.engine import Engine, Images
 from nasnet.errors import PictureError
 from nasnet.recipes import Prepared
 from nasnet.sink import Batch
@@ -121,7 +122,8 @@ def _groups(rows: Iterable[_Row], batch: int) -> Iterator[_Group]:
 def _compute(group: _Group, engine: Engine, endpoint: str, width: int) -> Batch:
     result: npt.NDArray[np.float32] = np.full((len(group.rows), width), np.nan, np.float32)
     if group.pictures:
-        images = np.stack([row.prepared.pixels for row in group.rows if row.prepared is not None])
+        pixels = [row.prepared.pixels for row in group.rows if row.prepared is not None]
+        images = cast(Images, np.stack(pixels))
         found = engine.infer(images, (endpoint,), alone=False)[endpoint]
         if found.ndim == 4:
             found = found.mean(axis=(1, 2))

@@ -1,0 +1,197 @@
+"""`nasnet embed`: a folder of pictures becomes a table of vectors.
+
+Called by the command line only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import click
+
+from nasnet.cli.options import SIZE, Size
+from nasnet.cli.progress import download_progress, rows_progress
+from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
+from nasnet.engine import ENGINES, EngineOptions
+from nasnet.load import DEFAULT_HANDLE, Averages
+from nasnet.recipes import RECIPES
+from nasnet.sink import SinkOptions
+from nasnet.source import SourceOptions
+
+__all__ = ["command"]
+
+_STATUS = {
+    "genuine": "the published weights, bit for bit",
+    "untrained": "UNTRAINED: these vectors mean nothing",
+    "modified": "not the published weights: untrained or modified",
+    "unknown": "no fingerprints to compare with",
+}
+
+
+@click.command("embed")
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write: .parquet, .arrow, or .npy (with ids beside it).",
+)
+@click.option(
+    "-w",
+    "--weights",
+    default=DEFAULT_HANDLE,
+    show_default=True,
+    help="A published handle, a checkpoint, module or safetensors file, or seeded:N (untrained).",
+)
+@click.option(
+    "--recipe",
+    default="photo",
+    show_default=True,
+    help=f"How pictures become pixels: {', '.join(RECIPES)}. The version may be left out.",
+)
+@click.option("--size", type=SIZE, help="Bring pictures to this size (224, or HEIGHTxWIDTH).")
+@click.option(
+    "--endpoint",
+    default="global_pool",
+    show_default=True,
+    help="Which vector: global_pool (the features), Logits, Predictions, or a cell's mean.",
+)
+@click.option(
+    "--overwrite", "mode", flag_value="overwrite", help="Replace an output that is there."
+)
+@click.option(
+    "--append",
+    "mode",
+    flag_value="append",
+    help="Keep the vectors of an output that is there; add new pictures, retry failed ones.",
+)
+@click.option("--strict", is_flag=True, help="Exit with status 2 if any picture failed.")
+@click.option("--engine", type=click.Choice(list(ENGINES)), default="openvino", show_default=True)
+@click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "bf16"]),
+    default="f32",
+    show_default=True,
+    help="f32 is exact; bf16 is faster where the processor has it.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Cores to use; all that are given to us.")
+@click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
+@click.option(
+    "--averages",
+    type=click.Choice(get_args(Averages)),
+    default="auto",
+    show_default=True,
+    help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
+)
+@click.option("--column", help="In a Parquet or Arrow source: the column with the pictures.")
+@click.option("--id-column", help="In a Parquet or Arrow source: the column with the ids.")
+@click.option(
+    "--all-files", is_flag=True, help="In a folder: not only files that look like pictures."
+)
+@click.option("--shard", metavar="I/N", help="Only every N-th picture, starting at I (from 0).")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
+def command(
+    source: str,
+    output: Path,
+    weights: str,
+    recipe: str,
+    size: Size | None,
+    endpoint: str,
+    mode: Literal["overwrite", "append"] | None,
+    strict: bool,
+    engine: str,
+    device: str,
+    precision: Literal["f32", "bf16"],
+    threads: int | None,
+    batch: int,
+    averages: Averages,
+    column: str | None,
+    id_column: str | None,
+    all_files: bool,
+    shard: str | None,
+    quiet: bool,
+) -> int:
+    r"""Compute the vector of every picture in SOURCE and write them as one table.
+
+    SOURCE is a folder (with all below it), a picture, a glob in quotes, a .txt list of paths or
+    URLs, - for such a list on standard input, a .tar, .tar.gz or .zip archive, a Parquet or Arrow
+    table with a column of encoded pictures, a URL, or samples: (photographs that come with the
+    extra nasnet[samples]).
+
+    One row a picture, in order: id, vector, width, height, and error, the reason why there is no
+    vector. A run that is stopped or killed goes on where it was when it is started again.
+
+    \b
+    nasnet embed ~/photos -o features.parquet
+    nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16
+    find . -name '*.jpg' | nasnet embed - -o features.parquet --append
+    """
+    options = EmbedOptions(
+        recipe=recipe,
+        size=size,
+        endpoint=endpoint,
+        averages=averages,
+        engine=EngineOptions(
+            engine=engine, device=device, precision=precision, threads=threads, batch=batch
+        ),
+        source=SourceOptions(
+            column=column, id_column=id_column, all_files=all_files, shard=_shard(shard)
+        ),
+        sink=SinkOptions(mode=mode or "resume"),
+    )
+    if quiet:
+        summary = embed_to_file(source, output, weights=weights, options=options)
+    else:
+        with download_progress() as on_download, rows_progress() as progress:
+
+            def on_event(event: EmbedEvent) -> None:
+                if event.done == event.resumed:
+                    progress.begin(event.resumed)
+                failed = f"{event.failures:,} failed" if event.failures else ""
+                progress.update(event.done, event.total, failed)
+
+            summary = embed_to_file(
+                source,
+                output,
+                weights=weights,
+                options=options,
+                on_event=on_event,
+                on_fetch=on_download,
+            )
+        _report(summary)
+    if strict and summary.failures:
+        return 2
+    return 0
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 0, 1
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit()):
+        raise click.BadParameter(
+            f"{text!r} is no shard; write I/N, such as 0/8", param_hint="--shard"
+        )
+    return int(index), int(count)
+
+
+def _report(summary: EmbedSummary) -> None:
+    """What was done, for people; on standard error, like the progress before it."""
+    rate = (summary.rows - summary.resumed) / max(summary.seconds, 1e-9)
+    lines = [
+        f"{summary.output}: {summary.rows:,} rows, {summary.rows - summary.failures:,} vectors, "
+        f"{summary.failures:,} failed; {summary.seconds:.1f} s, {rate:,.1f} pictures/s",
+        f"weights: {summary.weights} ({_STATUS.get(summary.status, summary.status)})",
+        f"recipe: {summary.recipe}; engine: {summary.engine}",
+    ]
+    if summary.resumed:
+        lines.insert(1, f"continued after {summary.resumed:,} rows of an earlier run")
+    lines += [f"note: {note}" for note in summary.notes]
+    if summary.reasons:
+        lines.append("the most frequent failures:")
+        lines += [f"  {count:,} x {reason}" for reason, count in summary.reasons]
+    for line in lines:
+        click.echo(line, err=True)

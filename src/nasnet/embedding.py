@@ -1,0 +1,342 @@
+"""Pictures in, vectors out, in bulk: source, recipe, engine and sink put together.
+
+The public functions `embed`, `embed_batches` and `embed_to_file`; called by users and the CLI.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nasnet
+from nasnet import cells, network, recipes
+from nasnet import engine as engines
+from nasnet.engine import Engine, EngineOptions
+from nasnet.errors import SourceError
+from nasnet.features import FeatureMeta, feature_schema
+from nasnet.fetch import FetchEvent, FetchOptions
+from nasnet.load import DEFAULT_HANDLE, Averages, Opened, open_weights
+from nasnet.module_spec import ModuleSpec
+from nasnet.pipeline import vectors
+from nasnet.recipes import Prepared, Recipe
+from nasnet.sink import Batch, Sink, SinkOptions, open_sink, record_batch
+from nasnet.source import Item, Source, SourceOptions, open_source
+from nasnet.weights import fingerprint
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["EmbedEvent", "EmbedOptions", "EmbedSummary", "embed", "embed_batches", "embed_to_file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """How to turn pictures into vectors.
+
+    Attributes:
+        recipe: the preprocessing, by name; see `nasnet.RECIPES`.
+        size: height and width the pictures are brought to; the network's own if not given.
+        endpoint: which vector: `global_pool` (the features), `Logits`, `Predictions`, or a map,
+            such as `Cell_5`, of which the mean over its positions is taken.
+        engine: how to compute.
+        decode_threads: how many pictures are decoded at once; as many as cores if not given.
+        averages: which set of a training checkpoint to take; see `nasnet.load.open_path`.
+        source: how the source is read.
+        sink: how a file is written.
+        fetch: where to look for a handle and what is allowed.
+    """
+
+    recipe: str = "photo"
+    size: tuple[int, int] | None = None
+    endpoint: str = "global_pool"
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    decode_threads: int | None = None
+    averages: Averages = "auto"
+    source: SourceOptions = field(default_factory=SourceOptions)
+    sink: SinkOptions = field(default_factory=SinkOptions)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedEvent:
+    """How far a run is.
+
+    Attributes:
+        done: rows done, those of earlier runs included.
+        total: rows to come in all, None where the source cannot tell.
+        failures: rows of this run without a vector.
+        resumed: rows of earlier runs that are kept.
+    """
+
+    done: int
+    total: int | None
+    failures: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSummary:
+    """What a run did.
+
+    Attributes:
+        output: the finished file.
+        rows: rows in it.
+        failures: rows of it without a vector, with the reason.
+        resumed: rows that were there before this run.
+        seconds: time of this run, from opening the weights to the finished file.
+        reasons: the most frequent reasons of failures of this run, with their counts.
+        weights: where the weights come from.
+        status: `genuine`, `untrained`, `modified` or `unknown`.
+        engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
+        recipe: the preprocessing, with its version.
+        notes: what a user should know about the weights.
+    """
+
+    output: Path
+    rows: int
+    failures: int
+    resumed: int
+    seconds: float
+    reasons: tuple[tuple[str, int], ...]
+    weights: str
+    status: str
+    engine: str
+    recipe: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setup:
+    """What a run needs besides its source."""
+
+    opened: Opened
+    engine: Engine
+    recipe: Recipe
+    height: int
+    width: int
+    dimensions: int
+    options: EmbedOptions
+
+    def prepare(self, item: Item) -> Prepared:
+        return recipes.prepare(item.read(), self.recipe, self.height, self.width)
+
+    def run(self, items: Iterable[Item]) -> Iterator[Batch]:
+        options = self.options
+        return vectors(
+            items,
+            self.prepare,
+            self.engine,
+            options.endpoint,
+            width=self.dimensions,
+            decode_threads=options.decode_threads or options.engine.cores,
+        )
+
+
+def embed(
+    source: Any,  # noqa: ANN401
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> pyarrow.Table:
+    """Compute the vector of every picture of a source, in memory.
+
+    Args:
+        source: a folder, picture, glob, list file, archive or table (see `nasnet embed --help`),
+            or an iterable of paths, bytes, arrays, PIL images, or (id, any of these).
+        weights: a published handle, a file, `seeded:N`, or a module's spec.
+        options: how.
+        on_event: told how far it is.
+        on_fetch: told of downloads.
+
+    Returns:
+        A table with the columns id, vector (fixed_size_list<float32>[1056], null where there is
+        none), width, height and error (null where there is none), one row per picture, in order.
+        Its metadata say which weights and which preprocessing made it.
+
+    Raises:
+        SourceError: the source cannot be opened, or is empty.
+        FetchError: the weights cannot be had.
+        WeightsError: they are no NASNet-A weights, or damaged.
+        InputError: no such recipe, endpoint, or the like.
+    """
+    import pyarrow
+
+    batches = embed_batches(
+        source, weights=weights, options=options, on_event=on_event, on_fetch=on_fetch
+    )
+    first = next(batches)
+    return pyarrow.Table.from_batches([first, *batches])
+
+
+def embed_batches(
+    source: Any,  # noqa: ANN401
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> Iterator[pyarrow.RecordBatch]:
+    """The same as `embed`, a few rows at a time: memory stays flat however many there are.
+
+    Args and errors are those of `embed`; the stream may be left early.
+    """
+    options = options or EmbedOptions()
+    pictures = open_source(source, options=options.source)
+    setup = _set_up(weights, options, on_fetch)
+    schema = feature_schema(setup.dimensions, _meta(setup, pictures))
+    try:
+        for batch in _watched(setup.run(pictures), pictures.count, on_event):
+            yield record_batch(batch, schema)
+    finally:
+        setup.engine.close()
+
+
+def embed_to_file(
+    source: Any,  # noqa: ANN401
+    output: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> EmbedSummary:
+    """Compute the vector of every picture of a source, into a file.
+
+    Stopped at any moment, by Ctrl-C or kill -9, and started again alike, it goes on after the
+    last rows that are safe, and ends with every picture exactly once.
+
+    Args:
+        source: as for `embed`.
+        output: `.parquet`, `.arrow`, or `.npy` (with `.ids.jsonl` and `.json` beside it).
+        weights: as for `embed`.
+        options: how.
+        on_event: told how far it is.
+        on_fetch: told of downloads.
+
+    Raises:
+        OutputError: the file is in the way, or cannot be written; nothing finished is touched.
+        SourceError: the source cannot be opened, is empty, or changed since the run began.
+    """
+    options = options or EmbedOptions()
+    started = time.monotonic()
+    pictures = open_source(source, options=options.source)
+    setup = _set_up(weights, options, on_fetch)
+    meta = _meta(setup, pictures)
+    sink = open_sink(Path(output), meta=meta, dimensions=setup.dimensions, options=options.sink)
+    reasons: Counter[str] = Counter()
+    resumed = sink.resume_at
+    try:
+        items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
+        total = pictures.count if options.sink.mode != "append" else None
+        for batch in _watched(setup.run(items), total, on_event, resumed=resumed):
+            sink.write(batch)
+            reasons.update(error for error in batch.errors if error is not None)
+        rows, failures = sink.finish()
+    finally:
+        sink.close()
+        setup.engine.close()
+    return EmbedSummary(
+        output=Path(output),
+        rows=rows,
+        failures=failures,
+        resumed=resumed,
+        seconds=time.monotonic() - started,
+        reasons=tuple(reasons.most_common(5)),
+        weights=meta.module,
+        status=meta.weights_status,
+        engine=f"{meta.engine}, {meta.precision}",
+        recipe=meta.recipe,
+        notes=setup.opened.notes,
+    )
+
+
+def _set_up(
+    weights: str | os.PathLike[str] | ModuleSpec,
+    options: EmbedOptions,
+    on_fetch: Callable[[FetchEvent], None] | None,
+) -> _Setup:
+    recipe = recipes.get_recipe(options.recipe)
+    if isinstance(weights, ModuleSpec):
+        opened, size = weights.opened, weights.image_size
+    else:
+        opened = open_weights(
+            os.fspath(weights),
+            averages=options.averages,
+            fetch_options=options.fetch,
+            on_event=on_fetch,
+        )
+        size = opened.image_size
+    height, width = options.size or size
+    plan = network.build(
+        cells.preset(opened.weights.spec),
+        height=height,
+        width=width,
+        num_classes=opened.weights.num_classes,
+    )
+    return _Setup(
+        opened=opened,
+        dimensions=plan.endpoint(options.endpoint).shape[-1],
+        engine=engines.create(opened.weights, options.engine),
+        recipe=recipe,
+        height=height,
+        width=width,
+        options=options,
+    )
+
+
+def _meta(setup: _Setup, pictures: Source) -> FeatureMeta:
+    weights, engine = setup.opened.weights, setup.engine
+    return FeatureMeta(
+        module=weights.source,
+        weights_fingerprint=fingerprint(weights),
+        weights_status=weights.status,
+        network=f"nasnet_{weights.spec}",
+        endpoint=setup.options.endpoint,
+        recipe=setup.recipe.name,
+        recipe_text=recipes.describe(setup.recipe),
+        size=f"{setup.height}x{setup.width}",
+        precision=engine.precision,
+        engine=f"{engine.name}, {engine.device}",
+        source=pictures.name,
+        version=nasnet.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _watched(
+    batches: Iterable[Batch],
+    total: int | None,
+    on_event: Callable[[EmbedEvent], None] | None,
+    *,
+    resumed: int = 0,
+) -> Iterator[Batch]:
+    """Hand batches on and report after each."""
+    done, failures = resumed, 0
+    report = on_event or (lambda event: None)
+    report(EmbedEvent(done=done, total=total, failures=0, resumed=resumed))
+    for batch in batches:
+        yield batch
+        done += len(batch.ids)
+        failures += sum(error is not None for error in batch.errors)
+        report(EmbedEvent(done=done, total=total, failures=failures, resumed=resumed))
+
+
+def _after_committed(items: Iterator[Item], sink: Sink) -> Iterator[Item]:
+    """Pass over what an earlier run did, making sure that it is the same."""
+    for number, (id, _) in enumerate(sink.committed()):
+        item = next(items, None)
+        if item is None or item.id != id:
+            found = "the end" if item is None else repr(item.id)
+            raise SourceError(
+                f"the source has changed since the run began: row {number} was {id!r}, "
+                f"now it is {found}; use --overwrite to start anew"
+            )
+    yield from items
