@@ -5,10 +5,14 @@ Made by `engine.create`; no tensor of OpenVINO leaves this file.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasnet.engine import (
     Compiled,
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["create"]
 
+# OpenVINO's Python layer fills a table of types when first used; two threads that come first at
+# once wait for each other for ever (2026.4). Whoever makes an engine uses it once, one at a time.
+_FIRST_USE = threading.Lock()
+
 
 def create(weights: Weights, options: EngineOptions) -> _OpenVino:
     """Make the engine.
@@ -37,7 +45,9 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
     """
     import openvino
 
-    core = openvino.Core()
+    with _FIRST_USE:
+        openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
+        core = openvino.Core()
     if options.device.split(".")[0].split(":")[0] not in (*core.available_devices, "AUTO"):
         raise UnsupportedError(
             f"OpenVINO finds no device {options.device!r}; "
@@ -50,6 +60,15 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
                 f"{options.device} has no bfloat16 arithmetic (it has {', '.join(able)}); use f32"
             )
     return _OpenVino(weights, options, core)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """An infer request with NumPy views of its tensors, whose places never change."""
+
+    images: npt.NDArray[Any]
+    outputs: list[npt.NDArray[np.float32]]
+    start: Callable[[], object]
 
 
 class _OpenVino:
@@ -72,10 +91,11 @@ class _OpenVino:
         requests = self._requests.get(key)
         request = requests.get()
         try:
-            request.infer([padded(images, key.batch)], share_inputs=True)
+            request.images[...] = padded(images, key.batch)
+            request.start()
             return {
-                name: np.array(request.get_output_tensor(index).data[: len(images)])
-                for index, name in enumerate(endpoints)
+                name: output[: len(images)].copy()
+                for name, output in zip(endpoints, request.outputs, strict=True)
             }
         finally:
             requests.put(request)
@@ -83,7 +103,7 @@ class _OpenVino:
     def close(self) -> None:
         self._requests.clear()
 
-    def _compile(self, key: ModelKey) -> SimpleQueue[Any]:
+    def _compile(self, key: ModelKey) -> SimpleQueue[_Request]:
         """Compile a model; a queue hands its infer requests out to one thread each."""
         streams = 1 if key.alone else self.streams
         properties: dict[str, Any] = {
@@ -95,7 +115,15 @@ class _OpenVino:
             properties |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self.streams}
         model = self._core.read_model(onnx_model(self._weights, key))
         compiled = self._core.compile_model(model, self.device, properties)
-        requests: SimpleQueue[Any] = SimpleQueue()
+        requests: SimpleQueue[_Request] = SimpleQueue()
         for _ in range(streams):
-            requests.put(compiled.create_infer_request())
+            request = compiled.create_infer_request()
+            outputs = range(len(key.endpoints))
+            requests.put(
+                _Request(
+                    images=request.get_input_tensor(0).data,
+                    outputs=[request.get_output_tensor(index).data for index in outputs],
+                    start=request.infer,
+                )
+            )
         return requests
