@@ -43,12 +43,18 @@ ORDER = [
     "module_spec",
     "module",
     "source",
+    "source_archive",
+    "source_table",
     "features",
+    "sink_formats",
     "sink",
     "pipeline",
     "embedding",
     "cli",
 ]
+
+# A room may open rooms below it by name when it is asked for them: registries.
+ON_DEMAND = {"source": {"source_archive", "source_table"}}
 
 
 def room_of(path: Path) -> str:
@@ -88,9 +94,8 @@ def test_rooms_import_only_from_those_above(path: Path) -> None:
     if room == "__init__":
         return
     assert room in ORDER, f"{room} has no place in the story: add it to ORDER"
-    below = {other for other in imports(path) if other in ORDER} - set(
-        ORDER[: ORDER.index(room) + 1]
-    )
+    above = set(ORDER[: ORDER.index(room) + 1]) | ON_DEMAND.get(room, set())
+    below = {other for other in imports(path) if other in ORDER} - above
     assert not below, f"{room} imports {sorted(below)}, which come after it"
 
 
