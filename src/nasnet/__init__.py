@@ -10,7 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nasnet.embedding import EmbedOptions, embed, embed_batches, embed_to_file
+    from nasnet.embedding import (
+        EmbedEvent,
+        EmbedOptions,
+        EmbedSummary,
+        embed,
+        embed_batches,
+        embed_to_file,
+    )
     from nasnet.engine import EngineOptions
     from nasnet.errors import (
         FetchError,
@@ -36,12 +43,16 @@ if TYPE_CHECKING:
     from nasnet.module_spec import ModuleSpec, load_module_spec
     from nasnet.recipes import RECIPES, Recipe
     from nasnet.signatures import ImageModuleInfo, TensorInfo
+    from nasnet.sink import SinkOptions
+    from nasnet.source import SourceOptions
 
 __version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
+    "EmbedEvent": "embedding",
     "EmbedOptions": "embedding",
+    "EmbedSummary": "embedding",
     "EngineOptions": "engine",
     "Features": "features",
     "FetchError": "errors",
@@ -58,7 +69,9 @@ _ROOMS = {
     "RECIPES": "recipes",
     "Recipe": "recipes",
     "SignatureError": "errors",
+    "SinkOptions": "sink",
     "SourceError": "errors",
+    "SourceOptions": "source",
     "TensorInfo": "signatures",
     "UnsupportedError": "errors",
     "Variable": "module",
@@ -75,7 +88,9 @@ _ROOMS = {
 
 __all__ = [
     "RECIPES",
+    "EmbedEvent",
     "EmbedOptions",
+    "EmbedSummary",
     "EngineOptions",
     "Features",
     "FetchError",
@@ -91,7 +106,9 @@ __all__ = [
     "PictureError",
     "Recipe",
     "SignatureError",
+    "SinkOptions",
     "SourceError",
+    "SourceOptions",
     "TensorInfo",
     "UnsupportedError",
     "Variable",
