@@ -34,7 +34,6 @@ class Decoding:
 
     Attributes:
         dct: JPEG's inverse transform: `fast` is TensorFlow's default, `accurate` Pillow's.
-        fancy_upsampling: JPEG's smooth chroma upsampling; off in TensorFlow, on in Pillow.
         upright: turn the picture as its EXIF orientation says.
         alpha: lay transparent pictures over `white`, or `drop` the channel as TensorFlow does.
         shrink: let libjpeg decode large JPEG files at 1/2, 1/4 or 1/8, as long as both sides
@@ -42,7 +41,6 @@ class Decoding:
     """
 
     dct: Literal["fast", "accurate"] = "accurate"
-    fancy_upsampling: bool = True
     upright: bool = True
     alpha: Literal["white", "drop"] = "white"
     shrink: int = 0
@@ -105,7 +103,7 @@ def _decode_jpeg(data: bytes, decoding: Decoding, target: tuple[int, int]) -> De
             data,
             colorspace="RGB",
             fastdct=decoding.dct == "fast",
-            fastupsample=not decoding.fancy_upsampling,
+            fastupsample=False,
             min_height=min(least[0], height),
             min_width=min(least[1], width),
         )

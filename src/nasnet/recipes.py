@@ -55,8 +55,8 @@ class Prepared:
     height: int
 
 
-# TensorFlow's decode_jpeg and decode_image: integer DCT, plain upsampling, no EXIF, alpha dropped.
-_TENSORFLOW = Decoding(dct="fast", fancy_upsampling=False, upright=False, alpha="drop")
+# TensorFlow's decode_jpeg and decode_image: the fast integer DCT, no EXIF, alpha dropped.
+_TENSORFLOW = Decoding(dct="fast", upright=False, alpha="drop")
 # PIL.Image.open(...).convert("RGB")
 _PILLOW = Decoding(upright=False, alpha="drop")
 
