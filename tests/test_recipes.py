@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from nasnet.errors import InputError, PictureError
 from nasnet.recipes import DEFAULT, RECIPES, describe, get_recipe, prepare
-from nasnet.resize import bilinear, pillow_bilinear
 from tests.pictures import encoded, jpeg, pixels
 
 
@@ -34,14 +35,18 @@ def test_descriptions_tell_recipes_apart() -> None:
     assert all("\n" not in text for text in texts)
 
 
-def test_a_picture_may_come_as_bytes_image_or_array() -> None:
+def test_a_picture_may_come_as_bytes_path_image_or_array(tmp_path: Path) -> None:
     recipe = RECIPES["photo/1"]
     data = encoded(pixels(), "PNG")
     expected = prepare(data, recipe, 64, 64).pixels
-    for given in (pixels(), Image.fromarray(pixels()), memoryview(data)):
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    for given in (pixels(), Image.fromarray(pixels()), memoryview(data), path, str(path)):
         np.testing.assert_array_equal(prepare(given, recipe, 64, 64).pixels, expected)
-    with pytest.raises(PictureError, match="int is neither bytes, an image nor an array"):
+    with pytest.raises(PictureError, match="int is neither bytes, a path, an image nor an array"):
         prepare(7, recipe, 64, 64)
+    with pytest.raises(PictureError, match="cannot be read: No such file"):
+        prepare(tmp_path / "none.png", recipe, 64, 64)
 
 
 def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
@@ -51,33 +56,27 @@ def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
         np.testing.assert_array_equal(scaled, pixels(64, 64))
 
 
-@pytest.mark.parametrize("kernel", ["legacy", "half_pixel"])
-@pytest.mark.parametrize(("source", "wanted"), [((9, 7), (5, 12)), ((300, 40), (64, 64))])
-def test_bilinear_is_what_its_definition_says(
-    kernel: str, source: tuple[int, int], wanted: tuple[int, int]
-) -> None:
-    image = pixels(*source)
-
-    def position(index: int, size: int, count: int) -> float:
-        if kernel == "legacy":
-            return index * size / count
-        return (index + 0.5) * size / count - 0.5
-
-    expected = np.zeros((*wanted, 3))
-    for row in range(wanted[0]):
-        for column in range(wanted[1]):
-            y, x = position(row, source[0], wanted[0]), position(column, source[1], wanted[1])
-            top, left = int(np.floor(y)), int(np.floor(x))
-            down, across = y - top, x - left
-            rows = [min(max(r, 0), source[0] - 1) for r in (top, top + 1)]
-            columns = [min(max(c, 0), source[1] - 1) for c in (left, left + 1)]
-            corners = image[np.ix_(rows, columns)] / 255
-            lines = corners[:, 0] * (1 - across) + corners[:, 1] * across
-            expected[row, column] = lines[0] * (1 - down) + lines[1] * down
-    found = bilinear(image, *wanted, kernel=kernel)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+def test_cadene_eval_keeps_proportions_and_cuts_the_ends() -> None:
+    stripes = np.zeros((300, 900, 3), np.uint8)
+    stripes[:, 300:600] = 255  # the middle square
+    found = prepare(stripes, RECIPES["cadene-eval/1"], 224, 224).pixels
+    assert found.min() == 255
+    wide = prepare(stripes, RECIPES["cadene-eval/1"], 64, 128).pixels
+    assert wide.shape == (64, 128, 3)
+    with pytest.raises(PictureError, match="too long and thin for this recipe: 60000x1"):
+        prepare(np.zeros((1, 60_000, 3), np.uint8), RECIPES["cadene-eval/1"], 331, 331)
 
 
-def test_pillow_bilinear_is_pillows() -> None:
-    expected = np.asarray(Image.fromarray(pixels(90, 70)).resize((30, 20), Image.BILINEAR))
-    np.testing.assert_array_equal(pillow_bilinear(pixels(90, 70), 20, 30), expected)
+def test_slim_eval_takes_the_middle_of_both_sides() -> None:
+    framed = np.zeros((160, 320, 3), np.uint8)
+    framed[10:150, 20:300] = 255
+    assert prepare(framed, RECIPES["slim-eval/1"], 96, 96).pixels.min() == 1.0
+
+
+def test_photo_shows_all_of_the_picture() -> None:
+    framed = np.full((160, 320, 3), 255, np.uint8)
+    framed[:, -5:] = 0
+    framed[:5] = 0
+    found = prepare(framed, RECIPES["photo/1"], 64, 64).pixels
+    assert found[:2].max() < 30
+    assert found[:, -1].max() < 30

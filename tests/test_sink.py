@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,22 +30,39 @@ def test_a_place_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_write_one_output(tmp_path: Path) -> None:
     sink = open_sink(tmp_path / "x.npy", meta=META, dimensions=DIMENSIONS)
-    with pytest.raises(OutputError, match="is being written by process"):
+    with pytest.raises(OutputError, match="is being written by another run"):
         open_sink(tmp_path / "x.npy", meta=META, dimensions=DIMENSIONS)
     sink.close()
     open_sink(tmp_path / "x.npy", meta=META, dimensions=DIMENSIONS).close()
 
 
-def test_the_lock_of_a_dead_run_is_taken_over(tmp_path: Path) -> None:
-    open_sink(tmp_path / "x.npy", meta=META, dimensions=DIMENSIONS).close()
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    import socket
-
-    lock = tmp_path / "x.npy.parts" / "lock"
-    lock.write_text(json.dumps({"pid": child.pid, "host": socket.gethostname()}))
-    write(tmp_path / "x.npy", 10)
+def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from nasnet.sink import open_sink; from pathlib import Path\n"
+        "from tests.contract.test_sink_contract import META\n"
+        "sink = open_sink(Path(sys.argv[1]), meta=META, dimensions=5)\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "x.npy")],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    with pytest.raises(OutputError, match="written by another run"):
+        open_sink(tmp_path / "x.npy", meta=META, dimensions=DIMENSIONS)
+    child.kill()  # and not waited for: a zombie holds no lock
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            write(tmp_path / "x.npy", 10)
+            break
+        except OutputError:
+            time.sleep(0.05)
     check(tmp_path / "x.npy", 10)
+    child.wait()
+    child.stdout.close()
 
 
 def test_a_damaged_part_and_all_after_it_are_done_again(tmp_path: Path) -> None:
@@ -84,13 +101,12 @@ def test_a_full_disk_loses_nothing_that_was_safe(tmp_path: Path) -> None:
     try:
         with pytest.raises(OutputError, match="cannot be written"):
             sink.write(rows(50, 100))
+        with pytest.raises(OutputError, match="cannot be written"):
+            sink.close()  # tries once more, and gives the lock back all the same
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
-    again = open_sink.__call__  # the lock is still ours: give it back as embed does
-    sink._waiting = []
-    sink.close()
-    assert again(output, meta=META, dimensions=DIMENSIONS).resume_at == 50
+    assert open_sink(output, meta=META, dimensions=DIMENSIONS).resume_at == 50
 
 
 def test_vectors_of_different_spaces_are_not_compared() -> None:

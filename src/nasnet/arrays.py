@@ -16,6 +16,7 @@ __all__ = ["check_images"]
 
 # Resizing with a cubic kernel overshoots [0, 1] a little; other ranges lie far outside.
 _LOWEST, _HIGHEST = -0.25, 1.25
+_SMALLEST = 32  # pixels a side, for the network to have any left at its end
 
 
 def check_images(
@@ -50,7 +51,8 @@ def check_images(
         raise InputError(
             f"{name} has dtype {array.dtype}; pass floats in [0, 1], or uint8 pixels 0..255"
         )
-    floats = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # a float64 too large for float32: infinite, and told below
+        floats = np.ascontiguousarray(array, dtype=np.float32)
     if floats.size and check_range:
         _check_range(floats, name)
     return floats
@@ -88,6 +90,10 @@ def _check_shape(array: npt.NDArray[Any], height: int | None, width: int | None,
     fits = found[3] == 3 and found[1] == (height or found[1]) and found[2] == (width or found[2])
     if not fits:
         raise InputError(f"{name} has shape {found}, expected {expected}: resize the pictures")
+    if min(found[1:3]) < _SMALLEST:
+        raise InputError(
+            f"{name} has shape {found}: pictures start at {_SMALLEST}x{_SMALLEST} pixels"
+        )
 
 
 def _check_range(floats: npt.NDArray[np.float32], name: str) -> None:

@@ -6,15 +6,17 @@ decoding, cropping or resizing changes vectors.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, PictureError
-from nasnet.image import Decoded, Decoding, decode, from_array, from_pil
+from nasnet.image import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.resize import bilinear, pillow_bilinear
 
 __all__ = ["DEFAULT", "RECIPES", "Prepared", "Recipe", "describe", "get_recipe", "prepare"]
@@ -28,8 +30,9 @@ class Recipe:
         name: with its version, `photo/1`; a version never changes once released.
         summary: one line for people.
         decoding: how bytes become pixels.
-        crop: `whole` picture; `central`: the middle 87.5 % of both sides; `square`: after
-            resizing the shorter side to size / 0.875, the middle.
+        crop: `whole` picture, its sides brought to size each for itself; `central`: the middle
+            87.5 % of both sides, then alike; `square`: the shorter side brought to size / 0.875
+            and the longer in proportion, then the middle.
         resize: `legacy` and `half_pixel` are TensorFlow's, `pillow` is antialiased.
     """
 
@@ -127,15 +130,18 @@ def prepare(picture: Any, recipe: Recipe, height: int, width: int) -> Prepared: 
     """Bring a picture to the network's input.
 
     Args:
-        picture: encoded bytes, a PIL image, or a uint8 array [height, width, 3] or
-            [height, width]; arrays and images skip the decoding part of the recipe.
+        picture: encoded bytes, the path of a file, a PIL image, or a uint8 array
+            [height, width, 3] or [height, width]; arrays and images are decoded already, so of
+            the recipe's decoding only what is left applies (alpha; orientation of opened files).
         recipe: how.
         height: wanted, in pixels.
         width: wanted, in pixels.
 
     Raises:
-        PictureError: it cannot be decoded; a short reason.
+        PictureError: it cannot be read or decoded; a short reason.
     """
+    if isinstance(picture, str | os.PathLike):
+        picture = _read(picture)
     if isinstance(picture, bytes | bytearray | memoryview):
         decoded = decode(bytes(picture), recipe.decoding, target=(height, width))
     elif isinstance(picture, np.ndarray):
@@ -143,9 +149,18 @@ def prepare(picture: Any, recipe: Recipe, height: int, width: int) -> Prepared: 
     elif hasattr(picture, "getexif"):
         decoded = from_pil(picture, recipe.decoding)
     else:
-        raise PictureError(f"{type(picture).__name__} is neither bytes, an image nor an array")
+        raise PictureError(
+            f"{type(picture).__name__} is neither bytes, a path, an image nor an array"
+        )
     pixels = _shape(decoded, recipe, height, width)
     return Prepared(pixels=pixels, width=decoded.width, height=decoded.height)
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror or error}") from None
 
 
 def _shape(
@@ -164,14 +179,18 @@ def _shape(
 
 
 def _middle(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Torchvision's Resize(shorter side) and CenterCrop, roundings included."""
+    """Torchvision's Resize(shorter side) and CenterCrop on PIL images, roundings included."""
     found_height, found_width = pixels.shape[:2]
-    shorter = int(min(height, width) / 0.875)
+    shorter = int(max(height, width) / 0.875)  # for other shapes than square as Cadene: max
     if found_width <= found_height:
         size = int(shorter * found_height / found_width), shorter
     else:
         size = shorter, int(shorter * found_width / found_height)
-    size = max(size[0], height), max(size[1], width)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise PictureError(
+            f"too long and thin for this recipe: {found_width}x{found_height} would become "
+            f"{size[1]}x{size[0]}"
+        )
     resized = pillow_bilinear(pixels, *size)
     top, left = round((size[0] - height) / 2.0), round((size[1] - width) / 2.0)
     return np.ascontiguousarray(resized[top : top + height, left : left + width])

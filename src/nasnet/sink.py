@@ -7,14 +7,12 @@ only; the finished file appears by renaming.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +23,7 @@ from nasnet.sink_formats import FORMATS, old_rows, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
+    from filelock import FileLock
 
 __all__ = ["Batch", "Sink", "SinkOptions", "open_sink", "record_batch"]
 
@@ -74,8 +73,8 @@ class SinkOptions:
     """
 
     mode: Literal["resume", "overwrite", "append"] = "resume"
-    part_rows: int = 1024
-    part_seconds: float = 30.0
+    part_rows: int = 512
+    part_seconds: float = 10.0
 
 
 def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
@@ -131,11 +130,11 @@ def open_sink(
         parts.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{parts} cannot be made: {error.strerror}") from error
-    _take_lock(parts / _LOCK, output)
+    held = _take_lock(parts / _LOCK, output)
     try:
-        return Sink(output, parts, meta, dimensions, options)
+        return Sink(output, parts, held, meta, dimensions, options)
     except BaseException:
-        (parts / _LOCK).unlink(missing_ok=True)
+        held.release()
         raise
 
 
@@ -146,6 +145,7 @@ class Sink:
         self,
         output: Path,
         parts: Path,
+        held: FileLock,
         meta: FeatureMeta,
         dimensions: int,
         options: SinkOptions,
@@ -154,6 +154,7 @@ class Sink:
         self.dimensions = dimensions
         self.schema = feature_schema(dimensions, meta)
         self._parts = parts
+        self._held = held
         self._meta = meta
         self._options = options
         self._appends = options.mode == "append" and output.exists()
@@ -238,7 +239,8 @@ class Sink:
         if self._appends:
             rows += sum(table.num_rows for table in old_rows(self.output, self.schema, new))
         FORMATS[self.output.suffix](self.output, self.schema, self._meta, rows, tables())
-        shutil.rmtree(self._parts)
+        self._held.release()
+        shutil.rmtree(self._parts, ignore_errors=True)
         return counted[0], counted[1]
 
     def close(self) -> None:
@@ -246,7 +248,7 @@ class Sink:
         try:
             self.flush()
         finally:
-            (self._parts / _LOCK).unlink(missing_ok=True)
+            self._held.release()
 
     def _part(self, number: int) -> Path:
         return self._parts / f"part-{number:05d}.parquet"
@@ -331,44 +333,17 @@ def _check_alike(before: FeatureMeta, now: FeatureMeta, where: str, *, source: b
             )
 
 
-def _take_lock(lock: Path, output: Path) -> None:
-    """One run at a time; the lock of a run that died on this machine is taken over."""
-    mine = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-    for _ in range(2):
-        try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            holder = _holder(lock)
-            if holder is None:
-                lock.unlink(missing_ok=True)
-                continue
-            raise OutputError(
-                f"{output} is being written by process {holder['pid']} on {holder['host']}; "
-                f"wait for it, or remove {lock} if it is gone"
-            ) from None
-        except OSError as error:
-            raise OutputError(f"{lock} cannot be made: {error.strerror}") from error
-        with os.fdopen(descriptor, "w") as file:
-            file.write(mine)
-        return
-    raise OutputError(f"{lock} cannot be taken: other runs keep taking it")
+def _take_lock(lock: Path, output: Path) -> FileLock:
+    """One run at a time; the system frees the lock of a run that died, however it died."""
+    from filelock import FileLock, Timeout
 
-
-def _holder(lock: Path) -> dict[str, Any] | None:
-    """Who holds a lock; None if that process is dead, or died while taking it."""
+    held = FileLock(lock, blocking=False)
     try:
-        found = json.loads(lock.read_text())
-        holder: dict[str, Any] = {"pid": int(found["pid"]), "host": str(found["host"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if holder["host"] != socket.gethostname():
-        return holder
-    if holder["pid"] == os.getpid():
-        return holder
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return holder
-    return holder
+        held.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{output} is being written by another run, which holds {lock}: wait for it"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{lock} cannot be made: {error.strerror or error}") from error
+    return held
