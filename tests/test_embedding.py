@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import nasnet
@@ -77,7 +78,7 @@ def test_all_pictures_may_fail() -> None:
 def test_batches_come_while_the_source_still_runs() -> None:
     taken: list[int] = []
 
-    def endless() -> Iterator[np.ndarray]:  # type: ignore[type-arg]
+    def endless() -> Iterator[npt.NDArray[np.uint8]]:
         for number in range(10**9):
             taken.append(number)
             yield pixels(48, 48, seed=number % 3)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import nasnet
+from nasnet.plan import Operation
 from tests.conftest import golden_images, relative_error
 from tests.golden_seed import make_hub_module
 
@@ -38,7 +40,7 @@ def test_any_size_is_padded_as_tensorflow_pads() -> None:  # noqa: C901 - one ca
 
     weights = seeded(7).arrays
 
-    def apply(op, inputs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def apply(op: Operation, inputs: list[Any]) -> Any:
         arrays = [tf.constant(weights[name]) for name in op.parameters]
         # conv0 is the one convolution of the network that is not padded
         padding = "VALID" if op.name == "conv0" else "SAME"
