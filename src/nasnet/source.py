@@ -40,6 +40,8 @@ _SAMPLES = (
     "retina.jpg",
     "rocket.jpg",
 )
+# Scheme of a URL -> the extra that brings its filesystem.
+_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _TABLES = (".parquet", ".arrow", ".feather", ".ipc")
 
@@ -250,7 +252,9 @@ def _read_url(url: str) -> bytes:
         with fsspec.open(url, "rb") as file:
             data: bytes = file.read(MAX_BYTES + 1)
     except ImportError as error:
-        raise PictureError(f"cannot be fetched: {error}") from None
+        extra = _EXTRAS.get(url.partition("://")[0].lower())
+        remedy = f"it needs: pip install 'nasnet[{extra}]'" if extra else str(error)
+        raise PictureError(f"cannot be fetched: {remedy}") from None
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"cannot be fetched: {text}") from None
