@@ -184,6 +184,14 @@ def test_a_spec_tells_all_without_computing(module: hub.Module) -> None:
         assert relative_error(compute(golden_images("mobile")), VECTORS) < 1e-5
 
 
+def test_resolve_tells_where_a_module_lies(module: hub.Module) -> None:
+    folder = module.spec.opened.path
+    assert folder is not None
+    assert hub.resolve(folder) == str(folder)
+    with pytest.raises(InputError, match="lies in no file"):
+        hub.resolve("seeded:7")
+
+
 def test_size_questions_about_other_inputs_are_answered_plainly(module: hub.Module) -> None:
     name = "image_feature_vector_with_bn_hparams"
     with pytest.raises(ValueError, match="has shape \\(\\), not that of pictures"):

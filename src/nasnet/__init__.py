@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         get_expected_image_size,
         get_num_image_channels,
     )
-    from nasnet.module_spec import ModuleSpec, load_module_spec
+    from nasnet.module_spec import ModuleSpec, load_module_spec, resolve
     from nasnet.recipes import RECIPES, Recipe
     from nasnet.signatures import ImageModuleInfo, TensorInfo
     from nasnet.sink import SinkOptions
@@ -84,6 +84,7 @@ _ROOMS = {
     "get_num_image_channels": "module",
     "load_module_spec": "module_spec",
     "read_features": "features",
+    "resolve": "module_spec",
 }
 
 __all__ = [
@@ -122,6 +123,7 @@ __all__ = [
     "get_num_image_channels",
     "load_module_spec",
     "read_features",
+    "resolve",
 ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar, cast
 
-from nasnet.errors import SignatureError
+from nasnet.errors import InputError, SignatureError
 from nasnet.fetch import FetchOptions
 from nasnet.folder import ModuleFolder, write_folder
 from nasnet.load import Opened, open_weights
@@ -23,7 +23,7 @@ from nasnet.signatures import (
     build_signatures,
 )
 
-__all__ = ["Message", "ModuleSpec", "check_tags", "load_module_spec"]
+__all__ = ["Message", "ModuleSpec", "check_tags", "load_module_spec", "resolve"]
 
 Message = TypeVar("Message")
 _TAG_SETS: tuple[frozenset[str], ...] = (frozenset(), frozenset({"train"}))
@@ -141,6 +141,19 @@ def load_module_spec(
         return path if image_size is None else ModuleSpec(path.opened, image_size=image_size)
     opened = open_weights(os.fspath(path), fetch_options=fetch_options)
     return ModuleSpec(opened, image_size=image_size)
+
+
+def resolve(handle: str | os.PathLike[str], *, fetch_options: FetchOptions | None = None) -> str:
+    """The local folder or file of a module, fetched if need be (`tensorflow_hub.resolve`).
+
+    Raises:
+        FetchError: it cannot be had.
+        InputError: `seeded:N` lies nowhere.
+    """
+    opened = open_weights(os.fspath(handle), fetch_options=fetch_options)
+    if opened.path is None:
+        raise InputError(f"{os.fspath(handle)} is made from a seed and lies in no file")
+    return str(opened.path)
 
 
 def check_tags(tags: Collection[str] | None) -> frozenset[str]:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nasnet import engine
+from nasnet.engine import Compiled, EngineOptions, ModelKey, key_for, padded
+from nasnet.errors import MissingExtraError, UnsupportedError
+from nasnet.weights import Weights
+
+
+def key(height: int) -> ModelKey:
+    images = np.zeros((1, height, 40, 3), np.float32)
+    return key_for(images, ("global_pool",), batch=4, alone=True)
+
+
+def test_only_a_few_models_stay_compiled() -> None:
+    made: list[int] = []
+
+    def compile_model(wanted: ModelKey) -> int:
+        made.append(wanted.height)
+        return wanted.height
+
+    models = Compiled(compile_model, keep=2)
+    for height in (32, 33, 32, 34, 32, 33):
+        assert models.get(key(height)) == height
+    assert made == [32, 33, 34, 33], "the least recently used one left"
+
+
+def test_a_single_picture_gets_a_model_of_its_own() -> None:
+    one, four = (np.zeros((n, 32, 32, 3), np.uint8) for n in (1, 4))
+    assert key_for(one, ("Stem",), batch=4, alone=True).batch == 1
+    assert key_for(one, ("Stem",), batch=4, alone=False).batch == 4
+    assert key_for(four, ("Stem",), batch=4, alone=True).batch == 4
+
+
+def test_short_batches_are_filled_up() -> None:
+    images = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1)
+    assert padded(images, 4)[:, 0, 0, 0].tolist() == [0, 1, 1, 1]
+
+
+def test_threads_may_come_first_together() -> None:
+    """OpenVINO 2026.4 locks up for ever if two threads use it first at the same time."""
+    code = (
+        "import threading, numpy as np\n"
+        "from nasnet import engine\n"
+        "from nasnet.weights import seeded\n"
+        "weights, start = seeded(1, spec='cifar'), threading.Barrier(4)\n"
+        "def work():\n"
+        "    start.wait()\n"
+        "    made = engine.create(weights)\n"
+        "    made.infer(np.zeros((2, 32, 32, 3), np.float32), ('global_pool',), alone=False)\n"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_device_that_is_not_there_is_said_with_those_that_are(mobile: Weights) -> None:
+    for name in engine.ENGINES:
+        with pytest.raises(UnsupportedError, match=r"no device 'NPU9'.*CPU"):
+            engine.create(mobile, EngineOptions(engine=name, device="NPU9"))
+
+
+def test_onnxruntime_refuses_a_precision_it_would_not_compute_in(mobile: Weights) -> None:
+    with pytest.raises(UnsupportedError, match="f32 only"):
+        engine.create(mobile, EngineOptions(engine="onnxruntime", precision="bf16"))
+
+
+def test_bf16_is_refused_or_close(mobile: Weights) -> None:
+    images = np.random.default_rng(0).random((4, 64, 64, 3), dtype=np.float32)
+    exact = engine.run(engine.create(mobile), images, ("global_pool",))["global_pool"]
+    try:
+        fast = engine.create(mobile, EngineOptions(precision="bf16"))
+    except UnsupportedError as error:
+        assert "no bfloat16" in str(error)  # noqa: PT017 - this machine has none
+        return
+    found = engine.run(fast, images, ("global_pool",))["global_pool"]
+    cosine = (found * exact).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(exact, axis=1)
+    assert (cosine > 0.999).all()
+    assert not np.array_equal(found, exact), "it says bf16 and computes in f32"
+
+
+def test_a_missing_extra_names_its_install_line(
+    mobile: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'nasnet\[onnxruntime\]'"):
+        engine.create(mobile, EngineOptions(engine="onnxruntime"))
