@@ -66,6 +66,7 @@ def test_a_little_overshoot_from_resizing_passes() -> None:
         (GOOD * 2 - 1, r"looks like \[-1, 1\]"),
         ((GOOD * 255).astype(np.int32), "dtype int32"),
         (np.where(np.arange(2)[:, None, None, None], np.nan, GOOD), r"images\[1\] holds a value"),
+        (GOOD.astype(np.float64) * 1e300, r"images\[0\] holds a value"),
         ("photo.jpg", "has shape"),
     ],
 )
@@ -81,3 +82,5 @@ def test_the_range_check_can_be_switched_off() -> None:
 def test_any_size_can_be_allowed() -> None:
     assert check_images(GOOD, height=None, width=None).shape == GOOD.shape
     assert issubclass(InputError, ValueError)
+    with pytest.raises(InputError, match="start at 32x32"):
+        check_images(GOOD[:, :31], height=None, width=None)

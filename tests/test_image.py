@@ -123,10 +123,13 @@ def test_other_modes_become_rgb(mode: str) -> None:
     assert np.array_equal(found.pixels, np.asarray(picture.convert("RGB")))
 
 
-def test_cmyk_jpeg_is_as_pillow_has_it_and_not_inverted() -> None:
+@pytest.mark.parametrize("transform", [0, 2], ids=["CMYK", "YCCK"])
+def test_cmyk_jpeg_is_as_pillow_has_it_and_not_inverted(transform: int) -> None:
     white = Image.new("CMYK", (40, 40), (0, 0, 0, 0))
     assert decode(encoded(white, "JPEG"), DEFAULT, target=TARGET).pixels.min() > 250
-    data = encoded(Image.fromarray(pixels()).convert("CMYK"), "JPEG")
+    made = bytearray(encoded(Image.fromarray(pixels()).convert("CMYK"), "JPEG"))
+    made[made.find(b"Adobe") + 11] = transform
+    data = bytes(made)
     with Image.open(io.BytesIO(data)) as picture:
         expected = np.asarray(picture.convert("RGB"))
     assert np.array_equal(decode(data, DEFAULT, target=TARGET).pixels, expected)
@@ -200,12 +203,14 @@ def test_jpeg_with_a_little_litter_before_its_end_is_read(more: bytes) -> None:
 
 
 def test_jpeg_with_unusual_chroma_sampling_is_read() -> None:
-    """TurboJPEG refuses it. Made of a grey picture: every block of it is coded alike."""
-    data = bytearray(encoded(np.full((64, 64, 3), 128, np.uint8), subsampling=0))
-    frame = data.find(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = struct.pack(">HH", 16, 16)
+    """TurboJPEG refuses it. Made by hand: a grey picture of ten blocks that are coded alike."""
+    data = bytearray(encoded(np.full((16, 16, 3), 128, np.uint8), subsampling=0))
+    frame, scan = data.find(b"\xff\xc0"), data.find(b"\xff\xda")
     for component, sampling in enumerate((0x21, 0x11, 0x21)):
         data[frame + 11 + 3 * component] = sampling
+        data[scan + 6 + 2 * component] = 0x00  # the first Huffman tables for all
+    blocks = int("001010" * 10 + "1111", 2).to_bytes(8, "big")  # no difference, end of block
+    data[scan + 14 :] = blocks + b"\xff\xd9"
     found = decode(bytes(data), DEFAULT, target=TARGET).pixels
     assert found.shape == (16, 16, 3)
     assert abs(found.astype(int) - 128).max() <= 1
@@ -236,8 +241,6 @@ def test_a_cut_pil_image_is_a_picture_error_too() -> None:
     picture = Image.open(io.BytesIO(data[: len(data) // 2]))
     with pytest.raises(PictureError, match="truncated or damaged PNG"):
         from_pil(picture, DEFAULT)
-    with pytest.raises(PictureError, match="cannot read picture: conversion from LAB"):
-        from_pil(Image.new("LAB", (9, 9)), DEFAULT)
 
 
 def test_an_opened_image_is_turned_and_one_that_was_worked_on_is_not() -> None:
@@ -271,10 +274,12 @@ def test_whatever_the_bytes_there_is_a_picture_or_a_short_reason(
     try:
         found = decode(bytes(data[: round(keep * len(data))]), Decoding(shrink=2), target=(8, 8))
     except PictureError as error:
-        assert 0 < len(str(error)) < 160
+        reason = str(error)
     else:
+        reason = "none"
         assert found.pixels.dtype == np.uint8
         assert found.pixels.ndim == 3
+    assert 0 < len(reason) < 160
 
 
 @pytest.mark.parametrize(

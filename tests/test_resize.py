@@ -90,5 +90,6 @@ def test_threads_share_the_tables() -> None:
 
 
 def test_pillow_bilinear_is_pillows() -> None:
-    expected = np.asarray(Image.fromarray(pixels(90, 70)).resize((30, 20), Image.BILINEAR))
+    picture = Image.fromarray(pixels(90, 70))
+    expected = np.asarray(picture.resize((30, 20), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(pillow_bilinear(pixels(90, 70), 20, 30), expected)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasnet.image import decode
 from nasnet.recipes import RECIPES, prepare
 from tests.pictures import encoded, jpeg, pixels
 
@@ -33,6 +34,33 @@ def pictures() -> dict[str, bytes]:
     skimage = pytest.importorskip("skimage.data")
     folder = Path(str(skimage.__file__)).parent
     return found | {name: (folder / name).read_bytes() for name in ("rocket.jpg", "astronaut.png")}
+
+
+def kinds() -> dict[str, bytes]:
+    clear = np.dstack([pixels(), pixels(seed=3)[..., 0]])
+    deep = np.linspace(0, 65_535, 4800).reshape(60, 80).astype(np.uint16)
+    palette = Image.fromarray(pixels()).quantize(16)
+    return {
+        "cmyk.jpg": encoded(Image.fromarray(pixels()).convert("CMYK")),
+        "alpha.png": encoded(clear, "PNG"),
+        "grey and alpha.png": encoded(Image.fromarray(clear).convert("LA"), "PNG"),
+        "16 bits.png": encoded(deep, "PNG"),
+        "1 bit.png": encoded(Image.fromarray(pixels()).convert("1"), "PNG"),
+        "palette.png": encoded(palette, "PNG"),
+        "palette with a clear colour.png": encoded(palette, "PNG", transparency=3),
+        "palette.gif": encoded(palette, "GIF"),
+        "animated.gif": encoded(palette, "GIF", save_all=True, append_images=[palette.rotate(90)]),
+        "plain.bmp": encoded(pixels(), "BMP"),
+    }
+
+
+@pytest.mark.parametrize("name", pictures() | kinds())
+def test_decoded_pixels_are_tensorflows_to_the_bit(name: str) -> None:
+    tf = pytest.importorskip("tensorflow")
+    data = (pictures() | kinds())[name]
+    expected = tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+    found = decode(data, RECIPES["tf1-hub/1"].decoding, target=(SIZE, SIZE)).pixels
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", pictures())

@@ -45,7 +45,7 @@ def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> 
 
     Returns:
         None where TurboJPEG does not get past the header: it knows the common chroma
-        subsamplings only. Pillow, slower, can say more.
+        subsamplings only, and minds an odd version number. Pillow, slower, can say more.
 
     Raises:
         PictureError: it is truncated, damaged or too large.
@@ -82,7 +82,7 @@ def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> 
         try:
             pixels = pixels_of(strict=False)
         except ValueError:
-            raise PictureError("truncated or damaged JPEG") from None
+            return None  # it still minds remarks about the header
     if cmyk:
         pixels = _rgb_of_inks(pixels, inverted=segments.adobe, rounded=decoding.dct == "accurate")
     if orientation >= 5:
@@ -96,13 +96,8 @@ def _header(data: bytes) -> tuple[int, int, str] | None:
 
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError as error:
-        if not _harmless(error):
-            return None
-        try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        except (ValueError, KeyError):
-            return None
+    except ValueError:
+        return None
     return height, width, colours
 
 
