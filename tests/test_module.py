@@ -184,6 +184,14 @@ def test_a_spec_tells_all_without_computing(module: hub.Module) -> None:
         assert relative_error(compute(golden_images("mobile")), VECTORS) < 1e-5
 
 
+def test_a_range_that_looks_wrong_is_refused_unless_told_otherwise() -> None:
+    images = np.full((1, 48, 48, 3), 200, np.float32)
+    with pytest.raises(TypeError, match=r"looks like 0\.\.255"):
+        hub.Module("seeded:7", image_size=(48, 48))(images)
+    told = hub.Module("seeded:7", image_size=(48, 48), check_range=False)
+    assert told(images).shape == (1, 1056)
+
+
 def test_resolve_tells_where_a_module_lies(module: hub.Module) -> None:
     folder = module.spec.opened.path
     assert folder is not None

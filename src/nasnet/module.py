@@ -82,6 +82,7 @@ class Module:
         tags: Collection[str] | None = None,
         *,
         image_size: tuple[int, int] | None = None,
+        check_range: bool = True,
         engine: EngineOptions | None = None,
         fetch_options: FetchOptions | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class Module:
             tags: which statistics batch norm uses: those of the training run (none, the
                 default), or the batch's own ({"train"}).
             image_size: height and width in pixels, 32 at least, instead of the module's own.
+            check_range: refuse float pictures that are plainly 0..255 or [-1, 1].
             engine: how to compute.
             fetch_options: where to look for a handle and what is allowed.
 
@@ -106,6 +108,7 @@ class Module:
         self.name = name
         self.trainable = trainable
         self.spec = load_module_spec(spec, image_size=image_size, fetch_options=fetch_options)
+        self._check_range = check_range
         self._engine_options = engine
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -146,8 +149,7 @@ class Module:
         if "batch_norm_momentum" in values:
             check_momentum(values["batch_norm_momentum"])
         self._refuse_training()
-        height, width = self.spec.image_size
-        images = check_images(values["images"], height=height, width=width)
+        images = self._checked(values["images"])
         wanted = called.endpoints if as_dict else {"default": called.endpoints["default"]}
         found = engines.run(self.engine, images, tuple(dict.fromkeys(wanted.values())))
         outputs = {key: found[endpoint] for key, endpoint in wanted.items()}
@@ -164,9 +166,7 @@ class Module:
             SignatureError: there is no such endpoint; the text lists those there are.
         """
         self._refuse_training()
-        height, width = self.spec.image_size
-        checked = check_images(images, height=height, width=width)
-        return engines.run(self.engine, checked, tuple(names))
+        return engines.run(self.engine, self._checked(images), tuple(names))
 
     @property
     def engine(self) -> Engine:
@@ -228,6 +228,10 @@ class Module:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+    def _checked(self, images: Any) -> engines.Images:  # noqa: ANN401
+        height, width = self.spec.image_size
+        return check_images(images, height=height, width=width, check_range=self._check_range)
 
     def _refuse_training(self) -> None:
         if self.trainable or "train" in self.tags:

@@ -148,26 +148,17 @@ def _rescale(w: _Writer, op: Operation, inputs: list[str]) -> None:
     w.node("Add", [scaled, offset], op.name)
 
 
-def _average(w: _Writer, op: Operation, inputs: list[str]) -> None:
+def _pool(w: _Writer, op: Operation, inputs: list[str]) -> None:
+    # An average divides by the pixels that exist; a maximum's padding never wins by itself.
+    average = op.kind == "avg_pool"
     w.node(
-        "AveragePool",
+        "AveragePool" if average else "MaxPool",
         inputs,
         op.name,
         kernel_shape=list(op.kernel),
         strides=[op.stride] * 2,
         pads=_pads(op),
-        count_include_pad=0,
-    )
-
-
-def _maximum(w: _Writer, op: Operation, inputs: list[str]) -> None:
-    w.node(
-        "MaxPool",
-        inputs,
-        op.name,
-        kernel_shape=list(op.kernel),
-        strides=[op.stride] * 2,
-        pads=_pads(op),
+        **({"count_include_pad": 0} if average else {}),
     )
 
 
@@ -240,8 +231,8 @@ _RENDERERS: dict[str, Callable[[_Writer, Operation, list[str]], None]] = {
     "depthwise": _depthwise,
     "batch_norm": _batch_norm,
     "relu": _plain("Relu"),
-    "avg_pool": _average,
-    "max_pool": _maximum,
+    "avg_pool": _pool,
+    "max_pool": _pool,
     "shift": _shift,
     "subsample": _subsample,
     "drop_path": _plain("Identity"),
