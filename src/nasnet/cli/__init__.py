@@ -43,14 +43,14 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nasnet")
 def _nasnet() -> None:
-    r"""NASNet-A feature vectors of pictures, exactly as TF-Slim computes them.
+    """NASNet-A feature vectors of pictures, exactly as TF-Slim computes them.
 
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
     nasnet weights inspect PATH                whose weights are these?
     nasnet info                                the network in numbers
     nasnet fetch                               download the module for use without a network
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 def main() -> None:

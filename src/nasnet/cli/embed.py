@@ -114,7 +114,7 @@ def command(
     shard: str | None,
     quiet: bool,
 ) -> int:
-    r"""Compute the vector of every picture in SOURCE and write them as one table.
+    """Compute the vector of every picture in SOURCE and write them as one table.
 
     SOURCE is a folder (with all below it), a picture, a glob in quotes, a .txt list of paths or
     URLs, - for such a list on standard input, a .tar, .tar.gz or .zip archive, a Parquet or Arrow
@@ -128,7 +128,7 @@ def command(
     nasnet embed ~/photos -o features.parquet
     nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16
     find . -name '*.jpg' | nasnet embed - -o features.parquet --append
-    """
+    """  # noqa: D301 - click wants the character itself
     options = EmbedOptions(
         recipe=recipe,
         size=size,

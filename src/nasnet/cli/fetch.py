@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command("fetch")
 @click.argument("handle", default=DEFAULT_HANDLE)
 def command(handle: str) -> None:
-    r"""Download a module, prove it whole, and keep it in the cache.
+    """Download a module, prove it whole, and keep it in the cache.
 
     HANDLE is a published one, such as google/imagenet/nasnet_mobile/feature_vector/3 (the
     default) or google/imagenet/nasnet_large/classification/3, with or without
@@ -26,7 +26,7 @@ def command(handle: str) -> None:
     TFHUB_CACHE_DIR  the cache, shared with tensorflow_hub
     NASNET_MIRRORS   base URLs to try first, separated by commas
     NASNET_OFFLINE   1: never use the network
-    """
+    """  # noqa: D301 - click wants the character itself
     with download_progress() as on_event:
         opened = open_weights(handle, on_event=on_event)
     click.echo(f"{opened.path}")
