@@ -73,7 +73,6 @@ def test_killed_and_started_again_it_ends_as_an_unbroken_run(photos: Path, tmp_p
     # a list on a pipe that stalls at two thirds, so that the kill comes in the middle
     names = sorted(str(path) for path in photos.iterdir())
     command = [*NASNET, "embed", str(photos), "-o", str(broken), *QUICK]
-    environment = {**os.environ, "NASNET_TEST": "1"}
     code = (
         "import os, sys, threading\n"
         "from nasnet.sink import Sink\n"
@@ -87,9 +86,7 @@ def test_killed_and_started_again_it_ends_as_an_unbroken_run(photos: Path, tmp_p
         "Sink.write = slow\n"
         "main()\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *command[3:]], stdout=subprocess.PIPE, env=environment
-    )
+    child = subprocess.Popen([sys.executable, "-c", code, *command[3:]], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     child.send_signal(signal.SIGKILL)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,11 @@ __all__ = [
     "feature_schema",
     "ids_file",
     "meta_file",
+    "meta_of",
     "read_features",
     "read_meta",
+    "read_schema",
+    "vectors_of",
 ]
 
 _PREFIX = "nasnet."
@@ -106,14 +109,25 @@ def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
             )
 
 
-def feature_schema(dimensions: int, meta: FeatureMeta) -> pyarrow.Schema:
-    """The columns of a feature set, with the metadata attached."""
+def feature_schema(
+    dimensions: int, meta: FeatureMeta, *, vector_dtype: str = "float32"
+) -> pyarrow.Schema:
+    """The columns of a feature set, with the metadata attached.
+
+    Args:
+        dimensions: length of a vector.
+        meta: what the set says about itself.
+        vector_dtype: `float32` or `float16`.
+    """
     import pyarrow
 
+    numbers = {"float32": pyarrow.float32(), "float16": pyarrow.float16()}
+    if vector_dtype not in numbers:
+        raise InputError(f"vectors are float32 or float16, not {vector_dtype!r}")
     return pyarrow.schema(
         [
             pyarrow.field("id", pyarrow.string(), nullable=False),
-            pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), dimensions)),
+            pyarrow.field("vector", pyarrow.list_(numbers[vector_dtype], dimensions)),
             pyarrow.field("width", pyarrow.int32()),
             pyarrow.field("height", pyarrow.int32()),
             pyarrow.field("error", pyarrow.string()),
@@ -132,6 +146,15 @@ def meta_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
+    """What is written in a schema's metadata about a feature set."""
+    return {
+        key.decode().removeprefix(_PREFIX): value.decode()
+        for key, value in (schema.metadata or {}).items()
+        if key.startswith(_PREFIX.encode())
+    }
+
+
 def read_meta(path: str | os.PathLike[str]) -> FeatureMeta:
     """What a finished feature set says about itself.
 
@@ -139,42 +162,88 @@ def read_meta(path: str | os.PathLike[str]) -> FeatureMeta:
         OutputError: it is none, or damaged.
     """
     file = Path(path)
-    if file.suffix == ".npy":
-        try:
-            found = json.loads(meta_file(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{meta_file(file)}: not readable: {error}") from error
-        return _meta(found, file)
-    return _schema_meta(_table_schema(file), file)
+    return _meta(_npy_meta(file) if file.suffix == ".npy" else meta_of(read_schema(file)), file)
+
+
+def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
+    """Columns and metadata of a finished feature set.
+
+    Raises:
+        OutputError: it is none, or damaged.
+    """
+    import pyarrow
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    file = Path(path)
+    try:
+        if file.suffix == ".parquet":
+            schema = pyarrow.parquet.read_schema(file)
+        elif file.suffix == ".npy":
+            vectors = _npy_vectors(file)
+            meta = _meta(_npy_meta(file), file)
+            return feature_schema(vectors.shape[1], meta, vector_dtype=vectors.dtype.name)
+        else:
+            with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
+                schema = reader.schema
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    lacking = [name for name in ("id", "vector", "error") if name not in schema.names]
+    if lacking or not pyarrow.types.is_fixed_size_list(schema.field("vector").type):
+        raise OutputError(f"{file}: not written by nasnet: it has no column of vectors")
+    return schema
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
     """Read a finished feature set (.parquet, .arrow or .npy).
 
+    Vectors of a .npy in float32 are mapped, not read; others are read into one array.
+
     Raises:
-        OutputError: it is none, or damaged.
+        OutputError: it is none, unfinished, or damaged.
     """
     file = Path(path)
+    unfinished = file.with_name(file.name + ".parts")
+    if not file.exists() and unfinished.exists():
+        raise OutputError(f"{file} is not finished: start the command that writes it again")
     if file.suffix == ".npy":
         return _read_npy(file)
     import pyarrow
-    import pyarrow.feather
+
+    schema = read_schema(file)
+    meta = _meta(meta_of(schema), file)
+    ids: list[str] = []
+    errors: list[str | None] = []
+    parts: list[npt.NDArray[np.float32]] = []
+    try:
+        for table in _tables(file):
+            ids += table["id"].to_pylist()
+            errors += table["error"].to_pylist()
+            parts.append(vectors_of(table))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    vectors = np.empty((len(ids), schema.field("vector").type.list_size), np.float32)
+    end = len(ids)
+    while parts:  # from the end, each part given back once it is copied
+        part = parts.pop()
+        vectors[end - len(part) : end] = part
+        end -= len(part)
+    return Features(ids=ids, vectors=vectors, errors=errors, meta=meta)
+
+
+def _tables(file: Path) -> Iterator[pyarrow.Table]:
+    import pyarrow
+    import pyarrow.ipc
     import pyarrow.parquet
 
-    meta = read_meta(file)
-    try:
-        if file.suffix == ".parquet":
-            table = pyarrow.parquet.read_table(file)
-        else:
-            table = pyarrow.feather.read_table(file)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise OutputError(f"{file}: not a readable feature set: {error}") from error
-    return Features(
-        ids=table["id"].to_pylist(),
-        vectors=vectors_of(table),
-        errors=table["error"].to_pylist(),
-        meta=meta,
-    )
+    if file.suffix == ".parquet":
+        with pyarrow.parquet.ParquetFile(file) as reader:
+            for group in range(reader.num_row_groups):
+                yield reader.read_row_group(group, columns=["id", "vector", "error"])
+        return
+    with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
+        for index in range(reader.num_record_batches):
+            yield pyarrow.Table.from_batches([reader.get_batch(index)])
 
 
 def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
@@ -192,45 +261,42 @@ def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
 
 
 def _read_npy(file: Path) -> Features:
+    meta = _meta(_npy_meta(file), file)
     try:
-        vectors = np.load(file, mmap_mode="r", allow_pickle=False)
+        vectors = _npy_vectors(file)
         with ids_file(file).open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{file}: not a readable feature set: {error}") from error
-    if vectors.ndim != 2 or len(rows) != len(vectors):
+        ids = [row["id"] for row in rows]
+        errors = [row["error"] for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(file, error) from error
+    if len(rows) != len(vectors):
         raise OutputError(f"{file}: {len(vectors)} vectors, but {len(rows)} ids beside it")
     return Features(
-        ids=[row["id"] for row in rows],
-        vectors=vectors,
-        errors=[row["error"] for row in rows],
-        meta=read_meta(file),
+        ids=ids, vectors=vectors.astype(np.float32, copy=False), errors=errors, meta=meta
     )
 
 
-def _table_schema(file: Path) -> pyarrow.Schema:
-    import pyarrow
-    import pyarrow.ipc
-    import pyarrow.parquet
-
+def _npy_vectors(file: Path) -> npt.NDArray[np.floating[Any]]:
     try:
-        if file.suffix == ".parquet":
-            return pyarrow.parquet.read_schema(file)
-        with pyarrow.memory_map(str(file)) as mapped:
-            return pyarrow.ipc.open_file(mapped).schema
-    except (OSError, pyarrow.ArrowException) as error:
-        raise OutputError(f"{file}: not a readable feature set: {error}") from error
+        vectors = np.load(file, mmap_mode="r", allow_pickle=False)
+    except EOFError as error:  # it is empty
+        raise ValueError(str(error)) from error
+    if vectors.ndim != 2 or vectors.dtype.name not in ("float32", "float16"):
+        raise ValueError(f"its array is {vectors.dtype.name} {list(vectors.shape)}")
+    return np.asanyarray(vectors)
 
 
-def _schema_meta(schema: pyarrow.Schema, file: Path) -> FeatureMeta:
-    return _meta(
-        {
-            key.decode().removeprefix(_PREFIX): value.decode()
-            for key, value in (schema.metadata or {}).items()
-            if key.decode().startswith(_PREFIX)
-        },
-        file,
-    )
+def _npy_meta(file: Path) -> dict[str, str]:
+    try:
+        found = json.loads(meta_file(file).read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in found.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise OutputError(f"{meta_file(file)}: not readable: {error}") from error
+
+
+def _unreadable(file: Path, error: Exception) -> OutputError:
+    return OutputError(f"{file}: not a readable feature set: {error}")
 
 
 def _meta(found: Mapping[str, object], file: Path) -> FeatureMeta:

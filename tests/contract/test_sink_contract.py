@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
-import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from nasnet.errors import OutputError
-from nasnet.features import FeatureMeta, read_features, read_meta
-from nasnet.sink import Batch, SinkOptions, open_sink
-from nasnet.sink_formats import FORMATS
+from nasnet.features import read_features, read_meta
+from nasnet.sink import FORMATS, Batch, Sink, SinkOptions, open_sink
+from tests.contract.sink_rows import DIMENSIONS, META, rows
 
-META = FeatureMeta(
-    module="seeded:7",
-    weights_fingerprint="abc",
-    weights_status="untrained",
-    network="nasnet_mobile",
-    endpoint="global_pool",
-    recipe="photo/1",
-    recipe_text="crop=whole",
-    size="224x224",
-    precision="f32",
-    engine="none",
-    source="photos",
-    version="0",
-    created="2026-01-01T00:00:00+00:00",
-)
-DIMENSIONS = 5
+Mode = Literal["resume", "overwrite", "append"]
+ROOT = Path(__file__).parent.parent.parent
 
 
-def rows(start: int, end: int) -> Batch:
-    """Row n has vector [n, n, ...]; every seventh failed."""
-    numbers = np.arange(start, end)
+def opened(output: Path, mode: Mode = "resume", *, part_rows: int = 8) -> Sink:
+    options = SinkOptions(mode=mode, part_rows=part_rows)
+    return open_sink(output, meta=META, dimensions=DIMENSIONS, options=options)
+
+
+def write(output: Path, count: int, *, mode: Mode = "resume", part_rows: int = 8) -> None:
+    sink = opened(output, mode, part_rows=part_rows)
+    try:
+        for start in range(sink.resume_at, count, 3):
+            sink.write(rows(start, min(start + 3, count)))
+        sink.finish()
+    finally:
+        sink.close()
+
+
+def repaired(*numbers: int) -> Batch:
+    """Rows with vectors, whatever they had before."""
+    batches = [rows(number, number + 1) for number in numbers]
     return Batch(
-        ids=[f"{n}.jpg" for n in numbers],
-        vectors=np.repeat(numbers[:, None], DIMENSIONS, axis=1).astype(np.float32),
-        widths=numbers.astype(np.int32),
-        heights=numbers.astype(np.int32) + 1,
-        errors=["bad" if n % 7 == 3 else None for n in numbers],
+        ids=[batch.ids[0] for batch in batches],
+        vectors=np.concatenate([batch.vectors for batch in batches]),
+        widths=np.concatenate([batch.widths for batch in batches]),
+        heights=np.concatenate([batch.heights for batch in batches]),
+        errors=[None for _ in numbers],
     )
 
 
@@ -61,69 +64,51 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / f"features{request.param}"
 
 
-def write(output: Path, count: int, *, mode: str = "resume", part_rows: int = 8) -> None:
-    options = SinkOptions(mode=mode, part_rows=part_rows)  # type: ignore[arg-type]
-    sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=options)
-    try:
-        for start in range(sink.resume_at, count, 3):
-            sink.write(rows(start, min(start + 3, count)))
-        sink.finish()
-    finally:
-        sink.close()
-
-
 def test_what_is_written_is_read(output: Path) -> None:
     write(output, 40)
     check(output, 40)
     assert read_meta(output) == META
-    assert not output.with_name(output.name + ".parts").exists()
-    assert not list(output.parent.glob(".*.tmp"))
+    assert sorted(output.parent.iterdir()) == sorted(FORMATS[output.suffix].files(output))
 
 
-CHILD = """
-import os, sys
-from pathlib import Path
-from tests.contract.test_sink_contract import DIMENSIONS, META, rows
-from nasnet import sink as room
-from nasnet.sink import SinkOptions, open_sink
-output, count, deaths = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-# Die at a random moment: at the n-th rename, before or after it, or at the n-th batch.
-real, seen = os.replace, [0]
-def dying(self, target):
-    seen[0] += 1
-    if seen[0] == deaths: os._exit(9)
-    result = real(self, target)
-    if seen[0] == -deaths: os._exit(9)
-    return Path(target)
-Path.replace = dying
-sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=SinkOptions(part_rows=8))
-for start in range(sink.resume_at, count, 3):
-    sink.write(rows(start, min(start + 3, count)))
-    if deaths > 100 and start > deaths - 100: os._exit(9)
-sink.finish()
-sink.close()
-"""
+def test_rows_count_and_failures_are_told(output: Path) -> None:
+    sink = opened(output)
+    sink.write(rows(0, 20))
+    assert sink.finish() == (20, 3)
+    sink.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_anywhere_it_ends_with_every_row_once(output: Path, seed: int) -> None:
-    moments = random.Random(seed).sample([1, 2, 3, 4, 5, 6, -2, -3, -6, 105, 111, 130], 3)
-    died = 0
-    for deaths in moments:
-        child = subprocess.run(
-            [sys.executable, "-c", CHILD, str(output), "40", str(deaths)],
-            check=False,
-            cwd=Path(__file__).parent.parent.parent,
-            env={**os.environ, "PYTHONPATH": "."},
-        )
-        assert child.returncode in (0, 9)
-        died += child.returncode == 9
-        if output.exists():
-            break
-    assert died
-    if not output.exists():
-        write(output, 40)
+def test_a_stopped_run_is_gone_on_with(output: Path) -> None:
+    sink = opened(output)
+    sink.write(rows(0, 8))
+    sink.write(rows(8, 13))
+    assert sink.resume_at == 8
+    sink.close()  # what waits becomes a part
+    assert not output.exists()
+    again = opened(output)
+    assert again.resume_at == 13
+    expected = [(f"{n}.jpg", n % 7 == 3) for n in range(13)]
+    assert list(again.committed()) == expected
+    again.write(rows(13, 40))
+    assert again.finish() == (40, 6)
+    again.close()
     check(output, 40)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
+@pytest.mark.parametrize("scenario", ["new", "append", "overwrite"])
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+def test_killed_anywhere_it_ends_with_every_row_once(
+    suffix: str, scenario: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.contract.killed_sink", suffix, scenario, "1", "4"]
+    done = subprocess.run(
+        [*command, str(tmp_path)], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["lines"] > 500
+    assert told["wrong"] == []
 
 
 def test_a_finished_file_is_not_touched_unasked(output: Path) -> None:
@@ -132,48 +117,172 @@ def test_a_finished_file_is_not_touched_unasked(output: Path) -> None:
     with pytest.raises(OutputError, match="--append adds what it lacks, --overwrite starts anew"):
         write(output, 10)
     assert output.read_bytes() == before
+    assert not output.with_name(output.name + ".parts").exists()
+
+
+def test_overwriting_keeps_the_old_file_until_the_new_one_is_whole(output: Path) -> None:
+    write(output, 10)
+    sink = opened(output, "overwrite")
+    sink.write(rows(0, 8))
+    check(output, 10)
+    sink.close()
+    check(output, 10)
+    write(output, 25)  # the overwriting run, gone on with
+    check(output, 25)
     write(output, 5, mode="overwrite")
     check(output, 5)
 
 
-def test_appending_keeps_vectors_and_tries_failures_again(output: Path) -> None:
-    write(output, 10)
-    sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=SinkOptions(mode="append"))
-    assert [n for n in range(12) if sink.wants(f"{n}.jpg")] == [3, 10, 11]
-    again = rows(3, 4)
-    sink.write(
-        Batch(
-            ids=again.ids,
-            vectors=again.vectors,
-            widths=again.widths,
-            heights=again.heights,
-            errors=[None],
-        )
-    )
-    sink.write(rows(11, 13))
-    assert sink.finish() == (12, 0)
+def test_overwriting_begins_from_the_beginning_each_time(output: Path) -> None:
+    sink = opened(output, "overwrite")
+    sink.write(rows(0, 8))
+    sink.close()
+    again = opened(output, "overwrite")
+    assert again.resume_at == 0
+    again.close()
+
+
+def test_appending_repairs_failures_in_place_and_adds_what_is_new(output: Path) -> None:
+    write(output, 12)
+    sink = opened(output, "append")
+    assert [n for n in range(14) if sink.wants(f"{n}.jpg")] == [3, 10, 12, 13]
+    sink.write(repaired(3))
+    sink.write(rows(10, 11))
+    sink.write(rows(12, 14))
+    assert sink.finish() == (14, 1)
     sink.close()
     found = read_features(output)
-    kept = [n for n in range(10) if n != 3]
-    assert found.ids == [f"{n}.jpg" for n in [*kept, 3, 11, 12]]
-    np.testing.assert_array_equal(found.vectors[:, 0], [*kept, 3, 11, 12])
+    assert found.ids == [f"{n}.jpg" for n in range(14)]
+    assert found.errors == [None if n != 10 else "bad" for n in range(14)]
+    kept = [n for n in range(14) if n != 10]
+    np.testing.assert_array_equal(found.vectors[kept, 0], kept)
 
 
-def test_other_weights_or_recipes_are_never_mixed_in(output: Path) -> None:
-    sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=SinkOptions(part_rows=2))
+def test_appending_nothing_changes_nothing(output: Path) -> None:
+    write(output, 10)
+    sink = opened(output, "append")
+    assert sink.finish() == (10, 1)
+    check(output, 10)
+
+
+def test_appending_to_what_is_not_there_begins_it(output: Path) -> None:
+    write(output, 10, mode="append")
+    check(output, 10)
+
+
+def test_an_append_that_was_stopped_is_gone_on_with_as_such(output: Path) -> None:
+    write(output, 10)
+    sink = opened(output, "append", part_rows=2)
+    sink.write(rows(10, 12))
+    sink.close()
+    check(output, 10)
+    with pytest.raises(OutputError, match="a run with --append is unfinished"):
+        opened(output)
+    again = opened(output, "append")
+    assert again.resume_at == 2
+    assert [id for id, _ in again.committed()] == ["10.jpg", "11.jpg"]
+    again.write(rows(12, 15))
+    assert again.finish() == (15, 2)
+    check(output, 15)
+
+
+def test_an_id_that_occurs_twice_is_two_rows_each_with_its_own_fate(output: Path) -> None:
+    sink = opened(output)
+    batch = rows(0, 4)
+    twice = Batch(
+        ids=["a", "a", "b", "a"],
+        vectors=batch.vectors,
+        widths=batch.widths,
+        heights=batch.heights,
+        errors=["bad", None, None, "bad"],
+    )
+    sink.write(twice)
+    sink.finish()
+    sink = opened(output, "append")
+    asked = ["b", "a", "a", "c", "a", "a"]
+    assert [sink.wants(id) for id in asked] == [False, True, False, True, True, True]
+    new = rows(5, 9)
+    sink.write(replace(new, ids=["a", "c", "a", "a"], errors=[None, None, None, None]))
+    assert sink.finish() == (6, 0)
+    found = read_features(output)
+    assert found.ids == ["a", "a", "b", "a", "c", "a"]
+    np.testing.assert_array_equal(found.vectors[:, 0], [5, 1, 2, 7, 6, 8])
+
+
+def test_a_file_that_changed_under_an_unfinished_append_is_not_mixed_with_it(output: Path) -> None:
+    write(output, 10)
+    sink = opened(output, "append", part_rows=2)
+    sink.write(rows(10, 12))
+    sink.close()
+    parts = output.with_name(output.name + ".parts")
+    aside = parts.rename(output.parent / "aside")
+    write(output, 5, mode="overwrite")
+    aside.rename(parts)
+    with pytest.raises(OutputError, match="has changed since a run with --append began"):
+        opened(output, "append")
+
+
+def test_other_weights_recipes_or_types_are_never_mixed_in(output: Path) -> None:
+    sink = opened(output, part_rows=2)
     sink.write(rows(0, 4))
     sink.close()
-    from dataclasses import replace
-
     other = replace(META, weights_fingerprint="xyz")
     with pytest.raises(OutputError, match="made with weights fingerprint abc, this run has xyz"):
         open_sink(output, meta=other, dimensions=DIMENSIONS)
+    half = SinkOptions(vector_dtype="float16")
+    with pytest.raises(OutputError, match=r"of float\[5\], this run makes halffloat\[5\]"):
+        open_sink(output, meta=META, dimensions=DIMENSIONS, options=half)
+    with pytest.raises(OutputError, match=r"of float\[5\], this run makes float\[6\]"):
+        open_sink(output, meta=META, dimensions=6)
     write(output, 10)
+    append = SinkOptions(mode="append")
     with pytest.raises(OutputError, match="recipe photo/1, this run has slim"):
-        open_sink(
-            output,
-            meta=replace(META, recipe="slim"),
-            dimensions=DIMENSIONS,
-            options=SinkOptions(mode="append"),
-        )
+        open_sink(output, meta=replace(META, recipe="slim"), dimensions=DIMENSIONS, options=append)
+    with pytest.raises(OutputError, match=r"vectors of float\[5\]"):
+        open_sink(output, meta=META, dimensions=6, options=append)
     check(output, 10)
+    elsewhere = replace(META, source="elsewhere", created="later", engine="another")
+    open_sink(output, meta=elsewhere, dimensions=DIMENSIONS, options=append).close()
+
+
+def test_half_precision_halves_and_says_so(output: Path) -> None:
+    options = SinkOptions(vector_dtype="float16")
+    sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=options)
+    sink.write(rows(0, 10))
+    sink.finish()
+    check(output, 10)
+    assert read_features(output).vectors.dtype == np.float32
+    again = SinkOptions(vector_dtype="float16", mode="append")
+    sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=again)
+    sink.write(rows(10, 12))
+    sink.finish()
+    check(output, 12)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+def test_memory_does_not_grow_with_the_rows(suffix: str, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; import numpy as np\n"
+        "from dataclasses import replace\n"
+        "from nasnet.sink import Batch, SinkOptions, open_sink\n"
+        "from tests.contract.sink_rows import META\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "def run(name, count):\n"
+        "    sink = open_sink(Path(name), meta=META, dimensions=1056)\n"
+        "    ones = np.ones(256, np.int32)\n"
+        "    for start in range(0, count, 256):\n"
+        "        sink.write(Batch(ids=[str(n) for n in range(start, start + 256)],\n"
+        "            vectors=np.full((256, 1056), start, np.float32), widths=ones,\n"
+        "            heights=ones, errors=[None] * 256))\n"
+        "    sink.finish()\n"
+        "run(sys.argv[1] + 'few' + sys.argv[2], 8192); few = peak()\n"
+        "run(sys.argv[1] + 'many' + sys.argv[2], 24576); print(peak() - few)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, f"{tmp_path}/", suffix],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert int(out.stdout) < 35, "69 MB of vectors more than before"

@@ -1,4 +1,4 @@
-"""Every kind of source must pass this: the same pictures, their ids in order, lazily, twice."""
+"""What every kind of source promises, whatever the pictures lie in."""
 
 from __future__ import annotations
 
@@ -6,127 +6,326 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
-import pyarrow
-import pyarrow.feather
-import pyarrow.parquet
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from nasnet.source import SourceOptions, open_source
-from tests.pictures import jpeg
-
-NAMES = ["a.jpg", "b/c.jpg", "b/d.jpg", "e f.jpg", "é.jpg"]
-CONTENT = {name: jpeg(20, 24, seed=index) for index, name in enumerate(NAMES)}
-
-
-def folder(path: Path) -> Path:
-    for name, data in CONTENT.items():
-        file = path / "photos" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    return path / "photos"
+from nasnet.errors import PictureError, SourceError
+from nasnet.source import Item, SourceOptions, open_source
+from tests.http_server import HttpServer
 
 
-def as_list(path: Path) -> Path:
-    root = folder(path)
-    (root / "list.txt").write_text("# mine\n" + "\n".join(NAMES) + "\n\n", encoding="utf-8")
-    return root / "list.txt"
+def picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (9, 7, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
-def as_tar(path: Path, mode: str = "w") -> Path:
-    file = path / ("photos.tar.gz" if mode == "w:gz" else "photos.tar")
-    with tarfile.open(file, mode) as tar:  # type: ignore[call-overload]
-        for name, data in CONTENT.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return file
-
-
-def as_zip(path: Path) -> Path:
-    with zipfile.ZipFile(path / "photos.zip", "w") as archive:
-        for name, data in CONTENT.items():
-            archive.writestr(name, data)
-    return path / "photos.zip"
-
-
-def table() -> pyarrow.Table:
-    return pyarrow.table({"name": NAMES, "image": list(CONTENT.values()), "n": range(5)})
-
-
-def as_parquet(path: Path) -> Path:
-    pyarrow.parquet.write_table(table(), path / "t.parquet", row_group_size=2)
-    return path / "t.parquet"
-
-
-def as_feather(path: Path) -> Path:
-    pyarrow.feather.write_feather(table(), path / "t.feather")
-    return path / "t.feather"
-
-
-def as_huggingface(path: Path) -> Path:
-    images = [{"bytes": data, "path": name} for name, data in CONTENT.items()]
-    pyarrow.parquet.write_table(pyarrow.table({"image": images}), path / "hf.parquet")
-    return path / "hf.parquet"
-
-
-BY_ID = SourceOptions(id_column="name")
-KINDS: dict[str, tuple[Callable[[Path], Any], SourceOptions]] = {
-    "folder": (folder, SourceOptions()),
-    "list": (as_list, SourceOptions()),
-    "tar": (as_tar, SourceOptions()),
-    "tar.gz": (lambda path: as_tar(path, "w:gz"), SourceOptions()),
-    "zip": (as_zip, SourceOptions()),
-    "parquet": (as_parquet, BY_ID),
-    "feather": (as_feather, BY_ID),
-    "hugging face": (as_huggingface, SourceOptions()),
-    "pairs": (lambda path: list(CONTENT.items()), SourceOptions()),
+# Names in the order every kind must give them; an empty one cannot be read.
+PICTURES: Mapping[str, bytes] = {
+    "B.PNG": picture(0),
+    "a.png": picture(1),
+    "a/deep/er.png": picture(2),
+    "a/x.jpeg": picture(3),
+    "broken.png": b"",
+    "no picture.jpg": b"hello",
+    "ä ö.png": picture(4),
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_items_come_in_order_with_ids_and_bytes(kind: str, tmp_path: Path) -> None:
-    make, options = KINDS[kind]
-    source = open_source(make(tmp_path), options=options)
-    for _ in range(2):  # a source can be begun anew
-        found = [(item.id, bytes(item.read())) for item in source]
-        assert [id for id, _ in found] == NAMES
-        assert dict(found) == CONTENT
-    assert source.count in (None, len(NAMES))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A source with the pictures in it.
+
+    Attributes:
+        spec: what to open.
+        options: how.
+        prefix: what ids have before the name.
+        empty: a source of the same kind without a picture, where one can be made.
+    """
+
+    spec: Any
+    options: SourceOptions = field(default_factory=SourceOptions)
+    prefix: str = ""
+    empty: Any = None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_shards_share_a_source_out(kind: str, tmp_path: Path) -> None:
-    make, options = KINDS[kind]
-    spec = make(tmp_path)
-    parts = []
-    for index in range(2):
-        shard = SourceOptions(id_column=options.id_column, shard=(index, 2))
-        source = open_source(spec, options=shard)
-        parts.append([item.id for item in source])
-        assert source.count in (None, len(parts[-1]))
-    assert parts == [NAMES[0::2], NAMES[1::2]]
+def folder(where: Path) -> Made:
+    (where / "none").mkdir()
+    for name, data in PICTURES.items():
+        path = where / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (where / "photos" / ".hidden.png").write_bytes(picture(9))
+    (where / "photos" / "notes.txt").write_bytes(b"no picture")
+    return Made(spec=where / "photos", empty=where / "none")
 
 
-def test_reading_is_left_to_the_reader(tmp_path: Path) -> None:
-    """Nothing of a folder's content is read while it is listed."""
-    root = folder(tmp_path)
-    items = list(open_source(root))
-    (root / "a.jpg").write_bytes(b"changed")
-    assert items[0].read() == b"changed"
-    assert os.fspath(root) in open_source(root).name
+def pattern(where: Path) -> Made:
+    made = folder(where)
+    return Made(spec=f"{made.spec}/**/*", prefix=f"{made.spec}/", empty=f"{made.spec}/**/*.nothing")
 
 
-def test_python_pictures_of_any_kind(tmp_path: Path) -> None:
-    root = folder(tmp_path)
-    array = np.zeros((4, 4, 3), np.uint8)
-    items = list(open_source([root / "a.jpg", CONTENT["a.jpg"], array, ("mine", array)]))
-    assert [item.id for item in items] == [str(root / "a.jpg"), "1", "2", "mine"]
-    assert items[0].read() == items[1].read() == CONTENT["a.jpg"]
-    assert items[2].read() is array
-    generated = open_source(one for one in [array])
-    assert (generated.count, len(list(generated))) == (None, 1)
+def text_list(where: Path) -> Made:
+    folder(where)
+    lines = ["# a comment", "", *PICTURES]
+    (where / "photos" / "all.txt").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    (where / "none.txt").write_bytes(b"# nothing\n\n")
+    return Made(spec=where / "photos" / "all.txt", empty=where / "none.txt")
+
+
+def null_list(where: Path) -> Made:
+    folder(where)
+    (where / "photos" / "all.list").write_bytes(b"\0".join(map(os.fsencode, PICTURES)) + b"\0")
+    (where / "none.txt").write_bytes(b"")
+    return Made(spec=str(where / "photos" / "all.list"), empty=where / "none.txt")
+
+
+def pipe(where: Path) -> Made:
+    """What the shell's <(find ...) gives: a pipe with a list in it."""
+    made = folder(where)
+    read, write = os.pipe()
+    os.write(write, "".join(f"{made.spec}/{name}\n" for name in PICTURES).encode())
+    os.close(write)
+    return Made(spec=f"/dev/fd/{read}", prefix=f"{made.spec}/")
+
+
+def csv_table(where: Path) -> Made:
+    folder(where)
+    rows = [f'1,"{name}"' for name in PICTURES]
+    (where / "photos" / "all.csv").write_text("\n".join(["label,file", *rows]), "utf-8")
+    (where / "none.csv").write_text("label,file\n")
+    return Made(spec=where / "photos" / "all.csv", empty=where / "none.csv")
+
+
+def tar(where: Path, mode: str = "w") -> Made:
+    for name, content in (("photos.tar", PICTURES), ("none.tar", {"a.txt": b"no picture"})):
+        with tarfile.open(where / name, mode) as file:  # type: ignore[call-overload]
+            for member, data in {**content, "a/.hidden.png": b"1", "x.json": b"{}"}.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                file.addfile(info, io.BytesIO(data))
+    return Made(spec=where / "photos.tar", empty=where / "none.tar")
+
+
+def packed_tar(where: Path) -> Made:
+    return tar(where, "w:gz")
+
+
+def zipped(where: Path) -> Made:
+    for name, content in (("photos.zip", PICTURES), ("none.zip", {"a.txt": b"no picture"})):
+        with zipfile.ZipFile(where / name, "w", zipfile.ZIP_DEFLATED) as file:
+            for member, data in {**content, "__MACOSX/a.png": b"1", "x.json": b"{}"}.items():
+                file.writestr(member, data)
+    return Made(spec=where / "photos.zip", empty=where / "none.zip")
+
+
+def table(*, empty: bool = False) -> pa.Table:
+    names = [] if empty else list(PICTURES)
+    return pa.table(
+        {
+            "name": pa.array(names, pa.string()),
+            "label": pa.array(range(len(names)), pa.int64()),
+            "data": pa.array([PICTURES[name] or None for name in names], pa.binary()),
+        }
+    )
+
+
+def parquet(where: Path) -> Made:
+    pq.write_table(table(), where / "t.parquet", row_group_size=3)
+    pq.write_table(table(empty=True), where / "none.parquet")
+    options = SourceOptions(id_column="name")
+    return Made(spec=where / "t.parquet", options=options, empty=where / "none.parquet")
+
+
+def hugging_face(where: Path) -> Made:
+    names = list(PICTURES)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = [{"bytes": PICTURES[name] or None, "path": name} for name in names]
+    images[4]["path"] = "broken.png"
+    (where / "broken.png").write_bytes(b"")
+    rows = {"image": pa.array(images, kind), "label": pa.array(range(len(names)))}
+    pq.write_table(pa.table(rows), where / "hf.parquet")
+    return Made(spec=where / "hf.parquet")
+
+
+def arrow_file(where: Path) -> Made:
+    for name, rows in (("t.arrow", table()), ("none.arrow", table(empty=True))):
+        with pa.ipc.new_file(where / name, rows.schema) as writer:
+            writer.write_table(rows, max_chunksize=3)
+    options = SourceOptions(id_column="name")
+    return Made(spec=where / "t.arrow", options=options, empty=where / "none.arrow")
+
+
+def arrow_stream(where: Path) -> Made:
+    for name, rows in (("t.bin", table()), ("none.bin", table(empty=True))):
+        with pa.ipc.new_stream(where / name, rows.schema) as writer:
+            writer.write_table(rows, max_chunksize=3)
+    options = SourceOptions(id_column="name", column="data")
+    return Made(spec=where / "t.bin", options=options, empty=where / "none.bin")
+
+
+def shards(where: Path) -> Made:
+    """Several archives that a pattern names, read one after another."""
+    names = list(PICTURES)
+    for number, part in enumerate((names[:3], names[3:])):
+        with tarfile.open(where / f"{number}.tar", "w") as file:
+            for name in part:
+                info = tarfile.TarInfo(name)
+                info.size = len(PICTURES[name])
+                file.addfile(info, io.BytesIO(PICTURES[name]))
+    return Made(spec=f"{where}/*.tar", prefix=str(where), empty=f"{where}/*.zip")
+
+
+def memory(where: Path) -> Made:
+    """A bucket, as far as fsspec is concerned."""
+    system = fsspec.filesystem("memory")
+    for name, data in PICTURES.items():
+        system.pipe_file(f"/{where.name}/{name}", data)
+    system.pipe_file(f"/{where.name}/notes.txt", b"no picture")
+    system.pipe_file(f"/none-{where.name}/notes.txt", b"no picture")
+    return Made(spec=f"memory://{where.name}", empty=f"memory://none-{where.name}")
+
+
+def far_zip(where: Path) -> Made:
+    made = zipped(where)
+    fsspec.filesystem("memory").pipe_file(f"/{where.name}.zip", made.spec.read_bytes())
+    return Made(spec=f"memory://{where.name}.zip")
+
+
+def far_parquet(where: Path) -> Made:
+    made = parquet(where)
+    fsspec.filesystem("memory").pipe_file(f"/{where.name}.parquet", made.spec.read_bytes())
+    return Made(spec=f"memory://{where.name}.parquet", options=made.options)
+
+
+def python_pairs(where: Path) -> Made:
+    folder(where)
+    pairs = [(name, where / "photos" / name) for name in PICTURES]
+    return Made(spec=pairs, empty=[])
+
+
+def python_mapping(where: Path) -> Made:
+    folder(where)
+    return Made(spec={name: str(where / "photos" / name) for name in PICTURES}, empty={})
+
+
+KINDS: tuple[Callable[[Path], Made], ...] = (
+    *(folder, pattern, text_list, null_list, pipe, csv_table, tar, packed_tar, zipped, shards),
+    *(parquet, hugging_face, arrow_file, arrow_stream, memory, far_zip, far_parquet),
+    *(python_pairs, python_mapping),
+)
+ONCE = (pipe,)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def kind(request: pytest.FixtureRequest) -> Callable[[Path], Made]:
+    made: Callable[[Path], Made] = request.param
+    if made is pipe and not Path("/dev/fd").exists():
+        pytest.skip("this system has no /dev/fd")
+    return made
+
+
+def names_of(items: list[Item], made: Made) -> list[str]:
+    if made.prefix and not made.prefix.endswith("/"):  # shards: the archive stands between
+        return [item.id.removeprefix(made.prefix).split("/", 2)[2] for item in items]
+    return [item.id.removeprefix(made.prefix) for item in items]
+
+
+def test_every_picture_is_one_item_in_order(kind: Callable[[Path], Made], tmp_path: Path) -> None:
+    made = kind(tmp_path)
+    source = open_source(made.spec, options=made.options)
+    items = list(source)
+    assert names_of(items, made) == list(PICTURES)
+    assert source.count in (None, len(PICTURES))
+    assert source.name
+
+
+def test_bytes_are_read_late_in_any_order_by_any_thread(
+    kind: Callable[[Path], Made], tmp_path: Path
+) -> None:
+    made = kind(tmp_path)
+    items = list(open_source(made.spec, options=made.options))
+    for item, name in zip(items[::-1], [*PICTURES][::-1], strict=True):
+        if PICTURES[name]:
+            assert bytes(item.read()) == PICTURES[name], name
+
+
+def test_what_cannot_be_read_is_a_reason_in_its_own_row(
+    kind: Callable[[Path], Made], tmp_path: Path
+) -> None:
+    made = kind(tmp_path)
+    bad = list(open_source(made.spec, options=made.options))[list(PICTURES).index("broken.png")]
+    with pytest.raises(PictureError, match=r"^(empty file|the row has no picture)$"):
+        bad.read()
+
+
+def test_shards_share_the_items_among_them(kind: Callable[[Path], Made], tmp_path: Path) -> None:
+    found: dict[int, str] = {}
+    for index in range(3):
+        where = tmp_path / str(index)
+        where.mkdir()
+        made = kind(where)
+        options = SourceOptions(
+            id_column=made.options.id_column, column=made.options.column, shard=(index, 3)
+        )
+        source = open_source(made.spec, options=options)
+        items = list(source)
+        assert source.count in (None, len(items))
+        assert f"shard {index} of 3" in source.name
+        found.update(zip(range(index, 99, 3), names_of(items, made), strict=False))
+    assert [found[place] for place in sorted(found)] == list(PICTURES)
+
+
+def test_a_source_can_be_begun_anew(kind: Callable[[Path], Made], tmp_path: Path) -> None:
+    if kind in ONCE:
+        pytest.skip("a stream flows once")
+    made = kind(tmp_path)
+    source = open_source(made.spec, options=made.options)
+    assert [item.id for item in source] == [item.id for item in source]
+
+
+def test_items_that_are_passed_over_are_never_read(
+    kind: Callable[[Path], Made], tmp_path: Path
+) -> None:
+    made = kind(tmp_path)
+
+    def later(items: Iterator[Item]) -> list[Item]:
+        return [item for number, item in enumerate(items) if number >= 5]
+
+    items = later(iter(open_source(made.spec, options=made.options)))
+    assert bytes(items[0].read()) == PICTURES["no picture.jpg"]
+    assert bytes(items[1].read()) == PICTURES["ä ö.png"]
+
+
+def test_an_empty_source_is_said_to_be_empty(kind: Callable[[Path], Made], tmp_path: Path) -> None:
+    made = kind(tmp_path)
+    if made.empty is None:
+        pytest.skip("cannot be made empty")
+    with pytest.raises(SourceError, match=r"no pictures|no file has|no rows|looks like a picture"):
+        list(open_source(made.empty, options=made.options))
+
+
+def test_urls_are_pictures_like_any_other(tmp_path: Path) -> None:
+    with HttpServer() as server:
+        for number, data in enumerate(PICTURES.values()):
+            server.put(f"/{number}.png", data)
+        urls = [f"{server.url}/{number}.png" for number in range(len(PICTURES))]
+        (tmp_path / "urls.txt").write_text("\n".join(urls))
+        items = list(open_source(tmp_path / "urls.txt"))
+        assert [item.id for item in items] == urls
+        for item, data in zip(items, PICTURES.values(), strict=True):
+            if data:
+                assert item.read() == data
+        assert open_source(urls[0]).count == 1
+        assert next(iter(open_source(urls[0]))).read() == PICTURES["B.PNG"]
+        assert len(server.requests) == len(PICTURES), "one request a picture"

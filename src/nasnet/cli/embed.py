@@ -67,6 +67,13 @@ _STATUS = {
     flag_value="append",
     help="Keep the vectors of an output that is there; add new pictures, retry failed ones.",
 )
+@click.option(
+    "--vector-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How vectors are stored; float16 halves the file and keeps three digits.",
+)
 @click.option("--strict", is_flag=True, help="Exit with status 2 if any picture failed.")
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="openvino", show_default=True)
 @click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
@@ -101,6 +108,7 @@ def command(
     size: Size | None,
     endpoint: str,
     mode: Literal["overwrite", "append"] | None,
+    vector_dtype: Literal["float32", "float16"],
     strict: bool,
     engine: str,
     device: str,
@@ -140,7 +148,7 @@ def command(
         source=SourceOptions(
             column=column, id_column=id_column, all_files=all_files, shard=_shard(shard)
         ),
-        sink=SinkOptions(mode=mode or "resume"),
+        sink=SinkOptions(mode=mode or "resume", vector_dtype=vector_dtype),
     )
     if quiet:
         summary = embed_to_file(source, output, weights=weights, options=options)

@@ -1,0 +1,73 @@
+"""A batch of rows, and how it looks in Arrow.
+
+Called by `pipeline`, which makes batches, and by `writing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["Batch", "record_batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Some rows in order.
+
+    Attributes:
+        ids: one a row.
+        vectors: float32 [rows, dimensions]; what stands in rows with an error does not count.
+        widths: int32, of the upright picture in pixels; 0 where unknown.
+        heights: int32, alike.
+        errors: why there is no vector, or None.
+    """
+
+    ids: list[str]
+    vectors: npt.NDArray[np.float32]
+    widths: npt.NDArray[np.int32]
+    heights: npt.NDArray[np.int32]
+    errors: list[str | None]
+
+
+def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    """A batch as Arrow: null vectors and sizes where there is an error.
+
+    Args:
+        batch: the rows.
+        schema: of the feature set; the vectors take its type, float32 or float16.
+    """
+    import pyarrow
+
+    failed = np.array([error is not None for error in batch.errors], bool)
+    kind = schema.field("vector").type
+    numbers = np.ascontiguousarray(batch.vectors, kind.value_type.to_pandas_dtype()).reshape(-1)
+    vectors = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(numbers), kind.list_size, mask=pyarrow.array(failed)
+    )
+    arrays = [
+        _text(batch.ids),
+        vectors,
+        pyarrow.array(batch.widths, pyarrow.int32(), mask=failed),
+        pyarrow.array(batch.heights, pyarrow.int32(), mask=failed),
+        _text(batch.errors),
+    ]
+    return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _text(values: Sequence[str | None]) -> pyarrow.Array:
+    """A column of text; what no encoding can hold (half a surrogate pair) is written out."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(values, pyarrow.string())
+    except UnicodeEncodeError:
+        valid = [value and value.encode("utf-8", "backslashreplace").decode() for value in values]
+        return pyarrow.array(valid, pyarrow.string())

@@ -1,0 +1,152 @@
+"""What a source is made of: items, options, ids, and which names count as pictures.
+
+Called by all readers of this package; it reads nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, Literal
+
+from nasnet.errors import InputError, PictureError
+
+__all__ = [
+    "ARCHIVES",
+    "MAX_BYTES",
+    "SUFFIXES",
+    "TABLES",
+    "TEXT_LISTS",
+    "Item",
+    "Kind",
+    "Opener",
+    "Source",
+    "SourceOptions",
+    "id_of_path",
+    "looks_like_picture",
+    "path_of_id",
+    "refusal",
+    "valid_text",
+]
+
+# Names in a folder or archive that count as pictures, unless all files are asked for.
+SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif"),
+        *(".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic", ".heif"),
+    }
+)
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
+TABLES = (".parquet", ".arrow", ".feather", ".ipc")
+TEXT_LISTS = (".txt", ".lst", ".list")
+MAX_BYTES = 512 << 20  # one encoded picture; more is a mistake or an attack
+
+Kind = Literal["folder", "glob", "picture", "list", "csv", "tar", "zip", "table"]
+Opener = Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture to come.
+
+    Attributes:
+        id: what its row is called: the path within the folder or archive, the line of the list.
+            Two items may have the same one: one input gives one row.
+        read: gives encoded bytes, an array or a PIL image; raises `PictureError` with the reason
+            if it cannot. May be called once, in any thread, also after the stream has moved on.
+    """
+
+    id: str
+    read: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How a source is read.
+
+    Attributes:
+        kind: what the source is; told by its content and name if not given.
+        column: of a table: the column with encoded pictures, or with their paths or URLs; found
+            by its type, or in a CSV by its name, if not given.
+        id_column: of a table: the column with ids; the picture's path or the row's number if not.
+        all_files: take every file of a folder or archive, whatever its name.
+        shard: (i, n) takes every n-th item, starting at i.
+        storage_options: for fsspec, such as `{"anon": True}` for s3.
+    """
+
+    kind: Kind | None = None
+    column: str | None = None
+    id_column: str | None = None
+    all_files: bool = False
+    shard: tuple[int, int] = (0, 1)
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a shard that does not exist."""
+        index, count = self.shard
+        if count < 1 or not 0 <= index < count:
+            raise InputError(f"shard {index} of {count} does not exist: shards count from 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An ordered stream of items.
+
+    Attributes:
+        name: what the user called it, for messages and for telling runs apart.
+        kind: what it was taken for.
+        count: how many items there will be, None where only reading tells.
+        start: begins the stream anew, if the source can be read twice.
+    """
+
+    name: str
+    kind: str
+    count: int | None
+    start: Callable[[], Iterator[Item]]
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.start()
+
+
+def looks_like_picture(name: str | bytes) -> bool:
+    """Whether a file's name ends like a picture's."""
+    return PurePosixPath(os.fsdecode(name)).suffix.lower() in SUFFIXES
+
+
+def id_of_path(path: str | bytes) -> str:
+    r"""A path as text that every file format can hold; `path_of_id` is its inverse.
+
+    Most paths are their own id. Bytes that are not UTF-8 are written as `\xNN` (two lower-case
+    hexadecimal digits), and so is the backslash of a path that has such a sequence of its own.
+    """
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair: text, but no path anywhere
+        return valid_text(str(path))
+    return re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw).decode("utf-8", "backslashreplace")
+
+
+def path_of_id(id: str) -> str:
+    """The path, as the file system knows it, that an id of a folder, glob or list stands for."""
+
+    def byte(found: re.Match[bytes]) -> bytes:
+        return bytes([int(found[1], 16)])
+
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", byte, id.encode()))
+
+
+def valid_text(text: str) -> str:
+    """Text a user gave as an id, with what no encoding can hold written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def refusal(reason: str) -> Callable[[], bytes]:
+    """What reads an item that cannot be read."""
+
+    def read() -> bytes:
+        raise PictureError(reason)
+
+    return read

@@ -1,0 +1,265 @@
+"""Recognises a source by its shape and content, and opens it.
+
+Called by `embedding` through the package.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from nasnet.errors import SourceError, needs
+from nasnet.source.archive import tar_source, zip_source
+from nasnet.source.files import (
+    csv_source,
+    folder_source,
+    glob_names,
+    list_source,
+    paths_source,
+)
+from nasnet.source.given import given_source
+from nasnet.source.item import (
+    ARCHIVES,
+    TABLES,
+    TEXT_LISTS,
+    Item,
+    Kind,
+    Opener,
+    Source,
+    SourceOptions,
+    id_of_path,
+)
+from nasnet.source.remote import matches_of, opener_of, remote_folder
+from nasnet.source.table import table_source
+
+__all__ = ["open_source"]
+
+# What `samples:` stands for: the photographs among the files in scikit-image's own wheel.
+_SAMPLES = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+# First bytes of a file -> its kind; a picture has none of them.
+_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+    (b"PAR1", "table"),
+    (b"ARROW1", "table"),
+    (b"\xff\xff\xff\xff", "table"),  # an Arrow IPC stream
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+# Suffixes -> kind, where the content says nothing (text, compression) or is far away.
+_SUFFIXES: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    ((".zip",), "zip"),
+    (ARCHIVES, "tar"),
+    (TABLES, "table"),
+    (TEXT_LISTS, "list"),
+    ((".csv", ".tsv"), "csv"),
+)
+_CONTAINERS: frozenset[Kind] = frozenset({"tar", "zip", "table"})
+
+
+def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  # noqa: ANN401
+    """Recognise a source and open it.
+
+    Args:
+        spec: a path or text: folder, picture, glob, list (`.txt`, or `-` for standard input),
+            `.csv`, tar or zip archive, Parquet or Arrow table, a URL of any of these, `samples:`;
+            or what a Python program has: an iterable of paths, bytes, arrays, PIL images, or of
+            pairs of an id and one of them.
+        options: how to read it.
+
+    Raises:
+        SourceError: it does not exist, cannot be read, or holds no pictures.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    options = options or SourceOptions()
+    if isinstance(spec, str | Path):
+        source = _open_text(os.fspath(spec), options)
+    else:
+        source = given_source(spec, options.storage_options)
+    if source.count == 0:
+        raise SourceError(f"{source.name}: no pictures in it")
+    source = replace(source, start=partial(_not_empty, source))
+    index, shards = options.shard
+    if shards == 1:
+        return source
+    return replace(
+        source,
+        name=f"{source.name}, shard {index} of {shards}",
+        count=None if source.count is None else len(range(index, source.count, shards)),
+        start=lambda: islice(source.start(), index, None, shards),
+    )
+
+
+def _not_empty(source: Source) -> Iterator[Item]:
+    """The items of a source; where only reading tells, an empty one is found out here."""
+    empty = True
+    for item in source.start():
+        empty = False
+        yield item
+    if empty:
+        raise SourceError(f"{source.name}: no pictures in it")
+
+
+def _open_text(text: str, options: SourceOptions) -> Source:
+    storage = options.storage_options
+    if text == "samples:":
+        return _samples()
+    if text == "-":
+        return list_source("-", lambda: sys.stdin.buffer, "", storage, once=True, keep_open=True)
+    if text.startswith("file://"):
+        from urllib.request import url2pathname  # brings http and ssl with it
+
+        text = url2pathname(text.removeprefix("file://"))
+    if "://" in text:
+        return _open_url(text, options)
+    name = os.path.normpath(text)
+    kind = options.kind
+    if kind == "glob" or (kind is None and glob.has_magic(text) and not os.path.lexists(text)):
+        names = glob_names(text, all_files=options.all_files)
+        return _open_many(text, "glob", names, options)
+    try:
+        status = os.stat(text)  # noqa: PTH116 - text may be no UTF-8
+    except FileNotFoundError:
+        raise SourceError(f"{id_of_path(text)}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{id_of_path(text)}: cannot be opened: {why}") from error
+    if stat.S_ISDIR(status.st_mode):
+        return folder_source(Path(text), all_files=options.all_files)
+    opener = partial(_open_file, text)
+    if stat.S_ISFIFO(status.st_mode) and kind in (None, "list"):  # the shell's <(find ...)
+        return list_source(name, opener, "", storage, once=True)
+    kind = kind or _kind_of(text, opener)
+    folder = os.path.dirname(text)  # noqa: PTH120 - text
+    return _open_one(name, kind, opener, folder, options, local=True)
+
+
+def _open_file(path: str) -> BinaryIO:
+    try:
+        return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
+    except OSError as error:
+        raise SourceError(f"{id_of_path(path)}: cannot be read: {error.strerror}") from error
+
+
+def _open_url(url: str, options: SourceOptions) -> Source:
+    storage = options.storage_options
+    kind = options.kind
+    if kind == "glob" or (kind is None and "*" in url and not url.startswith("http")):
+        return _open_many(url, "glob", matches_of(url, storage), options)
+    kind = kind or _kind_of_name(url.partition("?")[0])
+    if kind in (None, "folder", "picture"):
+        folder = None
+        if kind != "picture":
+            folder = remote_folder(url, storage, all_files=options.all_files)
+        return folder or paths_source(url, "picture", [url], "", storage)
+    folder_url = url.rpartition("/")[0]
+    return _open_one(url, kind, opener_of(url, storage), folder_url, options, local=False)
+
+
+def _kind_of(path: str, opener: Opener) -> Kind:
+    """What a local file is: told by its content where that says it, else by its name."""
+    with opener() as file:
+        head = file.read(_TAR_MAGIC + 5)
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[_TAR_MAGIC:] == b"ustar":
+        return "tar"
+    named = _kind_of_name(path)
+    if named == "tar":
+        return (
+            "tar" if not head or path.lower().endswith(".tar") or _compressed(head) else "picture"
+        )
+    return named if named in ("list", "csv") else "picture"
+
+
+_TAR_MAGIC = 257  # where a tar header has its magic
+
+
+def _compressed(head: bytes) -> bool:
+    return head.startswith(_COMPRESSED)
+
+
+def _kind_of_name(name: str) -> Kind | None:
+    lower = name.lower()
+    return next((kind for suffixes, kind in _SUFFIXES if lower.endswith(suffixes)), None)
+
+
+def _open_one(
+    name: str, kind: Kind, opener: Opener, folder: str, options: SourceOptions, *, local: bool
+) -> Source:
+    storage = options.storage_options
+    if kind == "tar":
+        plain = False
+        if local:
+            with opener() as file:
+                plain = not _compressed(file.read(6))
+        return tar_source(name, opener, plain=plain, all_files=options.all_files)
+    if kind == "zip":
+        return zip_source(name, opener, all_files=options.all_files)
+    if kind == "table":
+        return table_source(
+            name,
+            opener,
+            column=options.column,
+            id_column=options.id_column,
+            folder=folder,
+            storage=storage,
+        )
+    if kind == "list":
+        return list_source(name, opener, folder, storage)
+    if kind == "csv":
+        return csv_source(
+            name, opener, folder, storage, column=options.column, id_column=options.id_column
+        )
+    if kind in ("folder", "glob"):
+        raise SourceError(f"{name}: is a file, not a {kind}")
+    return paths_source(name, "picture", [name], "", storage)
+
+
+def _open_many(text: str, kind: str, names: list[str], options: SourceOptions) -> Source:
+    """What a pattern matches: pictures, or archives and tables that are read one after another."""
+    kinds = {_kind_of_name(name) for name in names}
+    if not kinds <= _CONTAINERS:
+        return paths_source(text, kind, names, "", options.storage_options)
+    whole = replace(options, kind=None, shard=(0, 1))
+    openers: list[Callable[[], Source]] = [partial(_open_text, name, whole) for name in names]
+    counts = [opener().count for opener in openers] if kinds <= {"table", "zip"} else [None]
+
+    def start() -> Iterator[Item]:
+        for name, opener in zip(names, openers, strict=True):
+            for item in opener().start():
+                yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+
+    known = [count for count in counts if count is not None]
+    count = sum(known) if len(known) == len(counts) else None
+    return Source(name=text, kind=kind, count=count, start=start)
+
+
+def _samples() -> Source:
+    data = needs("skimage.data", extra="samples")
+    folder = os.path.dirname(str(data.__file__))  # noqa: PTH120 - text
+    names = [name for name in _SAMPLES if os.path.isfile(os.path.join(folder, name))]  # noqa: PTH113, PTH118
+    return paths_source("samples:", "samples", names, folder, {})
