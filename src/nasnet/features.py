@@ -29,6 +29,7 @@ __all__ = [
     "ids_file",
     "meta_file",
     "meta_of",
+    "number_type",
     "read_features",
     "read_meta",
     "read_schema",
@@ -133,6 +134,13 @@ def feature_schema(
             pyarrow.field("error", pyarrow.string()),
         ],
         metadata={_PREFIX + key: str(value) for key, value in asdict(meta).items()},
+    )
+
+
+def number_type(schema: pyarrow.Schema) -> np.dtype[Any]:
+    """NumPy's type of the vectors' numbers: float32 or float16."""
+    return np.dtype(
+        np.float16 if schema.field("vector").type.value_type == "halffloat" else np.float32
     )
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasnet.features import ids_file, meta_file, meta_of, vectors_of
+from nasnet.features import ids_file, meta_file, meta_of, number_type, vectors_of
+from nasnet.sink.rows import with_nan, with_nulls
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,8 +82,8 @@ def _regrouped(tables: Tables) -> Tables:
 def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
     import pyarrow.parquet
 
-    # Many features are exactly 0, so zstd saves about a quarter; dictionaries and statistics of
-    # single numbers only cost.
+    # A failed row has a vector of NaN, see `with_nan`. Many features are exactly 0, so zstd saves
+    # about a quarter; dictionaries and statistics of single numbers only cost.
     with pyarrow.parquet.ParquetWriter(
         path,
         schema,
@@ -92,7 +93,7 @@ def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables
         write_statistics=["id", "width", "height", "error"],
     ) as writer:
         for table in _regrouped(tables):
-            writer.write_table(table, row_group_size=2 * _ROWS)
+            writer.write_table(with_nan(table), row_group_size=2 * _ROWS)
 
 
 def _read_parquet(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
@@ -119,7 +120,7 @@ def _write_arrow(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) 
         pyarrow.ipc.new_file(file, schema) as writer,
     ):
         for table in _regrouped(tables):
-            writer.write_table(table.combine_chunks())
+            writer.write_table(with_nulls(table).combine_chunks())
 
 
 def _read_arrow(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
@@ -147,7 +148,7 @@ def _files_of_npy(output: Path) -> list[Path]:
 def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
     """Vectors in .npy, NaN for failures; ids and reasons as JSON lines; metadata as JSON."""
     kind = schema.field("vector").type
-    number = np.dtype(kind.value_type.to_pandas_dtype()).newbyteorder("<")
+    number = number_type(schema).newbyteorder("<")
     header = {"descr": number.str, "fortran_order": False, "shape": (rows, kind.list_size)}
     text = json.dumps(meta_of(schema), indent=1, ensure_ascii=False)
     meta_file(path).write_text(text, encoding="utf-8")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.features import number_type, vectors_of
+
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Batch", "record_batch"]
+__all__ = ["Batch", "record_batch", "with_nan", "with_nulls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Batch:
 
 
 def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
-    """A batch as Arrow: null vectors and sizes where there is an error.
+    """A batch as Arrow: null vectors (NaN beneath) and sizes where there is an error.
 
     Args:
         batch: the rows.
@@ -48,9 +50,10 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
 
     failed = np.array([error is not None for error in batch.errors], bool)
     kind = schema.field("vector").type
-    numbers = np.ascontiguousarray(batch.vectors, kind.value_type.to_pandas_dtype()).reshape(-1)
+    numbers = np.array(batch.vectors, number_type(schema))
+    numbers[failed] = np.nan
     vectors = pyarrow.FixedSizeListArray.from_arrays(
-        pyarrow.array(numbers), kind.list_size, mask=pyarrow.array(failed)
+        pyarrow.array(numbers.reshape(-1)), kind.list_size, mask=pyarrow.array(failed)
     )
     arrays = [
         _text(batch.ids),
@@ -60,6 +63,34 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
         _text(batch.errors),
     ]
     return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def with_nan(table: pyarrow.Table) -> pyarrow.Table:
+    """The same rows with NaN in place of null vectors, as Parquet files hold them.
+
+    pyarrow up to 25 can neither write nor read a Parquet file with a null in a column of lists of
+    a fixed size: one failed picture would make the whole file unreadable for most of the world.
+    """
+    return table if table["vector"].null_count == 0 else _rebuilt(table, None)
+
+
+def with_nulls(table: pyarrow.Table) -> pyarrow.Table:
+    """The same rows with null vectors where there is an error, as Arrow files hold them."""
+    failed = np.asarray(table["error"].is_valid())
+    return table if table["vector"].null_count == failed.sum() else _rebuilt(table, failed)
+
+
+def _rebuilt(table: pyarrow.Table, failed: npt.NDArray[np.bool_] | None) -> pyarrow.Table:
+    import pyarrow
+
+    place = table.schema.get_field_index("vector")
+    field = table.schema.field(place)
+    numbers = vectors_of(table).astype(number_type(table.schema), copy=False).reshape(-1)
+    mask = None if failed is None else pyarrow.array(failed)
+    vectors = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(numbers), field.type.list_size, mask=mask
+    )
+    return table.set_column(place, field, vectors.cast(field.type))
 
 
 def _text(values: Sequence[str | None]) -> pyarrow.Array:

@@ -17,7 +17,7 @@ from nasnet.features import FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.sink.formats import FORMATS, Tables
 from nasnet.sink.merging import Known, plan_merge
 from nasnet.sink.parts import Manifest, Parts, open_parts, vector_text
-from nasnet.sink.rows import Batch, record_batch
+from nasnet.sink.rows import Batch, record_batch, with_nan
 
 if TYPE_CHECKING:
     import pyarrow
@@ -188,7 +188,7 @@ class Sink:
 
         self._since = time.monotonic()
         if self._waiting:
-            self._parts.add(pyarrow.Table.from_batches(self._waiting, schema=self.schema))
+            self._parts.add(with_nan(pyarrow.Table.from_batches(self._waiting, self.schema)))
             self._waiting = []
 
     def finish(self) -> tuple[int, int]:
@@ -209,7 +209,7 @@ class Sink:
         def counted() -> Tables:
             nonlocal failures
             for table in tables:
-                failures += table["vector"].null_count
+                failures += table.num_rows - table["error"].null_count
                 yield table.cast(self.schema)
 
         self._parts.publish(
