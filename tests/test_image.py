@@ -4,7 +4,6 @@ import io
 import struct
 import subprocess
 import sys
-import threading
 import zlib
 
 import numpy as np
@@ -17,6 +16,7 @@ from nasnet.errors import PictureError
 from nasnet.image import Decoding, Pixels, decode, from_array, from_pil
 from nasnet.image.exif import orientation_of, turned
 from tests.pictures import encoded, jpeg, pixels
+from tests.threads import at_once
 
 TARGET = (224, 224)
 DEFAULT = Decoding()
@@ -339,11 +339,7 @@ def test_threads_may_decode_at_once() -> None:
                 if not np.array_equal(decode(data, DEFAULT, target=TARGET).pixels, expected[index]):
                     wrong.append(index)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[work] * 4)
     assert not wrong
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from typing import Any, get_args
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 from nasnet.resize import Kernel, bilinear, pillow_bilinear
 from tests.pictures import pixels
+from tests.threads import at_once
 
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
@@ -81,11 +81,7 @@ def test_threads_share_the_tables() -> None:
                 if not np.array_equal(found, expected[index]):
                     wrong.append(index)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[work] * 4)
     assert not wrong
 
 

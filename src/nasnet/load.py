@@ -84,8 +84,14 @@ def open_weights(
     if made is not None:
         return made
 
+    verified: dict[Path, Opened] = {}
+
     def verify(path: Path) -> None:
-        open_path(path, averages=averages, partial=partial)
+        opened = open_path(path, averages=averages, partial=partial)
+        if path == Path(text):
+            # The user's own file: read once. What is on its way into the cache is not kept, for
+            # its mapped files could not be renamed everywhere.
+            verified[path] = opened
 
     fetched = fetch(
         text,
@@ -93,7 +99,9 @@ def open_weights(
         verify=verify,
         on_event=on_event,
     )
-    opened = open_path(fetched.path, averages=averages, partial=partial)
+    opened = verified.get(fetched.path)
+    if opened is None:
+        opened = open_path(fetched.path, averages=averages, partial=partial)
     if fetched.handle is None:
         return opened
     if opened.weights.spec != fetched.handle.architecture:

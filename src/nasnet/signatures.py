@@ -16,7 +16,6 @@ from nasnet import cells, network
 from nasnet.errors import InputError
 
 __all__ = [
-    "DEFAULT_MOMENTUM",
     "IMAGE_MODULE_INFO",
     "ImageModuleInfo",
     "ImageSize",
@@ -30,7 +29,6 @@ __all__ = [
 
 Task = Literal["feature_vector", "classification"]
 IMAGE_MODULE_INFO = "image_module_info"  # the key under which hub modules attach the message
-DEFAULT_MOMENTUM = 0.99  # of the moving averages, since version 3 of the modules
 
 # Signature -> (the endpoint behind its "default" output, gives the other endpoints as well, takes
 # batch_norm_momentum). Every module answers to "default" too: its task's main signature, with its

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from tests.conftest import (
     relative_error,
     statistic,
 )
+from tests.threads import at_once
 
 POOL = ("global_pool",)
 
@@ -88,11 +89,7 @@ def test_threads_may_call_at_once(mobile_engine: Engine) -> None:
             if not np.allclose(part["global_pool"], expected[index : index + 2], rtol=1e-5):
                 wrong.append(index)
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(0, 8, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(work, index) for index in range(0, 8, 2)))
     assert not wrong
 
 
