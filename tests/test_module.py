@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nasnet as hub
-from nasnet.errors import InputError, OutputError, SignatureError, UnsupportedError
+from nasnet.errors import InputError, OutputError, SignatureError
 from tests.conftest import golden_images, golden_numbers, relative_error
 from tests.golden_seed import make_hub_module, make_slim_checkpoint
 
@@ -166,12 +166,6 @@ def test_other_sizes_can_be_asked_for() -> None:
     module = hub.Module("seeded:7", image_size=(97, 64))
     assert hub.get_expected_image_size(module) == [97, 64]
     assert module(np.zeros((1, 97, 64, 3), np.float32)).shape == (1, 1056)
-
-
-def test_training_says_that_it_is_not_there_yet() -> None:
-    module = hub.Module("seeded:7", trainable=True, tags={"train"})
-    with pytest.raises(UnsupportedError, match="inference mode only"):
-        module(np.zeros((1, 224, 224, 3), np.float32))
 
 
 def test_a_spec_tells_all_without_computing(module: hub.Module) -> None:

@@ -35,14 +35,13 @@ if TYPE_CHECKING:
     from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.module import (
         Module,
-        Variable,
         eval_function_for_module,
         get_expected_image_size,
         get_num_image_channels,
     )
     from nasnet.module_spec import ModuleSpec, load_module_spec, resolve
     from nasnet.recipes import RECIPES, Recipe
-    from nasnet.signatures import ImageModuleInfo, TensorInfo
+    from nasnet.signatures import ImageModuleInfo, TensorInfo, Variable
     from nasnet.sink import SinkOptions
     from nasnet.source import SourceOptions
 
@@ -74,7 +73,7 @@ _ROOMS = {
     "SourceOptions": "source",
     "TensorInfo": "signatures",
     "UnsupportedError": "errors",
-    "Variable": "module",
+    "Variable": "signatures",
     "WeightsError": "errors",
     "embed": "embedding",
     "embed_batches": "embedding",

@@ -40,6 +40,7 @@ T = TypeVar("T")
 ENGINES: Mapping[str, str] = {
     "openvino": "nasnet.engine_openvino",
     "onnxruntime": "nasnet.engine_onnxruntime",
+    "torch": "nasnet.engine_torch",
 }
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "PictureError",
     "SignatureError",
     "SourceError",
+    "TrainingError",
     "UnsupportedError",
     "WeightsError",
     "needs",
@@ -56,6 +57,10 @@ class OutputError(NasnetError, ValueError):
 
 class PictureError(NasnetError, ValueError):
     """One picture that cannot be decoded; bulk work records its text as the row's reason."""
+
+
+class TrainingError(NasnetError, RuntimeError):
+    """A training run that cannot go on: a loss that is no number, data or options that changed."""
 
 
 class UnsupportedError(NasnetError, RuntimeError):

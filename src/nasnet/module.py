@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,16 @@ import numpy.typing as npt
 from nasnet import engine as engines
 from nasnet.arrays import check_images
 from nasnet.engine import Engine, EngineOptions
-from nasnet.errors import InputError, UnsupportedError
+from nasnet.errors import InputError, needs
 from nasnet.fetch import FetchOptions
 from nasnet.module_spec import Message, ModuleSpec, check_tags, load_module_spec
-from nasnet.signatures import TensorInfo, bind, check_momentum
+from nasnet.signatures import TensorInfo, Variable, bind, check_momentum
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nasnet.torch_model import NASNet
+    from nasnet.torch_module import TorchModule
 
 __all__ = [
     "Module",
@@ -34,34 +40,6 @@ __all__ = [
 Array = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A variable of a module.
-
-    Attributes:
-        name: its TF-Slim name.
-        value: float32, read-only.
-        trainable: False for batch norm's moving averages and for modules not made trainable.
-    """
-
-    name: str
-    value: Array
-    trainable: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its dimensions."""
-        return self.value.shape
-
-    def numpy(self) -> Array:
-        """Its value."""
-        return self.value
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:  # noqa: ANN401
-        """Its value, for NumPy."""
-        return np.array(self.value, dtype=dtype, copy=copy)
-
-
 class Module:
     """A NASNet-A module, called with pictures, as `tensorflow_hub.Module` was.
 
@@ -72,6 +50,12 @@ class Module:
         >>> height, width = hub.get_expected_image_size(module)
         >>> module(np.zeros([2, height, width, 3], np.float32)).shape
         (2, 1056)
+
+    Made with `trainable=True` or `tags={"train"}` it computes in PyTorch (extra `torch`) and
+    gives differentiable tensors. The two are separate choices: `trainable` says which weights
+    move (all, or none), the train tag says which statistics batch norm uses (the batch's own,
+    or the moving averages). As in the original, without the train tag batch norm is frozen, and
+    without `trainable` there are no updates of the moving averages.
     """
 
     def __init__(
@@ -111,7 +95,10 @@ class Module:
         self._check_range = check_range
         self._engine_options = engine
         self._engine: Engine | None = None
+        self._torch: TorchModule | None = None
         self._lock = threading.Lock()
+        if self.differentiable:
+            needs("torch", extra="torch")
 
     def __repr__(self) -> str:
         opened = self.spec.opened
@@ -136,22 +123,23 @@ class Module:
         Returns:
             float32 [batch, 1056] features (or [batch, 1001] logits for the classification
             module); with `as_dict` a dict of these and of every endpoint of the signature.
+            NumPy arrays; torch tensors from a module made for training, whose moving averages
+            move in the call (momentum 0.99, or what `batch_norm_momentum` says).
 
         Raises:
             InputError: the inputs do not fit (a `TypeError`).
             SignatureError: there is no such signature (a `ValueError`).
-            UnsupportedError: training was asked for.
         """
         if _sentinel is not None:
             raise InputError("pass signature= and as_dict= by name")
         called = self.spec.signature(signature, self.tags)
         values = bind(signature or "default", called, inputs)
+        momentum = None
         if "batch_norm_momentum" in values:
-            check_momentum(values["batch_norm_momentum"])
-        self._refuse_training()
-        images = self._checked(values["images"])
+            momentum = check_momentum(values["batch_norm_momentum"])
         wanted = called.endpoints if as_dict else {"default": called.endpoints["default"]}
-        found = engines.run(self.engine, images, tuple(dict.fromkeys(wanted.values())))
+        names = tuple(dict.fromkeys(wanted.values()))
+        found = self._compute(values["images"], names, momentum)
         outputs = {key: found[endpoint] for key, endpoint in wanted.items()}
         return outputs if as_dict else outputs["default"]
 
@@ -165,8 +153,86 @@ class Module:
         Raises:
             SignatureError: there is no such endpoint; the text lists those there are.
         """
-        self._refuse_training()
-        return engines.run(self.engine, self._checked(images), tuple(names))
+        found: dict[str, Array] = self._compute(images, tuple(names), None)
+        return found
+
+    def _compute(self, images: Any, names: tuple[str, ...], momentum: float | None) -> Any:  # noqa: ANN401
+        if self.differentiable:
+            return self._torch_module(images, names, momentum=momentum)
+        return engines.run(self.engine, self._checked(images), names)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether calls give torch tensors that gradients flow through."""
+        return self.trainable or "train" in self.tags
+
+    @property
+    def _torch_module(self) -> TorchModule:
+        with self._lock:
+            if self._torch is None:
+                from nasnet.torch_module import TorchModule
+
+                weights = self.spec.opened.weights
+                classifies = self.spec.opened.task == "classification"
+                height, width = self.spec.image_size
+                self._torch = TorchModule(
+                    weights,
+                    num_classes=weights.num_classes if classifies else 0,
+                    trainable=self.trainable,
+                    train="train" in self.tags,
+                    height=height,
+                    width=width,
+                    check_range=self._check_range,
+                )
+            return self._torch
+
+    @property
+    def network(self) -> NASNet:
+        """The network as an `nn.Module`: to move it to a device, or to freeze parts of it.
+
+        Raises:
+            InputError: the module was made for inference only.
+        """
+        if not self.differentiable:
+            raise InputError(
+                "this module computes without torch: make it with trainable=True, or with "
+                "tags={'train'}"
+            )
+        return self._torch_module.network
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """TF-Slim name and parameter of all that may move.
+
+        Raises:
+            InputError: the module was made without `trainable=True`.
+        """
+        self._check_trainable()
+        yield from self._torch_module.named_parameters()
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All that may move, for an optimizer of torch.
+
+        Raises:
+            InputError: the module was made without `trainable=True`.
+        """
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def regularization_losses(self) -> list[Tensor]:
+        """TF-Slim's L2 terms, scalars: `weight_decay * sum(w ** 2) / 2` of every kernel.
+
+        The counterpart of the REGULARIZATION_LOSSES collection; weight decay is that of the
+        network's arg scope (4e-5 in mobile).
+
+        Raises:
+            InputError: the module was made without `trainable=True`.
+        """
+        self._check_trainable()
+        return list(self._torch_module.regularization_losses().values())
+
+    def _check_trainable(self) -> None:
+        if not self.trainable:
+            raise InputError("nothing of this module may move: make it with trainable=True")
 
     @property
     def engine(self) -> Engine:
@@ -179,11 +245,13 @@ class Module:
     @property
     def variable_map(self) -> dict[str, Variable]:
         """TF-Slim name -> variable, all that the module's task needs."""
-        weights = self.spec.opened.weights
+        arrays = self.spec.opened.weights.arrays
+        if self._torch is not None:
+            arrays = self._torch.arrays()
         headless = self.spec.opened.task == "feature_vector"
         return {
             name: Variable(name, array, self.trainable and "/moving_" not in name)
-            for name, array in sorted(weights.arrays.items())
+            for name, array in sorted(arrays.items())
             if not name.startswith("aux_") and not (headless and name.startswith("final_layer/"))
         }
 
@@ -213,6 +281,8 @@ class Module:
     def export(self, path: str | os.PathLike[str], session: object = None) -> None:
         """Write a folder that `Module(path)` loads: weights (safetensors), task, picture size.
 
+        A module that was trained writes its present weights, and warns if nothing has moved.
+
         Args:
             path: the folder; it appears complete or not at all.
             session: accepted for the original's sake, and not looked at.
@@ -220,7 +290,16 @@ class Module:
         Raises:
             OutputError: the path is taken by something else, or cannot be written.
         """
-        self.spec.export(path)
+        weights = None
+        if self._torch is not None:
+            weights = self._torch.weights()
+            if self.trainable and not self._torch.moved():
+                warnings.warn(
+                    "nothing has moved since this module was opened: did the optimizer get "
+                    "module.parameters(), and did it step?",
+                    stacklevel=2,
+                )
+        self.spec.export(path, weights=weights)
 
     def close(self) -> None:
         """Give the engine's memory back; the next call makes it anew."""
@@ -232,14 +311,6 @@ class Module:
     def _checked(self, images: Any) -> engines.Images:  # noqa: ANN401
         height, width = self.spec.image_size
         return check_images(images, height=height, width=width, check_range=self._check_range)
-
-    def _refuse_training(self) -> None:
-        if self.trainable or "train" in self.tags:
-            raise UnsupportedError(
-                "this version computes in inference mode only: make the module without "
-                "trainable=True and without tags={'train'} to get vectors; "
-                "training needs the PyTorch renderer, which is not part of it yet"
-            )
 
 
 def get_expected_image_size(

@@ -22,6 +22,7 @@ from nasnet.signatures import (
     TensorInfo,
     build_signatures,
 )
+from nasnet.weights import Weights
 
 __all__ = ["Message", "ModuleSpec", "check_tags", "load_module_spec", "resolve"]
 
@@ -111,11 +112,26 @@ class ModuleSpec:
             raise KeyError(f"this module has no attached message {key!r}; it has image_module_info")
         return None
 
-    def export(self, path: str | os.PathLike[str], _sentinel: None = None) -> None:
-        """Write the module as a folder that `Module` loads; see `Module.export`."""
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        _sentinel: None = None,
+        *,
+        weights: Weights | None = None,
+    ) -> None:
+        """Write the module as a folder that `Module` loads; see `Module.export`.
+
+        Args:
+            path: the folder.
+            weights: written instead of those the module was opened with.
+        """
         height, width = self.image_size
-        opened = self.opened
-        folder = ModuleFolder(weights=opened.weights, task=opened.task, height=height, width=width)
+        folder = ModuleFolder(
+            weights=self.opened.weights if weights is None else weights,
+            task=self.opened.task,
+            height=height,
+            width=width,
+        )
         write_folder(folder, Path(path))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Signature",
     "Task",
     "TensorInfo",
+    "Variable",
     "bind",
     "build_signatures",
     "check_momentum",
@@ -75,6 +76,34 @@ class Signature:
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
     endpoints: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of a module.
+
+    Attributes:
+        name: its TF-Slim name.
+        value: float32, read-only.
+        trainable: False for batch norm's moving averages and for modules not made trainable.
+    """
+
+    name: str
+    value: npt.NDArray[np.float32]
+    trainable: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+        return self.value.shape
+
+    def numpy(self) -> npt.NDArray[np.float32]:
+        """Its value."""
+        return self.value
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:  # noqa: ANN401
+        """Its value, for NumPy."""
+        return np.array(self.value, dtype=dtype, copy=copy)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,116 @@
+"""The PyTorch engine: the rewritten plan computed by torch's kernels, on CPU or GPU.
+
+Called through `engine.create`; needs torch (extra `torch`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nasnet import cells, network, rewrites
+from nasnet.engine import Compiled, EngineOptions, Images, ModelKey, Outputs, key_for
+from nasnet.errors import UnsupportedError, needs
+from nasnet.weights import Weights
+
+__all__ = ["create"]
+
+
+def create(weights: Weights, options: EngineOptions) -> _Torch:
+    """Make the engine.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        UnsupportedError: this machine lacks the device.
+    """
+    torch = needs("torch", extra="torch")
+    try:
+        device = torch.device(options.device.lower())
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UnsupportedError(
+            f"the torch engine has no device {options.device!r}: {first}"
+        ) from None
+    return _Torch(weights, options, torch, device)
+
+
+class _Torch:
+    """One set of weights on one device; lives as long as its owner."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        options: EngineOptions,
+        torch: Any,  # noqa: ANN401
+        device: Any,  # noqa: ANN401
+    ) -> None:
+        self.name = f"torch {torch.__version__}"
+        self.device = str(device).upper()
+        self.precision = options.precision
+        self.batch = options.batch
+        self.streams = 1  # torch spreads one call over all cores by itself
+        self._weights = weights
+        self._torch = torch
+        self._place = device
+        self._dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        self._runners = Compiled(self._compile)
+
+    def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
+        # Nothing here is made for one batch size or pixel type: all calls share one runner.
+        key = key_for(images, endpoints, batch=self.batch, alone=False)
+        runner = self._runners.get(key)
+        torch = self._torch
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._place)
+            values = runner(pixels.permute(0, 3, 1, 2).to(self._dtype))
+            return {
+                name: (value.permute(0, 2, 3, 1) if value.ndim == 4 else value)
+                .to("cpu", torch.float32)
+                .contiguous()
+                .numpy()
+                for name, value in zip(endpoints, values, strict=True)
+            }
+
+    def close(self) -> None:
+        self._runners.clear()
+
+    def _compile(self, key: ModelKey) -> Any:  # noqa: ANN401
+        from nasnet.torch_operations import Behaviour, compute
+        from nasnet.torch_weights import key_of, to_state
+
+        spec = cells.preset(self._weights.spec)
+        plan = network.build(
+            spec, height=key.height, width=key.width, num_classes=self._weights.num_classes
+        )
+        program = rewrites.Program(plan=plan, arrays=self._weights.arrays)
+        program = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
+        torch = self._torch
+        tensors = {
+            name: tensor.to(self._place, self._dtype).contiguous(
+                memory_format=torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+            )
+            for name, tensor in to_state(program.arrays).items()
+        }
+        behaviour = Behaviour(spec=spec)
+        steps = [
+            (op, {name.rpartition("/")[2]: tensors[key_of(name)] for name in op.parameters})
+            for op in program.plan.operations
+        ]
+        last_use = {name: i for i, (op, _) in enumerate(steps) for name in op.inputs}
+        wanted = [program.plan.endpoints[name] for name in key.endpoints]
+
+        def run(pixels: Any) -> list[Any]:  # noqa: ANN401
+            values: dict[str, Any] = {"images": pixels}
+            for number, (op, parameters) in enumerate(steps):
+                read = [values[name] for name in op.inputs]
+                values[op.name] = compute(op, read, parameters, behaviour)
+                for name in set(op.inputs):
+                    if last_use[name] == number and name not in wanted:
+                        del values[name]
+            return [values[name] for name in wanted]
+
+        return run

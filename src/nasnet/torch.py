@@ -1,0 +1,179 @@
+"""NASNet-A as PyTorch networks: `create_model`, timm's registry, Hugging Face's verbs.
+
+A public face: `import nasnet.torch`; needs the extra `torch`. Where timm is installed, importing
+this makes `timm.create_model("nasnet_mobile")` work.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from nasnet.errors import InputError, needs
+
+needs("torch", extra="torch")
+needs("huggingface_hub", extra="torch")
+
+from torch import Tensor, nn  # noqa: E402
+
+from nasnet import cells  # noqa: E402
+from nasnet.fetch import FetchOptions  # noqa: E402
+from nasnet.load import DEFAULT_HANDLE, open_weights  # noqa: E402
+from nasnet.torch_model import NASNet  # noqa: E402
+from nasnet.torch_segment import feature_rows  # noqa: E402
+from nasnet.torch_weights import from_state, key_of, name_of, to_state  # noqa: E402
+
+__all__ = [
+    "FeatureMaps",
+    "NASNet",
+    "create_model",
+    "from_state",
+    "key_of",
+    "name_of",
+    "register_timm",
+    "to_state",
+]
+
+
+class FeatureMaps(nn.Module):
+    """A network that gives maps of several resolutions, as timm's `features_only` does.
+
+    Attributes:
+        feature_info: a row a map: num_chs, reduction, module.
+    """
+
+    def __init__(self, network: NASNet, out_indices: Sequence[int]) -> None:
+        """Choose the maps.
+
+        Raises:
+            InputError: there is no map of such an index.
+        """
+        super().__init__()
+        rows = feature_rows(network.plan)
+        wrong = [index for index in out_indices if not -len(rows) <= index < len(rows)]
+        if wrong:
+            raise InputError(f"no map {wrong[0]}; there are 0 to {len(rows) - 1}")
+        self.network = network
+        self.feature_info = [rows[index] for index in out_indices]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps, [n, channels, height, width] each, in the order of `out_indices`."""
+        names = [row["operation"] for row in self.feature_info]
+        values = self.network.operations(images, names)
+        return [values[name] for name in names]
+
+
+def create_model(
+    name: str = "nasnet_mobile",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    num_classes: int | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    aux_head: bool = False,
+    image_size: tuple[int, int] | None = None,
+    seed: int = 0,
+    fetch_options: FetchOptions | None = None,
+) -> NASNet | FeatureMaps:
+    """Make a network of the family.
+
+    It takes [n, 3, height, width], RGB in [0, 1], and is in evaluation mode.
+
+    Args:
+        name: `nasnet_mobile`, `nasnet_large` or `nasnet_cifar`.
+        weights: a handle, file or `seeded:N` as `nasnet.Module` takes them; TF-Slim's initial
+            values if None; `"published"` for the module's own handle.
+        num_classes: of the classifier; 0 for features alone; None for what the weights have,
+            else what the published network has. If it differs from the weights' own, the
+            classifier starts with initial values.
+        features_only: give maps instead, see `FeatureMaps`.
+        out_indices: which maps, all if not given.
+        aux_head: with TF-Slim's auxiliary classifier, for training.
+        image_size: height and width it is trained at; matters for the auxiliary head alone.
+        seed: of the initial values.
+        fetch_options: where to look for a handle.
+
+    Raises:
+        InputError: no such network or map.
+        FetchError: the handle cannot be had.
+        WeightsError: the weights are damaged, or belong to another network.
+    """
+    spec = cells.preset(name)
+    opened = None
+    if weights is not None:
+        handle = DEFAULT_HANDLE if weights == "published" else os.fspath(weights)
+        opened = open_weights(handle, fetch_options=fetch_options).weights
+    classes = num_classes
+    if classes is None and opened is not None:
+        classes = opened.num_classes
+    height, width = image_size or (None, None)
+    network = NASNet(
+        spec.name,
+        num_classes=0 if features_only else classes,
+        aux_head=aux_head and not features_only,
+        height=height,
+        width=width,
+        seed=seed,
+    )
+    if opened is not None:
+        network.load(opened, new_head=network.num_classes not in (0, opened.num_classes))
+    if not features_only:
+        return network
+    indices = range(len(network.feature_info)) if out_indices is None else out_indices
+    return FeatureMaps(network, tuple(indices))
+
+
+def register_timm() -> bool:
+    """Make timm know the networks; False where timm is not installed or cannot be imported.
+
+    timm's `create_model("nasnet_mobile", pretrained=..., num_classes=..., features_only=...)`
+    then gives them; `pretrained=True` opens the published handle, or
+    `pretrained_cfg_overlay={"file": path}` a file.
+    """
+    if importlib.util.find_spec("timm") is None:
+        return False
+    try:
+        from timm.models import is_model, register_model
+    except (ImportError, RuntimeError):  # timm is there, but torchvision is not, or is broken
+        return False
+    for spec in cells.PRESETS.values():
+        name = f"nasnet_{spec.name}"
+        if not is_model(name):
+            register_model(_entry_point(name))
+    return True
+
+
+def _entry_point(name: str) -> Any:  # noqa: ANN401
+    """The function timm's registry keeps: named like the network, in this module."""
+
+    def make(
+        pretrained: bool = False,
+        pretrained_cfg: Any = None,  # noqa: ANN401
+        pretrained_cfg_overlay: dict[str, Any] | None = None,
+        num_classes: int | None = None,
+        features_only: bool = False,
+        out_indices: Sequence[int] | None = None,
+        in_chans: int = 3,
+        cache_dir: str | None = None,
+        weights: str | None = None,
+    ) -> NASNet | FeatureMaps:
+        if in_chans != 3:
+            raise InputError(f"in_chans={in_chans}: these networks take RGB pictures")
+        given = (pretrained_cfg_overlay or {}).get("file")
+        source = weights or given or ("published" if pretrained else None)
+        return create_model(
+            name,
+            weights=source,
+            num_classes=num_classes,
+            features_only=features_only,
+            out_indices=out_indices,
+        )
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"NASNet-A ({name.removeprefix('nasnet_')}); see `nasnet.torch.create_model`."
+    return make
+
+
+register_timm()
