@@ -19,7 +19,7 @@ from nasnet.errors import InputError, PictureError
 from nasnet.image import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.resize import bilinear, pillow_bilinear
 
-__all__ = ["DEFAULT", "RECIPES", "Prepared", "Recipe", "describe", "get_recipe", "prepare"]
+__all__ = ["DEFAULT", "RECIPES", "Prepared", "Recipe", "describe", "get_recipe", "open_picture", "prepare"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,20 +140,31 @@ def prepare(picture: Any, recipe: Recipe, height: int, width: int) -> Prepared: 
     Raises:
         PictureError: it cannot be read or decoded; a short reason.
     """
+    decoded = open_picture(picture, recipe.decoding, target=(height, width))
+    pixels = _shape(decoded, recipe, height, width)
+    return Prepared(pixels=pixels, width=decoded.width, height=decoded.height)
+
+
+def open_picture(picture: Any, decoding: Decoding, *, target: tuple[int, int]) -> Decoded:  # noqa: ANN401
+    """Pixels of whatever a source gives; see `prepare`.
+
+    Args:
+        picture: as for `prepare`.
+        decoding: how encoded bytes become pixels.
+        target: height and width it will be brought to, in pixels.
+
+    Raises:
+        PictureError: it cannot be read or decoded; a short reason.
+    """
     if isinstance(picture, str | os.PathLike):
         picture = _read(picture)
     if isinstance(picture, bytes | bytearray | memoryview):
-        decoded = decode(bytes(picture), recipe.decoding, target=(height, width))
-    elif isinstance(picture, np.ndarray):
-        decoded = from_array(picture)
-    elif hasattr(picture, "getexif"):
-        decoded = from_pil(picture, recipe.decoding)
-    else:
-        raise PictureError(
-            f"{type(picture).__name__} is neither bytes, a path, an image nor an array"
-        )
-    pixels = _shape(decoded, recipe, height, width)
-    return Prepared(pixels=pixels, width=decoded.width, height=decoded.height)
+        return decode(bytes(picture), decoding, target=target)
+    if isinstance(picture, np.ndarray):
+        return from_array(picture)
+    if hasattr(picture, "getexif"):
+        return from_pil(picture, decoding)
+    raise PictureError(f"{type(picture).__name__} is neither bytes, a path, an image nor an array")
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

@@ -22,8 +22,8 @@ __all__ = ["given_source"]
 def given_source(pictures: Any, storage: Mapping[str, Any]) -> Source:  # noqa: ANN401
     """Pictures from Python.
 
-    One picture is a path, a URL, encoded bytes, an array [height, width, 3] or [height, width], or
-    a PIL image. A source is one of them, an array [n, height, width, 3], any iterable of pictures
+    One picture is a path, a URL, encoded bytes, an array [height, width, 3] or [height, width], a
+    PIL image, or a function that gives one of the last three. A source is one of them, an array [n, height, width, 3], any iterable of pictures
     or of pairs (id, picture), or a mapping from id to picture. What has no id is called by its
     path, or else by its number.
 
@@ -66,4 +66,6 @@ def _name(picture: Any, number: int) -> str:  # noqa: ANN401
 def _reader(picture: Any, storage: Mapping[str, Any]) -> Any:  # noqa: ANN401
     if isinstance(picture, str | Path):
         return named(os.fspath(picture), "", storage)
+    if callable(picture):
+        return picture
     return lambda: picture

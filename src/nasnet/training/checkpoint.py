@@ -1,0 +1,75 @@
+"""A training run's checkpoint: every tensor and every number it needs to go on, in one file.
+
+Called by `training`; safetensors with the state as JSON in its metadata, no pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nasnet.errors import OutputError, TrainingError
+
+__all__ = ["read_checkpoint", "write_checkpoint"]
+
+_FORMAT = "nasnet-training/1"
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint; the one that was there stays until the new one is whole and on disk.
+
+    Args:
+        path: the file.
+        tensors: by name; copied from their device.
+        state: what JSON can hold; floats come back bit for bit.
+
+    Raises:
+        OutputError: the disk is full, or the file cannot be written; the old one is kept.
+    """
+    from safetensors.torch import save
+
+    metadata = {"format": _FORMAT, "state": json.dumps(state)}
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(save(whole, metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        kept = f"; the checkpoint before it is kept in {path}" if path.exists() else ""
+        raise OutputError(
+            f"{path}: the checkpoint cannot be saved: {error.strerror or error}{kept}"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint: its tensors and its state.
+
+    Raises:
+        TrainingError: the file is damaged, or is none of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        if metadata.get("format") != _FORMAT:
+            raise TrainingError(f"{path}: is no checkpoint of a training run ({_FORMAT})")
+        state = json.loads(metadata["state"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{path}: the checkpoint cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise TrainingError(f"{path}: the checkpoint's state is no JSON object")
+    return tensors, state

@@ -1,0 +1,181 @@
+"""Optimizers by name, with layer-wise rates; RMSProp as TensorFlow defines it.
+
+Called by `training`; needs torch (extra `torch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from nasnet.errors import InputError
+
+__all__ = ["OptimizerKind", "OptimizerOptions", "RMSPropTF", "load_slots", "make", "slots"]
+
+OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerOptions:
+    """How weights move.
+
+    Attributes:
+        kind: `adamw` (Loshchilov & Hutter 2019), `rmsprop` (TensorFlow's, TF-Slim's choice for
+            this network) or `sgd` with Nesterov momentum.
+        rate: peak learning rate.
+        weight_decay: on kernels only, as TF-Slim regularizes; decoupled in `adamw`, in the
+            gradient (the L2 term's) in the others.
+        momentum: of `rmsprop` and `sgd`.
+        decay: of `rmsprop`'s mean square, and the second beta of `adamw`'s is 0.999.
+        epsilon: of `rmsprop`, inside the root as TensorFlow has it.
+        layer_decay: rate of each cell as a share of that of the cell after it; 1 for one rate.
+    """
+
+    kind: OptimizerKind = "adamw"
+    rate: float = 1e-3
+    weight_decay: float = 4e-5
+    momentum: float = 0.9
+    decay: float = 0.9
+    epsilon: float = 1.0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.kind not in get_args(OptimizerKind):
+            raise InputError(
+                f"no optimizer {self.kind!r}; there are {', '.join(get_args(OptimizerKind))}"
+            )
+        if not self.rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
+            raise InputError(
+                "an optimizer needs rate above 0, weight_decay from 0 and layer_decay in (0, 1]; "
+                f"found {self.rate}, {self.weight_decay}, {self.layer_decay}"
+            )
+
+
+class RMSPropTF(torch.optim.Optimizer):
+    """RMSProp of `tf.compat.v1.train.RMSPropOptimizer`.
+
+    Differs from torch's: the mean square starts at 1, epsilon stands inside the root, and the
+    rate is part of what the momentum accumulates.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.01,
+        *,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        epsilon: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "decay": decay,
+            "momentum": momentum,
+            "epsilon": epsilon,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    def step(self, closure: None = None) -> None:
+        """Move the weights once by their gradients."""
+        with torch.no_grad():
+            for group in self.param_groups:
+                self._step(group)
+
+    def _step(self, group: dict[str, Any]) -> None:
+        moved = [p for p in group["params"] if p.grad is not None]
+        if not moved:
+            return
+        for p in moved:
+            if not self.state[p]:
+                self.state[p]["mean_square"] = torch.ones_like(p)
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        gradients = [p.grad for p in moved]
+        if group["weight_decay"]:
+            gradients = torch._foreach_add(gradients, moved, alpha=group["weight_decay"])
+        squares = [self.state[p]["mean_square"] for p in moved]
+        momenta = [self.state[p]["momentum"] for p in moved]
+        torch._foreach_mul_(squares, group["decay"])
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["decay"])
+        roots = torch._foreach_add(squares, group["epsilon"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_addcdiv_(momenta, gradients, roots, group["lr"])
+        torch._foreach_sub_(moved, momenta)
+
+
+def make(
+    parameters: Mapping[str, nn.Parameter],
+    options: OptimizerOptions,
+    *,
+    decayed: frozenset[str],
+    depth: Mapping[str, int],
+) -> torch.optim.Optimizer:
+    """An optimizer for named parameters.
+
+    Args:
+        parameters: those that move, by state-dict key.
+        options: how.
+        decayed: keys that weight decay acts on.
+        depth: key -> cells between it and the head, for layer-wise rates; 0 if not there.
+
+    Returns:
+        An optimizer whose groups carry `factor`, the share of the learning rate that is theirs.
+    """
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for key, parameter in parameters.items():
+        groups.setdefault((depth.get(key, 0), key in decayed), []).append(parameter)
+    rows = [
+        {
+            "params": members,
+            "weight_decay": options.weight_decay if decays else 0.0,
+            "factor": options.layer_decay**distance,
+        }
+        for (distance, decays), members in groups.items()
+    ]
+    if options.kind == "adamw":
+        return torch.optim.AdamW(rows, lr=options.rate, foreach=True)
+    if options.kind == "sgd":
+        momentum = options.momentum
+        return torch.optim.SGD(
+            rows, lr=options.rate, momentum=momentum, nesterov=momentum > 0, foreach=True
+        )
+    return RMSPropTF(
+        rows,
+        lr=options.rate,
+        decay=options.decay,
+        momentum=options.momentum,
+        epsilon=options.epsilon,
+    )
+
+
+def slots(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    """The optimizer's memory by name: `<state-dict key>/<slot>` -> tensor."""
+    return {
+        f"{key}/{slot}": value
+        for key, parameter in parameters.items()
+        for slot, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_slots(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    saved: Mapping[str, Tensor],
+) -> None:
+    """Put an optimizer's memory back as `slots` gave it."""
+    for name, value in saved.items():
+        key, _, slot = name.rpartition("/")
+        parameter = parameters[key]
+        # Counters (AdamW's step) stay scalars; the rest takes its parameter's place and layout.
+        kept = value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter][slot] = kept.detach()

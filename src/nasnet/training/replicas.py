@@ -1,0 +1,117 @@
+"""Several processes training one network: who they are and how they share their work.
+
+Called by the training commands; plain torch.distributed, started by `torchrun`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from nasnet.errors import InputError
+
+__all__ = ["ALONE", "Replicas", "device_of", "joined", "wrapped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """This process among those that train together.
+
+    Attributes:
+        rank: its number; the process of rank 0 writes files and reports.
+        world: how many there are.
+        local: its number on this machine, which chooses its GPU.
+        group: what they talk through; None for a process alone.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    group: Any = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean over all processes of each number."""
+        if self.group is None:
+            return dict(values)
+        summed = torch.tensor(list(values.values()), dtype=torch.float64)
+        distributed.all_reduce(summed, group=self.group)
+        return dict(zip(values, (summed / self.world).tolist(), strict=True))
+
+    def agree(self, value: bool) -> bool:
+        """Whether any process says so; all get the same answer."""
+        if self.group is None:
+            return value
+        said = torch.tensor(float(value))
+        distributed.all_reduce(said, group=self.group)
+        return bool(said > 0)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average the gradients of parameters outside the wrapped network over all processes."""
+        if self.group is None:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                distributed.all_reduce(parameter.grad, group=self.group)
+                parameter.grad /= self.world
+
+
+ALONE = Replicas()
+
+
+def device_of(name: str, replicas: Replicas = ALONE) -> torch.device:
+    """The device a name means; `auto` is this process's GPU where there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        name = f"cuda:{replicas.local}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used here: {first}") from None
+    return device
+
+
+@contextmanager
+def joined() -> Iterator[Replicas]:
+    """Join the processes that `torchrun` started; alone where it did not start this one."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield ALONE
+        return
+    # Statistics and small numbers go over gloo also where gradients go over NCCL.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend)
+    try:
+        yield Replicas(
+            rank=distributed.get_rank(),
+            world=world,
+            local=int(os.environ.get("LOCAL_RANK", "0")),
+            group=distributed.group.WORLD,
+        )
+    finally:
+        distributed.destroy_process_group()
+
+
+def wrapped(network: nn.Module, replicas: Replicas) -> nn.Module:
+    """The network whose gradients are averaged over all processes."""
+    if replicas.group is None:
+        return network
+    from torch.nn.parallel import DistributedDataParallel
+
+    # Batch norm takes its statistics over all processes, so averages move alike everywhere.
+    return DistributedDataParallel(network, broadcast_buffers=False)
