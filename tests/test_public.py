@@ -61,8 +61,10 @@ ORDER = [
     "loader",
     "metrics",
     "report",
+    "prediction",
     "training",
     "distill",
+    "train",
     "cli",
 ]
 

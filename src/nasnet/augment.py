@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["PRESETS", "AugmentOptions", "augment", "preset"]
 
@@ -35,7 +38,8 @@ class AugmentOptions:
         brightness: factor on all values, uniform in [1 - b, 1 + b].
         shift: added to all values, uniform in [-s, s] of the full range.
         contrast: factor on the distance to the mean grey, alike.
-        saturation: factor on HSV's saturation, alike (`tf.image.random_saturation`).
+        saturation: factor on the distance of each pixel to its own grey, alike.
+        hsv_saturation: factor on HSV's saturation, alike (`tf.image.random_saturation`).
         grayscale: probability of a grey picture.
         blur: probability of a Gaussian blur, radius up to 1 % of the longer side.
         erase: probability that a rectangle of up to a quarter of the area is filled with noise.
@@ -50,6 +54,7 @@ class AugmentOptions:
     shift: float = 0.0
     contrast: float = 0.2
     saturation: float = 0.2
+    hsv_saturation: float = 0.0
     grayscale: float = 0.0
     blur: float = 0.0
     erase: float = 0.0
@@ -86,7 +91,8 @@ PRESETS: Mapping[str, AugmentOptions] = {
         brightness=0,
         shift=32 / 255,
         contrast=0,
-        saturation=0.5,
+        saturation=0,
+        hsv_saturation=0.5,
     ),
 }
 
@@ -140,10 +146,11 @@ def augment(
     if random.random() < options.blur:
         radius = random.uniform(0.2, 1.0) * 0.01 * max(size)
         view = view.filter(ImageFilter.GaussianBlur(radius))
-    values = np.asarray(view)
     if flip:
-        values = values[:, ::-1]
-    values = _colours(values, options, random)
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    values = np.asarray(_linear_colours(view, options, random))
+    if options.hsv_saturation:
+        values = _hsv_saturated(values, _factor(options.hsv_saturation, random))
     if random.random() < options.erase:
         values = _erased(values, random)
     return np.ascontiguousarray(values)
@@ -172,28 +179,32 @@ def _factor(strength: float, random: np.random.Generator) -> float:
     return float(random.uniform(1 - strength, 1 + strength))
 
 
-def _colours(pixels: Pixels, options: AugmentOptions, random: np.random.Generator) -> Pixels:
+def _linear_colours(view: Image, options: AugmentOptions, random: np.random.Generator) -> Image:
+    """Brightness, contrast and saturation as one matrix, clipped once."""
     brightness = _factor(options.brightness, random)
     shift = float(random.uniform(-options.shift, options.shift)) * 255
     contrast = _factor(options.contrast, random)
     saturation = _factor(options.saturation, random)
-    grey = random.random() < options.grayscale
-    if (brightness, shift, contrast, saturation, grey) == (1.0, 0.0, 1.0, 1.0, False):
-        return pixels
-    values = pixels.astype(np.float32)
-    middle = float(values.mean(axis=(0, 1)) @ _LUMA) * brightness + shift
-    values *= brightness * contrast
-    values += shift * contrast + middle * (1 - contrast)
-    if grey:
-        values = np.repeat((values @ _LUMA)[..., None], 3, axis=2)
-    elif saturation != 1.0:
-        high = values.max(axis=2, keepdims=True)
-        spread = high - values.min(axis=2, keepdims=True)
-        # HSV's saturation is spread / high, and stays at most 1.
-        most = high / np.maximum(spread, 1e-6)
-        values = high - (high - values) * np.minimum(saturation, most)
-    np.rint(np.clip(values, 0, 255, out=values), out=values)
-    return values.astype(np.uint8)
+    if random.random() < options.grayscale:
+        saturation = 0.0
+    if (brightness, shift, contrast, saturation) == (1.0, 0.0, 1.0, 1.0):
+        return view
+    mean = np.array(view.reduce(view.size).getpixel((0, 0)), np.float32)
+    middle = float(mean @ _LUMA) * brightness + shift
+    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _LUMA)
+    offset = np.full((3, 1), shift * contrast + middle * (1 - contrast))
+    return view.convert("RGB", tuple(np.hstack([matrix, offset]).ravel().tolist()))
+
+
+def _hsv_saturated(pixels: Pixels, factor: float) -> Pixels:
+    """HSV's saturation, (max - min) / max, times a factor, at most 1."""
+    planes = pixels.transpose(2, 0, 1).astype(np.float32)
+    high = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
+    low = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+    most = high / np.maximum(high - low, 1e-6)
+    planes = high - (high - planes) * np.minimum(factor, most)
+    saturated: Pixels = np.rint(planes).astype(np.uint8).transpose(1, 2, 0)
+    return saturated
 
 
 def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:

@@ -16,7 +16,14 @@ from nasnet.errors import OutputError, WeightsError
 from nasnet.signatures import Task
 from nasnet.weights import Weights, read_safetensors, write_safetensors
 
-__all__ = ["DESCRIPTION", "ModuleFolder", "is_module_folder", "read_folder", "write_folder"]
+__all__ = [
+    "DESCRIPTION",
+    "ModuleFolder",
+    "is_module_folder",
+    "read_folder",
+    "write_folder",
+    "write_into",
+]
 
 DESCRIPTION = "nasnet_module.json"
 _WEIGHTS = "weights.safetensors"
@@ -69,16 +76,9 @@ def write_folder(module: ModuleFolder, path: Path) -> None:
     if path.exists() and not is_module_folder(path) and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists and is no exported module: name another folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    description = {
-        "format": _FORMAT,
-        "task": module.task,
-        "height": module.height,
-        "width": module.width,
-    }
     try:
         temporary.mkdir(parents=True)
-        write_safetensors(module.weights, temporary / _WEIGHTS)
-        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        _write(module, temporary)
         if path.exists():
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
             path.rename(old)
@@ -90,3 +90,31 @@ def write_folder(module: ModuleFolder, path: Path) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_into(module: ModuleFolder, folder: Path) -> None:
+    """Write a module's files into a folder that has others as well, such as a training run's.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    try:
+        # The description is what makes the folder a module: it goes when the weights change, and
+        # comes back when they are whole.
+        (folder / DESCRIPTION).unlink(missing_ok=True)
+        _write(module, folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _write(module: ModuleFolder, folder: Path) -> None:
+    write_safetensors(module.weights, folder / _WEIGHTS)
+    description = {
+        "format": _FORMAT,
+        "task": module.task,
+        "height": module.height,
+        "width": module.width,
+    }
+    temporary = folder / f".{DESCRIPTION}.tmp"
+    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    temporary.replace(folder / DESCRIPTION)

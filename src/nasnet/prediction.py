@@ -188,9 +188,7 @@ def picture_of(example: Example, prediction: Prediction) -> npt.NDArray[np.uint8
     """One picture as the network sees it, for showing; None if it cannot be read."""
     recipe = recipes.get_recipe(prediction.recipe)
     try:
-        pixels = recipes.prepare(
-            example.read(), recipe, prediction.height, prediction.width
-        ).pixels
+        pixels = recipes.prepare(example.read(), recipe, prediction.height, prediction.width).pixels
     except PictureError:
         return None
     if pixels.dtype != np.uint8:

@@ -19,7 +19,16 @@ from nasnet.errors import InputError, PictureError
 from nasnet.image import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.resize import bilinear, pillow_bilinear
 
-__all__ = ["DEFAULT", "RECIPES", "Prepared", "Recipe", "describe", "get_recipe", "open_picture", "prepare"]
+__all__ = [
+    "DEFAULT",
+    "RECIPES",
+    "Prepared",
+    "Recipe",
+    "describe",
+    "get_recipe",
+    "open_picture",
+    "prepare",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ __all__ = ["main"]
 # that `nasnet info` does not wait for what `nasnet embed` needs.
 _COMMANDS: Mapping[str, str] = {
     "embed": "nasnet.cli.embed",
+    "train": "nasnet.cli.train",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
     "fetch": "nasnet.cli.fetch",
@@ -47,6 +48,7 @@ def _nasnet() -> None:
 
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
+    nasnet train PHOTOS -o run                 a network from scratch
     nasnet weights inspect PATH                whose weights are these?
     nasnet info                                the network in numbers
     nasnet fetch                               download the module for use without a network

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from nasnet.augment import AugmentOptions
 from nasnet.distill.teachers import open_teacher
-from nasnet.errors import TrainingError
 from nasnet.loader import Example, Loader, LoaderOptions
+from nasnet.training.identity import check_identity
 
 __all__ = ["Answers", "AnswersEvent", "open_answers"]
 
@@ -42,18 +42,21 @@ class AnswersEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a teacher said, by view and row of the examples.
+    """What a teacher said, by view and picture.
 
     Attributes:
+        rows: id of a picture -> its row.
         logits: per view, float16 [rows, 1000], mapped from disk.
         features: per view, float16 [rows, 1280], alike.
     """
 
+    rows: Mapping[str, int]
     logits: tuple[Half, ...]
     features: tuple[Half, ...]
 
-    def of(self, view: int, rows: npt.NDArray[np.int64]) -> tuple[Half, Half]:
-        """Logits and features of rows as they look in a view."""
+    def of(self, view: int, ids: Sequence[str]) -> tuple[Half, Half]:
+        """Logits and features of pictures as they look in a view."""
+        rows = [self.rows[id] for id in ids]
         return np.asarray(self.logits[view][rows]), np.asarray(self.features[view][rows])
 
 
@@ -102,6 +105,7 @@ def open_answers(
             _compute(examples, folder, view, description, total, report)
     report(AnswersEvent(done=total, total=total))
     return Answers(
+        rows={example.id: row for row, example in enumerate(examples)},
         logits=tuple(_map(folder, view, "logits") for view in range(views)),
         features=tuple(_map(folder, view, "features") for view in range(views)),
     )
@@ -121,18 +125,11 @@ def _map(folder: Path, view: int, what: str) -> Half:
 
 
 def _check(file: Path, description: Mapping[str, Any]) -> None:
-    now = json.loads(json.dumps(description))
     if file.exists():
-        was = json.loads(file.read_text(encoding="utf-8"))
-        if was != now:
-            differs = next(key for key in now if was.get(key) != now[key])
-            raise TrainingError(
-                f"{file.parent} holds answers of another run ({differs} was {was.get(differs)!r}, "
-                f"now it is {now[differs]!r}): name another folder, or remove this one"
-            )
+        check_identity(json.loads(file.read_text(encoding="utf-8")), description, file.parent)
         return
     temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
     temporary.replace(file)
 
 
@@ -163,9 +160,7 @@ def _compute(
     done = view * len(examples)
     try:
         stored = {
-            what: np.lib.format.open_memmap(
-                file, mode="w+", dtype=np.float16, shape=shapes[what]
-            )
+            what: np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shapes[what])
             for what, file in partial.items()
         }
         with Loader(examples, options) as loader:
@@ -185,4 +180,6 @@ def _compute(
 
 
 def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }

@@ -68,7 +68,7 @@ class Distillation:
         view = batch.epoch % len(self._answers.logits)
         logits, features = (
             torch.from_numpy(part).to(images.device, torch.float32)
-            for part in self._answers.of(view, batch.rows)
+            for part in self._answers.of(view, batch.ids)
         )
         outputs = forward(images, ("Logits", "global_pool"))
         student = outputs["Logits"].float()

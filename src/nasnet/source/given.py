@@ -23,9 +23,9 @@ def given_source(pictures: Any, storage: Mapping[str, Any]) -> Source:  # noqa: 
     """Pictures from Python.
 
     One picture is a path, a URL, encoded bytes, an array [height, width, 3] or [height, width], a
-    PIL image, or a function that gives one of the last three. A source is one of them, an array [n, height, width, 3], any iterable of pictures
-    or of pairs (id, picture), or a mapping from id to picture. What has no id is called by its
-    path, or else by its number.
+    PIL image, or a function that gives one of the last three. A source is one of them, an array
+    [n, height, width, 3], any iterable of pictures or of pairs (id, picture), or a mapping from id
+    to picture. What has no id is called by its path, or else by its number.
 
     Raises:
         SourceError: it is nothing of the kind.

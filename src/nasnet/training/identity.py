@@ -28,21 +28,22 @@ def comparable(options: TrainOptions) -> dict[str, Any]:
 def check_identity(was: Any, now: Mapping[str, Any], file: Path) -> None:  # noqa: ANN401
     """Make sure that a checkpoint belongs to the run that is started.
 
+    What only one of them knows does not count: an option may be younger than the checkpoint.
+
     Raises:
         TrainingError: it does not; the text names what differs.
     """
-    present = json.loads(json.dumps(now))
-    if was != present:
+    found = _difference(was, json.loads(json.dumps(now)), "run")
+    if found is not None:
         raise TrainingError(
-            f"{file} belongs to another run ({_difference(was, present)}): name another folder, "
-            "or start anew with --overwrite"
+            f"{file} belongs to another run ({found}): name another folder, or start anew with "
+            "--overwrite"
         )
 
 
-def _difference(was: Any, now: Any, name: str = "run") -> str:  # noqa: ANN401
+def _difference(was: Any, now: Any, name: str) -> str | None:  # noqa: ANN401
     """The first thing that differs, for people."""
     if isinstance(was, dict) and isinstance(now, dict):
-        for key in [*was, *(other for other in now if other not in was)]:
-            if was.get(key) != now.get(key):
-                return _difference(was.get(key), now.get(key), key)
-    return f"{name} was {was!r}, now it is {now!r}"
+        found = (_difference(was[key], now[key], key) for key in was if key in now)
+        return next((text for text in found if text is not None), None)
+    return None if was == now else f"{name} was {was!r}, now it is {now!r}"

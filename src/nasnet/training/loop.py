@@ -24,7 +24,7 @@ from nasnet.training.checkpoint import read_checkpoint, write_checkpoint
 from nasnet.training.identity import check_identity, comparable
 from nasnet.training.objectives import Objective
 from nasnet.training.optimizers import load_slots, make, slots
-from nasnet.training.options import TrainEvent, TrainOptions, TrainResult
+from nasnet.training.options import History, TrainEvent, TrainOptions, TrainResult
 from nasnet.training.replicas import ALONE, Replicas, device_of, wrapped
 from nasnet.training.schedules import factor
 from nasnet.training.state import State, depths_of, seed_of
@@ -112,6 +112,11 @@ class Trainer:
             if isinstance(t, nn.Parameter)
         }
         return {**own, **others}
+
+    @property
+    def history(self) -> History:
+        """One row an epoch that is done."""
+        return self._state.history
 
     # -- checkpoints
 

@@ -1,0 +1,305 @@
+"""Follows a training recipe: data, network, objective and the loop put together.
+
+Called by `nasnet train`; a run that was stopped goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasnet.dataset import DatasetOptions, Example, open_dataset
+from nasnet.engine import EngineOptions
+from nasnet.errors import InputError, OutputError
+from nasnet.folder import ModuleFolder, write_into
+from nasnet.loader import Failure, Loader, LoaderOptions
+from nasnet.metrics import score
+from nasnet.prediction import Prediction, predict
+from nasnet.signatures import Task
+from nasnet.source import SourceOptions, open_source
+from nasnet.torch_model import NASNet
+from nasnet.train.recipe import TrainRecipe
+from nasnet.training import (
+    ALONE,
+    Classification,
+    Objective,
+    Replicas,
+    Trainer,
+    TrainEvent,
+    TrainResult,
+)
+from nasnet.training.logs import Logs
+from nasnet.weights import Weights
+
+if TYPE_CHECKING:
+    from nasnet.distill import AnswersEvent
+
+__all__ = ["TrainSummary", "train"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSummary:
+    """What a run came to.
+
+    Attributes:
+        folder: the module, logs and checkpoints.
+        result: of the loop.
+        pictures: trained on.
+        failures: pictures that could not be read.
+        notes: what a user should know about the data.
+    """
+
+    folder: Path
+    result: TrainResult
+    pictures: int
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Data:
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    identity: str
+
+
+def train(
+    data: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    recipe: TrainRecipe,
+    *,
+    dataset: DatasetOptions | None = None,
+    overwrite: bool = False,
+    replicas: Replicas = ALONE,
+    on_event: Callable[[TrainEvent], None] | None = None,
+    on_answers: Callable[[AnswersEvent], None] | None = None,
+) -> TrainSummary:
+    """Train a network from scratch, or go on with a run that was stopped.
+
+    Args:
+        data: labelled pictures (see `open_dataset`); for a recipe with a teacher, a folder of any
+            pictures.
+        folder: for checkpoints, logs and, at the end, the module.
+        recipe: how.
+        dataset: how the data are read and split.
+        overwrite: start anew where a run is in the folder already.
+        replicas: the processes that train together.
+        on_event: told how far the training is.
+        on_answers: told how far the teacher's answers are.
+
+    Raises:
+        SourceError: the data cannot be read, or have one class only.
+        TrainingError: the loss is no number, or the folder belongs to another run.
+        OutputError: something cannot be written.
+    """
+    out = Path(folder)
+    _prepare(out, overwrite=overwrite and replicas.writes)
+    found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
+    classes = len(found.classes) if found.classes else None
+    last = recipe.stages[-1]
+    network = NASNet(
+        recipe.network,
+        num_classes=classes,
+        aux_head=recipe.aux_weight > 0,
+        height=last.size,
+        width=last.size,
+        seed=recipe.train.seed,
+    )
+    if recipe.dense_dropout_keep_prob is not None:
+        network.behaviour.spec = dataclasses.replace(
+            network.spec, dense_dropout_keep_prob=recipe.dense_dropout_keep_prob
+        )
+    objective = _objective(recipe, found, out, network.num_features, on_answers)
+    logs = Logs(out) if replicas.writes else None
+
+    def tell(event: TrainEvent) -> None:
+        if logs is not None:
+            logs(event)
+        if on_event is not None:
+            on_event(event)
+
+    trainer = Trainer(
+        network,
+        objective,
+        recipe.train,
+        out,
+        identity={"recipe": _without_options(recipe), "data": found.identity},
+        replicas=replicas,
+        labels=found.classes,
+        on_event=tell,
+    )
+    if trainer.resume() and logs is not None:
+        logs.rewrite(trainer.history)
+    failures: dict[str, Failure] = {}
+    loaders = _Loaders(found.train, recipe, replicas, failures)
+    try:
+        result = trainer.fit(loaders.of, _validate(found, recipe) if found.validation else None)
+    finally:
+        loaders.close()
+        if logs is not None:
+            logs.close()
+    if replicas.writes:
+        weights = result.weights
+        task: Task = "classification" if found.classes else "feature_vector"
+        module = ModuleFolder(weights=weights, task=task, height=last.size, width=last.size)
+        write_into(module, out)
+    return TrainSummary(
+        folder=out,
+        result=result,
+        pictures=len(found.train),
+        failures=tuple(failures.values()),
+        notes=found.notes,
+    )
+
+
+def _prepare(out: Path, *, overwrite: bool) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in ("checkpoint.safetensors", "best.safetensors", "log.csv"):
+                (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
+
+
+def _labelled(data: str | os.PathLike[str], options: DatasetOptions | None) -> _Data:
+    found = open_dataset(data, options=options)
+    return _Data(
+        train=found.train,
+        validation=found.validation,
+        classes=found.classes,
+        notes=found.notes,
+        identity=found.fingerprint,
+    )
+
+
+def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> _Data:
+    """Pictures a teacher labels: all below a folder but those held out."""
+    from nasnet.distill import held_out
+
+    source = open_source(os.fspath(data), options=SourceOptions())
+    if source.kind not in ("folder", "glob", "list"):
+        raise InputError(
+            f"{source.name}: pictures are read again in every epoch: name a folder, a glob or a "
+            f"list of paths, not a {source.kind}"
+        )
+    every = tuple(Example(item.id, 0, item.read) for item in source)
+    kept = tuple(e for e in every if not held_out(e.id, recipe.held_out))
+    digest = hashlib.sha256("\n".join(e.id for e in kept).encode("utf-8", "surrogateescape"))
+    note = f"{len(every) - len(kept):,} of {len(every):,} pictures are held out"
+    return _Data(
+        train=kept,
+        validation=(),
+        classes=(),
+        notes=(note,) if recipe.held_out else (),
+        identity=digest.hexdigest()[:16],
+    )
+
+
+def _objective(
+    recipe: TrainRecipe,
+    found: _Data,
+    out: Path,
+    num_features: int,
+    on_answers: Callable[[AnswersEvent], None] | None,
+) -> Objective:
+    teacher = recipe.teacher
+    if teacher is None:
+        return Classification(smoothing=recipe.smoothing, aux_weight=recipe.aux_weight)
+    from nasnet.distill import Distillation, open_answers
+
+    answers = open_answers(
+        found.train,
+        out / "answers",
+        teacher=teacher.name,
+        views=teacher.views,
+        augment=recipe.augment,
+        seed=recipe.train.seed,
+        identity=found.identity,
+        precision=teacher.precision,
+        on_event=on_answers,
+    )
+    return Distillation(
+        answers,
+        num_features=num_features,
+        temperature=teacher.temperature,
+        logits_weight=teacher.logits_weight,
+        features_weight=teacher.features_weight,
+        seed=recipe.train.seed,
+    )
+
+
+def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
+    """The recipe as a table; its `train` part is compared by the trainer."""
+    return {key: value for key, value in asdict(recipe).items() if key != "train"}
+
+
+class _Loaders:
+    """The loader of the stage under way; closed when the next stage begins."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        recipe: TrainRecipe,
+        replicas: Replicas,
+        failures: dict[str, Failure],
+    ) -> None:
+        self._examples = examples
+        self._recipe = recipe
+        self._replicas = replicas
+        self._failures = failures
+        self._stage: object = None
+        self._loader: Loader | None = None
+
+    def of(self, epoch: int) -> Loader:
+        """The loader an epoch is to use."""
+        stage = self._recipe.stage(epoch)
+        if self._loader is None or stage is not self._stage:
+            self.close()
+            teacher = self._recipe.teacher
+            options = LoaderOptions(
+                batch=stage.batch,
+                size=(stage.size, stage.size),
+                seed=self._recipe.train.seed,
+                augment=self._recipe.augment,
+                views=teacher.views if teacher else 0,
+                mixup=self._recipe.mixup,
+                replica=(self._replicas.rank, self._replicas.world),
+            )
+            examples = [e for e in self._examples if not e.id.startswith(stage.without or ("\0",))]
+            self._loader = Loader(examples, options, on_failure=self._note)
+            self._stage = stage
+        return self._loader
+
+    def _note(self, failure: Failure) -> None:
+        self._failures[failure.id] = failure
+
+    def close(self) -> None:
+        """End the present loader's threads."""
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+
+
+def _validate(found: _Data, recipe: TrainRecipe) -> Callable[[Weights], Mapping[str, float]]:
+    return partial(_accuracy, found, recipe.stages[-1].size)
+
+
+def _accuracy(found: _Data, size: int, weights: Weights) -> Mapping[str, float]:
+    prediction = Prediction(
+        weights=weights, endpoint="Logits", height=size, width=size, engine=EngineOptions()
+    )
+    predicted = predict(found.validation, prediction)
+    labels = np.array([found.validation[row].label for row in predicted.rows])
+    scores = score(predicted.values, labels, found.classes)
+    return {"loss": scores.loss, "accuracy": scores.top1}
