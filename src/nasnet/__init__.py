@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nasnet.dataset import DatasetOptions
     from nasnet.embedding import (
         EmbedEvent,
         EmbedOptions,
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
         PictureError,
         SignatureError,
         SourceError,
+        TrainingError,
         UnsupportedError,
         WeightsError,
     )
+    from nasnet.estimator import NASNetClassifier, NASNetFeatures
+    from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
     from nasnet.features import Features, read_features
     from nasnet.fetch import FetchEvent, FetchOptions
+    from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
     from nasnet.module import (
         Module,
         eval_function_for_module,
@@ -49,19 +54,26 @@ __version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
+    "DatasetOptions": "dataset",
     "EmbedEvent": "embedding",
     "EmbedOptions": "embedding",
     "EmbedSummary": "embedding",
     "EngineOptions": "engine",
+    "EvaluateOptions": "evaluation",
+    "Evaluation": "evaluation",
     "Features": "features",
     "FetchError": "errors",
     "FetchEvent": "fetch",
     "FetchOptions": "fetch",
+    "FinetuneOptions": "finetuning",
+    "FinetuneSummary": "finetuning",
     "ImageModuleInfo": "signatures",
     "InputError": "errors",
     "MissingExtraError": "errors",
     "Module": "module",
     "ModuleSpec": "module_spec",
+    "NASNetClassifier": "estimator",
+    "NASNetFeatures": "estimator",
     "NasnetError": "errors",
     "OutputError": "errors",
     "PictureError": "errors",
@@ -72,6 +84,7 @@ _ROOMS = {
     "SourceError": "errors",
     "SourceOptions": "source",
     "TensorInfo": "signatures",
+    "TrainingError": "errors",
     "UnsupportedError": "errors",
     "Variable": "signatures",
     "WeightsError": "errors",
@@ -79,6 +92,8 @@ _ROOMS = {
     "embed_batches": "embedding",
     "embed_to_file": "embedding",
     "eval_function_for_module": "module",
+    "evaluate": "evaluation",
+    "finetune": "finetuning",
     "get_expected_image_size": "module",
     "get_num_image_channels": "module",
     "load_module_spec": "module_spec",
@@ -88,19 +103,26 @@ _ROOMS = {
 
 __all__ = [
     "RECIPES",
+    "DatasetOptions",
     "EmbedEvent",
     "EmbedOptions",
     "EmbedSummary",
     "EngineOptions",
+    "EvaluateOptions",
+    "Evaluation",
     "Features",
     "FetchError",
     "FetchEvent",
     "FetchOptions",
+    "FinetuneOptions",
+    "FinetuneSummary",
     "ImageModuleInfo",
     "InputError",
     "MissingExtraError",
     "Module",
     "ModuleSpec",
+    "NASNetClassifier",
+    "NASNetFeatures",
     "NasnetError",
     "OutputError",
     "PictureError",
@@ -110,6 +132,7 @@ __all__ = [
     "SourceError",
     "SourceOptions",
     "TensorInfo",
+    "TrainingError",
     "UnsupportedError",
     "Variable",
     "WeightsError",
@@ -118,6 +141,8 @@ __all__ = [
     "embed_batches",
     "embed_to_file",
     "eval_function_for_module",
+    "evaluate",
+    "finetune",
     "get_expected_image_size",
     "get_num_image_channels",
     "load_module_spec",

@@ -19,10 +19,11 @@ from nasnet.engine import EngineOptions
 from nasnet.errors import OutputError, PictureError, SourceError
 from nasnet.machine import usable_cores
 from nasnet.pipeline import vectors
+from nasnet.resize import pillow_bilinear
 from nasnet.source import Item
 from nasnet.weights import Weights, fingerprint
 
-__all__ = ["Predicted", "Prediction", "predict", "predict_cached"]
+__all__ = ["Predicted", "Prediction", "picture_of", "predict", "predict_cached"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,13 +185,21 @@ def predict_cached(
     return found
 
 
-def picture_of(example: Example, prediction: Prediction) -> npt.NDArray[np.uint8] | None:
-    """One picture as the network sees it, for showing; None if it cannot be read."""
+def picture_of(
+    example: Example, prediction: Prediction, longest: int
+) -> npt.NDArray[np.uint8] | None:
+    """One picture to show, in its own shape; None if it cannot be read.
+
+    Args:
+        example: which.
+        prediction: whose recipe decodes it.
+        longest: the longer side of what is given, in pixels at most.
+    """
     recipe = recipes.get_recipe(prediction.recipe)
     try:
-        pixels = recipes.prepare(example.read(), recipe, prediction.height, prediction.width).pixels
+        read = recipes.open_picture(example.read(), recipe.decoding, target=(longest, longest))
     except PictureError:
         return None
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels * 255)
-    return pixels.astype(np.uint8)
+    share = min(longest / max(read.pixels.shape[:2]), 1.0)
+    rows, columns = (max(round(side * share), 1) for side in read.pixels.shape[:2])
+    return pillow_bilinear(read.pixels, rows, columns)

@@ -20,6 +20,8 @@ __all__ = ["main"]
 # that `nasnet info` does not wait for what `nasnet embed` needs.
 _COMMANDS: Mapping[str, str] = {
     "embed": "nasnet.cli.embed",
+    "finetune": "nasnet.cli.finetune",
+    "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
@@ -48,6 +50,8 @@ def _nasnet() -> None:
 
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
+    nasnet finetune PHOTOS -o mine             a module of your own classes
+    nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch
     nasnet weights inspect PATH                whose weights are these?
     nasnet info                                the network in numbers

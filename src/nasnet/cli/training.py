@@ -16,6 +16,7 @@ from nasnet.cli.progress import Progress
 if TYPE_CHECKING:
     from nasnet.dataset import DatasetOptions
     from nasnet.distill import AnswersEvent
+    from nasnet.finetuning import FinetuneEvent
     from nasnet.training import TrainEvent
 
 __all__ = ["TrainingProgress", "data_options", "dataset_options"]
@@ -111,16 +112,21 @@ class TrainingProgress:
             if event.done == event.total:
                 self._close()
 
-    def on_done(self, what: str, total: int) -> Callable[[int], None]:
-        """Something that shows how many pictures are done."""
+    def on_finetune(self, event: FinetuneEvent) -> None:
+        """Show how far the features of a fine-tuning are."""
+        if not self._shows:
+            return
+        if event.text:
+            self._note(f"{event.what}: {event.text}")
+        else:
+            self.on_done(event.what, event.done, event.total)
 
-        def update(done: int) -> None:
-            if self._shows:
-                self._update(what, "pictures", done, total, "")
-                if done == total:
-                    self._close()
-
-        return update
+    def on_done(self, what: str, done: int, total: int) -> None:
+        """Show how many pictures are done."""
+        if self._shows:
+            self._update(what, "pictures", done, total, "")
+            if done == total:
+                self._close()
 
     def _update(self, what: str, unit: str, done: int, total: int, extra: str) -> None:
         if self._bar is None or what != self._what:

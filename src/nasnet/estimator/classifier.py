@@ -6,7 +6,6 @@ Public through the package; what it computes with is in the files beside it.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +16,12 @@ from nasnet.errors import InputError, needs
 from nasnet.estimator.computing import Network, settings_of, store_of, vectors_of
 from nasnet.estimator.given import Given, Rows, read
 from nasnet.folder import ModuleFolder, write_folder
+from nasnet.head import layer_of, with_head
 from nasnet.load import DEFAULT_HANDLE
-from nasnet.weights import frozen
 
 __all__ = ["NASNetClassifier"]
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 
 _ENDPOINT = "global_pool"  # what the network's own last layer reads
 _base = needs("sklearn.base", extra="sklearn")
@@ -174,24 +172,15 @@ class NASNetClassifier(_base.ClassifierMixin, _base.BaseEstimator):  # type: ign
 
         check_is_fitted(self)
         weights = self._network.opened.weights
-        kernel, biases = self._layer()
+        kernel, biases = layer_of(self.logistic_, self.scaler_)
         if len(kernel) != self._network.width:
             raise InputError(
                 f"fitted on vectors of {len(kernel)} numbers, but those of {weights.source} have "
                 f"{self._network.width}: no module can be made of the two"
             )
-        arrays = {
-            name: array for name, array in weights.arrays.items() if not name.startswith("aux_")
-        }
-        arrays |= {"final_layer/FC/weights": kernel, "final_layer/FC/biases": biases}
-        made = replace(
-            weights,
-            num_classes=len(self.classes_),
-            arrays=frozen(arrays),
-            source=f"{weights.source} with a logistic regression of {len(self.classes_)} classes",
-            status="modified",
-            labels=tuple(str(label) for label in self.classes_),
-        )
+        labels = [str(label) for label in self.classes_]
+        source = f"{weights.source} with a logistic regression of {len(labels)} classes"
+        made = with_head(weights, kernel, biases, labels, source=source)
         height, width = self._network.size
         folder = ModuleFolder(weights=made, task="classification", height=height, width=width)
         write_folder(folder, Path(path))
@@ -208,17 +197,6 @@ class NASNetClassifier(_base.ClassifierMixin, _base.BaseEstimator):  # type: ign
 
     def _vectors(self, given: Given, network: Network, width: int) -> Array:
         return vectors_of(given, network, width=width, on_error="raise", memory=self.memory)
-
-    def _layer(self) -> tuple[Floats, Floats]:
-        """The head as one layer for vectors as they are: kernel [features, classes], biases."""
-        kernel = np.asarray(self.logistic_.coef_, np.float64).T
-        biases = np.asarray(self.logistic_.intercept_, np.float64)
-        if self.scaler_ is not None:
-            kernel = kernel / self.scaler_.scale_[:, None]
-            biases = biases - self.scaler_.mean_ @ kernel
-        if len(biases) == 1:  # two classes: softmax([-z/2, z/2]) is the logistic function of z
-            kernel, biases = kernel * [[-0.5, 0.5]], biases * [-0.5, 0.5]
-        return kernel.astype(np.float32), biases.astype(np.float32)
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401
         # one_d_array stays False: scikit-learn takes it for 1-d numbers, not for paths.

@@ -300,7 +300,7 @@ def _eight_bits(pixels: Array) -> Array:
     if pixels.dtype.kind != "f" or not pixels.size:
         return pixels
     lowest, highest = float(pixels.min()), float(pixels.max())
-    if not (-_OVERSHOOT <= lowest and highest <= 1 + _OVERSHOOT):  # also true of NaN
+    if not (lowest >= -_OVERSHOOT and highest <= 1 + _OVERSHOOT):  # also true of NaN
         raise PictureError(
             f"floats from {lowest:.4g} to {highest:.4g}: expected [0, 1], or uint8 0..255"
         )

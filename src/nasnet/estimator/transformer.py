@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import recipes
 from nasnet.errors import InputError, needs
 from nasnet.estimator.computing import Network, OnError, settings_of, store_of, vectors_of
 from nasnet.estimator.given import Rows, read

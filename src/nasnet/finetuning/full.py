@@ -1,0 +1,167 @@
+"""Fine-tuning of all layers, from a module whose head is fitted already.
+
+Called by `finetune.run` with mode `full`; needs torch (extra `torch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasnet.augment import preset
+from nasnet.dataset import Dataset, Example
+from nasnet.errors import InputError
+from nasnet.finetuning.options import FinetuneOptions
+from nasnet.loader import Failure, Loader, LoaderOptions
+from nasnet.metrics import score
+from nasnet.prediction import Prediction, predict
+from nasnet.torch_model import NASNet
+from nasnet.training import (
+    Classification,
+    OptimizerOptions,
+    ScheduleOptions,
+    Trainer,
+    TrainEvent,
+    TrainOptions,
+    TrainResult,
+)
+from nasnet.training.logs import Logs
+from nasnet.weights import Weights, fingerprint
+
+__all__ = ["train_all"]
+
+
+def train_all(
+    weights: Weights,
+    data: Dataset,
+    folder: Path,
+    options: FinetuneOptions,
+    size: tuple[int, int],
+    *,
+    on_event: Callable[[TrainEvent], None] | None,
+    on_failure: Callable[[Failure], None],
+) -> TrainResult:
+    """Train every layer; go on where an earlier run in the folder was.
+
+    Args:
+        weights: to start from, with the fitted head.
+        data: what to train and to validate on.
+        folder: for checkpoints and logs.
+        options: how.
+        size: height and width of the pictures.
+        on_event: told how far it is.
+        on_failure: told of pictures that cannot be read.
+
+    Raises:
+        TrainingError: the loss is no number, nothing moves, or the folder has another run.
+    """
+    full = options.full
+    network = NASNet(weights.spec, num_classes=weights.num_classes, seed=options.seed)
+    network.load(weights)
+    objective = Classification(
+        smoothing=full.smoothing,
+        class_weights=_class_weights(data) if options.class_weights else None,
+    )
+    logs = Logs(folder)
+
+    def tell(event: TrainEvent) -> None:
+        logs(event)
+        if on_event is not None:
+            on_event(event)
+
+    trainer = Trainer(
+        network,
+        objective,
+        _train_options(options),
+        folder,
+        identity={
+            "data": data.fingerprint,
+            "weights": fingerprint(weights),
+            "size": list(size),
+            "recipe": options.recipe,
+            "class_weights": options.class_weights,
+            **{key: value for key, value in asdict(full).items() if key in _LOADING},
+        },
+        labels=data.classes,
+        on_event=tell,
+    )
+    if trainer.resume():
+        logs.rewrite(trainer.history)
+    loading = LoaderOptions(
+        batch=full.batch,
+        size=size,
+        seed=options.seed,
+        augment=preset(full.augment),
+        mixup=full.mixup,
+    )
+
+    def validate(present: Weights) -> dict[str, float]:
+        return accuracy(present, data.validation, data.classes, options, size)
+
+    try:
+        with Loader(data.train, loading, on_failure=on_failure) as loader:
+            return trainer.fit(lambda epoch: loader, validate if data.validation else None)
+    finally:
+        logs.close()
+
+
+# Options of the loader that a resumed run must share; the trainer compares its own.
+_LOADING = ("batch", "augment", "smoothing", "mixup")
+
+
+def accuracy(
+    weights: Weights,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    options: FinetuneOptions,
+    size: tuple[int, int],
+) -> dict[str, float]:
+    """Loss and accuracy on labelled pictures, through the fast engine."""
+    prediction = Prediction(
+        weights=weights,
+        endpoint="Logits",
+        recipe=options.recipe,
+        height=size[0],
+        width=size[1],
+        engine=options.engine,
+    )
+    predicted = predict(examples, prediction)
+    labels = np.array([examples[row].label for row in predicted.rows])
+    scores = score(predicted.values, labels, classes)
+    return {"loss": scores.loss, "accuracy": scores.top1}
+
+
+def _train_options(options: FinetuneOptions) -> TrainOptions:
+    full = options.full
+    if full.batch % 2 and full.mixup:
+        raise InputError(f"mixup needs an even batch, found {full.batch}")
+    return TrainOptions(
+        epochs=full.epochs,
+        optimizer=OptimizerOptions(
+            kind=full.optimizer,
+            rate=full.rate,
+            weight_decay=full.weight_decay,
+            layer_decay=full.layer_decay,
+        ),
+        schedule=ScheduleOptions(kind=full.schedule, warmup_epochs=full.warmup_epochs),
+        clip=full.clip,
+        ema=full.ema,
+        accumulate=full.accumulate,
+        precision=full.precision,
+        batch_norm=full.batch_norm,
+        batch_norm_momentum=full.batch_norm_momentum,
+        patience=full.patience,
+        seed=options.seed,
+        device=full.device,
+        checkpoint_seconds=full.checkpoint_seconds,
+    )
+
+
+def _class_weights(data: Dataset) -> Any:  # noqa: ANN401
+    """Inverse frequencies, 1 on average over the training pictures."""
+    counts = np.bincount([e.label for e in data.train], minlength=len(data.classes))
+    return (len(data.train) / (len(data.classes) * np.maximum(counts, 1))).astype(np.float32)

@@ -1,0 +1,262 @@
+"""A fine-tuning from data to report: features, head, perhaps all layers, and the judgement.
+
+The public function `finetune`; the library reports events, the command line draws them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nasnet import cells
+from nasnet.dataset import Dataset, Example, open_dataset
+from nasnet.errors import OutputError, SourceError, needs
+from nasnet.evaluation import Evaluation, judge
+from nasnet.finetuning.options import FinetuneEvent, FinetuneOptions, FinetuneSummary
+from nasnet.folder import ModuleFolder, write_into
+from nasnet.head import Head, fit_head, with_head
+from nasnet.load import DEFAULT_HANDLE, Opened, open_weights
+from nasnet.prediction import Predicted, Prediction, predict, predict_cached
+from nasnet.recipes import get_recipe
+from nasnet.weights import Weights
+
+if TYPE_CHECKING:
+    from nasnet.training import TrainEvent
+
+__all__ = ["finetune"]
+
+Tell = Callable[[FinetuneEvent], None]
+History = Sequence[dict[str, float]]
+_STARTED = ("checkpoint.safetensors", "best.safetensors", "log.csv")
+
+
+def finetune(
+    data: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] = DEFAULT_HANDLE,
+    options: FinetuneOptions | None = None,
+    on_event: Tell | None = None,
+    on_train: Callable[[TrainEvent], None] | None = None,
+) -> FinetuneSummary:
+    """Make a module of the classes of labelled pictures.
+
+    Args:
+        data: an image folder (`data/class/picture.jpg`), CSV, Parquet or Arrow table with a label
+            column, Hugging Face dataset on disk, or WebDataset shards.
+        folder: becomes a module that `Module`, `embed` and `evaluate` load, beside the report,
+            the logs, the features and the checkpoints. A run that was stopped goes on.
+        weights: to start from.
+        options: how.
+        on_event: told how far the features are.
+        on_train: told how far the training of all layers is.
+
+    Raises:
+        SourceError: the data cannot be read, have no labels, or one class only.
+        TrainingError: the loss became no number (the last good checkpoint is kept), nothing
+            moved, or the folder belongs to another run.
+        OutputError: the folder cannot be written.
+        MissingExtraError: scikit-learn is not installed, or torch, for mode `full`.
+    """
+    options = options or FinetuneOptions()
+    tell = on_event or (lambda event: None)
+    started = time.monotonic()
+    out = Path(folder)
+    found = open_dataset(data, options=options.dataset)
+    opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
+    _prepare(out, overwrite=options.overwrite)
+    size = options.size or opened.image_size
+    notes = [*found.notes]
+    if opened.weights.status == "untrained":
+        notes.append(f"{opened.weights.source} is untrained: its features mean little")
+
+    def features(examples: Sequence[Example], what: Literal["features", "validation"]) -> Predicted:
+        prediction = _prediction(opened.weights, "global_pool", options, size)
+        return predict_cached(
+            examples,
+            prediction,
+            out / "features" / f"{what}.safetensors",
+            identity=f"{found.fingerprint}-{what}",
+            on_done=lambda done: tell(FinetuneEvent(what=what, done=done, total=len(examples))),
+        )
+
+    training = features(found.train, "features")
+    notes += _unreadable(training.failures)
+    head = _fit(training, found, options, tell)
+    source = f"fine-tuned from {opened.weights.source}"
+    tuned = with_head(opened.weights, head.kernel, head.biases, found.classes, source=source)
+    judged = found.validation or found.train
+    if not found.validation:
+        notes.append("no validation pictures: the scores are of the training pictures themselves")
+    seen = features(judged, "validation") if found.validation else training
+    logits = replace(seen, values=head.logits(seen.values))
+    prediction = _prediction(tuned, "Logits", options, size)
+    evaluation = judge(logits, judged, found.classes, prediction)
+    alone = evaluation.scores.top1
+    kept: Literal["head", "full"] = "head"
+    history: History = ()
+    if options.mode == "full":
+        trained, after, history, told = _all_layers(tuned, found, out, options, size, on_train)
+        notes += told
+        if not found.validation or after.scores.top1 > alone:
+            tuned, evaluation, kept = trained, after, "full"
+        else:
+            notes.append(
+                f"all layers trained reach {after.scores.top1:.1%}, no more than the head alone, "
+                "whose module was kept"
+            )
+    module = ModuleFolder(weights=tuned, task="classification", height=size[0], width=size[1])
+    write_into(module, out)
+    seconds = time.monotonic() - started
+    report = _report(
+        evaluation, history, out, _facts(opened, found, options, size, alone, kept, seconds), notes
+    )
+    if report is None:
+        notes.append("no report was drawn: it needs pip install 'nasnet[report]'")
+    return FinetuneSummary(
+        folder=out,
+        report=report,
+        evaluation=evaluation,
+        head_accuracy=alone,
+        kept=kept,
+        train=len(training.rows),
+        notes=tuple(notes),
+        seconds=seconds,
+    )
+
+
+def _prepare(out: Path, *, overwrite: bool) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in _STARTED:
+                (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
+
+
+def _prediction(
+    weights: Weights, endpoint: str, options: FinetuneOptions, size: tuple[int, int]
+) -> Prediction:
+    return Prediction(
+        weights=weights,
+        endpoint=endpoint,
+        recipe=options.recipe,
+        height=size[0],
+        width=size[1],
+        engine=options.engine,
+    )
+
+
+def _unreadable(failures: Sequence[tuple[str, str]]) -> list[str]:
+    if not failures:
+        return []
+    id, reason = failures[0]
+    return [f"{len(failures)} pictures cannot be read and were left out, such as {id}: {reason}"]
+
+
+def _fit(training: Predicted, found: Dataset, options: FinetuneOptions, tell: Tell) -> Head:
+    labels = np.array([found.train[row].label for row in training.rows], np.int64)
+    missing = sorted(set(range(len(found.classes))) - set(labels.tolist()))
+    if missing:
+        raise SourceError(
+            f"class {found.classes[missing[0]]!r} has no training picture that can be read: "
+            "add some, or take the class out"
+        )
+    head = replace(
+        options.head,
+        class_weight="balanced" if options.class_weights else options.head.class_weight,
+        seed=options.seed,
+    )
+    return fit_head(
+        training.values,
+        labels,
+        len(found.classes),
+        head,
+        on_event=lambda text: tell(FinetuneEvent(what="head", text=text)),
+    )
+
+
+def _all_layers(
+    head: Weights,
+    found: Dataset,
+    out: Path,
+    options: FinetuneOptions,
+    size: tuple[int, int],
+    on_train: Callable[[TrainEvent], None] | None,
+) -> tuple[Weights, Evaluation, History, list[str]]:
+    """The trained weights, their evaluation, the history, and what to tell."""
+    needs("torch", extra="torch")
+    from nasnet.finetuning.full import train_all
+
+    result = train_all(
+        head,
+        found,
+        out,
+        options,
+        size,
+        on_event=on_train,
+        # What cannot be read was told when its features were computed.
+        on_failure=lambda failure: None,
+    )
+    notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
+    weights = replace(result.weights, source=head.source, labels=found.classes)
+    judged = found.validation or found.train
+    prediction = _prediction(weights, "Logits", options, size)
+    after = judge(predict(judged, prediction), judged, found.classes, prediction)
+    return weights, after, result.history, notes
+
+
+def _facts(
+    opened: Opened,
+    found: Dataset,
+    options: FinetuneOptions,
+    size: tuple[int, int],
+    alone: float,
+    kept: str,
+    seconds: float,
+) -> tuple[tuple[str, str], ...]:
+    weights = opened.weights
+    spec = cells.preset(weights.spec)
+    return (
+        ("Data", f"{found.name}: {len(found.classes)} classes"),
+        ("Training pictures", f"{len(found.train):,}"),
+        ("Validation pictures", f"{len(found.validation):,}"),
+        ("Started from", f"{weights.source} ({weights.status})"),
+        ("Network", f"nasnet_{spec.name}, {size[0]}x{size[1]} px"),
+        ("Preprocessing", get_recipe(options.recipe).name),
+        ("Mode", options.mode),
+        ("Head alone", f"{alone:.1%}"),
+        ("Kept", kept),
+        ("Time", str(timedelta(seconds=round(seconds)))),
+    )
+
+
+def _report(
+    evaluation: Evaluation,
+    history: History,
+    out: Path,
+    facts: tuple[tuple[str, str], ...],
+    notes: Sequence[str],
+) -> Path | None:
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from nasnet.report import Report, write_report
+
+    report = Report(
+        title="Fine-tuning",
+        facts=facts,
+        history=history,
+        scores=evaluation.scores,
+        mistakes=evaluation.mistakes,
+        notes=tuple(notes),
+    )
+    return write_report(report, out / "report")[0]
