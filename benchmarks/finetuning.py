@@ -1,0 +1,147 @@
+"""What a fine-tuned module is worth: accuracies beside two baselines, in one table.
+
+    python -m benchmarks.finetuning PHOTOS/clothing PHOTOS/caltech101 --weights FILE
+
+Each data set is split once (stratified, by a hash of the names). The same logistic head, its
+strength tried out on the training part alone, reads raw 32x32 pixels, EfficientNet-Lite0's features
+and this package's; `full` then trains all layers, and, with `--scratch`, the same recipe runs
+from TF-Slim's initial values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet import finetune
+from nasnet.dataset import Dataset, Example, open_dataset
+from nasnet.distill import open_teacher
+from nasnet.errors import PictureError
+from nasnet.finetuning import FinetuneOptions
+from nasnet.finetuning.options import FullOptions
+from nasnet.head import HeadOptions, fit_head
+from nasnet.load import open_weights
+from nasnet.prediction import Prediction, predict
+from nasnet.recipes import get_recipe, prepare
+
+Floats = npt.NDArray[np.float32]
+Features = Callable[[Sequence[Example]], tuple[Floats, npt.NDArray[np.int64]]]
+
+
+def pictures(examples: Sequence[Example], size: int) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """Readable pictures at a size, and which these are."""
+    found, rows = [], []
+    for row, example in enumerate(examples):
+        try:
+            found.append(prepare(example.read(), get_recipe("photo"), size, size).pixels)
+        except PictureError:
+            continue
+        rows.append(row)
+    return np.stack(found).astype(np.uint8), rows
+
+
+def pixels_of(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
+    found, rows = pictures(examples, 32)
+    flat: Floats = found.reshape(len(found), -1).astype(np.float32) / np.float32(255)
+    return flat, np.array(rows, np.int64)
+
+
+def lite_of(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
+    teacher = open_teacher("efficientnet-lite0")
+    features, rows = [], []
+    for start in range(0, len(examples), 256):
+        found, kept = pictures(examples[start : start + 256], teacher.size)
+        features.append(teacher(found).features)
+        rows += [start + row for row in kept]
+    return np.concatenate(features), np.array(rows, np.int64)
+
+
+def nasnet_of(weights: str) -> Features:
+    opened = open_weights(weights)
+
+    def features(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        found = predict(examples, Prediction(weights=opened.weights, endpoint="global_pool"))
+        return found.values, found.rows
+
+    return features
+
+
+def head_accuracy(data: Dataset, features: Features) -> float:
+    """Of a head on these features, on the validation part."""
+    train, rows = features(data.train)
+    labels = np.array([data.train[row].label for row in rows])
+    head = fit_head(train, labels, len(data.classes), HeadOptions())
+    test, rows = features(data.validation)
+    truth = np.array([data.validation[row].label for row in rows])
+    return float((head.logits(test).argmax(1) == truth).mean())
+
+
+def full_accuracy(data: str, weights: str, folder: Path, full: FullOptions, size: int) -> float:
+    """Of a network all of whose layers were trained, whatever its head alone had."""
+    options = FinetuneOptions(mode="full", size=(size, size), full=full)
+    finetune(data, folder, weights=weights, options=options)
+    log = (folder / "log.csv").read_text(encoding="utf-8").splitlines()
+    column = log[0].split(",").index("validation_accuracy")
+    return max(float(line.split(",")[column]) for line in log[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", help="folders of class folders")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--size", type=int, default=128, help="pixels, of full training")
+    parser.add_argument("--out", type=Path, help="keep the runs there; they go on if stopped")
+    parser.add_argument("--no-full", action="store_true")
+    parser.add_argument("--scratch", action="store_true", help="full training from nothing, too")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    out = options.out or Path(tempfile.mkdtemp())
+    full = FullOptions(epochs=options.epochs)
+    table: dict[str, dict[str, float]] = {}
+    for data in options.data:
+        name, found = Path(data).name, open_dataset(data)
+        row = table.setdefault(name, {})
+        print(
+            f"{name}: {len(found.train)} + {len(found.validation)} pictures, "
+            f"{len(found.classes)} classes",
+            flush=True,
+        )
+        kinds: dict[str, Features] = {
+            "pixels 32x32, head": pixels_of,
+            "untrained NASNet (seeded:7), head": nasnet_of("seeded:7"),
+            "NASNet, head": nasnet_of(options.weights),
+            "EfficientNet-Lite0, head": lite_of,
+        }
+        for kind, features in kinds.items():
+            began = time.monotonic()
+            row[kind] = head_accuracy(found, features)
+            print(f"  {kind}: {row[kind]:.1%} ({time.monotonic() - began:.0f} s)", flush=True)
+        runs = [] if options.no_full else [("NASNet, all layers", options.weights, full)]
+        if options.scratch:
+            fresh = replace(full, batch_norm="batch", layer_decay=1.0, rate=2e-3)
+            runs.append(("NASNet from scratch, all layers", "seeded:7", fresh))
+        for kind, weights, how in runs:
+            began = time.monotonic()
+            folder = out / f"{name}-{kind.split(',')[0].replace(' ', '-')}"
+            row[kind] = full_accuracy(data, weights, folder, how, options.size)
+            print(f"  {kind}: {row[kind]:.1%} ({time.monotonic() - began:.0f} s)", flush=True)
+    kinds_seen = list(dict.fromkeys(kind for row in table.values() for kind in row))
+    print("\n| | " + " | ".join(table) + " |\n|---|" + "---|" * len(table))
+    for kind in kinds_seen:
+        cells = [f"{row[kind]:.1%}" if kind in row else "" for row in table.values()]
+        print(f"| {kind} | " + " | ".join(cells) + " |")
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Fine-tuning end to end: data in, a module, a report and its numbers out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nasnet
+from nasnet.dataset import DatasetOptions
+from nasnet.errors import InputError, SourceError, TrainingError
+from nasnet.finetuning import FinetuneEvent, FinetuneOptions
+from nasnet.finetuning.options import FullOptions
+from nasnet.head import HeadOptions, fit_head
+
+SIZE = (32, 32)
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
+
+
+def photo(colour: tuple[int, int, int], seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    noise = random.normal(0, 25, (40, 48, 3)) + np.array(colour)
+    return Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))
+
+
+def photos(folder: Path, count: int = 10, colours: tuple[str, ...] = tuple(COLOURS)) -> Path:
+    for number, name in enumerate(colours):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            picture = photo(COLOURS[name], 100 * number + index)
+            picture.save(folder / name / f"{index:02d}.png")
+    return folder
+
+
+def options(mode: str = "head", **full: object) -> FinetuneOptions:
+    chosen = FullOptions(**{"epochs": 2, "batch": 8, "warmup_epochs": 0.5, **full})  # type: ignore[arg-type]
+    return FinetuneOptions(
+        mode=mode,  # type: ignore[arg-type]
+        size=SIZE,
+        head=HeadOptions(c=0.1),
+        full=chosen,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="module")
+def tuned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "mine"
+    summary = nasnet.finetune(data, out, weights="seeded:7", options=options())
+    assert summary.evaluation.scores.top1 == 1.0
+    assert summary.kept == "head"
+    return out
+
+
+def test_a_head_learns_colours_and_reports(data: Path, tmp_path: Path) -> None:
+    events: list[FinetuneEvent] = []
+    summary = nasnet.finetune(
+        data, tmp_path / "mine", weights="seeded:7", options=options(), on_event=events.append
+    )
+    assert summary.train == 24
+    assert summary.evaluation.scores.count == 6
+    assert {event.what for event in events} == {"features", "validation"}
+    assert summary.report is not None
+    page = summary.report.read_text(encoding="utf-8")
+    assert "seeded:7 (untrained)" in page
+    assert "untrained: its features mean little" in page
+    assert any("untrained" in note for note in summary.notes)
+
+
+def test_the_folder_is_a_module_with_labels(tuned: Path, data: Path) -> None:
+    module = nasnet.Module(tuned)
+    assert nasnet.get_expected_image_size(module) == list(SIZE)
+    assert module.spec.opened.weights.labels == ("blue", "green", "red")
+    with Image.open(data / "red" / "00.png") as file:
+        pixels = np.asarray(file.resize(SIZE), np.float32) / 255
+    logits = module(pixels[None])
+    assert logits.shape == (1, 3)
+    assert logits.argmax() == 2
+
+
+def test_embed_evaluate_and_onnx_give_the_same_numbers(tuned: Path, data: Path) -> None:
+    found = nasnet.evaluate(tuned, data)
+    assert found.scores.top1 == 1.0
+    assert found.classes == ("blue", "green", "red")
+    embedded = nasnet.embed(
+        data, weights=tuned, options=nasnet.EmbedOptions(size=SIZE, endpoint="Logits")
+    )
+    answers = np.array(embedded["vector"].to_pylist()).argmax(axis=1)
+    labels = [("blue", "green", "red").index(id.split("/")[0]) for id in embedded["id"].to_pylist()]
+    assert answers.tolist() == labels
+    onnx = nasnet.embed(
+        data,
+        weights=tuned,
+        options=nasnet.EmbedOptions(
+            size=SIZE, endpoint="Logits", engine=nasnet.EngineOptions(engine="onnxruntime")
+        ),
+    )
+    np.testing.assert_allclose(
+        np.array(embedded["vector"].to_pylist()),
+        np.array(onnx["vector"].to_pylist()),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
+    nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=options())
+    events: list[FinetuneEvent] = []
+    nasnet.finetune(
+        data, tmp_path / "mine", weights="seeded:7", options=options(), on_event=events.append
+    )
+    assert not events
+    nasnet.finetune(
+        data, tmp_path / "mine", weights="seeded:8", options=options(), on_event=events.append
+    )
+    assert events
+
+
+def test_full_mode_trains_all_layers_and_keeps_the_better(data: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+    summary = nasnet.finetune(
+        data,
+        tmp_path / "mine",
+        weights="seeded:7",
+        options=options("full"),
+        on_train=lambda event: seen.append(event.kind),
+    )
+    assert seen.count("epoch") == 2
+    assert seen.count("step") == 2 * 3
+    # The head alone is perfect here, so there is nothing better to keep.
+    assert summary.kept == "head"
+    assert any("no more than the head alone" in note for note in summary.notes)
+    rows = (tmp_path / "mine" / "log.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert "validation_accuracy" in rows[0]
+    nasnet.Module(tmp_path / "mine")
+
+
+def test_without_validation_the_tuned_network_is_kept_and_all_of_it_moved(
+    data: Path, tmp_path: Path
+) -> None:
+    chosen = FinetuneOptions(
+        mode="full",
+        size=SIZE,
+        head=HeadOptions(c=0.1),
+        full=FullOptions(epochs=1, batch=8, batch_norm="batch", warmup_epochs=0),
+        dataset=DatasetOptions(validation_fraction=0.0),
+    )
+    summary = nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=chosen)
+    assert summary.kept == "full"
+    before = nasnet.Module("seeded:7").variable_map
+    after = nasnet.Module(tmp_path / "mine").variable_map
+    still = [
+        name
+        for name, value in before.items()
+        if name in after and np.array_equal(value.numpy(), after[name].numpy())
+    ]
+    assert not still
+
+
+def test_a_class_whose_pictures_cannot_be_read_is_named(data: Path, tmp_path: Path) -> None:
+    broken = photos(tmp_path / "photos", count=3, colours=("red", "blue"))
+    (broken / "zebra").mkdir()
+    for index in range(3):
+        (broken / "zebra" / f"{index}.jpg").write_bytes(b"\xff\xd8\xffnot a picture")
+    with pytest.raises(SourceError, match="class 'zebra' has no training picture"):
+        nasnet.finetune(broken, tmp_path / "out", weights="seeded:7", options=options())
+
+
+def test_unreadable_pictures_are_left_out_and_told(tmp_path: Path) -> None:
+    some = photos(tmp_path / "photos", count=6, colours=("red", "blue"))
+    (some / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xffnot a picture")
+    summary = nasnet.finetune(some, tmp_path / "out", weights="seeded:7", options=options())
+    told = [note for note in summary.notes if "cannot be read" in note]
+    failures = summary.evaluation.failures
+    assert told or failures
+    assert summary.train + summary.evaluation.scores.count == 12
+
+
+def test_one_class_only_is_refused(tmp_path: Path) -> None:
+    one = photos(tmp_path / "photos", count=3, colours=("red",))
+    with pytest.raises(SourceError, match="one class"):
+        nasnet.finetune(one, tmp_path / "out", weights="seeded:7", options=options())
+
+
+def test_a_head_needs_every_class() -> None:
+    vectors = np.random.default_rng(0).random((6, 4), np.float32)
+    with pytest.raises(InputError, match="2 of 3 classes"):
+        fit_head(vectors, np.array([0, 0, 0, 1, 1, 1]), 3, HeadOptions())
+
+
+def test_two_classes_become_two_logits_whose_softmax_is_the_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(60, 4)).astype(np.float32)
+    labels = (vectors[:, 0] + 0.3 * random.normal(size=60) > 0).astype(np.int64)
+    head = fit_head(vectors, labels, 2, HeadOptions(c=1.0))
+    logits = head.logits(vectors).astype(np.float64)
+    share = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
+    scaled = (vectors - vectors.mean(0)) / vectors.std(0)
+    model = LogisticRegression(C=1.0).fit(scaled, labels)
+    np.testing.assert_allclose(share, model.predict_proba(scaled)[:, 1], atol=2e-3)
+
+
+def test_the_strength_is_tried_out_without_the_validation_set() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(200, 8)).astype(np.float32)
+    labels = (vectors[:, 0] > 0).astype(np.int64)
+    texts: list[str] = []
+    head = fit_head(vectors, labels, 2, HeadOptions(), on_event=texts.append)
+    assert [c for c, _ in head.tried] == [0.001, 0.01, 0.1, 1.0]
+    assert head.c == max(head.tried, key=lambda row: row[1])[0]
+    assert all("inner split" in text for text in texts)
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nasnet.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_command_line_tunes_and_evaluates(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    done = run("finetune", data, "-o", out, "-w", "seeded:7", "--size", "32")
+    assert done.returncode == 0, done.stderr
+    assert "top-1 100.00%" in done.stdout
+    assert "report.html" in done.stderr
+    assert "fine-tuned from seeded:7" in done.stderr
+    judged = run("evaluate", out, data, "--json", "--report", tmp_path / "report")
+    assert judged.returncode == 0, judged.stderr
+    scores = json.loads(judged.stdout)["scores"]
+    assert scores["top1"] == 1.0
+    assert (tmp_path / "report" / "report.html").exists()
+
+
+def test_mistakes_end_in_one_line_and_status_1(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "table.csv").write_text("picture,kind\na.jpg,cat\n", encoding="utf-8")
+    for arguments, text in (
+        (("finetune", tmp_path / "empty", "-o", tmp_path / "o", "-w", "seeded:7"), "empty"),
+        (("finetune", tmp_path / "table.csv", "-o", tmp_path / "o", "-w", "seeded:7"), "label"),
+        (("evaluate", "seeded:7@cifar", tmp_path / "nothing"), "nothing"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert done.stderr.startswith("nasnet: ")
+        assert text in done.stderr
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch \d+, step \d+"):
+        nasnet.finetune(
+            data,
+            tmp_path / "mine",
+            weights="seeded:7",
+            options=options("full", rate=1e30, clip=0.0, epochs=3, warmup_epochs=0.0),
+        )
