@@ -8,6 +8,28 @@ import time
 for heavy in ("torch", "tensorflow", "torchvision", "cv2", "onnxruntime"):
     assert importlib.util.find_spec(heavy) is None, f"{heavy} came with the base install"
 
+# Every public name is there without any extra, and what needs one names the line that installs it.
+subprocess.run([sys.executable, "-c", "from nasnet import *"], check=True)
+for statement, extra in (
+    ("import nasnet.torch", "torch"),
+    ("import nasnet; nasnet.Module('seeded:7', trainable=True)", "torch"),
+    ("import nasnet; nasnet.NASNetClassifier", "sklearn"),
+    (
+        "from nasnet.engine import *; from nasnet.weights import seeded; "
+        "create(seeded(7), EngineOptions(engine='torch'))",
+        "torch",
+    ),
+):
+    told = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True)
+    last = told.stderr.strip().splitlines()[-1]
+    assert told.returncode and f"pip install 'nasnet[{extra}]'" in last, last
+for command in ("finetune", "evaluate", "train"):
+    subprocess.run(
+        [sys.executable, "-m", "nasnet.cli", command, "--help"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
 CODE = """
 import time
 start = time.perf_counter()

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from nasnet.estimator import NASNetClassifier, NASNetFeatures
+    from nasnet.estimator import NASNetClassifier as NASNetClassifier
+    from nasnet.estimator import NASNetFeatures as NASNetFeatures
     from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
     from nasnet.features import Features, read_features
     from nasnet.fetch import FetchEvent, FetchOptions
@@ -72,8 +73,6 @@ _ROOMS = {
     "MissingExtraError": "errors",
     "Module": "module",
     "ModuleSpec": "module_spec",
-    "NASNetClassifier": "estimator",
-    "NASNetFeatures": "estimator",
     "NasnetError": "errors",
     "OutputError": "errors",
     "PictureError": "errors",
@@ -100,6 +99,11 @@ _ROOMS = {
     "read_features": "features",
     "resolve": "module_spec",
 }
+# Alike, but the room needs an extra to be imported: not for `from nasnet import *`.
+_ROOMS_WITH_EXTRAS = {
+    "NASNetClassifier": "estimator",
+    "NASNetFeatures": "estimator",
+}
 
 __all__ = [
     "RECIPES",
@@ -121,8 +125,6 @@ __all__ = [
     "MissingExtraError",
     "Module",
     "ModuleSpec",
-    "NASNetClassifier",
-    "NASNetFeatures",
     "NasnetError",
     "OutputError",
     "PictureError",
@@ -152,7 +154,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    room = _ROOMS.get(name)
+    room = _ROOMS.get(name) or _ROOMS_WITH_EXTRAS.get(name)
     if room is None:
         raise AttributeError(f"module 'nasnet' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"nasnet.{room}"), name)

@@ -6,7 +6,11 @@ Imported by `nasnet.NASNetFeatures` and `nasnet.NASNetClassifier` when first use
 
 from __future__ import annotations
 
-from nasnet.estimator.classifier import NASNetClassifier
-from nasnet.estimator.transformer import NASNetFeatures
+from nasnet.errors import needs
+
+needs("sklearn", extra="sklearn")  # before the files below, whose classes inherit from its own
+
+from nasnet.estimator.classifier import NASNetClassifier  # noqa: E402
+from nasnet.estimator.transformer import NASNetFeatures  # noqa: E402
 
 __all__ = ["NASNetClassifier", "NASNetFeatures"]

@@ -11,8 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    check_X_y,
+    column_or_1d,
+)
 
-from nasnet.errors import InputError, needs
+from nasnet.errors import InputError
 from nasnet.estimator.computing import Network, settings_of, store_of, vectors_of
 from nasnet.estimator.given import Given, Rows, read
 from nasnet.folder import ModuleFolder, write_folder
@@ -24,10 +34,9 @@ __all__ = ["NASNetClassifier"]
 Array = npt.NDArray[Any]
 
 _ENDPOINT = "global_pool"  # what the network's own last layer reads
-_base = needs("sklearn.base", extra="sklearn")
 
 
-class NASNetClassifier(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[misc]
+class NASNetClassifier(ClassifierMixin, BaseEstimator):
     """Logistic regression on NASNet-A vectors.
 
     X is as for `NASNetFeatures`: pictures, or, as any 2-d array of numbers, vectors computed
@@ -113,19 +122,20 @@ class NASNetClassifier(_base.ClassifierMixin, _base.BaseEstimator):  # type: ign
             InputError: X, y or a parameter does not fit, or there is one class only.
             PictureError: a picture cannot be read.
         """
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.utils.multiclass import check_classification_targets
-        from sklearn.utils.validation import check_X_y
-
         store_of(self.memory)
         network = Network(settings_of(self, endpoint=_ENDPOINT))
         given = read(self, X, rows=self.rows, endpoint=_ENDPOINT, reset=True)
         # y is checked before anything is computed, against stand-ins that are as many as X.
         _, y = check_X_y(np.zeros((len(given), 1)), y, dtype=None, estimator=self)
         check_classification_targets(y)
-        if len(np.unique(y)) == 1:
-            raise InputError(f"y holds one class only, {y[0]!r}: a classifier needs two at least")
+        if sample_weight is not None:
+            sample_weight = column_or_1d(sample_weight)
+            check_consistent_length(y, sample_weight)
+        counted = np.unique(y if sample_weight is None else y[sample_weight != 0])
+        if len(counted) == 1:
+            raise InputError(
+                f"y holds one class only, {str(counted[0])!r}: a classifier needs two at least"
+            )
         width = network.width if given.vectors is None else given.vectors.shape[1]
         vectors = self._vectors(given, network, width)
         scaler = StandardScaler() if self.standardize else None
@@ -168,8 +178,6 @@ class NASNetClassifier(_base.ClassifierMixin, _base.BaseEstimator):  # type: ign
             InputError: the vectors it was fitted on are not as long as the network's.
             OutputError: the path is taken by something else, or cannot be written.
         """
-        from sklearn.utils.validation import check_is_fitted
-
         check_is_fitted(self)
         weights = self._network.opened.weights
         kernel, biases = layer_of(self.logistic_, self.scaler_)
@@ -186,8 +194,6 @@ class NASNetClassifier(_base.ClassifierMixin, _base.BaseEstimator):  # type: ign
         write_folder(folder, Path(path))
 
     def _head(self, X: Any, method: str) -> Any:  # noqa: ANN401, N803
-        from sklearn.utils.validation import check_is_fitted
-
         check_is_fitted(self)
         given = read(self, X, rows=self.rows, endpoint=_ENDPOINT, reset=False)
         vectors = self._vectors(given, self._network, self.logistic_.coef_.shape[1])

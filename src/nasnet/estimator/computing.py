@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 
 from nasnet import cells, network, pipeline, recipes
 from nasnet import engine as engines
 from nasnet.engine import Engine, EngineOptions
-from nasnet.errors import InputError, PictureError, WeightsError, needs
+from nasnet.errors import InputError, PictureError, WeightsError
 from nasnet.estimator.given import Given
 from nasnet.load import Opened, open_weights
 from nasnet.recipes import Prepared
@@ -65,7 +66,7 @@ def settings_of(estimator: Any, *, endpoint: str) -> Settings:  # noqa: ANN401
         InputError: one does not fit.
     """
     size = estimator.size
-    if size is not None and len(tuple(size)) != 2:
+    if size is not None and not (isinstance(size, tuple | list) and len(size) == 2):
         raise InputError(f"size is (height, width) or None, not {size!r}")
     return Settings(
         weights=os.fspath(estimator.weights),
@@ -276,7 +277,6 @@ def store_of(memory: Any) -> Store | None:  # noqa: ANN401
     """
     if memory is None:
         return None
-    joblib = needs("joblib", extra="sklearn")
     if isinstance(memory, str | os.PathLike):
         memory = joblib.Memory(os.fspath(memory), verbose=0)
     if not isinstance(memory, joblib.Memory):
@@ -304,4 +304,4 @@ def _eight_bits(pixels: Array) -> Array:
         raise PictureError(
             f"floats from {lowest:.4g} to {highest:.4g}: expected [0, 1], or uint8 0..255"
         )
-    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255), np.uint8)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import validate_data
 
 from nasnet import cells
 from nasnet.errors import InputError
@@ -65,8 +66,6 @@ def read(
         InputError: it is neither (a `ValueError` and `TypeError`).
         ValueError, TypeError: rows of numbers scikit-learn has no use for.
     """
-    from sklearn.utils.validation import validate_data
-
     shape = _shape_of(rows)
     if reset:
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit

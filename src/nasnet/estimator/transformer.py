@@ -11,18 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
-from nasnet.errors import InputError, needs
+from nasnet.errors import InputError
 from nasnet.estimator.computing import Network, OnError, settings_of, store_of, vectors_of
 from nasnet.estimator.given import Rows, read
 from nasnet.load import DEFAULT_HANDLE
 
 __all__ = ["NASNetFeatures"]
 
-_base = needs("sklearn.base", extra="sklearn")
 
-
-class NASNetFeatures(_base.TransformerMixin, _base.BaseEstimator):  # type: ignore[misc]
+class NASNetFeatures(TransformerMixin, BaseEstimator):
     """Turns pictures into NASNet-A vectors; a stateless transformer.
 
     X is a list, 1-d array or column of pictures (paths, URLs, encoded bytes, PIL images, arrays
@@ -117,7 +117,7 @@ class NASNetFeatures(_base.TransformerMixin, _base.BaseEstimator):  # type: igno
             InputError: X does not fit.
             WeightsError: what lies at `weights` is not what it was at `fit`.
         """
-        _check_is_fitted(self)
+        check_is_fitted(self)
         given = read(self, X, rows=self.rows, endpoint=self._network.settings.endpoint, reset=False)
         return vectors_of(
             given,
@@ -138,7 +138,7 @@ class NASNetFeatures(_base.TransformerMixin, _base.BaseEstimator):  # type: igno
         Raises:
             InputError: they are not.
         """
-        _check_is_fitted(self)
+        check_is_fitted(self)
         if input_features is not None and hasattr(self, "n_features_in_"):
             names = np.asarray(input_features, object)
             if len(names) != self.n_features_in_:
@@ -156,9 +156,3 @@ class NASNetFeatures(_base.TransformerMixin, _base.BaseEstimator):  # type: igno
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]  # of vectors passed on
         return tags
-
-
-def _check_is_fitted(estimator: NASNetFeatures) -> None:
-    from sklearn.utils.validation import check_is_fitted
-
-    check_is_fitted(estimator)
