@@ -28,10 +28,10 @@ def create(weights: Weights, options: EngineOptions) -> _Torch:
     try:
         device = torch.device(options.device.lower())
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError):
+        there = ["CPU", *(["CUDA"] if torch.cuda.is_available() else [])]
         raise UnsupportedError(
-            f"the torch engine has no device {options.device!r}: {first}"
+            f"this machine's torch has no device {options.device!r}; it has {', '.join(there)}"
         ) from None
     return _Torch(weights, options, torch, device)
 
