@@ -58,6 +58,11 @@ class Segment(nn.Module):
         ]
         self._last_use = self._find_last_uses()
 
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What it computes, in order."""
+        return tuple(step.operation for step in self._steps)
+
     def _hold(self, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, str]:
         """Make room for a parameter: nested modules down to the one that holds it."""
         *path, leaf = name.split("/")
