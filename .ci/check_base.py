@@ -22,7 +22,8 @@ for statement, extra in (
 ):
     told = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True)
     last = told.stderr.strip().splitlines()[-1]
-    assert told.returncode and f"pip install 'nasnet[{extra}]'" in last, last
+    assert told.returncode, statement
+    assert f"pip install 'nasnet[{extra}]'" in last, last
 for command in ("finetune", "evaluate", "train"):
     subprocess.run(
         [sys.executable, "-m", "nasnet.cli", command, "--help"],

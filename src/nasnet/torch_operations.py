@@ -220,10 +220,29 @@ def _statistics(x: Tensor, count: int, behaviour: Behaviour) -> tuple[Tensor, Te
 
 
 def _mean_of_all(value: Tensor, behaviour: Behaviour) -> Tensor:
-    from torch.distributed.nn import functional as distributed
-
-    summed: Tensor = distributed.all_reduce(value, group=behaviour.group)
+    summed: Tensor = _SumOfAll.apply(value, behaviour.group)
     return summed / behaviour.replica[1]
+
+
+class _SumOfAll(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:  # noqa: ANN401
+        from torch import distributed
+
+        ctx.group = group
+        summed = value.clone()
+        distributed.all_reduce(summed, group=group)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        from torch import distributed
+
+        summed = gradient.clone()
+        distributed.all_reduce(summed, group=ctx.group)
+        return summed, None
 
 
 def _uniform(x: Tensor, shape: tuple[int, ...], behaviour: Behaviour) -> Tensor:

@@ -30,7 +30,7 @@ __all__ = ["command"]
     show_default=True,
     help="A recipe that comes with nasnet (mobile, cifar, builtin), or a TOML file of your own.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
+@click.option("--device", help="cpu, cuda, ...; the recipe's if not given, or what there is.")
 @click.option("--overwrite", is_flag=True, help="Start anew where a run is in the folder.")
 @data_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
@@ -38,7 +38,7 @@ def command(
     data: str,
     out: Path,
     recipe: str,
-    device: str,
+    device: str | None,
     overwrite: bool,
     label_column: str,
     column: str | None,
@@ -65,25 +65,29 @@ def command(
     from nasnet.training import joined
 
     table = read_recipe(recipe)
-    table = dataclasses.replace(table, train=dataclasses.replace(table.train, device=device))
+    if device is not None:
+        table = dataclasses.replace(table, train=dataclasses.replace(table.train, device=device))
     options = dataset_options(label_column, column, validation, validation_fraction, seed)
     with joined() as replicas:
         shows = replicas.writes and not quiet
-        with TrainingProgress(shows) as progress:
-            summary = train(
-                data,
-                out,
-                table,
-                dataset=options,
-                overwrite=overwrite,
-                replicas=replicas,
-                on_event=progress.on_event,
-                on_answers=progress.on_answers,
-            )
+        try:
+            with TrainingProgress(shows) as progress:
+                summary = train(
+                    data,
+                    out,
+                    table,
+                    dataset=options,
+                    overwrite=overwrite,
+                    replicas=replicas,
+                    on_event=progress.on_event,
+                    on_answers=progress.on_answers,
+                )
+        except KeyboardInterrupt:
+            if shows:
+                click.echo(f"{out}: the same command goes on from here", err=True)
+            raise
         if shows:
             result = summary.result
-            for note in summary.notes:
-                click.echo(f"note: {note}", err=True)
             if summary.failures:
                 first = summary.failures[0]
                 click.echo(

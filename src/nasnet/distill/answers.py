@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.augment import AugmentOptions
-from nasnet.distill.teachers import open_teacher
+from nasnet.distill.teachers import Teacher, open_teacher
+from nasnet.errors import OutputError, TrainingError
 from nasnet.loader import Example, Loader, LoaderOptions
 from nasnet.training.identity import check_identity
 
@@ -25,6 +27,9 @@ __all__ = ["Answers", "AnswersEvent", "open_answers"]
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports
+_DESCRIPTION = "answers.json"
+_WIDTHS = {"logits": 1000, "features": 1280}
+_SEEN = 12  # difference of a grey level that is not rounding: it is another view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,8 @@ def open_answers(
     augment: AugmentOptions,
     seed: int,
     identity: str,
-    precision: str = "f32",
+    precision: Literal["f32", "bf16"] = "f32",
+    overwrite: bool = False,
     on_event: Callable[[AnswersEvent], None] | None = None,
 ) -> Answers:
     """The answers from a folder; what is missing there is computed first, view by view.
@@ -83,31 +89,47 @@ def open_answers(
         seed: of the views; the student's loader must have the same.
         identity: fingerprint of the examples.
         precision: the teacher's, `f32` or `bf16`.
+        overwrite: throw away answers of another teacher, to other views or pictures.
         on_event: told how far it is.
 
     Raises:
-        TrainingError: the folder has answers of another teacher, to other views or pictures.
+        TrainingError: the folder has answers of another teacher, to other views or pictures, or
+            they are damaged.
+        OutputError: they cannot be stored.
         MissingExtraError: the teacher is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     description = {
         "teacher": teacher,
         "augment": asdict(augment),
         "seed": seed,
         "pictures": identity,
         "precision": precision,
+        "probe": _probe(augment, seed),
     }
-    _check(folder / "answers.json", description)
-    report = on_event or (lambda event: None)
-    total = views * len(examples)
-    for view in range(views):
-        if not _complete(folder, view):
-            _compute(examples, folder, view, description, total, report)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite and not _fits(folder, description):
+            for file in folder.glob("view-*.npy"):
+                file.unlink()
+            (folder / _DESCRIPTION).unlink(missing_ok=True)
+        _check(folder, description)
+        report = on_event or (lambda event: None)
+        total = views * len(examples)
+        asked: Teacher | None = None
+        for view in range(views):
+            if not _complete(folder, view):
+                with _rooms(folder, view, len(examples)) as stored:
+                    asked = asked or open_teacher(teacher, precision=precision)
+                    _compute(examples, asked, stored, view, description, total, report)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: a teacher's answers cannot be stored: {error.strerror or error}"
+        ) from error
     report(AnswersEvent(done=total, total=total))
     return Answers(
         rows={example.id: row for row, example in enumerate(examples)},
-        logits=tuple(_map(folder, view, "logits") for view in range(views)),
-        features=tuple(_map(folder, view, "features") for view in range(views)),
+        logits=tuple(_map(folder, view, "logits", len(examples)) for view in range(views)),
+        features=tuple(_map(folder, view, "features", len(examples)) for view in range(views)),
     )
 
 
@@ -116,60 +138,85 @@ def _file(folder: Path, view: int, what: str) -> Path:
 
 
 def _complete(folder: Path, view: int) -> bool:
-    return all(_file(folder, view, what).exists() for what in ("logits", "features"))
+    return all(_file(folder, view, what).exists() for what in _WIDTHS)
 
 
-def _map(folder: Path, view: int, what: str) -> Half:
-    mapped: Half = np.load(_file(folder, view, what), mmap_mode="r", allow_pickle=False)
+def _map(folder: Path, view: int, what: str, rows: int) -> Half:
+    file = _file(folder, view, what)
+    try:
+        mapped: Half = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise TrainingError(f"{file} is damaged, remove it: {error}") from error
+    if mapped.shape != (rows, _WIDTHS[what]) or mapped.dtype != np.float16:
+        raise TrainingError(
+            f"{file} is damaged, remove it: float16 {[rows, _WIDTHS[what]]} expected, found "
+            f"{mapped.dtype} {list(mapped.shape)}"
+        )
     return mapped
 
 
-def _check(file: Path, description: Mapping[str, Any]) -> None:
-    if file.exists():
-        check_identity(json.loads(file.read_text(encoding="utf-8")), description, file.parent)
-        return
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    temporary.replace(file)
+def _probe(augment: AugmentOptions, seed: int) -> list[int]:
+    """What a picture of our own looks like in its first views: other views give other numbers.
 
-
-def _compute(
-    examples: Sequence[Example],
-    folder: Path,
-    view: int,
-    description: Mapping[str, Any],
-    total: int,
-    report: Callable[[AnswersEvent], None],
-) -> None:
-    """Answer all pictures in one view; its files appear complete or not at all."""
-    precision = description["precision"]
-    teacher = open_teacher(description["teacher"], precision=precision)
+    Answers are only good for the very views they were asked about, and those may change with the
+    version of this package, whatever the options are called.
+    """
+    rows, columns = np.mgrid[:64, :96]
+    picture = np.stack([rows * 3, columns * 2, 255 - rows - columns], axis=2).astype(np.uint8)
     options = LoaderOptions(
-        batch=_CHUNK,
-        size=(teacher.size, teacher.size),
-        seed=description["seed"],
-        augment=AugmentOptions(**_tuples(description["augment"])),
-        views=view + 1,
-        shuffle=False,
-        drop_last=False,
-        cache_bytes=0,
+        batch=1, size=(32, 32), seed=seed, augment=augment, views=4, shuffle=False, threads=1
     )
-    files = {what: _file(folder, view, what) for what in ("logits", "features")}
-    partial = {what: file.with_suffix(".tmp") for what, file in files.items()}
-    shapes = {"logits": (len(examples), 1000), "features": (len(examples), 1280)}
-    done = view * len(examples)
+    with Loader([_Probe("probe", 0, lambda: picture)], options) as loader:
+        views = [next(iter(loader.epoch(view))).images[0] for view in range(4)]
+    blocks = np.stack(views).reshape(4, 2, 16, 2, 16, 3).mean(axis=(2, 4))
+    return [int(level) for level in np.rint(blocks).ravel()]
+
+
+def _check(folder: Path, description: Mapping[str, Any]) -> None:
+    """Make sure that the answers in a folder are to this; note it where there are none yet."""
+    file = folder / _DESCRIPTION
+    if not file.exists():
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+        temporary.replace(file)
+        return
     try:
-        stored = {
-            what: np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shapes[what])
-            for what, file in partial.items()
-        }
-        with Loader(examples, options) as loader:
-            for batch in loader.epoch(view):
-                found = teacher(batch.images)
-                stored["logits"][batch.rows] = found.logits.astype(np.float16)
-                stored["features"][batch.rows] = found.features.astype(np.float16)
-                done += len(batch.rows)
-                report(AnswersEvent(done=done, total=total))
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        probe = stored.pop("probe", description["probe"])  # the first versions had none
+        apart = np.abs(np.subtract(probe, description["probe"])).max()
+    except (ValueError, AttributeError, TypeError) as error:
+        raise TrainingError(f"{file} is damaged: {error}") from error
+    check_identity(stored, description, folder)
+    if apart > _SEEN:
+        raise TrainingError(
+            f"{folder} has answers to views that this version does not make any more: name another "
+            "folder, or start anew with --overwrite"
+        )
+
+
+def _fits(folder: Path, description: Mapping[str, Any]) -> bool:
+    try:
+        _check(folder, description)
+    except TrainingError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    id: str
+    label: int
+    read: Callable[[], Any]
+
+
+@contextlib.contextmanager
+def _rooms(folder: Path, view: int, rows: int) -> Iterator[dict[str, Half]]:
+    """Where the answers to one view go; their files appear complete or not at all."""
+    files = {what: _file(folder, view, what) for what in _WIDTHS}
+    partial = {what: file.with_suffix(".tmp") for what, file in files.items()}
+    try:
+        stored = {what: _room(partial[what], (rows, width)) for what, width in _WIDTHS.items()}
+        yield dict(stored)
         for what, array in stored.items():
             array.flush()
             partial[what].replace(files[what])
@@ -179,7 +226,40 @@ def _compute(
                 file.unlink(missing_ok=True)
 
 
-def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
-    }
+def _room(file: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A file of that shape, mapped; its blocks are taken now, while a full disk is an error yet."""
+    room = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
+    return room
+
+
+def _compute(
+    examples: Sequence[Example],
+    teacher: Teacher,
+    stored: Mapping[str, Half],
+    view: int,
+    description: Mapping[str, Any],
+    total: int,
+    report: Callable[[AnswersEvent], None],
+) -> None:
+    """Answer all pictures in one view."""
+    options = LoaderOptions(
+        batch=_CHUNK,
+        size=(teacher.size, teacher.size),
+        seed=description["seed"],
+        augment=AugmentOptions(**description["augment"]),
+        views=view + 1,
+        shuffle=False,
+        drop_last=False,
+        cache_bytes=0,
+    )
+    done = view * len(examples)
+    with Loader(examples, options) as loader:
+        for batch in loader.epoch(view):
+            found = teacher(batch.images)
+            stored["logits"][batch.rows] = found.logits.astype(np.float16)
+            stored["features"][batch.rows] = found.features.astype(np.float16)
+            done += len(batch.rows)
+            report(AnswersEvent(done=done, total=total))

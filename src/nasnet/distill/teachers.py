@@ -5,6 +5,7 @@ Called by distillation and by the benchmarks; needs the extra `distill`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class TeacherOutputs:
 
 
 class Teacher:
-    """A teacher compiled for one batch size; lives until `close`."""
+    """A teacher compiled for one batch size."""
 
     def __init__(self, name: str, compiled: Any, *, batch: int, size: int) -> None:  # noqa: ANN401
         self.name = name
@@ -134,7 +135,9 @@ def open_teacher(
             return self.network._fc(features), features
 
     example = torch.zeros((batch, row.size, row.size, 3), dtype=torch.uint8)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # OpenVINO traces the network by a way that torch wants to give up.
+        warnings.simplefilter("ignore", DeprecationWarning)
         model = openvino.convert_model(Both(), example_input=example, input=[example.shape])
     compiled = openvino.Core().compile_model(
         model,

@@ -6,6 +6,7 @@ Called by `train.run`; the shipped ones lie in the package's data.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -22,6 +23,7 @@ from nasnet.training import TrainOptions
 __all__ = ["Stage", "TeacherOptions", "TrainRecipe", "read_recipe", "shipped_recipes"]
 
 _DATA = Path(__file__).parent.parent / "data"
+_KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,19 @@ class TeacherOptions:
     logits_weight: float = 1.0
     features_weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.views < 1 or not self.temperature > 0:
+            raise InputError(
+                "a teacher needs views from 1 and temperature above 0, found "
+                f"{self.views} and {self.temperature}"
+            )
+        if not min(self.logits_weight, self.features_weight) >= 0:
+            raise InputError(
+                "logits_weight and features_weight start at 0, found "
+                f"{self.logits_weight} and {self.features_weight}"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRecipe:
@@ -78,14 +93,15 @@ class TrainRecipe:
         name: for reports.
         network: a preset.
         stages: what is shown when; their epochs add up to the run.
-        train: how.
+        train: how; its `epochs` are those of the stages, whatever is given.
         augment: how pictures are varied.
         smoothing: label smoothing.
         aux_weight: weight of the auxiliary head's loss; 0 for a network without one.
         mixup: see `LoaderOptions.mixup`.
         dense_dropout_keep_prob: in front of the classifier; None for the network's own.
         teacher: whom to learn from instead of labels.
-        held_out: share of the pictures, by a hash of their names, that is never trained on.
+        held_out: share of the pictures, by a hash of their names, that is never trained on; for
+            a recipe with a teacher (labelled data have a split of their own).
     """
 
     name: str
@@ -101,10 +117,41 @@ class TrainRecipe:
     held_out: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the names, and that the stages make up the run."""
-        cells.preset(self.network)
+        """Check the names, and that the parts fit each other."""
+        spec = cells.preset(self.network)
         if not self.stages:
             raise InputError("a recipe needs at least one [[stages]] table")
+        if not 0 <= self.smoothing < 1 or not 0 <= self.held_out < 1:
+            raise InputError(
+                f"smoothing and held_out lie in [0, 1), found {self.smoothing}, {self.held_out}"
+            )
+        if not min(self.aux_weight, self.mixup) >= 0:
+            raise InputError(
+                f"aux_weight and mixup start at 0, found {self.aux_weight}, {self.mixup}"
+            )
+        if self.dense_dropout_keep_prob is not None and not 0 < self.dense_dropout_keep_prob <= 1:
+            raise InputError(
+                f"dense_dropout_keep_prob lies in (0, 1], found {self.dense_dropout_keep_prob}"
+            )
+        if self.aux_weight and len({stage.size for stage in self.stages}) > 1:
+            raise InputError("aux_weight: the auxiliary head needs one size in all [[stages]]")
+        self._check_teacher(spec)
+        # How long the run is is said in one place, the stages.
+        train = dataclasses.replace(self.train, epochs=self.epochs)
+        object.__setattr__(self, "train", train)
+
+    def _check_teacher(self, spec: cells.Spec) -> None:
+        if self.teacher is None:
+            if self.held_out:
+                raise InputError("held_out is for a recipe with a [teacher]")
+            return
+        for name in ("smoothing", "aux_weight", "mixup"):
+            if getattr(self, name):
+                raise InputError(f"{name} is for labels; this recipe has a [teacher]")
+        if spec.num_classes != 1001:
+            raise InputError(
+                f"a teacher knows 1000 classes, nasnet_{spec.name} has {spec.num_classes}"
+            )
 
     @property
     def epochs(self) -> int:
@@ -136,33 +183,36 @@ def read_recipe(name: str | Path) -> TrainRecipe:
     if str(name) in shipped_recipes():
         path = _DATA / f"{name}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{name}: no recipe of that name ({', '.join(shipped_recipes())}) and no readable "
             f"file: {error.strerror or error}"
         ) from None
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no UTF-8, or tomllib.TOMLDecodeError
         raise InputError(f"{path}: no TOML: {error}") from None
     table.setdefault("name", path.stem)
+    if isinstance(table.get("train"), dict) and "epochs" in table["train"]:
+        raise InputError(f"{path}, train, epochs: say in [[stages]] how many epochs there are")
     recipe: TrainRecipe = _made(TrainRecipe, table, str(path))
-    train = dataclasses.replace(recipe.train, epochs=recipe.epochs)
-    return dataclasses.replace(recipe, train=train)
+    return recipe
 
 
 def _made(kind: Any, table: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
     """A dataclass from a table, its own dataclasses included."""
     hints = typing.get_type_hints(kind)
-    fields = {f.name for f in dataclasses.fields(kind)}
+    fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in table:
         if key not in fields:
             raise InputError(f"{where}: no key {key!r}; there are {', '.join(sorted(fields))}")
+    for key, one in fields.items():
+        default = one.default if one.default_factory is dataclasses.MISSING else None
+        if key not in table and default is dataclasses.MISSING:
+            raise InputError(f"{where}: the key {key!r} is missing")
     values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
     try:
         return kind(**values)
-    except TypeError as error:
+    except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
@@ -170,17 +220,29 @@ def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _value(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: {value!r} is no table")
         return _made(hint, value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_value(arguments[0], item, where) for item in value)
+    if origin is tuple:
+        return _tuple(arguments, value, where)
     if origin is Literal:
         if value not in arguments:
             raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, arguments))}")
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int:
         return float(value)
-    if not isinstance(hint, type) or not isinstance(value, hint):
-        expected = getattr(hint, "__name__", str(hint))
-        raise InputError(f"{where}: {value!r} is no {expected}")
+    if type(value) is not hint:  # True is no integer here
+        raise InputError(f"{where}: {value!r} is no {_KINDS[hint]}")
+    if hint is float and not math.isfinite(value):
+        raise InputError(f"{where}: {value!r} is no finite number")
     return value
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {value!r} is no list")
+    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        raise InputError(f"{where}: {value!r} has {len(value)} members, not {len(arguments)}")
+    places = [f"{where} {n + 1}" for n in range(len(value))]
+    return tuple(_value(arguments[0], one, at) for one, at in zip(value, places, strict=True))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,8 @@ import numpy as np
 
 from nasnet.dataset import DatasetOptions, Example, open_dataset
 from nasnet.engine import EngineOptions
-from nasnet.errors import InputError, OutputError
-from nasnet.folder import ModuleFolder, write_into
+from nasnet.errors import InputError, OutputError, SourceError
+from nasnet.folder import DESCRIPTION, ModuleFolder, write_into
 from nasnet.loader import Failure, Loader, LoaderOptions
 from nasnet.metrics import score
 from nasnet.prediction import Prediction, predict
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from nasnet.distill import AnswersEvent
 
 __all__ = ["TrainSummary", "train"]
+
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,84 +95,135 @@ def train(
         folder: for checkpoints, logs and, at the end, the module.
         recipe: how.
         dataset: how the data are read and split.
-        overwrite: start anew where a run is in the folder already.
+        overwrite: start anew where a run is in the folder already; a teacher's answers stay if
+            they fit.
         replicas: the processes that train together.
         on_event: told how far the training is.
         on_answers: told how far the teacher's answers are.
 
     Raises:
+        InputError: the recipe does not fit the data.
         SourceError: the data cannot be read, or have one class only.
         TrainingError: the loss is no number, or the folder belongs to another run.
-        OutputError: something cannot be written.
+        OutputError: something cannot be written, or another run writes into the folder.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the step under way was finished and saved.
     """
     out = Path(folder)
-    _prepare(out, overwrite=overwrite and replicas.writes)
-    found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
-    classes = len(found.classes) if found.classes else None
-    last = recipe.stages[-1]
+    with ExitStack() as stack:
+        stack.enter_context(_held(out, replicas))
+        found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
+        network = _network(recipe, found)
+        logs: Logs | None = None
+
+        def tell(event: TrainEvent) -> None:
+            if logs is not None:
+                logs(event)
+            if on_event is not None and replicas.writes:
+                on_event(event)
+
+        for note in found.notes:
+            tell(TrainEvent(kind="note", epoch=0, epochs=recipe.epochs, text=note))
+        if replicas.writes:
+            _clear(out, overwrite=overwrite)
+        replicas.agree(False)  # nobody looks for a checkpoint before it is gone
+        objective = _objective(
+            recipe, found, out, network.num_features, replicas, on_answers, overwrite=overwrite
+        )
+        trainer = Trainer(
+            network,
+            objective,
+            recipe.train,
+            out,
+            identity={"recipe": _without_options(recipe), "data": found.identity},
+            replicas=replicas,
+            labels=found.classes,
+            on_event=tell,
+        )
+        resumed = trainer.resume()
+        failures: dict[str, Failure] = {}
+        loaders = _Loaders(found.train, recipe, replicas, failures)
+        try:
+            if replicas.writes:
+                logs = Logs(out)
+            if resumed and logs is not None:
+                logs.rewrite(trainer.history)
+            result = trainer.fit(loaders.of, _validate(found, recipe) if found.validation else None)
+        finally:
+            loaders.close()
+            if logs is not None:
+                logs.close()
+        if replicas.writes:
+            task: Task = "classification" if found.classes else "feature_vector"
+            size = recipe.stages[-1].size
+            module = ModuleFolder(weights=result.weights, task=task, height=size, width=size)
+            write_into(module, out)
+        replicas.agree(False)  # nobody goes before all is written
+        return TrainSummary(
+            folder=out,
+            result=result,
+            pictures=len(found.train),
+            failures=tuple(failures.values()),
+            notes=found.notes,
+        )
+
+
+@contextmanager
+def _held(out: Path, replicas: Replicas) -> Iterator[None]:
+    """The folder, made if need be, and held so that no other run writes into it."""
+    if not replicas.writes:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / _LOCK, blocking=False)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{out} is being written by another run, which holds {out / _LOCK}: wait for it, or "
+            "name another folder"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _clear(out: Path, *, overwrite: bool) -> None:
+    """Make room: what an earlier run left goes, but for a teacher's answers, which take hours."""
+    run = ("checkpoint.safetensors", "best.safetensors", "log.csv")
+    if not overwrite:
+        if (out / DESCRIPTION).exists() and not (out / run[0]).exists():
+            raise OutputError(
+                f"{out} holds a module that was not trained there: name another folder, or start "
+                "anew with --overwrite"
+            )
+        return
+    try:
+        for name in (*run, DESCRIPTION, "weights.safetensors"):
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
+
+
+def _network(recipe: TrainRecipe, found: _Data) -> NASNet:
+    size = recipe.stages[-1].size
     network = NASNet(
         recipe.network,
-        num_classes=classes,
+        num_classes=len(found.classes) or None,
         aux_head=recipe.aux_weight > 0,
-        height=last.size,
-        width=last.size,
+        height=size,
+        width=size,
         seed=recipe.train.seed,
     )
     if recipe.dense_dropout_keep_prob is not None:
         network.behaviour.spec = dataclasses.replace(
             network.spec, dense_dropout_keep_prob=recipe.dense_dropout_keep_prob
         )
-    objective = _objective(recipe, found, out, network.num_features, on_answers)
-    logs = Logs(out) if replicas.writes else None
-
-    def tell(event: TrainEvent) -> None:
-        if logs is not None:
-            logs(event)
-        if on_event is not None:
-            on_event(event)
-
-    trainer = Trainer(
-        network,
-        objective,
-        recipe.train,
-        out,
-        identity={"recipe": _without_options(recipe), "data": found.identity},
-        replicas=replicas,
-        labels=found.classes,
-        on_event=tell,
-    )
-    if trainer.resume() and logs is not None:
-        logs.rewrite(trainer.history)
-    failures: dict[str, Failure] = {}
-    loaders = _Loaders(found.train, recipe, replicas, failures)
-    try:
-        result = trainer.fit(loaders.of, _validate(found, recipe) if found.validation else None)
-    finally:
-        loaders.close()
-        if logs is not None:
-            logs.close()
-    if replicas.writes:
-        weights = result.weights
-        task: Task = "classification" if found.classes else "feature_vector"
-        module = ModuleFolder(weights=weights, task=task, height=last.size, width=last.size)
-        write_into(module, out)
-    return TrainSummary(
-        folder=out,
-        result=result,
-        pictures=len(found.train),
-        failures=tuple(failures.values()),
-        notes=found.notes,
-    )
-
-
-def _prepare(out: Path, *, overwrite: bool) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for name in ("checkpoint.safetensors", "best.safetensors", "log.csv"):
-                (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
+    return network
 
 
 def _labelled(data: str | os.PathLike[str], options: DatasetOptions | None) -> _Data:
@@ -195,6 +249,8 @@ def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> _Data:
         )
     every = tuple(Example(item.id, 0, item.read) for item in source)
     kept = tuple(e for e in every if not held_out(e.id, recipe.held_out))
+    if not kept:
+        raise SourceError(f"{source.name}: {len(every)} pictures, none of them to train on")
     digest = hashlib.sha256("\n".join(e.id for e in kept).encode("utf-8", "surrogateescape"))
     note = f"{len(every) - len(kept):,} of {len(every):,} pictures are held out"
     return _Data(
@@ -211,14 +267,18 @@ def _objective(
     found: _Data,
     out: Path,
     num_features: int,
+    replicas: Replicas,
     on_answers: Callable[[AnswersEvent], None] | None,
+    *,
+    overwrite: bool,
 ) -> Objective:
     teacher = recipe.teacher
     if teacher is None:
         return Classification(smoothing=recipe.smoothing, aux_weight=recipe.aux_weight)
     from nasnet.distill import Distillation, open_answers
 
-    answers = open_answers(
+    ask = partial(
+        open_answers,
         found.train,
         out / "answers",
         teacher=teacher.name,
@@ -227,8 +287,12 @@ def _objective(
         seed=recipe.train.seed,
         identity=found.identity,
         precision=teacher.precision,
-        on_event=on_answers,
     )
+    if replicas.writes:
+        answers = ask(overwrite=overwrite, on_event=on_answers)
+    replicas.agree(False)  # the others wait until all answers are there
+    if not replicas.writes:
+        answers = ask()
     return Distillation(
         answers,
         num_features=num_features,
@@ -240,8 +304,8 @@ def _objective(
 
 
 def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
-    """The recipe as a table; its `train` part is compared by the trainer."""
-    return {key: value for key, value in asdict(recipe).items() if key != "train"}
+    """The recipe as a table but for its name; its `train` part is compared by the trainer."""
+    return {key: value for key, value in asdict(recipe).items() if key not in ("train", "name")}
 
 
 class _Loaders:

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nasnet.errors import OutputError, TrainingError
+from nasnet.weights import Weights, write_safetensors
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["put_back", "read_checkpoint", "tidy", "write_checkpoint", "write_weights"]
 
 _FORMAT = "nasnet-training/1"
 
@@ -53,6 +55,25 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
             temporary.unlink(missing_ok=True)
 
 
+def write_weights(weights: Weights, path: Path) -> None:
+    """Write a module's weights; the ones that were there stay until the new ones are whole.
+
+    Raises:
+        OutputError: they cannot be written; the old ones are kept.
+    """
+    try:
+        write_safetensors(weights, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def tidy(path: Path) -> None:
+    """Remove what runs that were killed while they wrote have left beside a checkpoint."""
+    with contextlib.suppress(OSError):
+        for left in path.parent.glob(".*.safetensors.*.tmp"):
+            left.unlink(missing_ok=True)
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint: its tensors and its state.
 
@@ -73,3 +94,30 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(state, dict):
         raise TrainingError(f"{path}: the checkpoint's state is no JSON object")
     return tensors, state
+
+
+def put_back(
+    saved: Mapping[str, Tensor], places: Mapping[str, Tensor], *, rest: str = "optimizer/"
+) -> dict[str, Tensor]:
+    """Copy saved tensors to where they belong.
+
+    Args:
+        saved: by name, as `read_checkpoint` gave them.
+        places: by name; every one must have been saved.
+        rest: how the names begin of what has no place yet.
+
+    Returns:
+        The rest, by what follows in the name.
+
+    Raises:
+        ValueError: a tensor is missing, has no place, or another shape.
+    """
+    left = {name: tensor for name, tensor in saved.items() if name.startswith(rest)}
+    odd = set(places) ^ (set(saved) - set(left))
+    odd |= {name for name in set(places) & set(saved) if places[name].shape != saved[name].shape}
+    if odd:
+        raise ValueError(f"tensor {min(odd)} is in one of them only, or of another shape")
+    with torch.no_grad():
+        for name, place in places.items():
+            place.copy_(saved[name])
+    return {name.removeprefix(rest): tensor for name, tensor in left.items()}

@@ -44,6 +44,7 @@ def check_identity(was: Any, now: Mapping[str, Any], file: Path) -> None:  # noq
 def _difference(was: Any, now: Any, name: str) -> str | None:  # noqa: ANN401
     """The first thing that differs, for people."""
     if isinstance(was, dict) and isinstance(now, dict):
-        found = (_difference(was[key], now[key], key) for key in was if key in now)
+        inner = ((key, key if name == "run" else f"{name}.{key}") for key in was if key in now)
+        found = (_difference(was[key], now[key], place) for key, place in inner)
         return next((text for text in found if text is not None), None)
     return None if was == now else f"{name} was {was!r}, now it is {now!r}"

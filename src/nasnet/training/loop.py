@@ -6,10 +6,9 @@ Called by `finetune`, `train` and distillation; needs torch (extra `torch`).
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,14 @@ from torch import Tensor, nn
 from nasnet.errors import TrainingError
 from nasnet.loader import Loader, TrainBatch
 from nasnet.torch_model import NASNet
-from nasnet.training.checkpoint import read_checkpoint, write_checkpoint
+from nasnet.training import faults
+from nasnet.training.checkpoint import (
+    put_back,
+    read_checkpoint,
+    tidy,
+    write_checkpoint,
+    write_weights,
+)
 from nasnet.training.identity import check_identity, comparable
 from nasnet.training.objectives import Objective
 from nasnet.training.optimizers import load_slots, make, slots
@@ -28,13 +34,15 @@ from nasnet.training.options import History, TrainEvent, TrainOptions, TrainResu
 from nasnet.training.replicas import ALONE, Replicas, device_of, wrapped
 from nasnet.training.schedules import factor
 from nasnet.training.state import State, depths_of, seed_of
-from nasnet.weights import Weights, read_safetensors, write_safetensors
+from nasnet.training.stopping import Stopping
+from nasnet.weights import Weights, read_safetensors
 
 __all__ = ["Trainer", "Validate"]
 
 Validate = Callable[[Weights], Mapping[str, float]]
 _CHECKPOINT = "checkpoint.safetensors"
 _BEST = "best.safetensors"
+_SMALLEST_SCALE = 1 / 16  # of float16 losses: what overflows at this one does so at any
 
 
 class Trainer:
@@ -82,9 +90,10 @@ class Trainer:
         self._set_behaviour()
         for key, parameter in network.named_parameters():
             parameter.requires_grad_(trainable(key))
-        self._parameters = self._moving_parameters()
-        if not self._parameters:
+        own = {k: p for k, p in network.named_parameters() if p.requires_grad}
+        if not own:
             raise TrainingError("nothing would move: every weight is frozen")
+        self._parameters = own | self._trained_along()
         decayed = frozenset(network.regularized())
         self._optimizer = make(
             self._parameters, options.optimizer, decayed=decayed, depth=depths_of(network)
@@ -94,7 +103,7 @@ class Trainer:
         )
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "f16")
         self._state = State()
-        self._stop = False
+        self._stopping = Stopping()
 
     def _set_behaviour(self) -> None:
         behaviour = self.network.behaviour
@@ -104,14 +113,9 @@ class Trainer:
         behaviour.group = self.replicas.group
         behaviour.progress = torch.ones((), device=self.device)
 
-    def _moving_parameters(self) -> dict[str, nn.Parameter]:
-        own = {k: p for k, p in self.network.named_parameters() if p.requires_grad}
-        others = {
-            f"objective.{k}": t
-            for k, t in self.objective.tensors().items()
-            if isinstance(t, nn.Parameter)
-        }
-        return {**own, **others}
+    def _trained_along(self) -> dict[str, nn.Parameter]:
+        tensors = self.objective.tensors().items()
+        return {f"objective.{k}": t for k, t in tensors if isinstance(t, nn.Parameter)}
 
     @property
     def history(self) -> History:
@@ -129,43 +133,48 @@ class Trainer:
         """Go on from the folder's checkpoint; False if there is none.
 
         Raises:
-            TrainingError: it is damaged, or belongs to a run of other data or options.
+            TrainingError: it is damaged, belongs to a run of other data or options, or not all
+                processes see the same one.
         """
-        if not self.checkpoint.exists():
-            return False
-        tensors, saved = read_checkpoint(self.checkpoint)
-        check_identity(saved.pop("identity"), self._identity, self.checkpoint)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            part, _, key = name.partition("/")
-            parts.setdefault(part, {})[key] = tensor
-        with torch.no_grad():
-            own = self.network.state_dict()
-            for key, value in parts["model"].items():
-                own[key].copy_(value)
-            for key, value in parts.get("ema", {}).items():
-                self._ema[key].copy_(value)
-            for key, value in parts.get("objective", {}).items():
-                self.objective.tensors()[key].copy_(value)
-        load_slots(self._optimizer, self._parameters, parts.get("optimizer", {}))
+        if self.replicas.writes:
+            tidy(self.checkpoint)
+        there = self.checkpoint.exists()
+        if there:
+            tensors, saved = read_checkpoint(self.checkpoint)
+            check_identity(saved.pop("identity", {}), self._identity, self.checkpoint)
+            try:
+                self._take(tensors, saved)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise TrainingError(
+                    f"{self.checkpoint}: the checkpoint does not fit this network: {error}"
+                ) from error
+        if not self.replicas.same(self._state.moves if there else -1):
+            raise TrainingError(
+                f"not all processes see the same {self.checkpoint}: the folder must lie on a file "
+                "system that all of them share"
+            )
+        return there
+
+    def _take(self, tensors: Mapping[str, Tensor], saved: dict[str, Any]) -> None:
+        """Put everything back as `save` took it."""
+        memory = put_back(tensors, self._tensors())
+        load_slots(self._optimizer, self._parameters, memory)
         self._scaler.load_state_dict(saved.pop("scaler"))
         best = saved.pop("best")
         self._state = State(**saved, best=-math.inf if best is None else best)
-        return True
 
     def save(self) -> None:
         """Write the checkpoint; the one before stays until it is whole.
 
         Raises:
             OutputError: it cannot be written; the one before is kept.
+            TrainingError: a weight is no finite number; the one before is kept.
         """
+        self._check_weights()
         if not self.replicas.writes:
             return
-        tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema/{k}": v for k, v in self._ema.items()}
-        tensors |= {f"objective/{k}": v for k, v in self.objective.tensors().items()}
         memory = slots(self._optimizer, self._parameters)
-        tensors |= {f"optimizer/{k}": v for k, v in memory.items()}
+        tensors = self._tensors() | {f"optimizer/{k}": v for k, v in memory.items()}
         state = {
             **asdict(self._state),
             "best": None if math.isinf(self._state.best) else self._state.best,
@@ -174,7 +183,15 @@ class Trainer:
         }
         write_checkpoint(self.checkpoint, tensors, state)
 
-    # -- the run
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds but for the optimizer's memory."""
+        tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"ema/{k}": v for k, v in self._ema.items()}
+        return tensors | {f"objective/{k}": v for k, v in self.objective.tensors().items()}
+
+    def _check_weights(self) -> None:
+        if not faults.all_finite(self._tensors().values()):
+            raise faults.no_weights(self._state.epoch, self._state.step, self.checkpoint)
 
     def fit(self, loader: Callable[[int], Loader], validate: Validate | None = None) -> TrainResult:
         """Train to the end.
@@ -192,12 +209,17 @@ class Trainer:
         model = wrapped(self.network, self.replicas)
         forward: Any = torch.compile(model) if options.compile else model
         early = self._out_of_patience()
-        with self._stopping_cleanly():
+        with self._stopping:
             while state.epoch < options.epochs and not early:
-                self._epoch(loader(state.epoch), forward)
-                self._finish_epoch(validate)
+                batches = loader(state.epoch)
+                self._epoch(batches, forward)
+                self._finish_epoch(validate, batches.steps())
                 early = self._out_of_patience()
                 self.save()
+                if state.epoch < options.epochs and not early:
+                    self._stop_if_asked()
+        if self.replicas.agree(not state.moves):  # nor here
+            raise faults.nothing_moved("the whole run")
         best = self.folder / _BEST
         weights = read_safetensors(best) if state.best_epoch and best.exists() else self.weights()
         return TrainResult(
@@ -223,26 +245,42 @@ class Trainer:
         steps = loader.steps()
         began = last_saved = time.monotonic()
         before = state.seconds
-        first = {k: p.detach().clone() for k, p in self._parameters.items()}
         watched = state.moves == 0
-        accumulate = self.options.accumulate
+        first = {k: p.detach().clone() for k, p in self._parameters.items()} if watched else {}
         for batch in loader.epoch(state.epoch, start=state.step):
-            last = (batch.step + 1) % accumulate == 0 or batch.step + 1 == steps
+            last = (batch.step + 1) % self.options.accumulate == 0 or batch.step + 1 == steps
             row = self._step(batch, steps, forward, last=last)
             state.step = batch.step + 1
             state.seconds = before + time.monotonic() - began
             self._tell("step", step=state.step, steps=steps, row=row)
             if last and watched and state.moves:
-                self._check_moved(first)
-                watched = False
+                text = faults.still(self._parameters, first)
+                if text:
+                    self._tell("note", text=text)
+                watched, first = False, {}
             if not last:
                 continue
-            if self.replicas.agree(self._stop):
-                self.save()
-                raise KeyboardInterrupt
+            self._stop_if_asked(save=True)
             if time.monotonic() - last_saved > self.options.checkpoint_seconds:
                 self.save()
                 last_saved = time.monotonic()
+
+    def _stop_if_asked(self, *, save: bool = False) -> None:
+        if self.replicas.agree(self._stopping.asked):
+            if save:
+                self.save()
+                self.replicas.agree(False)  # nobody goes before it is written
+            raise KeyboardInterrupt
+
+    def _rate(self, step: int, steps: int) -> float:
+        options = self.options
+        share = factor(
+            options.schedule,
+            epoch=self._state.epoch + step / steps,
+            step=options.accumulate / steps,
+            epochs=options.epochs,
+        )
+        return options.optimizer.rate * share
 
     def _step(
         self,
@@ -253,11 +291,7 @@ class Trainer:
         last: bool,
     ) -> dict[str, float]:
         state, options = self._state, self.options
-        position = state.epoch + batch.step / steps
-        share = factor(
-            options.schedule, epoch=position, step=options.accumulate / steps, epochs=options.epochs
-        )
-        rate = options.optimizer.rate * share
+        rate = self._rate(batch.step, steps)
         # Whatever is random in a step comes from its number: a resumed run draws the same.
         torch.manual_seed(seed_of(options.seed, state.epoch, batch.step))
         if options.path_dropout == "ramp":
@@ -267,15 +301,17 @@ class Trainer:
         pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255  # NHWC in memory, as it came
         alone = self.replicas.group is None
         with nullcontext() if last or alone else forward.no_sync():
-            with self._autocast():
+            with _autocast(options.precision, self.device):
                 loss, metrics = self.objective.loss(forward, pixels, batch)
             told = {"loss": float(loss.detach())}
             told |= {name: float(value) for name, value in metrics.items()}
             if self.replicas.agree(not math.isfinite(told["loss"])):
-                raise self._no_number(batch, told["loss"])
-            self._scaler.scale(loss / options.accumulate).backward()
+                raise faults.no_loss(told["loss"], batch, self.checkpoint)
+            begun = batch.step // options.accumulate * options.accumulate
+            together = min(options.accumulate, steps - begun)  # an epoch's last ones may be fewer
+            self._scaler.scale(loss / together).backward()
         if last:
-            self._move(rate)
+            self._move(rate, batch)
         told = self.replicas.mean(told)
         weight = len(batch.labels)
         for name, value in told.items():
@@ -283,25 +319,22 @@ class Trainer:
         state.sums["pictures"] = state.sums.get("pictures", 0.0) + weight
         return {**told, "learning_rate": rate}
 
-    def _autocast(self) -> Any:  # noqa: ANN401
-        kinds = {"bf16": torch.bfloat16, "f16": torch.float16}
-        if self.options.precision not in kinds:
-            return nullcontext()
-        return torch.autocast(self.device.type, kinds[self.options.precision])
-
-    def _move(self, rate: float) -> None:
+    def _move(self, rate: float, batch: TrainBatch) -> None:
         """One optimizer step, and the moving average after it."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["factor"]
+        self.replicas.average_gradients(self._trained_along().values())
         self._scaler.unscale_(self._optimizer)
-        self.replicas.average_gradients(
-            [t for t in self.objective.tensors().values() if isinstance(t, nn.Parameter)]
-        )
-        if self.options.clip:
-            nn.utils.clip_grad_norm_(list(self._parameters.values()), self.options.clip)
+        norm = faults.total_norm(self._parameters.values(), self.options.clip)
+        scaled = self._scaler.is_enabled()
+        scale = self._scaler.get_scale()
+        if not math.isfinite(norm) and (not scaled or scale < _SMALLEST_SCALE):
+            raise faults.no_gradient(batch, self.checkpoint)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
+        if scaled and self._scaler.get_scale() < scale:
+            return  # float16 overflowed: the scaler left the step out and takes a smaller scale
         self._state.moves += 1
         if self._ema:
             # TensorFlow's ramp: young averages forget quickly (`num_updates`).
@@ -313,20 +346,21 @@ class Trainer:
                     list(self._ema.values()), [present[k] for k in self._ema], 1 - decay
                 )
 
-    def _finish_epoch(self, validate: Validate | None) -> None:
+    def _finish_epoch(self, validate: Validate | None, steps: int) -> None:
         state = self._state
+        self._check_weights()
         pictures = state.sums.pop("pictures", 0.0)
         row = {"epoch": float(state.epoch + 1)}
         row |= {f"train_{name}": total / pictures for name, total in state.sums.items()}
-        row["learning_rate"] = float(self._optimizer.param_groups[-1]["lr"])
+        row["learning_rate"] = self._rate(steps - 1, steps)
         row["seconds"] = state.seconds
         if self.replicas.writes:
             weights = self.weights()
-            found = dict(validate(weights)) if validate is not None else {}
+            found = faults.judged(validate, weights, state.epoch, self.checkpoint)
             row |= {f"validation_{name}": value for name, value in found.items()}
             if found.get("accuracy", -math.inf) > state.best:
                 state.best, state.best_epoch = found["accuracy"], state.epoch + 1
-                write_safetensors(weights, self.folder / _BEST)
+                write_weights(weights, self.folder / _BEST)
         state.history.append(row)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self._tell("epoch", row=row)
@@ -335,50 +369,6 @@ class Trainer:
         state, patience = self._state, self.options.patience
         done = bool(patience and state.best_epoch and state.epoch - state.best_epoch >= patience)
         return self.replicas.agree(done)
-
-    # -- what can go wrong
-
-    def _no_number(self, batch: TrainBatch, loss: float) -> TrainingError:
-        kept = (
-            f"the checkpoint before it is kept in {self.checkpoint}"
-            if self.checkpoint.exists()
-            else "there was no checkpoint yet"
-        )
-        return TrainingError(
-            f"the loss became {loss} in epoch {self._state.epoch + 1}, step {batch.step + 1} "
-            f"(pictures {batch.ids[0]} and on); {kept}. Lower the learning rate, or clip gradients"
-        )
-
-    def _check_moved(self, first: Mapping[str, Tensor]) -> None:
-        """Say so if the first step changed nothing, or not everything."""
-        still = [k for k, p in self._parameters.items() if torch.equal(p.detach(), first[k])]
-        if len(still) == len(first):
-            raise TrainingError(
-                "nothing moved in the first step: the learning rate is too small, or no gradient "
-                "reaches the weights"
-            )
-        if still:
-            text = f"{len(still)} of {len(first)} tensors did not move in the first step"
-            self._tell("note", text=f"{text}, such as {still[0]}")
-
-    @contextmanager
-    def _stopping_cleanly(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM finish the step under way; a second one stops at once."""
-
-        def stop(number: int, frame: object) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        try:
-            before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: whoever runs it decides
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _tell(
         self,
@@ -402,3 +392,8 @@ class Trainer:
                     text=text,
                 )
             )
+
+
+def _autocast(precision: str, device: torch.device) -> Any:  # noqa: ANN401
+    kinds = {"bf16": torch.bfloat16, "f16": torch.float16}
+    return torch.autocast(device.type, kinds[precision]) if precision in kinds else nullcontext()

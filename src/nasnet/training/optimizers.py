@@ -54,6 +54,11 @@ class OptimizerOptions:
                 "an optimizer needs rate above 0, weight_decay from 0 and layer_decay in (0, 1]; "
                 f"found {self.rate}, {self.weight_decay}, {self.layer_decay}"
             )
+        if not 0 <= self.momentum < 1 or not 0 <= self.decay < 1 or not self.epsilon >= 0:
+            raise InputError(
+                "an optimizer needs momentum and decay in [0, 1) and epsilon from 0; "
+                f"found {self.momentum}, {self.decay}, {self.epsilon}"
+            )
 
 
 class RMSPropTF(torch.optim.Optimizer):

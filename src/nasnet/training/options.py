@@ -73,6 +73,11 @@ class TrainOptions:
                 "ema must lie in [0, 1) and batch_norm_momentum in [0, 1], found "
                 f"{self.ema} and {self.batch_norm_momentum}"
             )
+        if not min(self.clip, self.patience, self.seed, self.checkpoint_seconds) >= 0:
+            raise InputError(
+                "clip, patience, seed and checkpoint_seconds start at 0, found "
+                f"{self.clip}, {self.patience}, {self.seed}, {self.checkpoint_seconds}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,7 @@ class TrainEvent:
         epochs: how many there are to be.
         step: steps of this epoch done.
         steps: of this epoch in all.
-        done: pictures seen by this process group since it started.
+        done: pictures of this epoch done, by all processes.
         row: numbers told: loss, accuracy, learning rate; of an epoch, its row of the history.
         text: of a note.
     """

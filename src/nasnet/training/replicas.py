@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from inspect import signature
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from torch import distributed, nn
 from nasnet.errors import InputError
 
 __all__ = ["ALONE", "Replicas", "device_of", "joined", "wrapped"]
+
+# All wait while one validates, or asks a teacher; one that died is noticed at once all the same.
+_TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,14 @@ class Replicas:
         distributed.all_reduce(said, group=self.group)
         return bool(said > 0)
 
+    def same(self, value: int) -> bool:
+        """Whether all processes have the same number; all get the same answer."""
+        if self.group is None:
+            return True
+        bounds = torch.tensor([value, -value], dtype=torch.int64)
+        distributed.all_reduce(bounds, op=distributed.ReduceOp.MAX, group=self.group)
+        return bool(bounds[0] == -bounds[1])
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Average the gradients of parameters outside the wrapped network over all processes."""
         if self.group is None:
@@ -88,19 +101,30 @@ def device_of(name: str, replicas: Replicas = ALONE) -> torch.device:
 
 @contextmanager
 def joined() -> Iterator[Replicas]:
-    """Join the processes that `torchrun` started; alone where it did not start this one."""
+    """Join the processes that `torchrun` started; alone where it did not start this one.
+
+    Raises:
+        InputError: the environment names processes, but they cannot be joined.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
         return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
     # Statistics and small numbers go over gloo also where gradients go over NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local % torch.cuda.device_count())
+    try:
+        distributed.init_process_group(backend, timeout=_TIMEOUT)
+    except (ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"the {world} processes of WORLD_SIZE cannot be joined: {first}") from None
     try:
         yield Replicas(
             rank=distributed.get_rank(),
             world=world,
-            local=int(os.environ.get("LOCAL_RANK", "0")),
+            local=local,
             group=distributed.group.WORLD,
         )
     finally:
@@ -114,4 +138,8 @@ def wrapped(network: nn.Module, replicas: Replicas) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
     # Batch norm takes its statistics over all processes, so averages move alike everywhere.
-    return DistributedDataParallel(network, broadcast_buffers=False)
+    known = signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers"  # of torch 2.13; its old name is deprecated there
+    return DistributedDataParallel(
+        network, **{buffers if buffers in known else "broadcast_buffers": False}
+    )
