@@ -157,7 +157,9 @@ def test_the_loss_is_cross_entropy_and_cosine_distance(temperature: float) -> No
     said = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
     entropy = -(wanted * said[:, 1:]).sum(1).mean() * temperature**2
     projection = objective.tensors()["projection"].detach().numpy()
-    projected, truth = pooled @ projection.T, features[1][[3, 0, 3]].astype(float)
+    middle, spread = features[0].astype(float).mean(0), features[0].astype(float).std(0) + 1e-3
+    truth = (features[1][[3, 0, 3]].astype(float) - middle) / spread
+    projected = pooled @ projection.T
     lengths = np.linalg.norm(projected, axis=1) * np.linalg.norm(truth, axis=1)
     cosine = ((projected * truth).sum(1) / lengths).mean()
     assert float(told["entropy"]) == pytest.approx(entropy, rel=1e-4)
