@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -330,21 +331,24 @@ def test_only_views_that_are_missing_are_asked_about(answered: Path, tmp_path: P
         assert (answered / name).read_bytes() == (tmp_path / "answers" / name).read_bytes()
 
 
-@pytest.fixture
+@contextmanager
 def little_room() -> Iterator[None]:
-    """No file may be larger than 4 kB."""
+    """No file may be larger than 4 kB; pytest's own log included, so for a few lines only."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_is_an_error_before_anything_is_asked(
-    tmp_path: Path, little_room: None
-) -> None:
-    with pytest.raises(OutputError, match="answers cannot be stored: File too large"):
+def test_a_full_disk_is_an_error_before_anything_is_asked(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="answers cannot be stored: File too large"),
+        little_room(),
+    ):
         opened(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["answers.json"]
 
