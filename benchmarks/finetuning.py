@@ -64,21 +64,24 @@ def lite_of(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]
     return np.concatenate(features), np.array(rows, np.int64)
 
 
-def nasnet_of(weights: str) -> Features:
+def nasnet_of(weights: str, size: int = 224) -> Features:
     opened = open_weights(weights)
 
     def features(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
-        found = predict(examples, Prediction(weights=opened.weights, endpoint="global_pool"))
+        prediction = Prediction(
+            weights=opened.weights, endpoint="global_pool", height=size, width=size
+        )
+        found = predict(examples, prediction)
         return found.values, found.rows
 
     return features
 
 
-def head_accuracy(data: Dataset, features: Features) -> float:
+def head_accuracy(data: Dataset, features: Features, strength: float | None) -> float:
     """Of a head on these features, on the validation part."""
     train, rows = features(data.train)
     labels = np.array([data.train[row].label for row in rows])
-    head = fit_head(train, labels, len(data.classes), HeadOptions())
+    head = fit_head(train, labels, len(data.classes), HeadOptions(c=strength))
     test, rows = features(data.validation)
     truth = np.array([data.validation[row].label for row in rows])
     return float((head.logits(test).argmax(1) == truth).mean())
@@ -98,7 +101,8 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="folders of class folders")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--size", type=int, default=128, help="pixels, of full training")
+    parser.add_argument("--size", type=int, default=128, help="pixels of what NASNet sees")
+    parser.add_argument("--strength", type=float, help="C of all heads, instead of trying some")
     parser.add_argument("--out", type=Path, help="keep the runs there; they go on if stopped")
     parser.add_argument("--no-full", action="store_true")
     parser.add_argument("--scratch", action="store_true", help="full training from nothing, too")
@@ -117,13 +121,13 @@ def main() -> None:
         )
         kinds: dict[str, Features] = {
             "pixels 32x32, head": pixels_of,
-            "untrained NASNet (seeded:7), head": nasnet_of("seeded:7"),
-            "NASNet, head": nasnet_of(options.weights),
+            "untrained NASNet (seeded:7), head": nasnet_of("seeded:7", options.size),
+            "NASNet, head": nasnet_of(options.weights, options.size),
             "EfficientNet-Lite0, head": lite_of,
         }
         for kind, features in kinds.items():
             began = time.monotonic()
-            row[kind] = head_accuracy(found, features)
+            row[kind] = head_accuracy(found, features, options.strength)
             print(f"  {kind}: {row[kind]:.1%} ({time.monotonic() - began:.0f} s)", flush=True)
         runs = [] if options.no_full else [("NASNet, all layers", options.weights, full)]
         if options.scratch:
