@@ -28,7 +28,8 @@ __all__ = [
 
 Array = npt.NDArray[np.float32]
 
-# TensorFlow's fused batch norm takes no smaller epsilon (cuDNN's own floor); cifar asks for 1e-5.
+# TensorFlow's fused batch norm took no smaller epsilon when these networks were trained (cuDNN's
+# own floor; gone by TensorFlow 2.21); cifar asks for 1e-5.
 FUSED_EPSILON_FLOOR = 1.001e-5
 
 
