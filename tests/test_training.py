@@ -39,6 +39,7 @@ from nasnet.training.logs import Logs
 from nasnet.training.optimizers import load_slots, make, slots
 from nasnet.training.schedules import factor
 from nasnet.training.state import depths_of
+from nasnet.training.stopping import Stopping
 from tests.pictures import pixels
 
 SPEC = dataclasses.replace(cells.CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
@@ -626,15 +627,12 @@ def test_devices_that_are_not_there_are_said() -> None:
             device_of(name)
 
 
-def test_signals_go_back_to_whoever_had_them(tmp_path: Path) -> None:
+def test_signals_go_back_to_whoever_had_them() -> None:
+    """What a run does when one comes is shown by processes of their own, in the resume tests."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-
-    def stop(event: TrainEvent) -> None:
-        if event.kind == "step":
-            signal.raise_signal(signal.SIGTERM)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(trainer(tmp_path, on_event=stop))
+    with Stopping() as stopping:
+        signal.raise_signal(signal.SIGTERM)
+        assert stopping.asked
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
