@@ -60,6 +60,32 @@ def test_threads_may_come_first_together() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_signals_are_taken_after_engines_went_in_any_order() -> None:
+    """OpenVINO's plugin swaps the stack that signal handlers run on, and has to be watched."""
+    code = (
+        "import gc, signal\n"
+        "import numpy as np\n"
+        "from nasnet import engine\n"
+        "from nasnet.engine import EngineOptions\n"
+        "from nasnet.weights import seeded\n"
+        "images = np.zeros((1, 32, 32, 3), np.float32)\n"
+        "def make():\n"
+        "    made = engine.create(seeded(7, spec='cifar'), EngineOptions(threads=1))\n"
+        "    made.infer(images, ('global_pool',), alone=True)\n"
+        "    return made\n"
+        "first, second = make(), make()\n"
+        "for name in ('first', 'second'):\n"
+        "    globals().pop(name).close()\n"
+        "    gc.collect()\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: print('taken'))\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert found.stdout == "taken\n"
+
+
 def test_a_device_that_is_not_there_is_said_with_those_that_are(mobile: Weights) -> None:
     for name in engine.ENGINES:
         with pytest.raises(UnsupportedError, match=r"no device 'NPU9'.*CPU"):

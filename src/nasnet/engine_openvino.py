@@ -5,6 +5,7 @@ Made by `engine.create`; no tensor of OpenVINO leaves this file.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from nasnet.weights import Weights
 if TYPE_CHECKING:
     import openvino
 
-__all__ = ["create"]
+__all__ = ["create", "process_core"]
 
 # OpenVINO's Python layer fills a table of types when first used; two threads that come first at
 # once wait for each other for ever (2026.4). Whoever makes an engine uses it once, one at a time.
@@ -43,11 +44,7 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
     Raises:
         UnsupportedError: the device is not there, or lacks the precision.
     """
-    import openvino
-
-    with _FIRST_USE:
-        openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
-        core = openvino.Core()
+    core = process_core()
     if options.device.split(".")[0].split(":")[0] not in (*core.available_devices, "AUTO"):
         raise UnsupportedError(
             f"OpenVINO finds no device {options.device!r}; "
@@ -60,6 +57,25 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
                 f"{options.device} has no bfloat16 arithmetic (it has {', '.join(able)}); use f32"
             )
     return _OpenVino(weights, options, core)
+
+
+def process_core() -> openvino.Core:
+    """The process's one OpenVINO core, which lives as long as the process.
+
+    Its CPU plugin gives the thread that makes it another stack for signal handlers, and takes it
+    away when it goes (2026.4). Of several cores that go in another order than they came, the
+    last leaves a stack that is no memory any more, and the next Ctrl-C ends the process.
+    """
+    with _FIRST_USE:
+        return _core()
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    import openvino
+
+    openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
+    return openvino.Core()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
