@@ -17,6 +17,7 @@ ROOMS = sorted(path for path in SOURCE.rglob("*.py"))
 # The story in order: a room imports only from those above it (design: data flows one way).
 ORDER = [
     "errors",
+    "files",
     "cells",
     "plan",
     "network",
@@ -61,9 +62,11 @@ ORDER = [
     "augment",
     "loader",
     "metrics",
+    "contact_sheet",
     "report",
     "prediction",
     "evaluation",
+    "run_folder",
     "training",
     "finetuning",
     "distill",

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from nasnet import cells, network
 from nasnet.errors import InputError, WeightsError
+from nasnet.files import write_whole
 
 __all__ = [
     "FORMAT",
@@ -46,7 +47,7 @@ class Weights:
         num_classes: classes of the classifier, background included; 0 if there is none.
         arrays: TF-Slim variable name -> float32 array in TF-Slim's layout, read-only.
         source: where they come from, for people: a file, a handle, or `seeded:7`.
-        status: `genuine`, `untrained`, `modified` or `unknown`; see `genuine`.
+        status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`; see `genuine`.
         averaged: whether these are the exponential moving averages of a training run.
         labels: names of the classes, in order, or empty.
     """
@@ -203,10 +204,12 @@ def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
     """Write our own format: safetensors with TF-Slim names; spec, labels and origin as metadata.
 
     The file appears complete or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
     """
     from safetensors.numpy import save
 
-    target = Path(path)
     metadata = {
         "format": FORMAT,
         "spec": weights.spec,
@@ -218,12 +221,7 @@ def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
     data = save(arrays, metadata=metadata)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(Path(path), data)
 
 
 def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> Weights:
