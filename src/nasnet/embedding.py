@@ -92,7 +92,7 @@ class EmbedSummary:
         seconds: time of this run, from opening the weights to the finished file.
         reasons: the most frequent reasons of failures of this run, with their counts.
         weights: where the weights come from.
-        status: `genuine`, `untrained`, `modified` or `unknown`.
+        status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`.
         engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
         recipe: the preprocessing, with its version.
         notes: what a user should know about the weights.

@@ -46,7 +46,7 @@ class FeatureMeta:
     Attributes:
         module: where the weights come from.
         weights_fingerprint: identity of the weights.
-        weights_status: `genuine`, `untrained`, `modified` or `unknown`.
+        weights_status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`.
         network: such as `nasnet_mobile`.
         endpoint: which endpoint the vectors are.
         recipe: the preprocessing, with its version.

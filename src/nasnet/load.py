@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,24 @@ from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
 from nasnet.genuine import Verdict
 from nasnet.signatures import Task
-from nasnet.weights import Weights, check, frozen, parse_seeded, read_safetensors, seeded
+from nasnet.weights import (
+    Weights,
+    check,
+    fingerprint,
+    frozen,
+    parse_seeded,
+    read_card,
+    read_safetensors,
+    seeded,
+)
 
-__all__ = ["DEFAULT_HANDLE", "Averages", "Opened", "open_path", "open_weights"]
+__all__ = ["BUILTIN", "DEFAULT_HANDLE", "Averages", "Opened", "open_path", "open_weights"]
 
 DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
+
+# The weights that come with the package; their card is docs/builtin.md, and in their metadata.
+BUILTIN = "builtin"
+_BUILTIN_FILE = Path(__file__).parent / "data" / "builtin.safetensors"
 
 Averages = Literal["auto", "plain", "average"]
 
@@ -46,6 +59,7 @@ class Opened:
         verdict: the comparison with the published weights.
         path: the local file or folder, None for seeded weights.
         notes: what a user should know about how it was read.
+        card: what its makers say of it: data, teacher, figures; empty where they say nothing.
     """
 
     weights: Weights
@@ -55,6 +69,7 @@ class Opened:
     verdict: Verdict
     path: Path | None = None
     notes: tuple[str, ...] = ()
+    card: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_weights(
@@ -68,8 +83,8 @@ def open_weights(
     """Open what a user named.
 
     Args:
-        text: a published handle, a path, a URL, or `seeded:N` (`seeded:N@large` for another
-            preset) for untrained weights.
+        text: a published handle, a path, a URL, `builtin` for the weights in the package, or
+            `seeded:N` (`seeded:N@large` for another preset) for untrained ones.
         averages: which set to take from a training checkpoint; see `open_path`.
         partial: open a path even if tensors are missing; for looking only.
         fetch_options: where to look for a handle and what is allowed.
@@ -80,7 +95,7 @@ def open_weights(
         WeightsError: it holds no NASNet-A weights, or is damaged.
         InputError: a seed that is no integer, or an unknown preset after `@`.
     """
-    made = _open_seeded(text)
+    made = _open_builtin() if text == BUILTIN else _open_seeded(text)
     if made is not None:
         return made
 
@@ -144,7 +159,8 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
     if hubmodule.is_saved_model(path) or hubmodule.is_hub_module(path):
         return _open_hub_module(path, averages, partial)
     if path.is_file() and _is_safetensors(path):
-        return _opened(read_safetensors(path, partial=partial), "safetensors", path)
+        weights = read_safetensors(path, partial=partial)
+        return _opened(weights, "safetensors", path, card=read_card(path))
     if bundle.is_checkpoint(path):
         weights, notes = _read_checkpoint(path, averages, partial)
         return _opened(weights, "TensorFlow V2 checkpoint", path, notes=notes)
@@ -154,6 +170,14 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
     raise WeightsError(
         f"{path}: this {kind} is no module or weight file that can be read: a TF1 hub module, a "
         "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), or safetensors"
+    )
+
+
+def _open_builtin() -> Opened:
+    weights = replace(read_safetensors(_BUILTIN_FILE), source=BUILTIN)
+    return replace(
+        _opened(weights, "comes with the package", _BUILTIN_FILE, card=read_card(_BUILTIN_FILE)),
+        weights=replace(weights, status=BUILTIN),
     )
 
 
@@ -177,13 +201,17 @@ def _opened(
     task: Task = "feature_vector",
     image_size: tuple[int, int] | None = None,
     notes: tuple[str, ...] = (),
+    card: Mapping[str, str] | None = None,
 ) -> Opened:
     spec = cells.preset(weights.spec)
     verdict = genuine.judge(weights.arrays, spec=spec.name)
-    # A file cannot call itself genuine; that it calls itself untrained is believed.
+    # A file cannot call itself genuine; that it calls itself untrained is believed, and that it
+    # is the package's own if it is.
     status = verdict.status
-    if weights.status == "untrained" and status != "genuine":
-        status = "untrained"
+    if status != "genuine" and (
+        weights.status == "untrained" or (weights.status == BUILTIN and _is_builtin(weights))
+    ):
+        status = weights.status
     return Opened(
         weights=replace(weights, status=status),
         format=format,
@@ -192,7 +220,12 @@ def _opened(
         verdict=verdict,
         path=path,
         notes=notes,
+        card=card or {},
     )
+
+
+def _is_builtin(weights: Weights) -> bool:
+    return fingerprint(weights) == fingerprint(read_safetensors(_BUILTIN_FILE))
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "fingerprint",
     "frozen",
     "parse_seeded",
+    "read_card",
     "read_safetensors",
     "seeded",
     "seeded_value",
@@ -35,7 +36,8 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float32]
-FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32
+FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32 or float16
+_CARD = "card."  # before the keys of a model card among the metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,10 +202,23 @@ def _recognise(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
     return best
 
 
-def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
+def write_safetensors(
+    weights: Weights,
+    path: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    card: Mapping[str, str] | None = None,
+) -> None:
     """Write our own format: safetensors with TF-Slim names; spec, labels and origin as metadata.
 
     The file appears complete or not at all.
+
+    Args:
+        weights: what to write.
+        path: the file.
+        half: kernels as float16, half the size and three digits; averages, offsets and scales,
+            which are few and may be large or small, stay float32.
+        card: what people should know of the weights (data, licence, figures), kept as metadata.
 
     Raises:
         OutputError: it cannot be written.
@@ -219,7 +234,11 @@ def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
         "averaged": str(weights.averaged).lower(),
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
+    metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
+    arrays = {
+        name: np.ascontiguousarray(array, np.float16 if half and array.ndim > 1 else np.float32)
+        for name, array in weights.arrays.items()
+    }
     data = save(arrays, metadata=metadata)
     write_whole(Path(path), data)
 
@@ -266,6 +285,24 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         averaged=metadata.get("averaged") == "true",
         labels=labels,
     )
+
+
+def read_card(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The model card in a file of our own format; empty if there is none.
+
+    Raises:
+        WeightsError: the file is damaged, or is no safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            metadata = handle.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
+    return {
+        key.removeprefix(_CARD): text for key, text in metadata.items() if key.startswith(_CARD)
+    }
 
 
 def frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:

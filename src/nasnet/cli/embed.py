@@ -12,8 +12,10 @@ import click
 
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.progress import download_progress, rows_progress
+from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.engine import ENGINES, EngineOptions
+from nasnet.features import read_features
 from nasnet.load import DEFAULT_HANDLE, Averages
 from nasnet.recipes import RECIPES
 from nasnet.sink import SinkOptions
@@ -23,6 +25,7 @@ __all__ = ["command"]
 
 _STATUS = {
     "genuine": "the published weights, bit for bit",
+    "builtin": "the package's own, not Google's",
     "untrained": "UNTRAINED: these vectors mean nothing",
     "modified": "not the published weights: untrained or modified",
     "unknown": "no fingerprints to compare with",
@@ -43,7 +46,8 @@ _STATUS = {
     "--weights",
     default=DEFAULT_HANDLE,
     show_default=True,
-    help="A published handle, a checkpoint, module or safetensors file, or seeded:N (untrained).",
+    help="A published handle, builtin (the package's own), a checkpoint, module or safetensors "
+    "file, or seeded:N (untrained).",
 )
 @click.option(
     "--recipe",
@@ -99,6 +103,11 @@ _STATUS = {
     "--all-files", is_flag=True, help="In a folder: not only files that look like pictures."
 )
 @click.option("--shard", metavar="I/N", help="Only every N-th picture, starting at I (from 0).")
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write an HTML page to look at as well: pictures beside their nearest neighbours.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 def command(
     source: str,
@@ -120,6 +129,7 @@ def command(
     id_column: str | None,
     all_files: bool,
     shard: str | None,
+    page: Path | None,
     quiet: bool,
 ) -> int:
     """Compute the vector of every picture in SOURCE and write them as one table.
@@ -133,10 +143,18 @@ def command(
     vector. A run that is stopped or killed goes on where it was when it is started again.
 
     \b
-    nasnet embed ~/photos -o features.parquet
+    nasnet embed ~/photos -o features.parquet --page neighbours.html
     nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16
     find . -name '*.jpg' | nasnet embed - -o features.parquet --append
     """  # noqa: D301 - click wants the character itself
+    if page is not None and source == "-":
+        raise click.BadParameter(
+            "standard input cannot be read a second time for its pictures; write the list to a "
+            ".txt file and name that",
+            param_hint="--page",
+        )
+    if page is not None and not page.parent.is_dir():
+        raise click.BadParameter(f"no folder {page.parent}", param_hint="--page")
     options = EmbedOptions(
         recipe=recipe,
         size=size,
@@ -170,9 +188,21 @@ def command(
                 on_fetch=on_download,
             )
         _report(summary)
+    if page is not None:
+        _write_page(source, summary, page, options.source, quiet=quiet)
     if strict and summary.failures:
         return 2
     return 0
+
+
+def _write_page(
+    source: str, summary: EmbedSummary, page: Path, reading: SourceOptions, *, quiet: bool
+) -> None:
+    shown = write_contact_sheet(
+        read_features(summary.output), source, page, options=SheetOptions(source=reading)
+    )
+    if not quiet:
+        click.echo(f"{page}: {shown} pictures and their nearest neighbours", err=True)
 
 
 def _shard(text: str | None) -> tuple[int, int]:
