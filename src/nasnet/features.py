@@ -52,7 +52,7 @@ class FeatureMeta:
         recipe: the preprocessing, with its version.
         recipe_text: the same in full, for people.
         size: height and width in pixels that reached the network, `224x224`.
-        precision: `f32` or `bf16`.
+        precision: what was computed in, `f32`, `bf16` or `f16`.
         engine: framework, version and device.
         source: what the pictures came from.
         version: of this package.
