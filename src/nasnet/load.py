@@ -15,14 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet import bundle, cells, genuine, hubmodule, network
-from nasnet.errors import WeightsError
+from nasnet.errors import InputError, WeightsError
 from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
 from nasnet.genuine import Verdict
+from nasnet.plan import PADDINGS, Borders
 from nasnet.signatures import Task
 from nasnet.weights import Weights, check, frozen, parse_seeded, read_safetensors, seeded
 
-__all__ = ["DEFAULT_HANDLE", "Averages", "Opened", "open_path", "open_weights"]
+__all__ = [
+    "DEFAULT_HANDLE",
+    "Averages",
+    "Opened",
+    "open_path",
+    "open_weights",
+    "with_padding",
+]
 
 DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
 
@@ -62,6 +70,7 @@ def open_weights(
     *,
     averages: Averages = "auto",
     partial: bool = False,
+    padding: Borders | None = None,
     fetch_options: FetchOptions | None = None,
     on_event: Callable[[FetchEvent], None] | None = None,
 ) -> Opened:
@@ -72,18 +81,42 @@ def open_weights(
             preset) for untrained weights.
         averages: which set to take from a training checkpoint; see `open_path`.
         partial: open a path even if tensors are missing; for looking only.
+        padding: whose border pixels the network is to compute with, `slim` or `keras`; what the
+            weights say, `slim` as a rule, if not given.
         fetch_options: where to look for a handle and what is allowed.
         on_event: told about downloads.
 
     Raises:
         FetchError: a handle cannot be had.
         WeightsError: it holds no NASNet-A weights, or is damaged.
-        InputError: a seed that is no integer, or an unknown preset after `@`.
+        InputError: a seed that is no integer, an unknown preset after `@`, or no such padding.
     """
     made = _open_seeded(text)
-    if made is not None:
-        return made
+    if made is None:
+        made = _open_fetched(text, averages, partial, fetch_options, on_event)
+    return with_padding(made, padding)
 
+
+def with_padding(opened: Opened, padding: Borders | None) -> Opened:
+    """The same weights, to be computed with another network's border pixels.
+
+    Raises:
+        InputError: there is no such padding.
+    """
+    if padding in (None, opened.weights.padding):
+        return opened
+    if padding not in PADDINGS:
+        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    return replace(opened, weights=replace(opened.weights, padding=padding))
+
+
+def _open_fetched(
+    text: str,
+    averages: Averages,
+    partial: bool,
+    fetch_options: FetchOptions | None,
+    on_event: Callable[[FetchEvent], None] | None,
+) -> Opened:
     verified: dict[Path, Opened] = {}
 
     def verify(path: Path) -> None:

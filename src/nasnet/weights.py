@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from nasnet import cells, network
 from nasnet.errors import InputError, WeightsError
+from nasnet.plan import PADDINGS, Borders
 
 __all__ = [
     "FORMAT",
@@ -49,6 +50,7 @@ class Weights:
         status: `genuine`, `untrained`, `modified` or `unknown`; see `genuine`.
         averaged: whether these are the exponential moving averages of a training run.
         labels: names of the classes, in order, or empty.
+        padding: whose border pixels the network computes with; see `network.build`.
     """
 
     spec: str
@@ -58,14 +60,18 @@ class Weights:
     status: str = "unknown"
     averaged: bool = False
     labels: tuple[str, ...] = ()
+    padding: Borders = "slim"
 
 
 def fingerprint(weights: Weights) -> str:
     """Identity of the weights: SHA-256 over names, shapes and little-endian bytes, 16 hex digits.
 
-    The auxiliary head does not count: it never reaches a vector.
+    The auxiliary head does not count: it never reaches a vector. Another padding than TF-Slim's
+    does: the same arrays give other vectors.
     """
     digest = hashlib.sha256()
+    if weights.padding != "slim":
+        digest.update(f"padding={weights.padding};".encode())
     for name in sorted(weights.arrays):
         if name.startswith("aux_"):
             continue
@@ -214,6 +220,7 @@ def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
         "source": weights.source,
         "status": weights.status,
         "averaged": str(weights.averaged).lower(),
+        "padding": weights.padding,
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
@@ -253,6 +260,9 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     said = metadata.get("spec", spec)
     if said != spec:
         raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
+    padding = metadata.get("padding", "slim")
+    if padding not in PADDINGS:
+        raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
     try:
         labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
     except (ValueError, TypeError):
@@ -267,6 +277,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         status=metadata.get("status", "unknown"),
         averaged=metadata.get("averaged") == "true",
         labels=labels,
+        padding=padding,
     )
 
 
