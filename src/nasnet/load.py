@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import bundle, cells, genuine, hubmodule, network
+from nasnet import bundle, cells, genuine, hubmodule, network, readers
 from nasnet.errors import InputError, WeightsError
 from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
@@ -39,6 +39,7 @@ Averages = Literal["auto", "plain", "average"]
 # The variable that every network of the family has exactly once, by the kind of its stem.
 _STEMS = ("conv0/weights", "l1_stem_3x3/weights")
 _SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
+_CHECKPOINT = "TensorFlow V2 checkpoint"
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -155,7 +156,7 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
 
     Args:
         path: our module folder, a TF1 hub module's folder, a TensorFlow V2 checkpoint (prefix,
-            index file or folder), or a safetensors file.
+            index file or folder), a safetensors file, or what `readers` knows; told by content.
         averages: a training checkpoint may hold each variable and its exponential moving
             average. `auto` takes the set that is the published one, bit for bit; if neither is,
             the averages where there are any. `plain` and `average` force the choice.
@@ -174,20 +175,49 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
             task=folder.task,
             image_size=(folder.height, folder.width),
         )
-    if hubmodule.is_saved_model(path) or hubmodule.is_hub_module(path):
+    if hubmodule.is_hub_module(path):
         return _open_hub_module(path, averages, partial)
-    if path.is_file() and _is_safetensors(path):
+    if hubmodule.is_saved_model(path):
+        return _foreign(_open_saved_model(path, partial), path)
+    if path.is_file() and _is_our_safetensors(path):
         return _opened(read_safetensors(path, partial=partial), "safetensors", path)
     if bundle.is_checkpoint(path):
-        weights, notes = _read_checkpoint(path, averages, partial)
-        return _opened(weights, "TensorFlow V2 checkpoint", path, notes=notes)
+        return _open_checkpoint(path, averages, partial)
     if not path.exists():
         raise WeightsError(f"{path}: no such file or folder")
+    found = readers.read_foreign(path, partial=partial)
+    if found is not None:
+        return _foreign(found, path)
     kind = "folder" if path.is_dir() else "file"
     raise WeightsError(
         f"{path}: this {kind} is no module or weight file that can be read: a TF1 hub module, a "
-        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), or safetensors"
+        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), a SavedModel, a frozen graph, "
+        "a file of Keras, PyTorch, TFLite, TF.js, TensorNets or MindSpore, or safetensors"
     )
+
+
+def _foreign(found: readers.Read, path: Path) -> Opened:
+    return _opened(found.weights, found.format, path, notes=found.notes)
+
+
+def _open_saved_model(path: Path, partial: bool) -> readers.Read:
+    """A SavedModel that is no TF1 hub module: Keras', or a hub module of version 4 or 5."""
+    variables = path / "variables" / "variables"
+    if not bundle.is_checkpoint(variables):
+        raise WeightsError(f"{path}: this SavedModel has no variables/variables.index")
+    found = readers.read_variables(variables, partial=partial)
+    weights = replace(found.weights, source=str(path))
+    return replace(found, weights=weights, format=found.format.replace(_CHECKPOINT, "SavedModel"))
+
+
+def _open_checkpoint(path: Path, averages: Averages, partial: bool) -> Opened:
+    names = bundle.open_checkpoint(path).entries
+    if not any(name == stem or name.endswith(f"/{stem}") for stem in _STEMS for name in names):
+        groups = bundle.group_names(names)
+        if not any(name.endswith(_STEMS) for name in groups.averages):
+            return _foreign(readers.read_variables(path, partial=partial), path)
+    weights, notes = _read_checkpoint(path, averages, partial)
+    return _opened(weights, _CHECKPOINT, path, notes=notes)
 
 
 def _open_seeded(text: str) -> Opened | None:
@@ -228,11 +258,16 @@ def _opened(
     )
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Its first 8 bytes count the bytes of the JSON object that follows."""
+def _is_our_safetensors(path: Path) -> bool:
+    """Its first 8 bytes count the bytes of the JSON object that follows, which has our names."""
     with path.open("rb") as file:
         head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**27
+        size = int.from_bytes(head[:8], "little")
+        if len(head) < 9 or head[8:] != b"{" or size >= 2**27:
+            return False
+        header = head[8:] + file.read(size - 1)
+    # A damaged one is ours to explain as well.
+    return any(f'"{stem}"'.encode() in header for stem in _STEMS) or b'"dtype"' not in header
 
 
 def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:

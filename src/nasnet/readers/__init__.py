@@ -1,0 +1,10 @@
+"""Every published weight format, read with its own library at most: a file in, `Weights` out.
+
+Called by `load` for what is neither this package's own nor TF-Slim's; never needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+from nasnet.readers.reading import Read, read_foreign, read_variables
+
+__all__ = ["Read", "read_foreign", "read_variables"]
