@@ -34,6 +34,7 @@ ORDER = [
     "folder",
     "fetch",
     "load",
+    "conversion",
     "initial",
     "torch_operations",
     "torch_weights",

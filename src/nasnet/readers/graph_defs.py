@@ -170,12 +170,17 @@ def json_nodes(topology: Any) -> list[GraphNode]:  # noqa: ANN401
             GraphNode(
                 name=str(node["name"]),
                 op=str(node["op"]),
-                inputs=tuple(_source(str(name)) for name in node.get("input", ()) if name[:1] != "^"),
+                inputs=tuple(
+                    _source(str(name)) for name in node.get("input", ()) if name[:1] != "^"
+                ),
                 epsilon=float(node.get("attr", {}).get("epsilon", {}).get("f", 1e-4)),
                 window=_window(node.get("attr", {}).get("ksize", {}).get("list", {}).get("i", ())),
                 fused=tuple(
                     _text(text)
-                    for text in node.get("attr", {}).get("fused_ops", {}).get("list", {}).get("s", ())
+                    for text in node.get("attr", {})
+                    .get("fused_ops", {})
+                    .get("list", {})
+                    .get("s", ())
                 ),
             )
             for node in topology["node"]

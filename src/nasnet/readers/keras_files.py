@@ -20,13 +20,13 @@ from nasnet.readers.keras_order import keras_layers
 from nasnet.readers.stored import MOST_BYTES, Content, Stored, in_memory
 from nasnet.readers.zips import open_members
 
-__all__ = ["HDF5_MAGIC", "read_keras_archive", "read_keras_h5"]
+__all__ = ["HDF5_MAGIC", "KERAS_VARIABLES", "read_keras_archive", "read_keras_h5"]
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _MOST_GROUPS = 20_000
 # How many variables a layer has in Keras 3's files -> their names, in the order of the numbers.
-_VARIABLES: Mapping[str, tuple[str, ...]] = {
+KERAS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "separable_conv2d": ("depthwise_kernel", "pointwise_kernel"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "conv2d": ("kernel",),
@@ -129,7 +129,7 @@ def _keras3(file: Any, names: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN
         container = place.rpartition("/")[2]
         layer = _own_name(group) or names.get(place) or names.get(container) or container
         kind = container.rstrip("0123456789").removesuffix("_")
-        variables = _VARIABLES.get(container, _VARIABLES.get(kind, ()))
+        variables = KERAS_VARIABLES.get(container, KERAS_VARIABLES.get(kind, ()))
         for number in group:
             known = number.isdigit() and int(number) < len(variables)
             variable = variables[int(number)] if known else number

@@ -176,7 +176,9 @@ class _Walk:
         if node is None or not node.inputs:
             raise GraphError(f"{op.name} is not in it: the graph ends at {tensor!r}")
         if op.parameters and self.places.setdefault(op.name, tensor) != tensor:
-            raise GraphError(f"{op.name} stands in it twice, at {self.places[op.name]!r}, {tensor!r}")
+            raise GraphError(
+                f"{op.name} stands in it twice, at {self.places[op.name]!r}, {tensor!r}"
+            )
         if op.kind == "batch_norm":
             return self.batch_norm(op, tensor, node)
         if op.kind == "relu" and node.relu:

@@ -6,6 +6,7 @@ Private to `readers`; pickles are read as data, never run.
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ import numpy.typing as npt
 
 from nasnet import cells, names, network
 from nasnet.errors import WeightsError
-from nasnet.pickles import Call, Name, PickleError, load_pickle
+from nasnet.pickles import Call, PickleError, load_pickle
 from nasnet.readers.stored import Content, in_memory, raw
-from nasnet.readers.zips import Members, open_members
+from nasnet.readers.zips import open_members
 
 __all__ = ["read_npz", "tensornets_order"]
 
@@ -40,17 +41,20 @@ def read_npz(path: Path) -> Content:
         WeightsError: it is damaged, or holds a pickle that asks to run something.
     """
     members = open_members(path)
-    arrays = {name.removesuffix(".npy"): _member(members, name) for name in members.sizes}
+    data = members.read_all(members.sizes)
+    arrays = {
+        name.removesuffix(".npy"): _member(content, f"{path}: {name}")
+        for name, content in data.items()
+    }
     if set(arrays) == {"names", "values"}:
         return _tensornets(arrays["names"], arrays["values"], path)
     numbers = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
     return Content(title="NumPy archive", tensors=in_memory(numbers))
 
 
-def _member(members: Members, name: str) -> Array | list[Any]:
+def _member(content: bytes, where: str) -> Array | list[Any]:
     """One array; a list of objects for an array of objects."""
-    where = f"{members.path}: {name}"
-    file = io.BytesIO(members.read(name))
+    file = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -176,18 +180,17 @@ _ALLOWED: Mapping[str, Call | None] = {
     },
     **{f"numpy.{core}.numeric _frombuffer": _buffer for core in ("core", "_core")},
 }
-assert Name  # what a pickle names without calling it stands for itself
 
 
-def tensornets_order(spec: str, *, aux_head: bool) -> list[str]:
+def tensornets_order(spec: str, *, aux_head: bool, gamma_first: bool = False) -> list[str]:
     """TF-Slim's names of a network's variables in the order TensorNets makes them.
-
-    Of a batch norm beta comes first, as in the files that it wrote.
 
     Args:
         spec: `mobile` or `large`.
         aux_head: with the auxiliary head, which TensorNets makes in any case.
+        gamma_first: of a batch norm gamma comes before beta, as from TensorFlow 1.5 on.
     """
+    norms = ("gamma", "beta", *_NORM_ORDER[2:]) if gamma_first else _NORM_ORDER
     row = cells.preset(spec)
     plan = network.build(row, num_classes=1, aux_head=aux_head)
     scopes = list(dict.fromkeys(name.partition("/")[0] for name in plan.parameters))
@@ -203,7 +206,7 @@ def tensornets_order(spec: str, *, aux_head: bool) -> list[str]:
         leaf = key.rpartition("/")[2]
         norm = leaf in _NORM_ORDER
         layer = int("/1/" in key and part >= _CELL_ORDER.index("left1/"))
-        order = (_NORM_ORDER if norm else _LEAF_ORDER).index(leaf)
+        order = (norms if norm else _LEAF_ORDER).index(leaf)
         return scopes.index(name.partition("/")[0]), part, layer, norm, order
 
     return sorted(known, key=position)
@@ -212,17 +215,21 @@ def tensornets_order(spec: str, *, aux_head: bool) -> list[str]:
 def _tensornets(labels: Sequence[Any], values: Any, path: Path) -> Content:  # noqa: ANN401
     """TensorNets' file: names and values in the order in which it makes variables."""
     arrays = [value for value in values if isinstance(value, np.ndarray)]
-    texts = [label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
-             for label in labels]
+    texts = [
+        label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        for label in labels
+    ]
     if len(arrays) != len(values) or len(texts) != len(arrays):
         raise WeightsError(f"{path}: has {len(texts)} names for {len(values)} arrays")
     named = dict(zip(texts, arrays, strict=True))
     if names.recognise(named) is not None:
         return Content(title="TensorNets file", tensors=in_memory(named))
     # Names of another naming: TensorNets itself goes by the order alone.
+    leaves = [text.removesuffix(":0").rpartition("/")[2] for text in texts]
+    gamma_first = ("gamma", "beta") in itertools.pairwise(leaves)
     for spec in ("mobile", "large"):
         for aux_head in (True, False):
-            order = tensornets_order(spec, aux_head=aux_head)
+            order = tensornets_order(spec, aux_head=aux_head, gamma_first=gamma_first)
             if len(order) == len(arrays):
                 tensors = in_memory(dict(zip(order, arrays, strict=True)))
                 note = "its names are not TensorNets' own: tensors were taken in their order"

@@ -22,9 +22,7 @@ _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 
 def looks_like_safetensors(head: bytes) -> bool:
     """Whether a file begins so: 8 bytes count the bytes of the JSON object that follows."""
-    return (
-        len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_HEADER
-    )
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_HEADER
 
 
 def read_safetensors_of_others(path: Path) -> Content:

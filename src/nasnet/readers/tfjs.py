@@ -26,7 +26,15 @@ __all__ = ["MANIFESTS", "looks_like_tfjs", "read_tfjs"]
 # What the file is called in a folder; the second one in models of before 2019.
 MANIFESTS = ("model.json", "weights_manifest.json")
 _MOST_JSON = 64 << 20
-_SIZES = {"float32": 4, "int32": 4, "uint8": 1, "uint16": 2, "bool": 1, "float16": 2, "complex64": 8}
+_SIZES = {
+    "float32": 4,
+    "int32": 4,
+    "uint8": 1,
+    "uint16": 2,
+    "bool": 1,
+    "float16": 2,
+    "complex64": 8,
+}
 _QUANTIZED = ("uint8", "uint16")
 
 

@@ -109,7 +109,13 @@ def _read_zip(path: Path) -> tuple[Any, Data, str]:
         persistent=_storage,
         build=_set_state,
     )
-    return found, lambda storage: members.read(f"{root}data/{storage.key}"), "PyTorch file"
+    data = members.read_all(name for name in members.sizes if name.startswith(f"{root}data/"))
+
+    def values(storage: _Storage) -> bytes:
+        name = f"{root}data/{storage.key}"
+        return data[name] if name in data else members.read(name)  # which says what is missing
+
+    return found, values, "PyTorch file"
 
 
 def _read_legacy(path: Path) -> tuple[Any, Data, str]:

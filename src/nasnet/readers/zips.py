@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,18 +34,28 @@ class Members:
     sizes: Mapping[str, int]
 
     def read(self, name: str) -> bytes:
-        """One member's bytes.
+        """One member's bytes; see `read_all`."""
+        return self.read_all([name])[name]
+
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Several members' bytes, by name.
 
         Raises:
-            WeightsError: it is missing or damaged.
+            WeightsError: one is missing or damaged.
         """
-        if name not in self.sizes:
-            raise WeightsError(f"{self.path}: {name} is missing from this archive")
+        found: dict[str, bytes] = {}
+        name = "it"
         try:
             with zipfile.ZipFile(self.path) as archive:
-                return archive.read(name)
+                for name in names:
+                    if name not in self.sizes:
+                        raise WeightsError(f"{self.path}: {name} is missing from this archive")
+                    found[name] = archive.read(name)
+        except WeightsError:
+            raise
         except (*_DAMAGED, OSError) as error:
             raise WeightsError(f"{self.path}: {name} in this archive is damaged: {error}") from None
+        return found
 
 
 def member_names(path: Path) -> frozenset[str]:
