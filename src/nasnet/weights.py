@@ -144,7 +144,11 @@ def parse_seeded(text: str) -> int | None:
 
 
 def check(
-    shapes: Mapping[str, tuple[int, ...]], *, file: str, partial: bool = False
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    file: str,
+    partial: bool = False,
+    spec: str | None = None,
 ) -> tuple[str, int]:
     """Tell which network tensors belong to, and prove that they fit it.
 
@@ -152,6 +156,7 @@ def check(
         shapes: TF-Slim name -> shape; names that are not the network's are left alone.
         file: how to call the file in messages.
         partial: let tensors be missing.
+        spec: the preset's name, where it is known already.
 
     Returns:
         The preset's name and the number of classes (0 without a classifier).
@@ -160,7 +165,7 @@ def check(
         WeightsError: a tensor is missing or has another shape; the text names the tensor, both
             shapes and the file.
     """
-    name = _recognise(shapes, file)
+    name = _recognise(shapes, file) if spec is None else spec
     head = shapes.get("final_layer/FC/weights")
     if head is not None and len(head) != 2:
         raise WeightsError(

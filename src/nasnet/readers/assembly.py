@@ -48,7 +48,7 @@ def assemble(content: Content, *, file: str, partial: bool = False) -> tuple[Wei
         )
     tensors = {name: content.tensors[key] for name, key in found.stored.items()}
     shapes = _shapes(found, tensors, file)
-    spec, classes = check(shapes, file=file, partial=partial)
+    spec, classes = check(shapes, file=file, partial=partial, spec=found.spec)
     # The auxiliary head alone may be incomplete: nothing but training reads it.
     arrays = {
         name: _array(found, name, tensor, file)

@@ -84,7 +84,7 @@ def _read(file: Any, path: Path, *, names: Mapping[str, str]) -> Content:  # noq
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
         tensors = _keras3(file, names)
         return Content(title="Keras 3 weights (.weights.h5)", tensors=_loaded(tensors, path))
-    root = file["model_weights"] if "model_weights" in file else file
+    root = _inside(file, "model_weights") if "model_weights" in file else file
     return Content(title="Keras HDF5 file (.h5)", tensors=_loaded(_legacy(root), path))
 
 

@@ -19,6 +19,7 @@ from nasnet.weights import Array
 __all__ = ["Matched", "match_network"]
 
 _MOST_STEPS = 100_000
+_NOTHING = np.zeros(0, np.float32)
 _LONGEST = 64  # paddings, slices and the like in a row
 # What may stand in a graph where the plan has nothing: paddings, and the pools of one pixel by
 # which a factorized reduction picks its pixels.
@@ -172,6 +173,8 @@ class _Walk:
             return [(op.inputs[0], tensor)]
         expected = {"global_pool": "mean", "batch_norm": ""}.get(op.kind, op.kind)
         tensor = self.through(tensor, expected)
+        if op.kind == "conv":
+            tensor, _ = self.convolution(tensor)
         node = self.graph.nodes.get(tensor)
         if node is None or not node.inputs:
             raise GraphError(f"{op.name} is not in it: the graph ends at {tensor!r}")
@@ -206,6 +209,15 @@ class _Walk:
             tensor = node.inputs[0]
         raise GraphError(f"{_LONGEST} steps without weights stand in a row in it, at {tensor!r}")
 
+    def convolution(self, tensor: str) -> tuple[str, Array | None]:
+        """The convolution whose bias may be added behind it in a step of its own, and the bias."""
+        node = self.graph.nodes.get(tensor)
+        added = None if node is None else self.second(node, "add")
+        if node is None or added is None:
+            bias = _bias(self.graph, node) if node is not None and node.op == "conv" else None
+            return tensor, bias
+        return self.through(node.inputs[0], "conv"), added
+
     def batch_norm(self, op: Operation, tensor: str, node: Node) -> list[tuple[str, str]]:
         """A batch norm: itself, a scale and a shift, or what is left of it in a convolution."""
         beta, gamma, mean, variance = op.parameters
@@ -218,9 +230,10 @@ class _Walk:
             source, scale, shift, statistics = self.scale_and_shift(tensor)
             if statistics is None:
                 self.folded.add(op.name)
+                ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
                 # sqrt(variance + epsilon) is one
-                rest = np.zeros(width), np.full(width, 1 - epsilon)
-                statistics = [np.full(width, 1) * scale, np.zeros(width) + shift, *rest]
+                variances = ones * np.float32(1 - epsilon)
+                statistics = [ones * scale, zeros + shift, zeros, variances]
         if any(value.size != width for value in statistics):
             raise GraphError(f"{op.name} has {statistics[0].size} channels in it, not {width}")
         biases = self.biases(op, source)
@@ -246,15 +259,15 @@ class _Walk:
     def biases(self, op: Operation, tensor: str) -> Array:
         """Biases of the convolutions that a batch norm is behind."""
         source = self.operations[op.inputs[0]]
-        names, tensors = (source.name,), (tensor,)
+        names: tuple[str, ...] = (source.name,)
+        tensors: tuple[str, ...] = (tensor,)
         if source.kind == "concat":
             node = self.graph.nodes.get(self.through(tensor, "concat"))
             names, tensors = source.inputs, () if node is None else node.inputs
         found = []
         for name, place in zip(names, tensors, strict=False):
-            node = self.graph.nodes.get(self.through(place, "conv"))
+            _, bias = self.convolution(self.through(place, "conv"))
             width = self.operations[name].shape[-1]
-            bias = _bias(self.graph, node) if node is not None and node.op == "conv" else None
             found.append(np.zeros(width, np.float32) if bias is None else bias)
         every = np.concatenate([*found, np.zeros(0, np.float32)])
         if every.size not in (0, op.shape[-1]):
@@ -302,7 +315,7 @@ class _Walk:
             mean = product.inputs[0] if product.inputs[1] == scale else product.inputs[1]
             values = [gamma, moved.inputs[0], mean, widened.inputs[0], widened.inputs[1]]
             found = [_constant(self.graph, name) for name in values]
-            *four, epsilon = [value for value in found if value is not None] or [np.zeros(0)]
+            *four, epsilon = [value for value in found if value is not None] or [_NOTHING]
             expected = self.plan.spec.batch_norm_epsilon
             if len(four) == 4 and epsilon.size == 1 and abs(epsilon[0] - expected) < _NEAR:
                 return four

@@ -47,7 +47,7 @@ def read_npz(path: Path) -> Content:
         for name, content in data.items()
     }
     if set(arrays) == {"names", "values"}:
-        return _tensornets(arrays["names"], arrays["values"], path)
+        return _tensornets(list(arrays["names"]), list(arrays["values"]), path)
     numbers = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
     return Content(title="NumPy archive", tensors=in_memory(numbers))
 
@@ -212,7 +212,7 @@ def tensornets_order(spec: str, *, aux_head: bool, gamma_first: bool = False) ->
     return sorted(known, key=position)
 
 
-def _tensornets(labels: Sequence[Any], values: Any, path: Path) -> Content:  # noqa: ANN401
+def _tensornets(labels: Sequence[Any], values: Sequence[Any], path: Path) -> Content:
     """TensorNets' file: names and values in the order in which it makes variables."""
     arrays = [value for value in values if isinstance(value, np.ndarray)]
     texts = [

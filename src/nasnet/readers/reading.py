@@ -5,6 +5,7 @@ Private to `readers`, offered by it.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ __all__ = ["Read", "read_foreign", "read_variables"]
 Reader = Callable[[Path], Content]
 
 _HEAD = 16  # bytes that tell the formats apart
-_ZIP = b"PK\x03\x04"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second one: an empty archive
 # Formats that their first bytes tell: where, what, and who reads them.
 _MARKS: tuple[tuple[int, bytes, Reader], ...] = (
     (0, HDF5_MAGIC, read_keras_h5),
@@ -133,7 +134,7 @@ def _zip_reader(path: Path) -> Reader:
     for ending, reader in _MEMBERS:
         if any(name.endswith(ending) for name in members):
             return reader
-    if not members:
+    if not members and not zipfile.is_zipfile(path):
         raise WeightsError(f"{path}: a damaged zip archive: its list of members cannot be read")
     raise WeightsError(
         f"{path}: this zip archive of {len(members)} members holds no weights: neither PyTorch's "

@@ -43,8 +43,11 @@ _OPS: Mapping[int, tuple[Op, int]] = {
 }
 # Operation -> field of its options that says which activation is fused behind it.
 _ACTIVATION: Mapping[Op, int] = {
-    **{"conv": 3, "depthwise": 4, "dense": 0, "add": 0, "mul": 0, "sub": 0, "concat": 1},
-    **{"avg_pool": 5, "max_pool": 5},
+    **dict.fromkeys(("dense", "add", "mul", "sub"), 0),
+    "concat": 1,
+    "conv": 3,
+    "depthwise": 4,
+    **dict.fromkeys(("avg_pool", "max_pool"), 5),
 }
 _RELU = 1
 _AXES: Mapping[Op, tuple[int, ...]] = {
@@ -130,10 +133,10 @@ def _values(
     """A constant, brought back from its quantization where it has one."""
     array = raw(data, kind, shape, where=where)
     quantization = tensor.table(4)
-    scales = None if quantization is None else quantization.numbers(2, "f4")
+    scales = None if quantization is None else quantization.numbers(2, "f4").astype(np.float64)
     if quantization is None or scales is None or not scales.size or array.dtype.kind == "f":
         return array
-    zeros = quantization.numbers(3, "i8")
+    zeros = quantization.numbers(3, "i8").astype(np.float64)
     axis = quantization.integer(6)
     if zeros.size not in (0, scales.size) or not 0 <= axis < max(len(shape), 1):
         raise WeightsError(f"{where} is quantized in a way that is none")
@@ -142,5 +145,5 @@ def _values(
     sides = [1] * len(shape)
     if scales.size > 1:
         sides[axis] = scales.size
-    shift = zeros.reshape(sides) if zeros.size and math.prod(sides) == zeros.size else 0
+    shift = zeros.reshape(sides) if zeros.size and math.prod(sides) == zeros.size else np.zeros(1)
     return np.asarray((array.astype(np.float64) - shift) * scales.reshape(sides), np.float32)
