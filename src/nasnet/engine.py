@@ -161,10 +161,15 @@ def onnx_model(weights: Weights, key: ModelKey) -> bytes:
         height=key.height,
         width=key.width,
         num_classes=weights.num_classes,
+        padding=weights.padding,
     )
     program = rewrites.Program(plan=plan, arrays=weights.arrays)
     rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
-    metadata = {"weights": weights.source, "weights_fingerprint": fingerprint(weights)}
+    metadata = {
+        "weights": weights.source,
+        "weights_fingerprint": fingerprint(weights),
+        "padding": weights.padding,
+    }
     model = onnx_graph.render(rewritten, uint8=key.uint8, batch=key.batch, metadata=metadata)
     return bytes(model.SerializeToString())
 

@@ -101,7 +101,11 @@ class _Torch:
 
         spec = cells.preset(self._weights.spec)
         plan = network.build(
-            spec, height=key.height, width=key.width, num_classes=self._weights.num_classes
+            spec,
+            height=key.height,
+            width=key.width,
+            num_classes=self._weights.num_classes,
+            padding=self._weights.padding,
         )
         program = rewrites.Program(plan=plan, arrays=self._weights.arrays)
         program = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)

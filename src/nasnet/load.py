@@ -14,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import bundle, cells, genuine, hubmodule, network
-from nasnet.errors import WeightsError
+from nasnet import bundle, cells, genuine, hubmodule, network, readers
+from nasnet.errors import InputError, WeightsError
 from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
 from nasnet.genuine import Verdict
+from nasnet.plan import PADDINGS, Borders
 from nasnet.signatures import Task
 from nasnet.weights import (
     Weights,
@@ -31,7 +32,15 @@ from nasnet.weights import (
     seeded,
 )
 
-__all__ = ["BUILTIN", "DEFAULT_HANDLE", "Averages", "Opened", "open_path", "open_weights"]
+__all__ = [
+    "BUILTIN",
+    "DEFAULT_HANDLE",
+    "Averages",
+    "Opened",
+    "open_path",
+    "open_weights",
+    "with_padding",
+]
 
 DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
 
@@ -44,6 +53,7 @@ Averages = Literal["auto", "plain", "average"]
 # The variable that every network of the family has exactly once, by the kind of its stem.
 _STEMS = ("conv0/weights", "l1_stem_3x3/weights")
 _SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
+_CHECKPOINT = "TensorFlow V2 checkpoint"
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -77,6 +87,7 @@ def open_weights(
     *,
     averages: Averages = "auto",
     partial: bool = False,
+    padding: Borders | None = None,
     fetch_options: FetchOptions | None = None,
     on_event: Callable[[FetchEvent], None] | None = None,
 ) -> Opened:
@@ -87,18 +98,42 @@ def open_weights(
             `seeded:N` (`seeded:N@large` for another preset) for untrained ones.
         averages: which set to take from a training checkpoint; see `open_path`.
         partial: open a path even if tensors are missing; for looking only.
+        padding: whose border pixels the network is to compute with, `slim` or `keras`; what the
+            weights say, `slim` as a rule, if not given.
         fetch_options: where to look for a handle and what is allowed.
         on_event: told about downloads.
 
     Raises:
         FetchError: a handle cannot be had.
         WeightsError: it holds no NASNet-A weights, or is damaged.
-        InputError: a seed that is no integer, or an unknown preset after `@`.
+        InputError: a seed that is no integer, an unknown preset after `@`, or no such padding.
     """
     made = _open_builtin() if text == BUILTIN else _open_seeded(text)
-    if made is not None:
-        return made
+    if made is None:
+        made = _open_fetched(text, averages, partial, fetch_options, on_event)
+    return with_padding(made, padding)
 
+
+def with_padding(opened: Opened, padding: Borders | None) -> Opened:
+    """The same weights, to be computed with another network's border pixels.
+
+    Raises:
+        InputError: there is no such padding.
+    """
+    if padding in (None, opened.weights.padding):
+        return opened
+    if padding not in PADDINGS:
+        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    return replace(opened, weights=replace(opened.weights, padding=padding))
+
+
+def _open_fetched(
+    text: str,
+    averages: Averages,
+    partial: bool,
+    fetch_options: FetchOptions | None,
+    on_event: Callable[[FetchEvent], None] | None,
+) -> Opened:
     verified: dict[Path, Opened] = {}
 
     def verify(path: Path) -> None:
@@ -137,7 +172,7 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
 
     Args:
         path: our module folder, a TF1 hub module's folder, a TensorFlow V2 checkpoint (prefix,
-            index file or folder), or a safetensors file.
+            index file or folder), a safetensors file, or what `readers` knows; told by content.
         averages: a training checkpoint may hold each variable and its exponential moving
             average. `auto` takes the set that is the published one, bit for bit; if neither is,
             the averages where there are any. `plain` and `average` force the choice.
@@ -156,20 +191,25 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
             task=folder.task,
             image_size=(folder.height, folder.width),
         )
-    if hubmodule.is_saved_model(path) or hubmodule.is_hub_module(path):
+    if hubmodule.is_hub_module(path):
         return _open_hub_module(path, averages, partial)
-    if path.is_file() and _is_safetensors(path):
+    if hubmodule.is_saved_model(path):
+        return _foreign(_open_saved_model(path, partial), path)
+    if path.is_file() and _is_our_safetensors(path):
         weights = read_safetensors(path, partial=partial)
         return _opened(weights, "safetensors", path, card=read_card(path))
     if bundle.is_checkpoint(path):
-        weights, notes = _read_checkpoint(path, averages, partial)
-        return _opened(weights, "TensorFlow V2 checkpoint", path, notes=notes)
+        return _open_checkpoint(path, averages, partial)
     if not path.exists():
         raise WeightsError(f"{path}: no such file or folder")
+    found = readers.read_foreign(path, partial=partial)
+    if found is not None:
+        return _foreign(found, path)
     kind = "folder" if path.is_dir() else "file"
     raise WeightsError(
         f"{path}: this {kind} is no module or weight file that can be read: a TF1 hub module, a "
-        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), or safetensors"
+        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), a SavedModel, a frozen graph, "
+        "a file of Keras, PyTorch, TFLite, TF.js, TensorNets or MindSpore, or safetensors"
     )
 
 
@@ -179,6 +219,30 @@ def _open_builtin() -> Opened:
         _opened(weights, "comes with the package", _BUILTIN_FILE, card=read_card(_BUILTIN_FILE)),
         weights=replace(weights, status=BUILTIN),
     )
+
+
+def _foreign(found: readers.Read, path: Path) -> Opened:
+    return _opened(found.weights, found.format, path, notes=found.notes)
+
+
+def _open_saved_model(path: Path, partial: bool) -> readers.Read:
+    """A SavedModel that is no TF1 hub module: Keras', or a hub module of version 4 or 5."""
+    variables = path / "variables" / "variables"
+    if not bundle.is_checkpoint(variables):
+        raise WeightsError(f"{path}: this SavedModel has no variables/variables.index")
+    found = readers.read_variables(variables, partial=partial)
+    weights = replace(found.weights, source=str(path))
+    return replace(found, weights=weights, format=found.format.replace(_CHECKPOINT, "SavedModel"))
+
+
+def _open_checkpoint(path: Path, averages: Averages, partial: bool) -> Opened:
+    names = bundle.open_checkpoint(path).entries
+    if not any(name == stem or name.endswith(f"/{stem}") for stem in _STEMS for name in names):
+        groups = bundle.group_names(names)
+        if not any(name.endswith(_STEMS) for name in groups.averages):
+            return _foreign(readers.read_variables(path, partial=partial), path)
+    weights, notes = _read_checkpoint(path, averages, partial)
+    return _opened(weights, _CHECKPOINT, path, notes=notes)
 
 
 def _open_seeded(text: str) -> Opened | None:
@@ -228,11 +292,16 @@ def _is_builtin(weights: Weights) -> bool:
     return fingerprint(weights) == fingerprint(read_safetensors(_BUILTIN_FILE))
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Its first 8 bytes count the bytes of the JSON object that follows."""
+def _is_our_safetensors(path: Path) -> bool:
+    """Its first 8 bytes count the bytes of the JSON object that follows, which has our names."""
     with path.open("rb") as file:
         head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**27
+        size = int.from_bytes(head[:8], "little")
+        if len(head) < 9 or head[8:] != b"{" or size >= 2**27:
+            return False
+        header = head[8:] + file.read(size - 1)
+    # A damaged one is ours to explain as well.
+    return any(f'"{stem}"'.encode() in header for stem in _STEMS) or b'"dtype"' not in header
 
 
 def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:

@@ -17,6 +17,7 @@ from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_fi
 from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
 from nasnet.features import read_features
 from nasnet.load import DEFAULT_HANDLE, Averages
+from nasnet.plan import PADDINGS, Borders
 from nasnet.recipes import RECIPES
 from nasnet.sink import SinkOptions
 from nasnet.source import SourceOptions
@@ -97,6 +98,12 @@ _STATUS = {
     show_default=True,
     help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
 )
+@click.option(
+    "--padding",
+    type=click.Choice(PADDINGS),
+    help="Whose border pixels: slim, or keras for the very numbers of keras.applications; what the "
+    "weights say, as a rule slim, if not given.",
+)
 @click.option("--column", help="In a Parquet or Arrow source: the column with the pictures.")
 @click.option("--id-column", help="In a Parquet or Arrow source: the column with the ids.")
 @click.option(
@@ -125,6 +132,7 @@ def command(
     threads: int | None,
     batch: int,
     averages: Averages,
+    padding: Borders | None,
     column: str | None,
     id_column: str | None,
     all_files: bool,
@@ -160,6 +168,7 @@ def command(
         size=size,
         endpoint=endpoint,
         averages=averages,
+        padding=padding,
         engine=EngineOptions(
             engine=engine, device=device, precision=precision, threads=threads, batch=batch
         ),
