@@ -34,6 +34,7 @@ ORDER = [
     "signatures",
     "folder",
     "fetch",
+    "slim_variables",
     "load",
     "conversion",
     "initial",

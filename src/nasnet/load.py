@@ -9,23 +9,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from nasnet import bundle, cells, genuine, hubmodule, network, readers
+from nasnet import bundle, cells, genuine, hubmodule, readers
 from nasnet.errors import InputError, WeightsError
 from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
 from nasnet.genuine import Verdict
 from nasnet.plan import PADDINGS, Borders
 from nasnet.signatures import Task
+from nasnet.slim_variables import STEMS, Averages, read_variables
 from nasnet.weights import (
     Weights,
-    check,
     fingerprint,
-    frozen,
     parse_seeded,
     read_card,
     read_safetensors,
@@ -48,13 +43,8 @@ DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector
 BUILTIN = "builtin"
 _BUILTIN_FILE = Path(__file__).parent / "data" / "builtin.safetensors"
 
-Averages = Literal["auto", "plain", "average"]
-
-# The variable that every network of the family has exactly once, by the kind of its stem.
-_STEMS = ("conv0/weights", "l1_stem_3x3/weights")
 _SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
 _CHECKPOINT = "TensorFlow V2 checkpoint"
-_FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,11 +227,11 @@ def _open_saved_model(path: Path, partial: bool) -> readers.Read:
 
 def _open_checkpoint(path: Path, averages: Averages, partial: bool) -> Opened:
     names = bundle.open_checkpoint(path).entries
-    if not any(name == stem or name.endswith(f"/{stem}") for stem in _STEMS for name in names):
+    if not any(name == stem or name.endswith(f"/{stem}") for stem in STEMS for name in names):
         groups = bundle.group_names(names)
-        if not any(name.endswith(_STEMS) for name in groups.averages):
+        if not any(name.endswith(STEMS) for name in groups.averages):
             return _foreign(readers.read_variables(path, partial=partial), path)
-    weights, notes = _read_checkpoint(path, averages, partial)
+    weights, notes = read_variables(path, averages, partial)
     return _opened(weights, _CHECKPOINT, path, notes=notes)
 
 
@@ -301,12 +291,12 @@ def _is_our_safetensors(path: Path) -> bool:
             return False
         header = head[8:] + file.read(size - 1)
     # A damaged one is ours to explain as well.
-    return any(f'"{stem}"'.encode() in header for stem in _STEMS) or b'"dtype"' not in header
+    return any(f'"{stem}"'.encode() in header for stem in STEMS) or b'"dtype"' not in header
 
 
 def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:
     module = hubmodule.read_hub_module(path)
-    weights, notes = _read_checkpoint(module.variables, averages, partial)
+    weights, notes = read_variables(module.variables, averages, partial)
     # The training graph has the same signatures; a module may come with it alone.
     variant = module.variants.get(frozenset()) or next(iter(module.variants.values()))
     classifies = "image_classification" in variant.signatures
@@ -319,105 +309,3 @@ def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:
         image_size=size,
         notes=notes,
     )
-
-
-def _read_checkpoint(
-    path: Path, averages: Averages, partial: bool
-) -> tuple[Weights, tuple[str, ...]]:
-    checkpoint = bundle.open_checkpoint(path)
-    file = f"{checkpoint.prefix}.index"
-    groups = bundle.group_names(checkpoint.entries)
-    scope = _scope([*groups.plain, *groups.averages], file)
-    plain = {name.removeprefix(scope): name for name in groups.plain if name.startswith(scope)}
-    moved = {
-        name.removeprefix(scope): stored
-        for name, stored in groups.averages.items()
-        if name.startswith(scope)
-    }
-    if averages == "average" and not moved:
-        raise WeightsError(f"{file}: has no moving averages (names .../ExponentialMovingAverage)")
-    if averages == "plain" and not plain:
-        raise WeightsError(f"{file}: has moving averages only, no plain variables")
-    shapes = {name: checkpoint.entries[stored].shape for name, stored in {**plain, **moved}.items()}
-    spec, classes = check(shapes, file=file, partial=partial)
-    plan = network.build(cells.preset(spec), num_classes=classes, aux_head=True)
-    wanted = {name for name in plan.parameters if shapes.get(name) == plan.parameters[name]}
-    chosen, averaged = _choose(checkpoint, plain, moved, wanted, averages, spec)
-    arrays = {
-        name: _float32(bundle.read_tensor(checkpoint, chosen[name]), name, file)
-        for name in sorted(wanted)
-        if name in chosen
-    }
-    lacking = [name for name in wanted if name not in chosen]
-    if lacking and not partial:
-        raise WeightsError(f"{file}: tensor {min(lacking)} is not among the {averages} variables")
-    notes = [f"variables were stored under the scope {scope!r}"] if scope else []
-    if moved:
-        which = "their moving averages" if averaged else "the plain variables"
-        notes.append(f"{len(moved)} variables have moving averages; {which} were taken")
-    others = len(shapes) - len(wanted)
-    if others:
-        notes.append(f"{others} variables of something else were left alone")
-    weights = Weights(
-        spec=spec,
-        num_classes=classes,
-        arrays=frozen(arrays),
-        source=str(checkpoint.prefix),
-        averaged=averaged,
-    )
-    return weights, tuple(notes)
-
-
-def _scope(names: list[str], file: str) -> str:
-    """What stands before the names: nothing, or the scope a user's graph had the module in."""
-    found = sorted(
-        {
-            name.removesuffix(stem)
-            for name in names
-            for stem in _STEMS
-            if name == stem or name.endswith(f"/{stem}")
-        }
-    )
-    if "" in found or not found:
-        return ""
-    if len(found) > 1:
-        raise WeightsError(
-            f"{file}: holds {len(found)} NASNet-A networks, in the scopes {', '.join(found)}: "
-            "save the one you want alone"
-        )
-    return found[0]
-
-
-def _choose(
-    checkpoint: bundle.Checkpoint,
-    plain: Mapping[str, str],
-    moved: Mapping[str, str],
-    wanted: set[str],
-    averages: Averages,
-    spec: str,
-) -> tuple[dict[str, str], bool]:
-    """Stored names of the set to take, and whether these are the averages."""
-    if averages == "plain" or not moved:
-        return dict(plain), False
-    if averages == "average" or not plain:
-        return {**plain, **moved}, True
-    table = genuine.published_table(spec)
-
-    def matches(stored: Mapping[str, str]) -> int:
-        def read(name: str) -> npt.NDArray[np.float32] | None:
-            return bundle.read_tensor(checkpoint, stored[name]) if name in stored else None
-
-        return genuine.count_matches(wanted & set(table), read, table)
-
-    # A tie, at nought as a rule, goes to the averages: they are what training is run for.
-    if table and matches(plain) > matches({**plain, **moved}):
-        return dict(plain), False
-    return {**plain, **moved}, True
-
-
-def _float32(array: npt.NDArray[Any], name: str, file: str) -> npt.NDArray[np.float32]:
-    if array.dtype == np.float32:
-        return array
-    if array.dtype.name not in _FLOATS:
-        raise WeightsError(f"{file}: tensor {name} is {array.dtype.name}, expected float32")
-    return array.astype(np.float32)
