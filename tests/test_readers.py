@@ -14,6 +14,7 @@ import pytest
 from nasnet import bundle, engine, genuine, names
 from nasnet.bundle.sstable import mask
 from nasnet.engine import EngineOptions
+from nasnet.errors import WeightsError
 from nasnet.load import open_path, open_weights
 from nasnet.weights import Weights, fingerprint, seeded
 from tests.conftest import relative_error
@@ -93,13 +94,6 @@ def test_another_normalization_of_pictures_goes_into_the_first_layer(
             np.testing.assert_array_equal(opened.weights.arrays[name], array)
 
 
-def test_the_large_network_is_read_as_well(folder: Path) -> None:
-    large = seeded(3, spec="large", num_classes=10)
-    opened = open_path(make("cadene safetensors", folder / "a", large))
-    assert fingerprint(opened.weights) == fingerprint(large)
-    assert (opened.weights.spec, opened.image_size) == ("large", (331, 331))
-
-
 def test_features_alone_are_read_without_a_classifier(folder: Path) -> None:
     features = seeded(7, num_classes=0)
     for kind in ("keras .h5", "keras .weights.h5 without names", "frozen graph"):
@@ -116,6 +110,23 @@ def test_keras_weights_give_slims_vectors_unless_told_otherwise(
     other = open_weights(str(path), padding="keras")
     assert other.weights.padding == "keras"
     assert fingerprint(other.weights) != fingerprint(opened.weights)
+
+
+def test_a_folder_with_one_weight_file_is_that_file(folder: Path) -> None:
+    """As on Hugging Face, and as archives unfold."""
+    weights = seeded(7, num_classes=0)
+    make("cadene safetensors", folder / "a", weights).rename(folder / "a" / "model.safetensors")
+    (folder / "a" / "config.json").write_text('{"architecture": "nasnet"}')
+    assert fingerprint(open_path(folder / "a").weights) == fingerprint(weights)
+    make("cadene .pth", folder / "a", weights)
+    with pytest.raises(WeightsError, match=r"holds 2 weight files, .* name one of them"):
+        open_path(folder / "a")
+
+
+def test_a_file_of_pytorch_that_is_called_tar_is_no_archive(folder: Path) -> None:
+    weights = seeded(7, num_classes=0)
+    path = make("cadene .pth, old format", folder, weights).rename(folder / "model_best.pth.tar")
+    assert fingerprint(open_weights(str(path)).weights) == fingerprint(weights)
 
 
 def test_a_names_table_is_one_to_one_and_has_every_variable() -> None:

@@ -15,12 +15,14 @@ import pytest
 from nasnet import engine, names
 from nasnet.conversion import FORMATS, ConvertOptions, convert
 from nasnet.engine import ENGINES, EngineOptions
+from nasnet.errors import WeightsError
 from nasnet.load import open_path, open_weights
 from nasnet.readers import keras_layers
 from nasnet.weights import Weights, fingerprint, seeded
 from tests.conftest import golden_images, relative_error
 
-pytestmark = pytest.mark.interop
+# Keras and TensorFlow warn of their own affairs.
+pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,6 @@ WRITTEN: dict[str, Callable[[Any, Path], None]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", WRITTEN)
 def test_each_reader_times_each_writer(
     folder: Path, model: Any, weights: Weights, name: str
@@ -144,11 +145,10 @@ def test_each_reader_times_each_writer(
     WRITTEN[name](model, folder / name)
     assert fingerprint(open_path(folder / name).weights) == fingerprint(weights)
     for key in FORMATS:
-        done = convert(folder / name, folder / key, options=ConvertOptions(to=key))
+        done = convert(folder / name, folder / "ours" / key, options=ConvertOptions(to=key))
         assert done.fingerprint == fingerprint(weights)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("half", "bound"), [(False, 1e-6), (True, 1e-2)])
 def test_tflite_models_are_read_by_their_wiring(
     folder: Path, model: Any, expected: np.ndarray, half: bool, bound: float
@@ -160,13 +160,11 @@ def test_tflite_models_are_read_by_their_wiring(
     assert any("192 batch norms were folded" in note for note in opened.notes)
     assert opened.weights.num_classes == 1000
     whole = path.read_bytes()
-    for cut in (8, 100, len(whole) // 2, len(whole) - 4000):
-        path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r"model\.tflite"):
-            open_path(path)
-    for start in (8, 40, len(whole) - 3000):
-        path.write_bytes(whole[:start] + b"\xff" * 8 + whole[start + 8 :])
-        with pytest.raises(ValueError, match=r"model\.tflite"):
+    damaged = [whole[:cut] for cut in (8, 100, len(whole) // 2)]
+    damaged += [whole[:8] + b"\xff" * 64 + whole[72:], b"\xff" * 4 + whole[4:]]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"model\.tflite"):
             open_path(path)
 
 
@@ -183,7 +181,6 @@ def test_a_hub_module_of_version_4_is_read_by_its_variables_names(folder: Path, 
     assert fingerprint(opened.weights) == fingerprint(weights)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("top", [True, False])
 def test_keras_takes_what_we_write(folder: Path, keras: Any, top: bool) -> None:
     weights = seeded(5, num_classes=1000 if top else 0)

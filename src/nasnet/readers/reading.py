@@ -29,6 +29,7 @@ __all__ = ["Read", "read_foreign", "read_variables"]
 
 Reader = Callable[[Path], Content]
 
+_MOST_FILES = 200  # of a folder that are looked at
 _HEAD = 16  # bytes that tell the formats apart
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second one: an empty archive
 # Formats that their first bytes tell: where, what, and who reads them.
@@ -71,7 +72,7 @@ def read_foreign(path: Path, *, partial: bool = False) -> Read | None:
     """Read a file or folder of any known format.
 
     Args:
-        path: the file, or the folder of a TF.js model.
+        path: the file, or a folder with the file and nothing else that is one.
         partial: let tensors be missing; for looking only.
 
     Returns:
@@ -82,8 +83,8 @@ def read_foreign(path: Path, *, partial: bool = False) -> Read | None:
         WeightsError: it is damaged, holds no NASNet-A, or asks to run something.
     """
     if path.is_dir():
-        manifests = [path / name for name in MANIFESTS if (path / name).is_file()]
-        return _read(read_tfjs, manifests[0], partial) if manifests else None
+        found = _in_folder(path)
+        return None if found is None else read_foreign(found, partial=partial)
     reader = _reader(path)
     return None if reader is None else _read(reader, path, partial)
 
@@ -95,6 +96,29 @@ def read_variables(path: Path, *, partial: bool = False) -> Read:
         WeightsError: it is damaged, or holds no NASNet-A.
     """
     return _read(read_checkpoint, path, partial)
+
+
+def _in_folder(folder: Path) -> Path | None:
+    """The one weight file of a folder: a TF.js model's JSON, or whatever is read by itself."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())[:_MOST_FILES]
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    manifests = [path for path in files if path.name in MANIFESTS]
+    known = manifests[:1] or [path for path in files if _is_known(path)]
+    if len(known) > 1:
+        raise WeightsError(
+            f"{folder}: holds {len(known)} weight files, {known[0].name}, {known[1].name}"
+            f"{' and others' if len(known) > 2 else ''}: name one of them"
+        )
+    return known[0] if known else None
+
+
+def _is_known(path: Path) -> bool:
+    try:
+        return _reader(path) is not None
+    except WeightsError:
+        return False
 
 
 def _read(reader: Reader, path: Path, partial: bool) -> Read:
