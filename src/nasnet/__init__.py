@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nasnet.estimator import NASNetClassifier as NASNetClassifier
     from nasnet.estimator import NASNetFeatures as NASNetFeatures
     from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
+    from nasnet.exporting import Exported, ExportOptions, export
     from nasnet.features import Features, read_features
     from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
@@ -65,6 +66,8 @@ _ROOMS = {
     "EngineOptions": "engine",
     "EvaluateOptions": "evaluation",
     "Evaluation": "evaluation",
+    "ExportOptions": "exporting",
+    "Exported": "exporting",
     "Features": "features",
     "FetchError": "errors",
     "FetchEvent": "fetch",
@@ -96,6 +99,7 @@ _ROOMS = {
     "embed_to_file": "embedding",
     "eval_function_for_module": "module",
     "evaluate": "evaluation",
+    "export": "exporting",
     "finetune": "finetuning",
     "get_expected_image_size": "module",
     "get_num_image_channels": "module",
@@ -120,6 +124,8 @@ __all__ = [
     "EngineOptions",
     "EvaluateOptions",
     "Evaluation",
+    "ExportOptions",
+    "Exported",
     "Features",
     "FetchError",
     "FetchEvent",
@@ -151,6 +157,7 @@ __all__ = [
     "embed_to_file",
     "eval_function_for_module",
     "evaluate",
+    "export",
     "finetune",
     "get_expected_image_size",
     "get_num_image_channels",
