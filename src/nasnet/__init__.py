@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nasnet.classifying import Classified, ClassifyOptions, Guess, classify
     from nasnet.conversion import Conversion, ConvertOptions, convert
     from nasnet.dataset import DatasetOptions
     from nasnet.embedding import (
@@ -41,6 +42,16 @@ if TYPE_CHECKING:
     from nasnet.features import Features, read_features
     from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
+    from nasnet.index import (
+        Index,
+        IndexOptions,
+        add_to_index,
+        build_index,
+        near_duplicates,
+        open_index,
+        outliers,
+        picture_vectors,
+    )
     from nasnet.module import (
         Module,
         eval_function_for_module,
@@ -57,6 +68,8 @@ __version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
+    "Classified": "classifying",
+    "ClassifyOptions": "classifying",
     "Conversion": "conversion",
     "ConvertOptions": "conversion",
     "DatasetOptions": "dataset",
@@ -74,7 +87,10 @@ _ROOMS = {
     "FetchOptions": "fetch",
     "FinetuneOptions": "finetuning",
     "FinetuneSummary": "finetuning",
+    "Guess": "classifying",
     "ImageModuleInfo": "signatures",
+    "Index": "index",
+    "IndexOptions": "index",
     "InputError": "errors",
     "MissingExtraError": "errors",
     "Module": "module",
@@ -93,6 +109,9 @@ _ROOMS = {
     "UnsupportedError": "errors",
     "Variable": "signatures",
     "WeightsError": "errors",
+    "add_to_index": "index",
+    "build_index": "index",
+    "classify": "classifying",
     "convert": "conversion",
     "embed": "embedding",
     "embed_batches": "embedding",
@@ -104,6 +123,10 @@ _ROOMS = {
     "get_expected_image_size": "module",
     "get_num_image_channels": "module",
     "load_module_spec": "module_spec",
+    "near_duplicates": "index",
+    "open_index": "index",
+    "outliers": "index",
+    "picture_vectors": "index",
     "read_features": "features",
     "resolve": "module_spec",
 }
@@ -115,6 +138,8 @@ _ROOMS_WITH_EXTRAS = {
 
 __all__ = [
     "RECIPES",
+    "Classified",
+    "ClassifyOptions",
     "Conversion",
     "ConvertOptions",
     "DatasetOptions",
@@ -132,7 +157,10 @@ __all__ = [
     "FetchOptions",
     "FinetuneOptions",
     "FinetuneSummary",
+    "Guess",
     "ImageModuleInfo",
+    "Index",
+    "IndexOptions",
     "InputError",
     "MissingExtraError",
     "Module",
@@ -151,6 +179,9 @@ __all__ = [
     "Variable",
     "WeightsError",
     "__version__",
+    "add_to_index",
+    "build_index",
+    "classify",
     "convert",
     "embed",
     "embed_batches",
@@ -162,6 +193,10 @@ __all__ = [
     "get_expected_image_size",
     "get_num_image_channels",
     "load_module_spec",
+    "near_duplicates",
+    "open_index",
+    "outliers",
+    "picture_vectors",
     "read_features",
     "resolve",
 ]

@@ -47,14 +47,14 @@ def saved_model(tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_tensorflow_hub_loads_the_module(
-    saved_model: Path, images: np.ndarray, features: np.ndarray
+    tensorflow: Any, saved_model: Path, images: np.ndarray, features: np.ndarray
 ) -> None:
     hub = pytest.importorskip("tensorflow_hub")
     module = hub.load(str(saved_model))
     assert relative_error(module(images).numpy(), features) < 1e-5
     found = module(images, return_endpoints=True)
     assert set(found) == {"default", "nasnet_mobile/global_pool"}
-    served = module.signatures["serving_default"](images)
+    served = module.signatures["serving_default"](inputs=tensorflow.constant(images))
     assert list(served) == ["feature_vector"]
     assert len(module.trainable_variables) < len(module.variables)
 
@@ -152,22 +152,6 @@ def test_tensorflow_restores_the_checkpoint(tensorflow: Any, tmp_path: Path) -> 
     expected = seeded(7).arrays
     assert set(reader.get_variable_to_shape_map()) == set(expected)
     assert all(np.array_equal(reader.get_tensor(name), expected[name]) for name in expected)
-
-
-def test_timm_opens_the_huggingface_folder(tmp_path: Path, images: np.ndarray) -> None:
-    timm = pytest.importorskip("timm")
-    torch = pytest.importorskip("torch")
-    import nasnet.torch
-
-    out = tmp_path / "hub"
-    asked = nasnet.ExportOptions(size=SIZE, to="huggingface", output="classifier")
-    nasnet.export("seeded:7", out, options=asked)
-    network = timm.create_model(f"local-dir:{out}", pretrained=False)
-    assert type(network).__name__ == "NASNet"
-    assert network.num_classes == 1001
-    again = nasnet.torch.NASNet.from_pretrained(str(out))
-    with torch.no_grad():
-        assert again(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).shape == (3, 1001)
 
 
 def test_every_target_is_tried_somewhere() -> None:

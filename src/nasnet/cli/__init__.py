@@ -20,6 +20,11 @@ __all__ = ["main"]
 # that `nasnet info` does not wait for what `nasnet embed` needs.
 _COMMANDS: Mapping[str, str] = {
     "embed": "nasnet.cli.embed",
+    "classify": "nasnet.cli.classify",
+    "index": "nasnet.cli.index",
+    "search": "nasnet.cli.search",
+    "dedup": "nasnet.cli.dedup",
+    "outliers": "nasnet.cli.outliers",
     "finetune": "nasnet.cli.finetune",
     "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
@@ -52,6 +57,9 @@ def _nasnet() -> None:
 
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
+    nasnet classify PHOTOS --weights builtin   what is on them?
+    nasnet search features.parquet PHOTO       its nearest pictures
+    nasnet dedup features.parquet              pictures that are nearly the same
     nasnet finetune PHOTOS -o mine             a module of your own classes
     nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch

@@ -43,7 +43,7 @@ def compute(plan: Plan, images: Tensor, arrays: Mapping[str, Any], mode: Mode) -
         arrays: TF-Slim variable name -> tensor, or variable where training is meant.
         mode: how.
     """
-    values = {IMAGES: images}
+    values = {IMAGES: _tf().cast(images, "float32")}
     for operation in plan.operations:
         inputs = [values[name] for name in operation.inputs]
         parameters = [arrays[name] for name in operation.parameters]
@@ -140,7 +140,7 @@ def _shift(op: Operation, inputs: Sequence[Tensor], arrays: Sequence[Any], mode:
 
 
 def _rescale(op: Operation, inputs: Sequence[Tensor], arrays: Sequence[Any], mode: Mode) -> Tensor:
-    return _tf().cast(inputs[0], "float32") * op.scale + op.offset
+    return inputs[0] * op.scale + op.offset
 
 
 _FORMS: Mapping[str, Callable[[Operation, Sequence[Tensor], Sequence[Any], Mode], Tensor]] = {
