@@ -74,6 +74,7 @@ ORDER = [
     "metrics",
     "thumbnails",
     "contact_sheet",
+    "mapping",
     "report",
     "prediction",
     "evaluation",

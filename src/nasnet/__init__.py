@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         outliers,
         picture_vectors,
     )
+    from nasnet.mapping import MapOptions, write_map
     from nasnet.module import (
         Module,
         eval_function_for_module,
@@ -92,6 +93,7 @@ _ROOMS = {
     "Index": "index",
     "IndexOptions": "index",
     "InputError": "errors",
+    "MapOptions": "mapping",
     "MissingExtraError": "errors",
     "Module": "module",
     "ModuleSpec": "module_spec",
@@ -129,6 +131,7 @@ _ROOMS = {
     "picture_vectors": "index",
     "read_features": "features",
     "resolve": "module_spec",
+    "write_map": "mapping",
 }
 # Alike, but the room needs an extra to be imported: not for `from nasnet import *`.
 _ROOMS_WITH_EXTRAS = {
@@ -162,6 +165,7 @@ __all__ = [
     "Index",
     "IndexOptions",
     "InputError",
+    "MapOptions",
     "MissingExtraError",
     "Module",
     "ModuleSpec",
@@ -199,6 +203,7 @@ __all__ = [
     "picture_vectors",
     "read_features",
     "resolve",
+    "write_map",
 ]
 
 

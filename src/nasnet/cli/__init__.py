@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, str] = {
     "search": "nasnet.cli.search",
     "dedup": "nasnet.cli.dedup",
     "outliers": "nasnet.cli.outliers",
+    "map": "nasnet.cli.map",
     "finetune": "nasnet.cli.finetune",
     "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
@@ -59,6 +60,7 @@ def _nasnet() -> None:
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
     nasnet classify PHOTOS --weights builtin   what is on them?
     nasnet search features.parquet PHOTO       its nearest pictures
+    nasnet map features.parquet -o map.html    a map of them, to look at
     nasnet dedup features.parquet              pictures that are nearly the same
     nasnet finetune PHOTOS -o mine             a module of your own classes
     nasnet evaluate mine OTHER_PHOTOS          how good is it?

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError
-from nasnet.features import FeatureMeta, Features, read_features
+from nasnet.features import FeatureMeta, Features, features_of, read_features
 from nasnet.index.approximate import open_approximate
 from nasnet.index.layout import CONTENTS, ids_of, map_vectors, read_contents
 from nasnet.neighbours import nearest, unit
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = ["Index", "open_index"]
 
@@ -80,8 +83,9 @@ class Index:
             raise InputError(f"no picture {id!r} in this index; its first is {self.ids[0]!r}")
         return self._rows[id]
 
-    def vectors(self, rows: Rows) -> Floats:
+    def vectors(self, rows: Rows | Sequence[int]) -> Floats:
         """The unit vectors of rows, float32 [n, dimensions]."""
+        rows = np.asarray(rows, np.int64)
         found = np.empty((len(rows), self.dimensions), np.float32)
         begin = 0
         for part in self._parts:
@@ -137,12 +141,12 @@ class Index:
         return ids, cosines
 
 
-def open_index(path: str | os.PathLike[str] | Features) -> Index:
+def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index:
     """Open an index's folder; or a feature set as an exact index in memory.
 
     Args:
         path: a folder that `build_index` wrote, or a `.parquet`, `.arrow` or `.npy` of `nasnet
-            embed`, or a set that was read.
+            embed`, or a set that was read, or a table as `nasnet.embed` gives it.
 
     Raises:
         OutputError: it is neither, or damaged.
@@ -151,6 +155,8 @@ def open_index(path: str | os.PathLike[str] | Features) -> Index:
     """
     if isinstance(path, Features):
         return _in_memory(path)
+    if not isinstance(path, str | os.PathLike):
+        return _in_memory(features_of(path))
     folder = Path(path)
     if not folder.is_dir() and folder.name != CONTENTS:
         return _in_memory(read_features(folder))
