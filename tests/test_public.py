@@ -68,6 +68,7 @@ ORDER = [
     "finetuning",
     "distill",
     "train",
+    "serve",
     "cli",
 ]
 

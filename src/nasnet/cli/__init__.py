@@ -23,6 +23,7 @@ _COMMANDS: Mapping[str, str] = {
     "finetune": "nasnet.cli.finetune",
     "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
+    "serve": "nasnet.cli.serve",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
     "fetch": "nasnet.cli.fetch",
@@ -53,6 +54,7 @@ def _nasnet() -> None:
     nasnet finetune PHOTOS -o mine             a module of your own classes
     nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch
+    nasnet serve                               an HTTP service with a web page
     nasnet weights inspect PATH                whose weights are these?
     nasnet info                                the network in numbers
     nasnet fetch                               download the module for use without a network
