@@ -68,13 +68,17 @@ def serve(
     *,
     index: NearestIndex | None = None,
     on_event: Callable[[ServeEvent], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; what was taken by then is finished.
+
+    In another thread than the main one, which alone hears signals, until `stop` says so.
 
     Args:
         options: what to serve, and how.
         index: nearest neighbours to answer `/search` from, instead of `options.index`.
         on_event: told what is being loaded, where it listens, and that it stops.
+        stop: asked some times a second whether to stop.
 
     Raises:
         InputError: the address is taken, or is not this machine's and there is no key.
@@ -84,4 +88,4 @@ def serve(
         needs(package, extra="serve")
     from nasnet.serve.running import run
 
-    run(options or ServeOptions(), index=index, on_event=on_event)
+    run(options or ServeOptions(), index=index, on_event=on_event, stop=stop)

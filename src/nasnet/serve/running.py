@@ -33,6 +33,7 @@ def run(
     *,
     index: NearestIndex | None = None,
     on_event: Callable[[ServeEvent], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; see `nasnet.serve.serve`.
 
@@ -44,7 +45,7 @@ def run(
         service = open_service(options, index=index, on_event=on_event)
         try:
             with _told_to_stop(service):
-                asyncio.run(_serve(service, listening))
+                asyncio.run(_serve(service, listening, stop or (lambda: False)))
         finally:
             service.close()
             service.on_event(ServeEvent(kind="stopped", text="stopped; all that was taken is done"))
@@ -52,7 +53,9 @@ def run(
         listening.close()
 
 
-async def _serve(service: Service, listening: socket.socket) -> None:
+async def _serve(
+    service: Service, listening: socket.socket, stop: Callable[[], bool]
+) -> None:
     limits = service.limits
     config = uvicorn.Config(
         build_app(service),
@@ -76,6 +79,7 @@ async def _serve(service: Service, listening: socket.socket) -> None:
     if server.started:
         service.on_event(ServeEvent(kind="ready", text=f"ready at {url}", url=url))
     while not server_task.done():
+        server.should_exit = server.should_exit or stop()
         if server.should_exit and service.ready:
             service.ready = False
             service.on_event(ServeEvent(kind="stopping", text="stopping: finishing what was taken"))
