@@ -222,7 +222,10 @@ def test_a_stopped_run_leaves_no_threads(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path, killing(0, 2, signal.SIGINT))
-    assert set(threading.enumerate()) == before
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(10)  # a log's writer may still be emptying its queue
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 def test_it_runs_in_a_thread_that_gets_no_signals(tmp_path: Path) -> None:
@@ -251,8 +254,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_one_line(tmp_path: Path) -> N
     found = elsewhere(folder, code)
     path = folder / "checkpoint.safetensors"
     assert found.stdout == (
-        f"{path}: the checkpoint cannot be saved: File too large; the checkpoint before it is kept "
-        f"in {path}\n"
+        f"{path} cannot be written: File too large; the checkpoint before it is kept\n"
     ), found.stderr
     assert path.read_bytes() == before
     assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
@@ -287,7 +289,7 @@ def test_best_weights_and_logs_on_a_full_disk_are_one_line_too(tmp_path: Path) -
 def test_a_checkpoint_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     path.mkdir()  # no file can take its place
-    with pytest.raises(OutputError, match="the checkpoint cannot be saved: Is a directory"):
+    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
         write_checkpoint(path, {"x": torch.ones(2)}, {})
     assert list(tmp_path.iterdir()) == [path]
 

@@ -21,9 +21,10 @@ from nasnet.engine import Engine, EngineOptions
 from nasnet.errors import SourceError
 from nasnet.features import FeatureMeta, feature_schema
 from nasnet.fetch import FetchEvent, FetchOptions
-from nasnet.load import DEFAULT_HANDLE, Averages, Opened, open_weights
+from nasnet.load import DEFAULT_HANDLE, Averages, Opened, open_weights, with_padding
 from nasnet.module_spec import ModuleSpec
 from nasnet.pipeline import vectors
+from nasnet.plan import Borders
 from nasnet.recipes import Prepared, Recipe
 from nasnet.sink import Batch, Sink, SinkOptions, open_sink, record_batch
 from nasnet.source import Item, Source, SourceOptions, open_source
@@ -47,6 +48,8 @@ class EmbedOptions:
         engine: how to compute.
         decode_threads: how many pictures are decoded at once; as many as cores if not given.
         averages: which set of a training checkpoint to take; see `nasnet.load.open_path`.
+        padding: whose border pixels: `slim`, or `keras` for the numbers of keras.applications;
+            what the weights say (`slim`, as a rule) if not given.
         source: how the source is read.
         sink: how a file is written.
         fetch: where to look for a handle and what is allowed.
@@ -58,6 +61,7 @@ class EmbedOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     decode_threads: int | None = None
     averages: Averages = "auto"
+    padding: Borders | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
     sink: SinkOptions = field(default_factory=SinkOptions)
     fetch: FetchOptions = field(default_factory=FetchOptions)
@@ -92,7 +96,7 @@ class EmbedSummary:
         seconds: time of this run, from opening the weights to the finished file.
         reasons: the most frequent reasons of failures of this run, with their counts.
         weights: where the weights come from.
-        status: `genuine`, `untrained`, `modified` or `unknown`.
+        status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`.
         engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
         recipe: the preprocessing, with its version.
         notes: what a user should know about the weights.
@@ -265,11 +269,12 @@ def _set_up(
 ) -> _Setup:
     recipe = recipes.get_recipe(options.recipe)
     if isinstance(weights, ModuleSpec):
-        opened, size = weights.opened, weights.image_size
+        opened, size = with_padding(weights.opened, options.padding), weights.image_size
     else:
         opened = open_weights(
             os.fspath(weights),
             averages=options.averages,
+            padding=options.padding,
             fetch_options=options.fetch,
             on_event=on_fetch,
         )
@@ -303,6 +308,7 @@ def _meta(setup: _Setup, pictures: Source) -> FeatureMeta:
         recipe=setup.recipe.name,
         recipe_text=recipes.describe(setup.recipe),
         size=f"{setup.height}x{setup.width}",
+        padding=weights.padding,
         precision=engine.precision,
         engine=f"{engine.name}, {engine.device}",
         source=pictures.name,

@@ -5,8 +5,9 @@ Made by `engine.create`; no tensor of OpenVINO leaves this file.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from nasnet.engine import (
     Images,
     ModelKey,
     Outputs,
+    Precision,
     key_for,
     onnx_model,
     padded,
@@ -30,7 +32,7 @@ from nasnet.weights import Weights
 if TYPE_CHECKING:
     import openvino
 
-__all__ = ["create"]
+__all__ = ["create", "process_core"]
 
 # OpenVINO's Python layer fills a table of types when first used; two threads that come first at
 # once wait for each other for ever (2026.4). Whoever makes an engine uses it once, one at a time.
@@ -43,23 +45,51 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
     Raises:
         UnsupportedError: the device is not there, or lacks the precision.
     """
-    import openvino
-
-    with _FIRST_USE:
-        openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
-        core = openvino.Core()
+    core = process_core()
     if options.device.split(".")[0].split(":")[0] not in (*core.available_devices, "AUTO"):
         raise UnsupportedError(
             f"OpenVINO finds no device {options.device!r}; "
             f"it has {', '.join(core.available_devices)}"
         )
-    if options.precision == "bf16":
-        able = core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
-        if "BF16" not in able:
-            raise UnsupportedError(
-                f"{options.device} has no bfloat16 arithmetic (it has {', '.join(able)}); use f32"
-            )
-    return _OpenVino(weights, options, core)
+    return _OpenVino(weights, options, core, precision=_precision(options, core))
+
+
+# Precision -> what OpenVINO calls the arithmetic, the fastest first.
+_ARITHMETIC: Mapping[Precision, str] = {"f16": "FP16", "bf16": "BF16"}
+
+
+def _precision(options: EngineOptions, core: openvino.Core) -> Precision:
+    """What is computed in: as was asked for, or the fastest there is."""
+    if options.precision == "f32":
+        return "f32"
+    able = core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
+    if options.precision == "auto":
+        return next((name for name, word in _ARITHMETIC.items() if word in able), "f32")
+    if _ARITHMETIC[options.precision] not in able:
+        raise UnsupportedError(
+            f"{options.device} has no {options.precision} arithmetic (it has {', '.join(able)}); "
+            "use f32, or auto for the fastest it has"
+        )
+    return options.precision
+
+
+def process_core() -> openvino.Core:
+    """The process's one OpenVINO core, which lives as long as the process.
+
+    Its CPU plugin gives the thread that makes it another stack for signal handlers, and takes it
+    away when it goes (2026.4). Of several cores that go in another order than they came, the
+    last leaves a stack that is no memory any more, and the next Ctrl-C ends the process.
+    """
+    with _FIRST_USE:
+        return _core()
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    import openvino
+
+    openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
+    return openvino.Core()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +104,19 @@ class _Request:
 class _OpenVino:
     """Compiled models of one set of weights; lives as long as its owner."""
 
-    def __init__(self, weights: Weights, options: EngineOptions, core: openvino.Core) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        options: EngineOptions,
+        core: openvino.Core,
+        *,
+        precision: Precision,
+    ) -> None:
         import openvino
 
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = options.device
-        self.precision = options.precision
+        self.precision = precision
         self.batch = options.batch
         self.streams = options.cores
         self._weights = weights

@@ -22,7 +22,7 @@ from nasnet.prediction import Predicted, Prediction, picture_of, predict
 from nasnet.report import Mistake
 from nasnet.weights import Weights
 
-__all__ = ["EvaluateOptions", "Evaluation", "evaluate", "judge"]
+__all__ = ["EvaluateOptions", "Evaluation", "accuracy", "evaluate", "judge"]
 
 _SHOWN = 60  # mistakes kept with their pictures
 _THUMBNAIL = 160  # pixels
@@ -129,7 +129,7 @@ def judge(
         prediction: what computed them; shows pictures as the network sees them.
         notes: handed on.
     """
-    labels = np.array([examples[row].label for row in predicted.rows], np.int64)
+    labels = predicted.labels(examples)
     scores = score(predicted.values, labels, classes)
     return Evaluation(
         scores=scores,
@@ -139,6 +139,24 @@ def judge(
         notes=tuple(notes),
         weights=_named(prediction.weights),
     )
+
+
+def accuracy(
+    examples: Sequence[Example], classes: Sequence[str], prediction: Prediction
+) -> dict[str, float]:
+    """Loss and accuracy on labelled pictures, as a training is judged after each epoch.
+
+    Args:
+        examples: the pictures.
+        classes: names, in the order of the logits.
+        prediction: whose logits.
+
+    Raises:
+        SourceError: not one picture can be read.
+    """
+    predicted = predict(examples, prediction)
+    scores = score(predicted.values, predicted.labels(examples), classes)
+    return {"loss": scores.loss, "accuracy": scores.top1}
 
 
 def _named(weights: Weights) -> str:

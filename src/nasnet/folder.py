@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from nasnet.errors import OutputError, WeightsError
+from nasnet.files import write_whole
 from nasnet.signatures import Task
 from nasnet.weights import Weights, read_safetensors, write_safetensors
 
@@ -115,6 +116,4 @@ def _write(module: ModuleFolder, folder: Path) -> None:
         "height": module.height,
         "width": module.width,
     }
-    temporary = folder / f".{DESCRIPTION}.tmp"
-    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    temporary.replace(folder / DESCRIPTION)
+    write_whole(folder / DESCRIPTION, json.dumps(description, indent=1).encode())

@@ -17,7 +17,7 @@ from nasnet import cells, engine, network, recipes
 from nasnet.dataset import Example
 from nasnet.engine import EngineOptions
 from nasnet.errors import OutputError, PictureError, SourceError
-from nasnet.machine import usable_cores
+from nasnet.files import write_whole
 from nasnet.pipeline import vectors
 from nasnet.resize import pillow_bilinear
 from nasnet.source import Item
@@ -61,6 +61,10 @@ class Predicted:
     rows: npt.NDArray[np.int64]
     failures: tuple[tuple[str, str], ...]
 
+    def labels(self, examples: Sequence[Example]) -> npt.NDArray[np.int64]:
+        """The labels of the rows of `values`, of the examples they were computed from."""
+        return np.array([examples[row].label for row in self.rows], np.int64)
+
 
 def predict(
     examples: Sequence[Example],
@@ -97,9 +101,8 @@ def predict(
     readable: list[int] = []
     done = 0
     items = (Item(example.id, example.read) for example in examples)
-    threads = prediction.engine.threads or usable_cores()
     try:
-        run = partial(vectors, width=width, decode_threads=threads)
+        run = partial(vectors, width=width, decode_threads=prediction.engine.cores)
         for batch in run(items, prepare, made, prediction.endpoint):
             good = [row for row, error in enumerate(batch.errors) if error is None]
             readable += [done + row for row in good]
@@ -173,15 +176,11 @@ def predict_cached(
     found = predict(examples, prediction, on_done=on_done)
     metadata = {**key, "failures": json.dumps(list(found.failures))}
     data = save({"values": found.values, "rows": found.rows}, metadata=metadata)
-    temporary = file.with_name(f".{file.name}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(file)
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(file, data)
     return found
 
 

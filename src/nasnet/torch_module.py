@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nasnet.arrays import check_images
 from nasnet.errors import InputError
 from nasnet.torch_model import NASNet
+from nasnet.torch_weights import name_of
 from nasnet.weights import Array, Weights, frozen
 
 __all__ = ["TorchModule"]
@@ -42,7 +43,7 @@ class TorchModule:
         self._train = train
         self._size = height, width
         self._check_range = check_range
-        self.network = NASNet(weights.spec, num_classes=num_classes)
+        self.network = NASNet(weights.spec, num_classes=num_classes, padding=weights.padding)
         self.network.load(weights)
         self.network.to(memory_format=torch.channels_last)
         self.network.requires_grad_(trainable)
@@ -97,7 +98,7 @@ class TorchModule:
         """
         self._check_trainable("parameters")
         for key, parameter in self.network.named_parameters():
-            yield key.replace(".", "/"), parameter
+            yield name_of(key), parameter
 
     def regularization_losses(self) -> dict[str, Tensor]:
         """TF-Slim name -> L2 term, a scalar.
@@ -107,7 +108,7 @@ class TorchModule:
         """
         self._check_trainable("regularization losses")
         terms = self.network.regularization_losses()
-        return {key.replace(".", "/"): term for key, term in terms.items()}
+        return {name_of(key): term for key, term in terms.items()}
 
     def arrays(self) -> dict[str, Array]:
         """The present values, by TF-Slim name, copied."""

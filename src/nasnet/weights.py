@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from nasnet import cells, network
 from nasnet.errors import InputError, WeightsError
+from nasnet.files import write_whole
+from nasnet.plan import PADDINGS, Borders
 
 __all__ = [
     "FORMAT",
@@ -27,6 +29,7 @@ __all__ = [
     "fingerprint",
     "frozen",
     "parse_seeded",
+    "read_card",
     "read_safetensors",
     "seeded",
     "seeded_value",
@@ -34,7 +37,8 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float32]
-FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32
+FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32 or float16
+_CARD = "card."  # before the keys of a model card among the metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +50,10 @@ class Weights:
         num_classes: classes of the classifier, background included; 0 if there is none.
         arrays: TF-Slim variable name -> float32 array in TF-Slim's layout, read-only.
         source: where they come from, for people: a file, a handle, or `seeded:7`.
-        status: `genuine`, `untrained`, `modified` or `unknown`; see `genuine`.
+        status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`; see `genuine`.
         averaged: whether these are the exponential moving averages of a training run.
         labels: names of the classes, in order, or empty.
+        padding: whose border pixels the network computes with; see `network.build`.
     """
 
     spec: str
@@ -58,14 +63,18 @@ class Weights:
     status: str = "unknown"
     averaged: bool = False
     labels: tuple[str, ...] = ()
+    padding: Borders = "slim"
 
 
 def fingerprint(weights: Weights) -> str:
     """Identity of the weights: SHA-256 over names, shapes and little-endian bytes, 16 hex digits.
 
-    The auxiliary head does not count: it never reaches a vector.
+    The auxiliary head does not count: it never reaches a vector. Another padding than TF-Slim's
+    does: the same arrays give other vectors.
     """
     digest = hashlib.sha256()
+    if weights.padding != "slim":
+        digest.update(f"padding={weights.padding};".encode())
     for name in sorted(weights.arrays):
         if name.startswith("aux_"):
             continue
@@ -138,7 +147,11 @@ def parse_seeded(text: str) -> int | None:
 
 
 def check(
-    shapes: Mapping[str, tuple[int, ...]], *, file: str, partial: bool = False
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    file: str,
+    partial: bool = False,
+    spec: str | None = None,
 ) -> tuple[str, int]:
     """Tell which network tensors belong to, and prove that they fit it.
 
@@ -146,6 +159,7 @@ def check(
         shapes: TF-Slim name -> shape; names that are not the network's are left alone.
         file: how to call the file in messages.
         partial: let tensors be missing.
+        spec: the preset's name, where it is known already.
 
     Returns:
         The preset's name and the number of classes (0 without a classifier).
@@ -154,7 +168,7 @@ def check(
         WeightsError: a tensor is missing or has another shape; the text names the tensor, both
             shapes and the file.
     """
-    name = _recognise(shapes, file)
+    name = _recognise(shapes, file) if spec is None else spec
     head = shapes.get("final_layer/FC/weights")
     if head is not None and len(head) != 2:
         raise WeightsError(
@@ -199,14 +213,29 @@ def _recognise(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
     return best
 
 
-def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
+def write_safetensors(
+    weights: Weights,
+    path: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    card: Mapping[str, str] | None = None,
+) -> None:
     """Write our own format: safetensors with TF-Slim names; spec, labels and origin as metadata.
 
     The file appears complete or not at all.
+
+    Args:
+        weights: what to write.
+        path: the file.
+        half: kernels as float16, half the size and three digits; averages, offsets and scales,
+            which are few and may be large or small, stay float32.
+        card: what people should know of the weights (data, licence, figures), kept as metadata.
+
+    Raises:
+        OutputError: it cannot be written.
     """
     from safetensors.numpy import save
 
-    target = Path(path)
     metadata = {
         "format": FORMAT,
         "spec": weights.spec,
@@ -214,16 +243,16 @@ def write_safetensors(weights: Weights, path: str | os.PathLike[str]) -> None:
         "source": weights.source,
         "status": weights.status,
         "averaged": str(weights.averaged).lower(),
+        "padding": weights.padding,
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
+    metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
+    arrays = {
+        name: np.ascontiguousarray(array, np.float16 if half and array.ndim > 1 else np.float32)
+        for name, array in weights.arrays.items()
+    }
     data = save(arrays, metadata=metadata)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(Path(path), data)
 
 
 def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> Weights:
@@ -253,6 +282,9 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     said = metadata.get("spec", spec)
     if said != spec:
         raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
+    padding = metadata.get("padding", "slim")
+    if padding not in PADDINGS:
+        raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
     try:
         labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
     except (ValueError, TypeError):
@@ -267,7 +299,26 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         status=metadata.get("status", "unknown"),
         averaged=metadata.get("averaged") == "true",
         labels=labels,
+        padding=padding,
     )
+
+
+def read_card(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The model card in a file of our own format; empty if there is none.
+
+    Raises:
+        WeightsError: the file is damaged, or is no safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            metadata = handle.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
+    return {
+        key.removeprefix(_CARD): text for key, text in metadata.items() if key.startswith(_CARD)
+    }
 
 
 def frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:

@@ -26,6 +26,7 @@ _COMMANDS: Mapping[str, str] = {
     "serve": "nasnet.cli.serve",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
+    "convert": "nasnet.cli.convert",
     "fetch": "nasnet.cli.fetch",
 }
 
@@ -56,6 +57,7 @@ def _nasnet() -> None:
     nasnet train PHOTOS -o run                 a network from scratch
     nasnet serve                               an HTTP service with a web page
     nasnet weights inspect PATH                whose weights are these?
+    nasnet convert IN OUT                      weights of one format into another
     nasnet info                                the network in numbers
     nasnet fetch                               download the module for use without a network
     """  # noqa: D301 - click wants the character itself

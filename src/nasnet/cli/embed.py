@@ -12,9 +12,12 @@ import click
 
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.progress import download_progress, rows_progress
+from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
-from nasnet.engine import ENGINES, EngineOptions
+from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
+from nasnet.features import read_features
 from nasnet.load import DEFAULT_HANDLE, Averages
+from nasnet.plan import PADDINGS, Borders
 from nasnet.recipes import RECIPES
 from nasnet.sink import SinkOptions
 from nasnet.source import SourceOptions
@@ -23,6 +26,7 @@ __all__ = ["command"]
 
 _STATUS = {
     "genuine": "the published weights, bit for bit",
+    "builtin": "the package's own, not Google's",
     "untrained": "UNTRAINED: these vectors mean nothing",
     "modified": "not the published weights: untrained or modified",
     "unknown": "no fingerprints to compare with",
@@ -43,7 +47,8 @@ _STATUS = {
     "--weights",
     default=DEFAULT_HANDLE,
     show_default=True,
-    help="A published handle, a checkpoint, module or safetensors file, or seeded:N (untrained).",
+    help="A published handle, builtin (the package's own), a checkpoint, module or safetensors "
+    "file, or seeded:N (untrained).",
 )
 @click.option(
     "--recipe",
@@ -79,10 +84,10 @@ _STATUS = {
 @click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
 @click.option(
     "--precision",
-    type=click.Choice(["f32", "bf16"]),
+    type=click.Choice(PRECISIONS),
     default="f32",
     show_default=True,
-    help="f32 is exact; bf16 is faster where the processor has it.",
+    help="f32 is exact; bf16 and f16 are faster where the device has them; auto takes the fastest.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Cores to use; all that are given to us.")
 @click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
@@ -93,12 +98,23 @@ _STATUS = {
     show_default=True,
     help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
 )
+@click.option(
+    "--padding",
+    type=click.Choice(PADDINGS),
+    help="Whose border pixels: slim, or keras for the very numbers of keras.applications; what the "
+    "weights say, as a rule slim, if not given.",
+)
 @click.option("--column", help="In a Parquet or Arrow source: the column with the pictures.")
 @click.option("--id-column", help="In a Parquet or Arrow source: the column with the ids.")
 @click.option(
     "--all-files", is_flag=True, help="In a folder: not only files that look like pictures."
 )
 @click.option("--shard", metavar="I/N", help="Only every N-th picture, starting at I (from 0).")
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write an HTML page to look at as well: pictures beside their nearest neighbours.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 def command(
     source: str,
@@ -112,14 +128,16 @@ def command(
     strict: bool,
     engine: str,
     device: str,
-    precision: Literal["f32", "bf16"],
+    precision: Precision,
     threads: int | None,
     batch: int,
     averages: Averages,
+    padding: Borders | None,
     column: str | None,
     id_column: str | None,
     all_files: bool,
     shard: str | None,
+    page: Path | None,
     quiet: bool,
 ) -> int:
     """Compute the vector of every picture in SOURCE and write them as one table.
@@ -133,15 +151,24 @@ def command(
     vector. A run that is stopped or killed goes on where it was when it is started again.
 
     \b
-    nasnet embed ~/photos -o features.parquet
+    nasnet embed ~/photos -o features.parquet --page neighbours.html
     nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16
     find . -name '*.jpg' | nasnet embed - -o features.parquet --append
     """  # noqa: D301 - click wants the character itself
+    if page is not None and source == "-":
+        raise click.BadParameter(
+            "standard input cannot be read a second time for its pictures; write the list to a "
+            ".txt file and name that",
+            param_hint="--page",
+        )
+    if page is not None and not page.parent.is_dir():
+        raise click.BadParameter(f"no folder {page.parent}", param_hint="--page")
     options = EmbedOptions(
         recipe=recipe,
         size=size,
         endpoint=endpoint,
         averages=averages,
+        padding=padding,
         engine=EngineOptions(
             engine=engine, device=device, precision=precision, threads=threads, batch=batch
         ),
@@ -170,9 +197,21 @@ def command(
                 on_fetch=on_download,
             )
         _report(summary)
+    if page is not None:
+        _write_page(source, summary, page, options.source, quiet=quiet)
     if strict and summary.failures:
         return 2
     return 0
+
+
+def _write_page(
+    source: str, summary: EmbedSummary, page: Path, reading: SourceOptions, *, quiet: bool
+) -> None:
+    shown = write_contact_sheet(
+        read_features(summary.output), source, page, options=SheetOptions(source=reading)
+    )
+    if not quiet:
+        click.echo(f"{page}: {shown} pictures and their nearest neighbours", err=True)
 
 
 def _shard(text: str | None) -> tuple[int, int]:

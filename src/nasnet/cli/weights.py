@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
+from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import click
 
-from nasnet.load import Averages, Opened, open_weights
-from nasnet.weights import fingerprint
+from nasnet.errors import InputError
+from nasnet.load import BUILTIN, Averages, Opened, open_weights
+from nasnet.weights import fingerprint, write_safetensors
 
 __all__ = ["command"]
 
 
 @click.group("weights")
 def command() -> None:
-    """Look into weight files."""
+    """Look into weight files, and pack them."""
 
 
 @command.command("inspect")
@@ -36,10 +40,11 @@ def inspect(path: str, averages: Averages, as_json: bool) -> None:
     """Say what PATH holds: format, network, parameters, and whether it is genuine.
 
     PATH is a TensorFlow checkpoint (prefix, .index file or folder), a TF1 hub module (folder or
-    .tar.gz), a safetensors file, a published handle, or seeded:N.
+    .tar.gz), a safetensors file, a published handle, seeded:N, or a file of Keras, TensorFlow 2,
+    PyTorch, TFLite, TF.js, TensorNets or MindSpore.
 
     The last line is one plain word: genuine (bit for bit the weights Google published),
-    untrained or modified, or incomplete.
+    builtin (the package's own), untrained or modified, or incomplete.
     """
     opened = open_weights(path, averages=averages, partial=True)
     report = _report(opened)
@@ -47,13 +52,53 @@ def inspect(path: str, averages: Averages, as_json: bool) -> None:
         click.echo(json.dumps(report))
         return
     for key, value in report.items():
-        if value not in ("", []):
+        if key != "card" and value not in ("", []):
             shown = "; ".join(value) if isinstance(value, list) else value
             click.echo(f"{key.replace('_', ' '):<20} {shown}")
-    click.echo(opened.verdict.word)
+    for key, text in opened.card.items():
+        click.echo(f"card: {key:<14} {text}")
+    click.echo(BUILTIN if opened.weights.status == BUILTIN else opened.verdict.word)
 
 
-def _report(opened: Opened) -> dict[str, str | list[str]]:
+@command.command("pack")
+@click.argument("weights")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The .safetensors file to write.",
+)
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A TOML file of texts that the file is to carry: data, licence, figures.",
+)
+@click.option("--full", is_flag=True, help="Kernels as float32, not float16.")
+def pack(weights: str, output: Path, card: Path | None, full: bool) -> None:
+    """Write WEIGHTS as one small file to hand on: kernels as float16, with a model card.
+
+    WEIGHTS is whatever `nasnet weights inspect` takes, such as the folder of a training run.
+    """
+    texts = _card(card) if card is not None else {}
+    opened = open_weights(weights)
+    named = replace(opened.weights, source=texts.get("name", opened.weights.source))
+    write_safetensors(named, output, half=not full, card=texts)
+    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}", err=True)
+
+
+def _card(path: Path) -> dict[str, str]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no TOML file: {error}") from None
+    wrong = [key for key, value in table.items() if not isinstance(value, str)]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]} is no text; a card is a table of texts")
+    return table
+
+
+def _report(opened: Opened) -> dict[str, str | list[str] | dict[str, str]]:
     weights, verdict = opened.weights, opened.verdict
     names = [name for name in weights.arrays if not name.startswith("aux_")]
     values = sum(weights.arrays[name].size for name in names)
@@ -71,8 +116,10 @@ def _report(opened: Opened) -> dict[str, str | list[str]]:
         "classifier": head,
         "auxiliary_head": "yes" if len(names) < len(weights.arrays) else "no",
         "fingerprint": fingerprint(weights),
+        "padding": weights.padding,
         "published_tensors": f"{verdict.matched} of {verdict.total} match",
         "missing": list(verdict.missing),
         "status": weights.status,
         "notes": list(opened.notes),
+        "card": dict(opened.card),
     }

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nasnet.augment import AugmentOptions
 from nasnet.distill.teachers import Teacher, open_teacher
 from nasnet.errors import OutputError, TrainingError
+from nasnet.files import write_whole
 from nasnet.loader import Example, Loader, LoaderOptions
 from nasnet.training.identity import check_identity
 
@@ -176,9 +177,7 @@ def _check(folder: Path, description: Mapping[str, Any]) -> None:
     """Make sure that the answers in a folder are to this; note it where there are none yet."""
     file = folder / _DESCRIPTION
     if not file.exists():
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, json.dumps(description, indent=1).encode())
         return
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.engine_openvino import process_core
 from nasnet.errors import InputError, needs
 from nasnet.machine import usable_cores
 
@@ -139,7 +140,7 @@ def open_teacher(
         # OpenVINO traces the network by a way that torch wants to give up.
         warnings.simplefilter("ignore", DeprecationWarning)
         model = openvino.convert_model(Both(), example_input=example, input=[example.shape])
-    compiled = openvino.Core().compile_model(
+    compiled = process_core().compile_model(
         model,
         "CPU",
         {

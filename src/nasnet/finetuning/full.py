@@ -5,7 +5,7 @@ Called by `finetune.run` with mode `full`; needs torch (extra `torch`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from nasnet.augment import preset
-from nasnet.dataset import Dataset, Example
+from nasnet.dataset import Dataset
 from nasnet.errors import InputError
+from nasnet.evaluation import accuracy
 from nasnet.finetuning.options import FinetuneOptions
 from nasnet.loader import Failure, Loader, LoaderOptions
-from nasnet.metrics import score
-from nasnet.prediction import Prediction, predict
 from nasnet.torch_model import NASNet
 from nasnet.training import (
     Classification,
@@ -60,7 +59,12 @@ def train_all(
         TrainingError: the loss is no number, nothing moves, or the folder has another run.
     """
     full = options.full
-    network = NASNet(weights.spec, num_classes=weights.num_classes, seed=options.seed)
+    network = NASNet(
+        weights.spec,
+        num_classes=weights.num_classes,
+        seed=options.seed,
+        padding=weights.padding,
+    )
     network.load(weights)
     objective = Classification(
         smoothing=full.smoothing,
@@ -100,7 +104,8 @@ def train_all(
     )
 
     def validate(present: Weights) -> dict[str, float]:
-        return accuracy(present, data.validation, data.classes, options, size)
+        prediction = options.prediction(present, "Logits", size)
+        return accuracy(data.validation, data.classes, prediction)
 
     try:
         with Loader(data.train, loading, on_failure=on_failure) as loader:
@@ -111,28 +116,6 @@ def train_all(
 
 # Options of the loader that a resumed run must share; the trainer compares its own.
 _LOADING = ("batch", "augment", "smoothing", "mixup")
-
-
-def accuracy(
-    weights: Weights,
-    examples: Sequence[Example],
-    classes: Sequence[str],
-    options: FinetuneOptions,
-    size: tuple[int, int],
-) -> dict[str, float]:
-    """Loss and accuracy on labelled pictures, through the fast engine."""
-    prediction = Prediction(
-        weights=weights,
-        endpoint="Logits",
-        recipe=options.recipe,
-        height=size[0],
-        width=size[1],
-        engine=options.engine,
-    )
-    predicted = predict(examples, prediction)
-    labels = np.array([examples[row].label for row in predicted.rows])
-    scores = score(predicted.values, labels, classes)
-    return {"loss": scores.loss, "accuracy": scores.top1}
 
 
 def _train_options(options: FinetuneOptions) -> TrainOptions:

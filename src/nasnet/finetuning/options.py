@@ -15,6 +15,8 @@ from nasnet.errors import InputError
 from nasnet.evaluation import Evaluation
 from nasnet.fetch import FetchOptions
 from nasnet.head import HeadOptions
+from nasnet.prediction import Prediction
+from nasnet.weights import Weights
 
 __all__ = ["FinetuneEvent", "FinetuneOptions", "FinetuneSummary", "FullOptions"]
 
@@ -104,6 +106,17 @@ class FinetuneOptions:
         """Refuse what is no mode."""
         if self.mode not in ("head", "full"):
             raise InputError(f"no mode {self.mode!r}; there are head, full")
+
+    def prediction(self, weights: Weights, endpoint: str, size: tuple[int, int]) -> Prediction:
+        """How an endpoint of these pictures is computed, at a height and width."""
+        return Prediction(
+            weights=weights,
+            endpoint=endpoint,
+            recipe=self.recipe,
+            height=size[0],
+            width=size[1],
+            engine=self.engine,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

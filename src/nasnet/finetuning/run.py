@@ -14,18 +14,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from nasnet import cells
 from nasnet.dataset import Dataset, Example, open_dataset
-from nasnet.errors import OutputError, SourceError, needs
+from nasnet.errors import SourceError, needs
 from nasnet.evaluation import Evaluation, judge
 from nasnet.finetuning.options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.folder import ModuleFolder, write_into
 from nasnet.head import Head, fit_head, with_head
 from nasnet.load import DEFAULT_HANDLE, Opened, open_weights
-from nasnet.prediction import Predicted, Prediction, predict, predict_cached
+from nasnet.prediction import Predicted, predict, predict_cached
 from nasnet.recipes import get_recipe
+from nasnet.run_folder import RUN_FILES, clear, held
 from nasnet.weights import Weights
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ __all__ = ["finetune"]
 
 Tell = Callable[[FinetuneEvent], None]
 History = Sequence[dict[str, float]]
-_STARTED = ("checkpoint.safetensors", "best.safetensors", "log.csv")
 
 
 def finetune(
@@ -63,23 +61,35 @@ def finetune(
         SourceError: the data cannot be read, have no labels, or one class only.
         TrainingError: the loss became no number (the last good checkpoint is kept), nothing
             moved, or the folder belongs to another run.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or another run writes into it.
         MissingExtraError: scikit-learn is not installed, or torch, for mode `full`.
     """
     options = options or FinetuneOptions()
-    tell = on_event or (lambda event: None)
-    started = time.monotonic()
     out = Path(folder)
     found = open_dataset(data, options=options.dataset)
     opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
-    _prepare(out, overwrite=options.overwrite)
+    with held(out):
+        if options.overwrite:
+            clear(out, RUN_FILES)
+        return _run(found, opened, out, options, on_event or (lambda event: None), on_train)
+
+
+def _run(
+    found: Dataset,
+    opened: Opened,
+    out: Path,
+    options: FinetuneOptions,
+    tell: Tell,
+    on_train: Callable[[TrainEvent], None] | None,
+) -> FinetuneSummary:
+    started = time.monotonic()
     size = options.size or opened.image_size
     notes = [*found.notes]
     if opened.weights.status == "untrained":
         notes.append(f"{opened.weights.source} is untrained: its features mean little")
 
     def features(examples: Sequence[Example], what: Literal["features", "validation"]) -> Predicted:
-        prediction = _prediction(opened.weights, "global_pool", options, size)
+        prediction = options.prediction(opened.weights, "global_pool", size)
         return predict_cached(
             examples,
             prediction,
@@ -98,7 +108,7 @@ def finetune(
         notes.append("no validation pictures: the scores are of the training pictures themselves")
     seen = features(judged, "validation") if found.validation else training
     logits = replace(seen, values=head.logits(seen.values))
-    prediction = _prediction(tuned, "Logits", options, size)
+    prediction = options.prediction(tuned, "Logits", size)
     evaluation = judge(logits, judged, found.classes, prediction)
     alone = evaluation.scores.top1
     kept: Literal["head", "full"] = "head"
@@ -133,29 +143,6 @@ def finetune(
     )
 
 
-def _prepare(out: Path, *, overwrite: bool) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for name in _STARTED:
-                (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
-
-
-def _prediction(
-    weights: Weights, endpoint: str, options: FinetuneOptions, size: tuple[int, int]
-) -> Prediction:
-    return Prediction(
-        weights=weights,
-        endpoint=endpoint,
-        recipe=options.recipe,
-        height=size[0],
-        width=size[1],
-        engine=options.engine,
-    )
-
-
 def _unreadable(failures: Sequence[tuple[str, str]]) -> list[str]:
     if not failures:
         return []
@@ -164,7 +151,7 @@ def _unreadable(failures: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _fit(training: Predicted, found: Dataset, options: FinetuneOptions, tell: Tell) -> Head:
-    labels = np.array([found.train[row].label for row in training.rows], np.int64)
+    labels = training.labels(found.train)
     missing = sorted(set(range(len(found.classes))) - set(labels.tolist()))
     if missing:
         raise SourceError(
@@ -210,7 +197,7 @@ def _all_layers(
     notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
     weights = replace(result.weights, source=head.source, labels=found.classes)
     judged = found.validation or found.train
-    prediction = _prediction(weights, "Logits", options, size)
+    prediction = options.prediction(weights, "Logits", size)
     after = judge(predict(judged, prediction), judged, found.classes, prediction)
     return weights, after, result.history, notes
 

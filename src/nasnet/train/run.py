@@ -8,26 +8,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nasnet.dataset import DatasetOptions, Example, open_dataset
-from nasnet.engine import EngineOptions
 from nasnet.errors import InputError, OutputError, SourceError
+from nasnet.evaluation import accuracy
 from nasnet.folder import DESCRIPTION, ModuleFolder, write_into
 from nasnet.loader import Failure, Loader, LoaderOptions
-from nasnet.metrics import score
-from nasnet.prediction import Prediction, predict
+from nasnet.prediction import Prediction
+from nasnet.run_folder import RUN_FILES, clear, held
 from nasnet.signatures import Task
 from nasnet.source import SourceOptions, open_source
 from nasnet.torch_model import NASNet
-from nasnet.train.recipe import TrainRecipe
+from nasnet.train.recipe import Stage, TrainRecipe
 from nasnet.training import (
     ALONE,
     Classification,
@@ -36,6 +34,7 @@ from nasnet.training import (
     Trainer,
     TrainEvent,
     TrainResult,
+    recalibrate,
 )
 from nasnet.training.logs import Logs
 from nasnet.weights import Weights
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from nasnet.distill import AnswersEvent
 
 __all__ = ["TrainSummary", "train"]
-
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +89,7 @@ def train(
     Args:
         data: labelled pictures (see `open_dataset`); for a recipe with a teacher, a folder of any
             pictures.
-        folder: for checkpoints, logs and, at the end, the module.
+        folder: for checkpoints, logs and the module, which is written after each epoch.
         recipe: how.
         dataset: how the data are read and split.
         overwrite: start anew where a run is in the folder already; a teacher's answers stay if
@@ -110,7 +107,7 @@ def train(
     """
     out = Path(folder)
     with ExitStack() as stack:
-        stack.enter_context(_held(out, replicas))
+        stack.enter_context(held(out) if replicas.writes else nullcontext())
         found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
         network = _network(recipe, found)
         logs: Logs | None = None
@@ -118,8 +115,16 @@ def train(
         def tell(event: TrainEvent) -> None:
             if logs is not None:
                 logs(event)
+            if event.kind == "epoch" and replicas.writes:
+                module(trainer.best())  # a run that is stopped has one already
             if on_event is not None and replicas.writes:
                 on_event(event)
+
+        def module(weights: Weights) -> None:
+            task: Task = "classification" if found.classes else "feature_vector"
+            size = _size(recipe)
+            whole = ModuleFolder(weights=weights, task=task, height=size, width=size)
+            write_into(whole, out)
 
         for note in found.notes:
             tell(TrainEvent(kind="note", epoch=0, epochs=recipe.epochs, text=note))
@@ -153,10 +158,7 @@ def train(
             if logs is not None:
                 logs.close()
         if replicas.writes:
-            task: Task = "classification" if found.classes else "feature_vector"
-            size = recipe.stages[-1].size
-            module = ModuleFolder(weights=result.weights, task=task, height=size, width=size)
-            write_into(module, out)
+            module(_recalibrated(result.weights, found, recipe))
         replicas.agree(False)  # nobody goes before all is written
         return TrainSummary(
             folder=out,
@@ -167,46 +169,15 @@ def train(
         )
 
 
-@contextmanager
-def _held(out: Path, replicas: Replicas) -> Iterator[None]:
-    """The folder, made if need be, and held so that no other run writes into it."""
-    if not replicas.writes:
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / _LOCK, blocking=False)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"{out} is being written by another run, which holds {out / _LOCK}: wait for it, or "
-            "name another folder"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _clear(out: Path, *, overwrite: bool) -> None:
     """Make room: what an earlier run left goes, but for a teacher's answers, which take hours."""
-    run = ("checkpoint.safetensors", "best.safetensors", "log.csv")
-    if not overwrite:
-        if (out / DESCRIPTION).exists() and not (out / run[0]).exists():
-            raise OutputError(
-                f"{out} holds a module that was not trained there: name another folder, or start "
-                "anew with --overwrite"
-            )
-        return
-    try:
-        for name in (*run, DESCRIPTION, "weights.safetensors"):
-            (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be used: {error.strerror or error}") from error
+    if overwrite:
+        clear(out, (*RUN_FILES, DESCRIPTION, "weights.safetensors"))
+    elif (out / DESCRIPTION).exists() and not (out / RUN_FILES[0]).exists():
+        raise OutputError(
+            f"{out} holds a module that was not trained there: name another folder, or start "
+            "anew with --overwrite"
+        )
 
 
 def _network(recipe: TrainRecipe, found: _Data) -> NASNet:
@@ -308,6 +279,22 @@ def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
     return {key: value for key, value in asdict(recipe).items() if key not in ("train", "name")}
 
 
+def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe) -> Weights:
+    options = recipe.recalibrate
+    if options is None:
+        return weights
+    return recalibrate(weights, _of_stage(found.train, recipe.stages[-1]), options)
+
+
+def _size(recipe: TrainRecipe) -> int:
+    """Height and width the module is for."""
+    return recipe.recalibrate.size if recipe.recalibrate else recipe.stages[-1].size
+
+
+def _of_stage(examples: Sequence[Example], stage: Stage) -> list[Example]:
+    return [e for e in examples if not e.id.startswith(stage.without or ("\0",))]
+
+
 class _Loaders:
     """The loader of the stage under way; closed when the next stage begins."""
 
@@ -340,8 +327,8 @@ class _Loaders:
                 mixup=self._recipe.mixup,
                 replica=(self._replicas.rank, self._replicas.world),
             )
-            examples = [e for e in self._examples if not e.id.startswith(stage.without or ("\0",))]
-            self._loader = Loader(examples, options, on_failure=self._note)
+            some = _of_stage(self._examples, stage)
+            self._loader = Loader(some, options, on_failure=self._note)
             self._stage = stage
         return self._loader
 
@@ -356,14 +343,10 @@ class _Loaders:
 
 
 def _validate(found: _Data, recipe: TrainRecipe) -> Callable[[Weights], Mapping[str, float]]:
-    return partial(_accuracy, found, recipe.stages[-1].size)
+    size = recipe.stages[-1].size
 
+    def validate(present: Weights) -> Mapping[str, float]:
+        prediction = Prediction(weights=present, endpoint="Logits", height=size, width=size)
+        return accuracy(found.validation, found.classes, prediction)
 
-def _accuracy(found: _Data, size: int, weights: Weights) -> Mapping[str, float]:
-    prediction = Prediction(
-        weights=weights, endpoint="Logits", height=size, width=size, engine=EngineOptions()
-    )
-    predicted = predict(found.validation, prediction)
-    labels = np.array([found.validation[row].label for row in predicted.rows])
-    scores = score(predicted.values, labels, found.classes)
-    return {"loss": scores.loss, "accuracy": scores.top1}
+    return validate

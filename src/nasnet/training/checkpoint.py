@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor
 
 from nasnet.errors import OutputError, TrainingError
-from nasnet.weights import Weights, write_safetensors
+from nasnet.files import write_whole
 
-__all__ = ["put_back", "read_checkpoint", "tidy", "write_checkpoint", "write_weights"]
+__all__ = ["put_back", "read_checkpoint", "tidy", "write_checkpoint"]
 
 _FORMAT = "nasnet-training/1"
 
@@ -38,33 +37,12 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
 
     metadata = {"format": _FORMAT, "state": json.dumps(state)}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(save(whole, metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        kept = f"; the checkpoint before it is kept in {path}" if path.exists() else ""
-        raise OutputError(
-            f"{path}: the checkpoint cannot be saved: {error.strerror or error}{kept}"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_weights(weights: Weights, path: Path) -> None:
-    """Write a module's weights; the ones that were there stay until the new ones are whole.
-
-    Raises:
-        OutputError: they cannot be written; the old ones are kept.
-    """
-    try:
-        write_safetensors(weights, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        write_whole(path, save(whole, metadata=metadata), sync=True)
+    except OutputError as error:
+        if not path.is_file():
+            raise
+        raise OutputError(f"{error}; the checkpoint before it is kept") from error
 
 
 def tidy(path: Path) -> None:

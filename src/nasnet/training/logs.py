@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nasnet.errors import OutputError
+from nasnet.files import write_whole
 from nasnet.training.options import History, TrainEvent
 
 __all__ = ["Logs"]
@@ -66,13 +66,7 @@ class Logs:
         writer = csv.DictWriter(text, fieldnames=_columns(self._rows), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        temporary = self._file.with_name(f".{self._file.name}.tmp")
-        try:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-            temporary.replace(self._file)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"{self._file} cannot be written: {error.strerror}") from error
+        write_whole(self._file, text.getvalue().encode())
 
 
 def _columns(rows: Sequence[dict[str, float]]) -> list[str]:

@@ -25,17 +25,16 @@ from nasnet.training.checkpoint import (
     read_checkpoint,
     tidy,
     write_checkpoint,
-    write_weights,
 )
 from nasnet.training.identity import check_identity, comparable
 from nasnet.training.objectives import Objective
 from nasnet.training.optimizers import load_slots, make, slots
 from nasnet.training.options import History, TrainEvent, TrainOptions, TrainResult
-from nasnet.training.replicas import ALONE, Replicas, device_of, wrapped
+from nasnet.training.replicas import ALONE, Replicas, autocast, device_of, wrapped
 from nasnet.training.schedules import factor
 from nasnet.training.state import State, depths_of, seed_of
 from nasnet.training.stopping import Stopping
-from nasnet.weights import Weights, read_safetensors
+from nasnet.weights import Weights, read_safetensors, write_safetensors
 
 __all__ = ["Trainer", "Validate"]
 
@@ -220,14 +219,19 @@ class Trainer:
                     self._stop_if_asked()
         if self.replicas.agree(not state.moves):  # nor here
             raise faults.nothing_moved("the whole run")
-        best = self.folder / _BEST
-        weights = read_safetensors(best) if state.best_epoch and best.exists() else self.weights()
         return TrainResult(
-            weights=weights,
+            weights=self.best(),
             history=state.history,
             best_epoch=state.best_epoch or state.epoch,
             stopped_early=early and state.epoch < options.epochs,
             seconds=state.seconds,
+        )
+
+    def best(self) -> Weights:
+        """The weights of the best epoch by validation accuracy, else the present ones."""
+        file = self.folder / _BEST
+        return (
+            read_safetensors(file) if self._state.best_epoch and file.exists() else self.weights()
         )
 
     def weights(self) -> Weights:
@@ -301,7 +305,7 @@ class Trainer:
         pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255  # NHWC in memory, as it came
         alone = self.replicas.group is None
         with nullcontext() if last or alone else forward.no_sync():
-            with _autocast(options.precision, self.device):
+            with autocast(options.precision, self.device):
                 loss, metrics = self.objective.loss(forward, pixels, batch)
             told = {"loss": float(loss.detach())}
             told |= {name: float(value) for name, value in metrics.items()}
@@ -360,7 +364,7 @@ class Trainer:
             row |= {f"validation_{name}": value for name, value in found.items()}
             if found.get("accuracy", -math.inf) > state.best:
                 state.best, state.best_epoch = found["accuracy"], state.epoch + 1
-                write_weights(weights, self.folder / _BEST)
+                write_safetensors(weights, self.folder / _BEST)
         state.history.append(row)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self._tell("epoch", row=row)
@@ -392,8 +396,3 @@ class Trainer:
                     text=text,
                 )
             )
-
-
-def _autocast(precision: str, device: torch.device) -> Any:  # noqa: ANN401
-    kinds = {"bf16": torch.bfloat16, "f16": torch.float16}
-    return torch.autocast(device.type, kinds[precision]) if precision in kinds else nullcontext()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
@@ -18,7 +18,7 @@ from torch import distributed, nn
 
 from nasnet.errors import InputError
 
-__all__ = ["ALONE", "Replicas", "device_of", "joined", "wrapped"]
+__all__ = ["ALONE", "Replicas", "autocast", "device_of", "joined", "wrapped"]
 
 # All wait while one validates, or asks a teacher; one that died is noticed at once all the same.
 _TIMEOUT = timedelta(days=7)
@@ -143,3 +143,9 @@ def wrapped(network: nn.Module, replicas: Replicas) -> nn.Module:
     return DistributedDataParallel(
         network, **{buffers if buffers in known else "broadcast_buffers": False}
     )
+
+
+def autocast(precision: str, device: torch.device) -> Any:  # noqa: ANN401
+    """The context a forward pass is computed in: `f32`, or mixed with `bf16` or `f16`."""
+    kinds = {"bf16": torch.bfloat16, "f16": torch.float16}
+    return torch.autocast(device.type, kinds[precision]) if precision in kinds else nullcontext()

@@ -1,0 +1,108 @@
+"""The page of nearest pictures: exact neighbours, and nothing on it but what was meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import nasnet
+from nasnet.cli.embed import command
+from nasnet.contact_sheet import SheetOptions, nearest, write_contact_sheet
+from nasnet.errors import InputError
+from tests.pictures import jpeg
+
+
+def folder(path: Path, count: int = 5) -> Path:
+    path.mkdir()
+    for seed in range(count):
+        (path / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+    return path
+
+
+@pytest.mark.parametrize(("rows", "count"), [(3, 5), (50, 4), (9000, 7)])
+def test_neighbours_are_those_of_all_pairs(rows: int, count: int) -> None:
+    vectors = np.random.default_rng(rows).standard_normal((rows, 6)).astype(np.float32)
+    queries = np.array([0, rows // 2, rows - 1], np.int64)
+    found, cosines = nearest(vectors, queries, count)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    whole = unit[queries] @ unit.T
+    whole[np.arange(3), queries] = -np.inf
+    expected = np.argsort(-whole, axis=1)[:, : min(count, rows - 1)]
+    assert np.array_equal(found, expected)
+    assert np.allclose(cosines, np.take_along_axis(whole, expected, axis=1), atol=1e-6)
+
+
+def test_a_zero_vector_is_near_to_nothing() -> None:
+    vectors = np.array([[0, 0], [1, 0], [1, 0.1]], np.float32)
+    found, cosines = nearest(vectors, np.array([1]), 2)
+    assert found.tolist() == [[2, 0]]
+    assert cosines[0, 1] == 0
+
+
+def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures")
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    (pictures / "<b>&'.jpg").write_bytes(jpeg(seed=9))
+    page = tmp_path / "near.html"
+    arguments = ["embed", str(pictures), "-o", str(tmp_path / "f.parquet"), "--page", str(page)]
+    result = CliRunner().invoke(command, [*arguments[1:], "--weights", "seeded:7"])
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<article>") == 6, "the broken one has no vector"
+    assert len(re.findall("src='data:image/jpeg;base64,", text)) == 6 + 6 * 5
+    assert "<b>" not in text
+    assert "&lt;b&gt;&amp;&#x27;.jpg" in text
+    assert "broken" not in text
+    assert "untrained: which pictures are near means nothing" in text
+    assert not re.search(r"(src|href)=.https?:", text)
+    assert "Content-Security-Policy" in text
+
+
+def test_only_some_of_many_pictures_are_shown(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 7)
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    options = SheetOptions(pictures=3, neighbours=2)
+    assert write_contact_sheet(features, pictures, tmp_path / "p.html", options=options) == 3
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert [f"nearest to {n}.jpg" in text for n in range(7)] == [n in (0, 3, 6) for n in range(7)]
+    assert text.count("<li>") == 6
+
+
+def test_pictures_that_went_are_blanks(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 3)
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    (pictures / "1.jpg").write_bytes(b"")
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    write_contact_sheet(features, pictures, tmp_path / "p.html")
+    assert (tmp_path / "p.html").read_text(encoding="utf-8").count("not readable") == 3
+
+
+def test_one_picture_has_no_neighbours(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 1)
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    with pytest.raises(InputError, match="1 of 1 pictures have a vector"):
+        write_contact_sheet(features, pictures, tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-", "--page", "p.html"], "cannot be read a second time"),
+        ([".", "--page", "no/such/p.html"], "no folder no/such"),
+    ],
+)
+def test_a_page_that_cannot_be_is_told_before_anything_is_computed(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, ["-o", "f.parquet", *arguments])
+    assert result.exit_code == 2
+    assert told in result.output
+    assert not (tmp_path / "f.parquet").exists()
