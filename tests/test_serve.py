@@ -16,6 +16,7 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
+from nasnet.features import FeatureMeta
 from nasnet.recipes import get_recipe, prepare
 from nasnet.serve import ExactIndex, Limits, ModelChoice, ServeOptions, serve
 from tests import pictures
@@ -162,7 +163,7 @@ def test_what_is_not_there_is_said(service: Serving, path: str, status: int, tex
         ({"instances": [[[1, 2], [3]]]}, "expected [224, 224, 3]"),
         ({"instances": [np.full((224, 224, 3), 255).tolist()]}, "looks like 0..255"),
         ({"instances": [[[["0"] * 3] * 224] * 224]}, "something else"),
-        ({"instances": [[[[10**400] * 3] * 224] * 224]}, "expected [224, 224, 3]"),
+        ({"instances": [[[[10**400, 0, 0]] + [[0, 0, 0]] * 223] + [[[0, 0, 0]] * 224] * 223]}, ""),
         ({"instances": [[[[float("nan")] * 3] * 224] * 224]}, "no finite number"),
         ({"signature_name": "train", "instances": [1]}, "not found"),
         ({"signature_name": 3, "instances": [1]}, "expected a string"),
@@ -244,7 +245,22 @@ def test_an_exact_index_sorts_and_passes_over_rows_without_a_vector() -> None:
     vectors = random.random((50, 8)).astype(np.float32)
     vectors[7] = np.nan
     ids = [str(row) for row in range(50)]
-    index = ExactIndex(ids, vectors, None)  # type: ignore[arg-type] - not looked at here
+    meta = FeatureMeta(
+        module="seeded:7",
+        weights_fingerprint="",
+        weights_status="untrained",
+        network="nasnet_mobile",
+        endpoint="global_pool",
+        recipe="photo/1",
+        recipe_text="",
+        size="224x224",
+        precision="f32",
+        engine="",
+        source="",
+        version="",
+        created="",
+    )
+    index = ExactIndex(ids, vectors, meta)
     found, scores = index.search(vectors[:3], 60)
     assert len(index) == 49
     assert [row[0] for row in found] == ["0", "1", "2"]

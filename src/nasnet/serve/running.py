@@ -53,9 +53,7 @@ def run(
         listening.close()
 
 
-async def _serve(
-    service: Service, listening: socket.socket, stop: Callable[[], bool]
-) -> None:
+async def _serve(service: Service, listening: socket.socket, stop: Callable[[], bool]) -> None:
     limits = service.limits
     config = uvicorn.Config(
         build_app(service),
