@@ -31,7 +31,9 @@ def docs_page(document: dict[str, Any]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title>"
-        '<link rel="icon" href="/assets/icon.svg"><link rel="stylesheet" href="/assets/docs.css">'
+        '<link rel="icon" href="/assets/icon.svg">'
+        '<link rel="stylesheet" href="/assets/theme.css">'
+        '<link rel="stylesheet" href="/assets/docs.css">'
         f"</head><body><header><h1>{title}</h1>"
         f"<p>Version {html.escape(document['info']['version'])}. "
         '<a href="/">The page</a> · <a href="/openapi.json">openapi.json</a></p></header>'

@@ -36,6 +36,10 @@ _MAP_POLICY = (
 )
 _ASSETS = {
     "page.js": "text/javascript",
+    "server.js": "text/javascript",
+    "picking.js": "text/javascript",
+    "showing.js": "text/javascript",
+    "theme.css": "text/css",
     "page.css": "text/css",
     "docs.css": "text/css",
     "icon.svg": "image/svg+xml",
