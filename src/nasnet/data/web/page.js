@@ -12,7 +12,9 @@ const NEIGHBOURS = 12;
 let info = null; // of GET /info
 let first = null; // the chosen picture
 let second = null; // what it is compared with
-let asking = new AbortController(); // of the newest picture; older ones are given up
+// Of the newest picture, and of the newest comparison; older ones are given up.
+let asking = new AbortController();
+let comparing = new AbortController();
 
 function tell(text) {
   part("trouble").hidden = true;
@@ -65,7 +67,8 @@ async function begin() {
 function describe() {
   const module = chosenModule();
   const [height, width] = module.size;
-  part("served").textContent = `${module.name}: ${module.weights}, ${height} × ${width} pixels`;
+  const called = module.name === module.weights ? "" : `${module.name}: `;
+  part("served").textContent = `${called}${module.weights}, ${height} × ${width} pixels`;
   part("warning").hidden = module.status !== "untrained";
   part("warning").textContent =
     "These weights are untrained: labels and similarities mean nothing.";
@@ -114,7 +117,7 @@ async function look() {
     const found = await Promise.all([
       module.classes ? classify(picture, signal) : null,
       searches ? search(picture, signal) : null,
-      second ? compare(signal) : null,
+      second ? compare() : null,
       module.classes || searches ? null : post(`/embed${query({ format: "npy" })}`, [picture], signal),
     ]);
     tell([`${picture.name}:`, found.slice(0, 3).filter(Boolean).join("; ") || "its vector is ready",
@@ -141,7 +144,10 @@ async function search(picture, signal) {
   return `${neighbours.length} nearest pictures`;
 }
 
-async function compare(signal) {
+async function compare() {
+  comparing.abort();
+  comparing = new AbortController();
+  const { signal } = comparing;
   const answer = await (await post(`/similarity${query({})}`, [first, second], signal)).json();
   showAlike(part("alike"), answer.cosine);
   return `similarity to ${second.name} ${answer.cosine.toFixed(3)}`;
@@ -166,7 +172,7 @@ function goOn(id) {
 function chooseOther(picture) {
   second = picture;
   showPicture(part("similarity").querySelector("figure"), picture);
-  attempt(async () => tell(await compare(asking.signal)));
+  attempt(async () => tell(`${first.name}: ${await compare()}`));
 }
 
 async function save() {

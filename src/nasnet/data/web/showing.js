@@ -95,7 +95,6 @@ function named({ id, score }) {
 function pictured({ id, score }, onChoice) {
   const image = make("img");
   image.alt = "";
-  image.loading = "lazy";
   image.src = `/picture?${new URLSearchParams({ id })}`;
   image.addEventListener("error", () => image.replaceWith(make("span", "blank", "no picture")));
   const button = make("button", "tile", image, caption(id, score));
