@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from nasnet.serve import NearestIndex, ServeEvent, ServeOptions, serve
 
-__all__ = ["Answered", "Serving", "form"]
+__all__ = ["Answered", "Process", "Serving", "ask", "form", "served_process"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +104,7 @@ class Serving:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answered:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        named = {key.replace("_", "-"): value for key, value in (headers or {}).items()}
-        try:
-            connection.request(method, path, data, named)
-            answer = connection.getresponse()
-            return Answered(
-                status=answer.status, headers=dict(answer.getheaders()), data=answer.read()
-            )
-        finally:
-            connection.close()
+        return ask(self.port, method, path, data, headers)
 
     def raw(self, data: bytes, *, seconds: float = 30.0) -> bytes:
         """Send bytes as they are and read until the service closes, or the time is up."""
@@ -138,6 +133,24 @@ class Serving:
             self._ready.set()
 
 
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    data: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answered:
+    """One request on a connection of its own; `_` in names of headers stands for `-`."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    named = {key.replace("_", "-"): value for key, value in (headers or {}).items()}
+    try:
+        connection.request(method, path, data, named)
+        answer = connection.getresponse()
+        return Answered(status=answer.status, headers=dict(answer.getheaders()), data=answer.read())
+    finally:
+        connection.close()
+
+
 def form(*files: bytes, boundary: str = "frontier") -> tuple[bytes, str]:
     """Files as a form: body and Content-Type."""
     pieces = [
@@ -149,3 +162,46 @@ def form(*files: bytes, boundary: str = "frontier") -> tuple[bytes, str]:
     ]
     body = b"".join(pieces) + f"--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """`nasnet serve` as a process of its own; `said` grows with every line it says."""
+
+    popen: subprocess.Popen[str]
+    port: int
+    said: list[str]
+
+
+@contextmanager
+def served_process(*arguments: str) -> Iterator[Process]:
+    """Start one and wait until it listens; it is killed in the end if it still runs."""
+    popen = subprocess.Popen(
+        [sys.executable, "-m", "nasnet.cli", "serve", "--port", "0", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said: list[str] = []
+    ready = threading.Event()
+
+    def listen() -> None:
+        assert popen.stderr is not None
+        with popen.stderr:
+            for line in popen.stderr:
+                said.append(line)
+                if line.startswith("ready at "):
+                    ready.set()
+        ready.set()  # it has ended
+
+    reader = threading.Thread(target=listen)
+    reader.start()
+    try:
+        assert ready.wait(120), "it was not ready within two minutes"
+        found = re.search(r"ready at http://.*:(\d+)/", "".join(said))
+        assert found, f"it did not start: {''.join(said)}"
+        yield Process(popen=popen, port=int(found[1]), said=said)
+    finally:
+        popen.kill()
+        popen.wait(60)
+        reader.join(60)

@@ -106,11 +106,9 @@ def test_a_chosen_file_shows_labels_with_bars_and_neighbours(
     assert texts(page, "#neighbours .score")[0] == "1.000"
     assert len(texts(page, "#neighbours .name")) == 5
     assert NASTY in texts(page, "#neighbours .name")
-    calm(
-        page,
-        "[...document.querySelectorAll('#neighbours img')].every(i => i.complete && i.naturalWidth)",
-    )
-    assert "1.jpg, 240 × 180 pixels" in texts(page, "#first figcaption")[0]
+    there = "i => i.complete && i.naturalWidth"
+    calm(page, f"[...document.querySelectorAll('#neighbours img')].every({there})")
+    assert "1.jpg, 240 \u00d7 180 pixels" in texts(page, "#first figcaption")[0]
     assert page.find_element("id", "status").text.startswith(f"1.jpg: {classes[0]['label']}")
 
 

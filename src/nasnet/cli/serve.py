@@ -96,6 +96,20 @@ _COUNT = click.IntRange(1)
     show_default=True,
     help="Of one picture.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.compute_seconds,
+    show_default=True,
+    help="Seconds until an answer is there; after that, 429.",
+)
+@click.option(
+    "--body-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.body_seconds,
+    show_default=True,
+    help="Seconds until a request is there; after that, 408.",
+)
 @click.option("--open", "open_", is_flag=True, help="Open the page in a browser.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for every request.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors of the service.")
@@ -119,6 +133,8 @@ def command(
     max_pictures: int,
     max_body: int,
     max_megapixels: int,
+    timeout: float,
+    body_timeout: float,
     open_: bool,
     verbose: bool,
     quiet: bool,
@@ -141,6 +157,9 @@ def command(
         body_bytes=max_body << 20,
         bodies_bytes=max(_DEFAULTS.bodies_bytes, 2 * max_body << 20),
         picture_pixels=max_megapixels * 1_000_000,
+        header_seconds=min(body_timeout, _DEFAULTS.header_seconds),
+        body_seconds=body_timeout,
+        compute_seconds=timeout,
     )
     options = ServeOptions(
         models=tuple(_choice(text) for text in models) or (ModelChoice(),),

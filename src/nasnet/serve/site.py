@@ -41,6 +41,7 @@ _ASSETS = {
     "showing.js": "text/javascript",
     "theme.css": "text/css",
     "page.css": "text/css",
+    "picking.css": "text/css",
     "docs.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
