@@ -61,6 +61,7 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # else anyone who sends no HTTP writes a line into the log
         access_log=False,
         server_header=False,
         proxy_headers=False,
