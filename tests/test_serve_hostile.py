@@ -5,6 +5,7 @@ NASNET_HOSTILE=10000 sends as many as the service has once been shown to withsta
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -38,10 +39,8 @@ def send(port: int, data: bytes) -> int:
     """The status that bytes are answered with; 0 where the connection is closed without one."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         received = b""
-        try:
+        with contextlib.suppress(ConnectionError):  # it may say no before all is there
             connection.sendall(data)
-        except ConnectionError:
-            pass  # it may have said no before all was there
         try:
             while piece := connection.recv(65536):
                 received += piece

@@ -6,14 +6,15 @@ Called by the command line only.
 from __future__ import annotations
 
 import os
+import warnings
 import webbrowser
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from nasnet.engine import ENGINES, EngineOptions
+from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
 from nasnet.load import DEFAULT_HANDLE
+from nasnet.plan import PADDINGS, Borders
 from nasnet.recipes import RECIPES
 from nasnet.serve import Limits, ModelChoice, ServeEvent, ServeOptions, serve
 
@@ -67,9 +68,14 @@ _COUNT = click.IntRange(1)
     show_default=True,
     help=f"How pictures become pixels: {', '.join(RECIPES)}.",
 )
+@click.option(
+    "--padding",
+    type=click.Choice(PADDINGS),
+    help="Whose border pixels, as of nasnet embed; what the weights say if not given.",
+)
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="openvino", show_default=True)
 @click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
-@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="f32", show_default=True)
 @click.option("--threads", type=_COUNT, help="Cores to use; all that are given to us.")
 @click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
 @click.option(
@@ -124,9 +130,10 @@ def command(
     allow_anyone: bool,
     allowed_hosts: tuple[str, ...],
     recipe: str,
+    padding: Borders | None,
     engine: str,
     device: str,
-    precision: Literal["f32", "bf16"],
+    precision: Precision,
     threads: int | None,
     batch: int,
     queue: int,
@@ -169,6 +176,7 @@ def command(
         allow_anyone=allow_anyone,
         allowed_hosts=allowed_hosts,
         recipe=recipe,
+        padding=padding,
         engine=EngineOptions(
             engine=engine, device=device, precision=precision, threads=threads, batch=batch
         ),
@@ -184,6 +192,8 @@ def command(
         if event.kind == "ready" and open_:
             webbrowser.open(event.url)
 
+    # Pillow warns of damaged files in words of their own; clients would write our log with them.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     serve(options, on_event=on_event)
 
 

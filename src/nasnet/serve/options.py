@@ -15,6 +15,7 @@ from nasnet.engine import EngineOptions
 from nasnet.errors import InputError
 from nasnet.fetch import FetchOptions
 from nasnet.load import DEFAULT_HANDLE
+from nasnet.plan import Borders
 
 __all__ = ["Limits", "ModelChoice", "ServeEvent", "ServeOptions", "is_loopback"]
 
@@ -100,6 +101,7 @@ class ServeOptions:
         allow_anyone: listen beyond loopback without a key.
         allowed_hosts: names, besides the address itself, under which clients may call it.
         recipe: how pictures become pixels.
+        padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
         engine: how to compute.
         index: a feature set or an index of `nasnet search` for `/search`, of the first module.
         pictures: the folder the index was made of, so that neighbours can be shown.
@@ -115,6 +117,7 @@ class ServeOptions:
     allow_anyone: bool = False
     allowed_hosts: tuple[str, ...] = ()
     recipe: str = "photo"
+    padding: Borders | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     index: Path | None = None
     pictures: Path | None = None

@@ -177,6 +177,7 @@ def _embedded(done: _Done, kind: str) -> bytes:
         "endpoint": meta.endpoint,
         "recipe": meta.recipe,
         "size": meta.size,
+        "padding": meta.padding,
     }
     results = [
         {

@@ -97,6 +97,7 @@ class Model:
             recipe=self.recipe.name,
             recipe_text=recipes.describe(self.recipe),
             size=f"{self.height}x{self.width}",
+            padding=weights.padding,
             precision=self._engine.precision,
             engine=f"{self._engine.name}, {self._engine.device}",
             source=source,
@@ -270,7 +271,7 @@ def _open_model(
     tell: Callable[[ServeEvent], None],
 ) -> Model:
     tell(ServeEvent(kind="loading", text=f"loading {choice.handle}"))
-    spec = load_module_spec(choice.handle, fetch_options=options.fetch)
+    spec = load_module_spec(choice.handle, padding=options.padding, fetch_options=options.fetch)
     weights = spec.opened.weights
     name = replace(choice, name=choice.name or f"nasnet_{weights.spec}").name
     assert name is not None
