@@ -6,6 +6,9 @@ import base64
 import gzip
 import io
 import json
+import re
+import shutil
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -357,3 +360,19 @@ def test_a_taken_port_is_said_before_anything_is_loaded(service: Serving) -> Non
     options = ServeOptions(models=(ModelChoice(handle="seeded:no"),), port=service.port)
     with pytest.raises(InputError, match="--port 0"):
         serve(options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    re.findall(r"^curl .*", (Path(__file__).parent.parent / "docs/serve.md").read_text(), re.M),
+)
+def test_the_documented_commands_work(service: Serving, command: str, tmp_path: Path) -> None:
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        pytest.skip("no curl and bash")
+    for name, data in zip(("cat.jpg", "dog.jpg"), JPEGS, strict=False):
+        (tmp_path / name).write_bytes(data)
+    line = command.replace("http://127.0.0.1:8000", service.url).replace("nasnet_mobile", "nasnet")
+    assert line != command
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or np.load(tmp_path / "vectors.npy").shape == (2, 1056)
