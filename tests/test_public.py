@@ -83,6 +83,7 @@ ORDER = [
     "finetuning",
     "distill",
     "train",
+    "serve",
     "cli",
 ]
 

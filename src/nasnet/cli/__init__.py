@@ -29,6 +29,7 @@ _COMMANDS: Mapping[str, str] = {
     "finetune": "nasnet.cli.finetune",
     "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
+    "serve": "nasnet.cli.serve",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
     "convert": "nasnet.cli.convert",
@@ -65,6 +66,7 @@ def _nasnet() -> None:
     nasnet finetune PHOTOS -o mine             a module of your own classes
     nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch
+    nasnet serve                               an HTTP service with a web page
     nasnet weights inspect PATH                whose weights are these?
     nasnet convert IN OUT                      weights of one format into another
     nasnet export IN nasnet.onnx               the network for other runtimes

@@ -72,7 +72,8 @@ class ExportOptions:
         ):
             if value is not None and value not in known:
                 raise InputError(f"no {name} {value!r}; there are {', '.join(known)}")
-        counts = (self.calibration_pictures, self.verify_pictures, self.batch or 1)
+        batch = 1 if self.batch is None else self.batch
+        counts = (self.calibration_pictures, self.verify_pictures, batch)
         if min(counts) < 1:
             raise InputError(f"batch and numbers of pictures start at 1, found {min(counts)}")
 

@@ -6,11 +6,20 @@ Called by `recipes` with the decoding settings of a recipe.
 from __future__ import annotations
 
 from nasnet.errors import PictureError
-from nasnet.image.formats import decode_other, from_pil
-from nasnet.image.jpeg import decode_jpeg
+from nasnet.image.formats import decode_other, from_pil, measure_other
+from nasnet.image.jpeg import decode_jpeg, measure_jpeg
 from nasnet.image.pixels import MAX_PIXELS, Decoded, Decoding, Pixels, from_array
 
-__all__ = ["MAX_PIXELS", "Decoded", "Decoding", "Pixels", "decode", "from_array", "from_pil"]
+__all__ = [
+    "MAX_PIXELS",
+    "Decoded",
+    "Decoding",
+    "Pixels",
+    "decode",
+    "from_array",
+    "from_pil",
+    "measure",
+]
 
 
 def decode(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decoded:
@@ -34,3 +43,21 @@ def decode(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decod
         if decoded is not None:
             return decoded
     return decode_other(data, decoding)
+
+
+def measure(data: bytes) -> tuple[int, int]:
+    """Width and height that a picture's header tells, as stored: what unpacking it would cost.
+
+    Args:
+        data: the file's bytes.
+
+    Raises:
+        PictureError: it is empty, no picture, or its header is damaged; a short reason.
+    """
+    if not data:
+        raise PictureError("empty file")
+    if data.startswith(b"\xff\xd8\xff"):
+        size = measure_jpeg(data)
+        if size is not None:
+            return size
+    return measure_other(data)

@@ -26,7 +26,7 @@ from nasnet.image.pixels import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["decode_other", "from_pil"]
+__all__ = ["decode_other", "from_pil", "measure_other"]
 
 # How a file of each format starts -> its name, Pillow's module and class. The classes are called
 # without Image.open, which would try every plugin it has (EPS runs Ghostscript) and warn.
@@ -79,6 +79,31 @@ def decode_other(data: bytes, decoding: Decoding) -> Decoded:
         raise
     except Exception as error:
         raise _reason(error, name) from None
+
+
+def measure_other(data: bytes) -> tuple[int, int]:
+    """Width and height that a picture's header tells, as stored; nothing is unpacked.
+
+    Of any format but plain JPEG. What an icon's header tells is not what it unpacks to.
+
+    Raises:
+        PictureError: it is no picture, or its header is damaged; a short reason.
+    """
+    brands = _brands(data)
+    heif = bool(brands & _HEIF_BRANDS and not brands & {b"avif", b"avis"})
+    name, module, kind = ("HEIF", "", "") if heif else _format(data, brands)
+    try:
+        if heif:
+            size = needs("pillow_heif", extra="heif").open_heif(io.BytesIO(data)).size
+        else:
+            opened = getattr(importlib.import_module(f"PIL.{module}"), kind)(io.BytesIO(data))
+            with opened as picture:
+                size = picture.size
+    except MissingExtraError as error:
+        raise PictureError(f"HEIF: {error}") from None
+    except Exception as error:
+        raise _reason(error, name) from None
+    return int(size[0]), int(size[1])
 
 
 def _decode_heif(data: bytes, decoding: Decoding) -> Decoded:

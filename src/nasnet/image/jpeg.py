@@ -13,7 +13,7 @@ from nasnet.errors import PictureError
 from nasnet.image.exif import orientation_of, turned
 from nasnet.image.pixels import Decoded, Decoding, Pixels, check_size
 
-__all__ = ["decode_jpeg"]
+__all__ = ["decode_jpeg", "measure_jpeg"]
 
 # What libjpeg remarks about files that every viewer shows unharmed.
 _HARMLESS = (
@@ -88,6 +88,12 @@ def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> 
     if orientation >= 5:
         width, height = height, width
     return Decoded(pixels=turned(pixels, orientation), width=width, height=height)
+
+
+def measure_jpeg(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG file's header tells, as stored; None as for `decode_jpeg`."""
+    header = _header(data)
+    return None if header is None else (header[1], header[0])
 
 
 def _header(data: bytes) -> tuple[int, int, str] | None:

@@ -1,0 +1,124 @@
+// How results become elements. All text is set as text: names of files are not to be trusted.
+
+const percent = new Intl.NumberFormat(undefined, { style: "percent", minimumFractionDigits: 1,
+  maximumFractionDigits: 1 });
+const decimal = new Intl.NumberFormat(undefined, { minimumFractionDigits: 3,
+  maximumFractionDigits: 3 });
+
+/** An element with a class and children, which are elements or text. */
+function make(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+/** A bar from 0 to 1; what it says stands beside it in text. */
+function bar(share) {
+  const inner = make("i");
+  inner.style.width = `${100 * Math.min(1, Math.max(0, share))}%`;
+  const made = make("span", "bar", inner);
+  made.setAttribute("aria-hidden", "true");
+  return made;
+}
+
+/** A share of one as people read it. */
+export const shareText = (share) => percent.format(share);
+
+/**
+ * The chosen picture.
+ *
+ * @param {HTMLElement} figure
+ * @param {File} picture
+ */
+export function showPicture(figure, picture) {
+  const image = figure.querySelector("img");
+  const caption = figure.querySelector("figcaption");
+  const name = picture.name || "picture";
+  if (image.src) URL.revokeObjectURL(image.src);
+  image.alt = name;
+  image.hidden = false;
+  image.onload = () => {
+    caption.textContent = `${name}, ${image.naturalWidth} × ${image.naturalHeight} pixels`;
+  };
+  image.onerror = () => {
+    image.hidden = true;
+    caption.textContent = `${name}: this browser cannot show it; the service may know its format`;
+  };
+  caption.textContent = name;
+  image.src = URL.createObjectURL(picture);
+  figure.hidden = false;
+}
+
+/**
+ * The likeliest classes.
+ *
+ * @param {HTMLElement} list
+ * @param {{index: number, label: string | null, probability: number}[]} classes
+ */
+export function showLabels(list, classes) {
+  list.replaceChildren(
+    ...classes.map((one) =>
+      make(
+        "li",
+        "",
+        make("span", "name", labelText(one)),
+        make("span", "share", shareText(one.probability)),
+        bar(one.probability),
+      ),
+    ),
+  );
+}
+
+/** What a class is called, or its number where it has no name. */
+export const labelText = (one) => one.label || `class ${one.index}`;
+
+/**
+ * The nearest rows of the index.
+ *
+ * @param {HTMLElement} list
+ * @param {{id: string, score: number}[]} neighbours
+ * @param {((id: string) => void) | null} onChoice where pictures can be shown and gone on with
+ */
+export function showNeighbours(list, neighbours, onChoice) {
+  list.replaceChildren(
+    ...neighbours.map((one) => make("li", "", onChoice ? pictured(one, onChoice) : named(one))),
+  );
+}
+
+function named({ id, score }) {
+  const tile = make("div", "tile", caption(id, score));
+  tile.title = id;
+  return tile;
+}
+
+function pictured({ id, score }, onChoice) {
+  const image = make("img");
+  image.alt = "";
+  image.src = `/picture?${new URLSearchParams({ id })}`;
+  image.addEventListener("error", () => image.replaceWith(make("span", "blank", "no picture")));
+  const button = make("button", "tile", image, caption(id, score));
+  button.type = "button";
+  button.title = id;
+  button.setAttribute("aria-label", `Go on with ${id}, similarity ${decimal.format(score)}`);
+  button.addEventListener("click", () => onChoice(id));
+  return button;
+}
+
+function caption(id, score) {
+  const name = id.split("/").at(-1);
+  return make("span", "text", make("span", "name", name),
+    make("span", "score", decimal.format(score)));
+}
+
+/**
+ * How alike two pictures are.
+ *
+ * @param {HTMLElement} place
+ * @param {number} cosine
+ */
+export function showAlike(place, cosine) {
+  place.querySelector(".big").textContent = decimal.format(cosine);
+  place.querySelector(".bar").replaceWith(bar(cosine));
+  place.hidden = false;
+}

@@ -1,0 +1,91 @@
+"""The HTTP service: TensorFlow Serving's REST, the Open Inference Protocol, plain routes, a page.
+
+Called by users and by the command line; needs the extra `serve` once something is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nasnet.errors import needs
+from nasnet.serve.neighbours import ExactIndex, NearestIndex, open_index
+from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from nasnet.serve.service import Service
+
+__all__ = [
+    "ExactIndex",
+    "Limits",
+    "ModelChoice",
+    "NearestIndex",
+    "ServeEvent",
+    "ServeOptions",
+    "create_app",
+    "open_index",
+    "serve",
+]
+
+_EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client")
+
+
+def create_app(
+    options: ServeOptions | None = None,
+    *,
+    index: NearestIndex | None = None,
+    on_event: Callable[[ServeEvent], None] | None = None,
+) -> tuple[FastAPI, Service]:
+    """The application, and what it holds; for other servers than the one `serve` runs.
+
+    Such a server has to see to slow headers and to the number of connections itself, and to
+    call `Service.close` in the end.
+
+    Args:
+        options: what to serve, and how.
+        index: nearest neighbours to answer `/search` from, instead of `options.index`.
+        on_event: told what is being loaded.
+
+    Raises:
+        MissingExtraError: the extra `serve` is not installed.
+        FetchError: the weights cannot be had.
+        WeightsError: they are no NASNet-A weights, or damaged.
+        InputError: options that contradict each other, or an index of other vectors.
+    """
+    for package in _EXTRA:
+        needs(package, extra="serve")
+    from nasnet.serve.app import build_app
+    from nasnet.serve.service import open_service
+
+    service = open_service(options or ServeOptions(), index=index, on_event=on_event)
+    return build_app(service), service
+
+
+def serve(
+    options: ServeOptions | None = None,
+    *,
+    index: NearestIndex | None = None,
+    on_event: Callable[[ServeEvent], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; what was taken by then is finished.
+
+    In another thread than the main one, which alone hears signals, until `stop` says so.
+
+    Args:
+        options: what to serve, and how.
+        index: nearest neighbours to answer `/search` from, instead of `options.index`.
+        on_event: told what is being loaded, where it listens, and that it stops.
+        stop: asked some times a second whether to stop.
+
+    Raises:
+        InputError: the address is taken, or is not this machine's and there is no key.
+        MissingExtraError: the extra `serve` is not installed.
+    """
+    for package in _EXTRA:
+        needs(package, extra="serve")
+    from nasnet.serve.running import run
+
+    run(options or ServeOptions(), index=index, on_event=on_event, stop=stop)

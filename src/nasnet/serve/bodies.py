@@ -1,0 +1,208 @@
+"""Bodies of requests, read within limits of size and time; JSON and multipart taken apart.
+
+Called by the routes; nothing here trusts a length that a client wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+import pydantic_core
+from starlette.requests import Request
+
+from nasnet.serve.refusals import Refusal
+from nasnet.serve.service import Held, Service
+
+__all__ = ["Part", "parse_json", "parts_of", "read_body", "render_json"]
+
+_ELSEWHERE = 256 << 10  # bytes; larger bodies are worked on in a thread, beside the event loop
+_POLITELY = 2.0  # seconds that the rest of a refused body is read and thrown away
+_LISTS = 64  # brackets a picture's arrays may have beyond those of its pixels
+_PARTS = 8  # parts of a form beyond those with pictures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of a form (RFC 7578).
+
+    Attributes:
+        name: of the field.
+        filename: as the client wrote it, or empty.
+        data: its bytes.
+    """
+
+    name: str
+    filename: str
+    data: bytes
+
+
+async def read_body(request: Request, service: Service, held: Held) -> bytes:
+    """The whole body, with its Content-Encoding undone.
+
+    Raises:
+        Refusal: 408, it takes too long; 411 or 400, a length that is none; 413, it is too large;
+            415, an encoding other than gzip and deflate; 429, too much is in work.
+    """
+    limits = service.limits
+    declared = request.headers.get("content-length")
+    if declared is not None and not re.fullmatch(r"\d{1,18}", declared):
+        raise Refusal(400, "Content-Length is no number", close=True)
+    if declared is not None and int(declared) > limits.body_bytes:
+        await _pass_over(request)
+        raise _too_large(limits.body_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.body_bytes:
+                    break
+                held.add(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Refusal(
+            408, f"the body did not come within {limits.body_seconds:g} s", close=True
+        ) from None
+    except Refusal:
+        await _pass_over(request)
+        raise
+    if size > limits.body_bytes:
+        await _pass_over(request)
+        raise _too_large(limits.body_bytes)
+    return await _decoded(b"".join(chunks), request, held, limits.body_bytes)
+
+
+async def _pass_over(request: Request) -> None:
+    """Read on for a moment, so that the client comes to reading the answer."""
+    try:
+        async with asyncio.timeout(_POLITELY):
+            while (await request.receive()).get("more_body"):
+                pass
+    except TimeoutError:
+        return
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"the body is larger than {most >> 20} MiB", close=True)
+
+
+async def _decoded(data: bytes, request: Request, held: Held, most: int) -> bytes:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return data
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise Refusal(415, f"Content-Encoding {encoding[:32]!r}: send gzip, deflate or none")
+    found = await asyncio.to_thread(_inflated, data, encoding, most)
+    held.add(len(found))
+    return found
+
+
+def _inflated(data: bytes, encoding: str, most: int) -> bytes:
+    # 47: gzip or zlib, told by the header. Some clients send deflate without zlib's header.
+    raw = encoding == "deflate" and (data[:1] or b"x")[0] & 0x0F != 8
+    stream = zlib.decompressobj(-15 if raw else 47)
+    try:
+        found = stream.decompress(data, most + 1)
+    except zlib.error:
+        raise Refusal(400, f"the body is no {encoding}") from None
+    if len(found) > most:
+        raise _too_large(most)
+    if not stream.eof:
+        raise Refusal(400, f"the body's {encoding} is cut off")
+    return found
+
+
+async def parse_json(data: bytes, *, pixels: int, pictures: int) -> dict[str, Any]:
+    """A JSON object; the tokens NaN and Infinity are understood, as TensorFlow Serving does.
+
+    Args:
+        data: of the body.
+        pixels: of one picture of the module.
+        pictures: in one request, at most; bounds what the parser may build.
+
+    Raises:
+        Refusal: 400, it is no JSON or no object; 413, more lists than pictures have.
+    """
+    # An empty list costs a client two bytes and us sixty.
+    if data.count(b"[") + data.count(b"{") > pictures * (2 * pixels + _LISTS):
+        raise Refusal(413, f"more nested lists than {pictures} pictures have")
+    try:
+        if len(data) > _ELSEWHERE:
+            found = await asyncio.to_thread(pydantic_core.from_json, data)
+        else:
+            found = pydantic_core.from_json(data)
+    except ValueError as error:
+        raise Refusal(400, f"no JSON: {str(error)[:160]}") from None
+    if not isinstance(found, dict):
+        raise Refusal(400, f"expected a JSON object, found {_kind(found)}")
+    return found
+
+
+def render_json(value: object) -> bytes:
+    """JSON as bytes, with the tokens NaN and Infinity."""
+    return pydantic_core.to_json(value, inf_nan_mode="constants")
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def parts_of(data: bytes, content_type: str, *, most: int) -> list[Part]:
+    """The parts of a multipart/form-data body (RFC 7578, RFC 2046 section 5.1).
+
+    Args:
+        data: the body.
+        content_type: its header, with the boundary.
+        most: pictures in one request.
+
+    Raises:
+        Refusal: 400, it is no such body; 413, more parts than pictures are taken.
+    """
+    boundary = _parameter(f"Content-Type: {content_type}", "content-type", "boundary")
+    if not 1 <= len(boundary) <= 70 or not boundary.isascii():
+        raise Refusal(400, "multipart without a boundary")
+    mark = b"\r\n--" + boundary.encode("ascii")
+    pieces = (b"\r\n" + data).split(mark, most + _PARTS + 2)
+    if len(pieces) > most + _PARTS + 1:
+        raise Refusal(413, f"more than {most} pictures in one request")
+    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+        raise Refusal(400, "multipart that is cut off, or whose boundary is another")
+    return [_part(piece) for piece in pieces[1:-1]]
+
+
+def _part(piece: bytes) -> Part:
+    # After the boundary there may be blanks, then a line's end, headers, an empty line, the data.
+    head, blank, data = piece.partition(b"\r\n\r\n")
+    if not blank or len(head) > 8192:
+        raise Refusal(400, "a part of the form has no headers")
+    try:
+        text = head.decode("utf-8").strip(" \t\r\n")
+    except UnicodeDecodeError:
+        raise Refusal(400, "a part of the form has headers that are no UTF-8") from None
+    return Part(
+        name=_parameter(text, "content-disposition", "name"),
+        filename=_parameter(text, "content-disposition", "filename")[:1024],
+        data=data,
+    )
+
+
+def _parameter(headers: str, header: str, name: str) -> str:
+    """A parameter of one of the headers; empty where there is none, or none that can be read."""
+    for line in headers.split("\r\n"):
+        key, _, value = line.partition(":")
+        if key.strip().lower() == header:
+            message = Message()
+            message[header] = " ".join(value.split())
+            try:
+                found = message.get_param(name, "", header=header)
+            except (ValueError, LookupError, TypeError):  # what it makes of damaged values
+                return ""
+            return found if isinstance(found, str) else ""  # a tuple is RFC 2231, not for forms
+    return ""

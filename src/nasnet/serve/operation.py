@@ -1,0 +1,86 @@
+"""What operating the service needs: health, counters, what is served, docs, the page's cookie.
+
+Called by `app`.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import Response
+
+import nasnet
+from nasnet.serve import metrics, openapi
+from nasnet.serve.bodies import render_json
+from nasnet.serve.docs import docs_page
+from nasnet.serve.service import Service
+
+__all__ = ["COOKIE", "routes"]
+
+COOKIE = "nasnet_session"
+
+
+def routes(service: Service, app: FastAPI) -> APIRouter:
+    """The routes of operation."""
+    router = APIRouter(tags=["Operation"])
+
+    async def docs() -> Response:
+        return Response(docs_page(app.openapi()), media_type="text/html")
+
+    async def info() -> Response:
+        return Response(render_json(_info(service)), media_type="application/json")
+
+    async def session() -> Response:
+        # Who comes here has shown the key; see `app`.
+        cookie = f"{COOKIE}={service.session}; Path=/; HttpOnly; SameSite=Strict"
+        return Response(status_code=204, headers={"Set-Cookie": cookie})
+
+    async def healthy() -> Response:
+        return Response(render_json({"status": "ok"}), media_type="application/json")
+
+    async def ready() -> Response:
+        text = "ready" if service.ready else "stopping"
+        return Response(
+            render_json({"status": text}),
+            200 if service.ready else 503,
+            media_type="application/json",
+        )
+
+    async def counters() -> Response:
+        return Response(service.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    add = openapi.adder(router)
+    add("/info", "GET", info, openapi.INFO)
+    add("/session", "POST", session, openapi.SESSION)
+    add("/healthz", "GET", healthy, openapi.HEALTH)
+    add("/readyz", "GET", ready, openapi.READY)
+    add("/metrics", "GET", counters, openapi.METRICS)
+    router.add_api_route("/docs", docs, include_in_schema=False, response_class=Response)
+    return router
+
+
+def _info(service: Service) -> dict[str, object]:
+    options, limits = service.options, service.limits
+    return {
+        "version": nasnet.__version__,
+        "models": [
+            {
+                "name": model.name,
+                "version": model.version,
+                "weights": model.spec.opened.weights.source,
+                "status": model.spec.opened.weights.status,
+                "size": [model.height, model.width],
+                "recipe": model.recipe.name,
+                "classes": len(model.labels),
+                "named": bool(model.spec.opened.weights.labels),
+            }
+            for model in service.models.values()
+        ],
+        "index": None if service.index is None else {"rows": len(service.index)},
+        "pictures": options.pictures is not None,
+        "map": options.map is not None,
+        "limits": {
+            "body_bytes": limits.body_bytes,
+            "pictures": limits.pictures,
+            "picture_pixels": limits.picture_pixels,
+        },
+    }

@@ -1,0 +1,168 @@
+"""What a service is told, and what it tells.
+
+Called by the command line, by users, and by the other files of `serve`; needs no extra.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nasnet.engine import EngineOptions
+from nasnet.errors import InputError
+from nasnet.fetch import FetchOptions
+from nasnet.load import DEFAULT_HANDLE
+from nasnet.plan import Borders
+
+__all__ = ["Limits", "ModelChoice", "ServeEvent", "ServeOptions", "is_loopback"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SHORTEST_KEY = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """A module to serve.
+
+    Attributes:
+        handle: a published handle, a path, or `seeded:N`.
+        name: what clients call it; `nasnet_mobile`, by its network, if not given.
+    """
+
+    handle: str = DEFAULT_HANDLE
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could not stand in a URL."""
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise InputError(
+                f"{self.name!r} cannot be a module's name: letters, digits, '.', '_' and '-', "
+                "64 at most, the first a letter or a digit"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may ask for, and how long it may take; these keep memory flat.
+
+    Attributes:
+        body_bytes: of one request, before and after Content-Encoding is undone.
+        bodies_bytes: of all requests in work together.
+        picture_pixels: of one picture before resizing, told by its header.
+        pictures: in one request.
+        values: numbers in one answer; only inner endpoints reach it.
+        queue: pictures waiting or being computed, each module for itself.
+        connections: open at once.
+        header_seconds: until a request's headers are there.
+        body_seconds: until its body is there.
+        compute_seconds: until its answer is there, waiting included.
+        idle_seconds: between two requests of a connection.
+        grace_seconds: for what is in work when the service is stopped.
+        linger_seconds: a picture waits so long for others to share a batch with.
+    """
+
+    body_bytes: int = 32 << 20
+    bodies_bytes: int = 256 << 20
+    picture_pixels: int = 32_000_000
+    pictures: int = 64
+    values: int = 4_000_000
+    queue: int = 256
+    connections: int = 512
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    compute_seconds: float = 60.0
+    idle_seconds: float = 30.0
+    grace_seconds: float = 60.0
+    linger_seconds: float = 0.004
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing could be served."""
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0, found {getattr(self, name)}")
+        if self.queue < self.pictures:
+            raise InputError(
+                f"a queue of {self.queue} could never take a request of {self.pictures} pictures"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What to serve, and how.
+
+    Attributes:
+        models: the modules; the first answers requests that name none.
+        host: address to listen at; loopback unless there is a key.
+        port: 0 takes a free one.
+        api_key: what clients have to send as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+        allow_anyone: listen beyond loopback without a key.
+        allowed_hosts: names, besides the address itself, under which clients may call it.
+        recipe: how pictures become pixels.
+        padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
+        engine: how to compute.
+        index: a feature set or an index of `nasnet search` for `/search`, of the first module.
+        pictures: the folder the index was made of, so that neighbours can be shown.
+        map: an HTML file that `/map` shows.
+        limits: of requests.
+        fetch: where to look for a handle.
+    """
+
+    models: tuple[ModelChoice, ...] = (ModelChoice(),)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    allow_anyone: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    recipe: str = "photo"
+    padding: Borders | None = None
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    index: Path | None = None
+    pictures: Path | None = None
+    map: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be open to the world by accident, or contradicts itself."""
+        if not self.models:
+            raise InputError("name at least one module to serve")
+        if not 0 <= self.port <= 65535:
+            raise InputError(f"a port lies in 0..65535, found {self.port}")
+        if self.api_key is not None and (
+            len(self.api_key) < _SHORTEST_KEY or not self.api_key.isascii()
+        ):
+            raise InputError(f"an API key has {_SHORTEST_KEY} ASCII characters or more")
+        if not (is_loopback(self.host) or self.api_key or self.allow_anyone):
+            raise InputError(
+                f"{self.host} can be reached from other machines: give an API key, or say that "
+                "anyone may use it (--allow-anyone), or listen at 127.0.0.1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeEvent:
+    """Something that happened.
+
+    Attributes:
+        kind: `loading`, `ready`, `request` (one that was answered), `fault` (an error of ours),
+            `stopping` or `stopped`.
+        text: a line for people.
+        url: where it listens, with `ready`.
+    """
+
+    kind: Literal["loading", "ready", "request", "fault", "stopping", "stopped"]
+    text: str
+    url: str = ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

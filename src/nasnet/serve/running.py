@@ -1,0 +1,127 @@
+"""The service as a process: its socket, uvicorn, signals, and an end that finishes what it took.
+
+Called by the package's `serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from nasnet.errors import InputError
+from nasnet.serve.app import build_app
+from nasnet.serve.connections import protocol
+from nasnet.serve.neighbours import NearestIndex
+from nasnet.serve.options import ServeEvent, ServeOptions
+from nasnet.serve.service import Service, open_service
+
+__all__ = ["run"]
+
+_BACKLOG = 512
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(
+    options: ServeOptions,
+    *,
+    index: NearestIndex | None = None,
+    on_event: Callable[[ServeEvent], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; see `nasnet.serve.serve`.
+
+    Raises:
+        InputError: the address is taken, or is not this machine's.
+    """
+    listening = _bound(options.host, options.port)  # first: it is what most often goes wrong
+    try:
+        service = open_service(options, index=index, on_event=on_event)
+        try:
+            with _told_to_stop(service):
+                asyncio.run(_serve(service, listening, stop or (lambda: False)))
+        finally:
+            service.close()
+            service.on_event(ServeEvent(kind="stopped", text="stopped; all that was taken is done"))
+    finally:
+        listening.close()
+
+
+async def _serve(service: Service, listening: socket.socket, stop: Callable[[], bool]) -> None:
+    limits = service.limits
+    config = uvicorn.Config(
+        build_app(service),
+        http=protocol(limits),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",  # else anyone who sends no HTTP writes a line into the log
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=max(1, round(limits.idle_seconds)),
+        timeout_graceful_shutdown=max(1, round(limits.grace_seconds)),
+    )
+    config.load()
+    host, port = listening.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    server = uvicorn.Server(config)
+    server_task = asyncio.ensure_future(server.serve(sockets=[listening]))
+    while not (server.started or server_task.done()):
+        await asyncio.sleep(0.01)
+    if server.started:
+        service.on_event(ServeEvent(kind="ready", text=f"ready at {url}", url=url))
+    while not server_task.done():
+        server.should_exit = server.should_exit or stop()
+        if server.should_exit and service.ready:
+            service.ready = False
+            service.on_event(ServeEvent(kind="stopping", text="stopping: finishing what was taken"))
+        await asyncio.wait([server_task], timeout=0.05)
+    await server_task
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    name = host.strip("[]")
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, number)
+    except OSError as error:
+        raise InputError(f"cannot listen at {host}: {error.strerror or error}") from None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(_BACKLOG)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        raise InputError(
+            f"cannot listen at {host}, port {port}: {error.strerror or error}; --port 0 takes a "
+            "free port"
+        ) from None
+    return made
+
+
+@contextmanager
+def _told_to_stop(service: Service) -> Iterator[None]:
+    """Keep the signals that uvicorn raises once more after it has ended from ending the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def nothing(number: int, frame: FrameType | None) -> None:
+        pass
+
+    before = {number: signal.signal(number, nothing) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,302 @@
+"""What a service holds while it runs: modules by name, the index, counters, the bytes in work.
+
+Made by `open_service`; the routes of the other files of `serve` work on it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import nasnet
+from nasnet import engine as engines
+from nasnet import recipes
+from nasnet.engine import Engine
+from nasnet.errors import InputError
+from nasnet.features import FeatureMeta, check_same_space
+from nasnet.module_spec import ModuleSpec, load_module_spec
+from nasnet.recipes import Recipe
+from nasnet.serve.batching import Batcher, Computed, Lane
+from nasnet.serve.metrics import Metrics
+from nasnet.serve.neighbours import NearestIndex, open_index
+from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
+from nasnet.serve.pictures import preparer
+from nasnet.serve.refusals import Refusal, overloaded
+from nasnet.weights import fingerprint
+
+__all__ = ["Held", "Model", "Service", "open_service", "softmax"]
+
+Floats = npt.NDArray[np.float32]
+_VERSION = re.compile(r"https://tfhub\.dev/.*/(\d+)")
+
+
+class Model:
+    """One module that is served: its engines and its queue."""
+
+    def __init__(
+        self, name: str, spec: ModuleSpec, options: ServeOptions, metrics: Metrics
+    ) -> None:
+        opened = spec.opened
+        self.name = name
+        self.spec = spec
+        published = _VERSION.fullmatch(opened.weights.source)
+        self.version = published[1] if published else "1"
+        self.recipe: Recipe = recipes.get_recipe(options.recipe)
+        self.height, self.width = spec.image_size
+        self.labels = labels_of(spec)
+        self._limits = options.limits
+        self._engine = engines.create(opened.weights, options.engine)
+        # Inner endpoints are compiled apart, so that asking for them by turns cannot drive the
+        # common models out of an engine's few places.
+        self._inner = engines.create(opened.weights, options.engine)
+        endpoints = ("global_pool", "Logits") if self.labels else ("global_pool",)
+        self.common = Lane(engine=self._engine, endpoints=endpoints)
+        inner = spec.signature("image_feature_vector").endpoints.values()
+        self.inner = Lane(engine=self._inner, endpoints=tuple(dict.fromkeys((*inner, *endpoints))))
+        self._batcher = Batcher(
+            preparer(
+                self.recipe,
+                self.height,
+                self.width,
+                most_pixels=options.limits.picture_pixels,
+            ),
+            streams=self._engine.streams,
+            decode_threads=options.engine.cores,
+            queue=options.limits.queue,
+            linger_seconds=options.limits.linger_seconds,
+            watch=metrics.of_model(name),
+        )
+        metrics.watch_queue(name, lambda: self._batcher.waiting)
+
+    @property
+    def engine(self) -> Engine:
+        """What computes."""
+        return self._engine
+
+    def meta(self, source: str) -> FeatureMeta:
+        """What vectors of this module say about themselves.
+
+        Args:
+            source: what the pictures came from.
+        """
+        weights = self.spec.opened.weights
+        return FeatureMeta(
+            module=weights.source,
+            weights_fingerprint=fingerprint(weights),
+            weights_status=weights.status,
+            network=f"nasnet_{weights.spec}",
+            endpoint="global_pool",
+            recipe=self.recipe.name,
+            recipe_text=recipes.describe(self.recipe),
+            size=f"{self.height}x{self.width}",
+            padding=weights.padding,
+            precision=self._engine.precision,
+            engine=f"{self._engine.name}, {self._engine.device}",
+            source=source,
+            version=nasnet.__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    async def compute(
+        self, pictures: Sequence[bytes | npt.NDArray[Any]], *, inner: bool = False
+    ) -> list[Computed]:
+        """Compute pictures, sharing batches with other requests.
+
+        Args:
+            pictures: encoded, or of the module's own size.
+            inner: give the inner endpoints as well.
+
+        Raises:
+            Refusal: too many at once, or the queue is full.
+        """
+        if len(pictures) > self._limits.pictures:
+            raise Refusal(
+                413, f"{len(pictures)} pictures in one request; {self._limits.pictures} at most"
+            )
+        lane = self.inner if inner else self.common
+        return await self._batcher.compute(pictures, lane, seconds=self._limits.compute_seconds)
+
+    def warm_up(self) -> None:
+        """Compile what the first requests need."""
+        black = np.zeros((1, self.height, self.width, 3), np.uint8)
+        for alone in (True, False):
+            self._engine.infer(black, self.common.endpoints, alone=alone)
+
+    def close(self) -> None:
+        """Finish what was taken, and give the memory back."""
+        self._batcher.close()
+        self._engine.close()
+        self._inner.close()
+
+
+class Held:
+    """Bytes that one request holds, given back when it is answered."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        """Take more.
+
+        Raises:
+            Refusal: 429, all requests together hold too much.
+        """
+        most = self._service.limits.bodies_bytes
+        if self._service.held_bytes + size > most:
+            raise overloaded(f"requests of {most >> 20} MiB are in work: try again", seconds=1)
+        self._service.held_bytes += size
+        self.size += size
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """All that the routes work on.
+
+    Attributes:
+        options: as it was told.
+        models: by name; the first is the default one.
+        index: nearest neighbours, or None.
+        metrics: counters.
+        session: what the page's cookie holds once it has shown the key.
+        on_event: told of requests and faults.
+        held_bytes: of all bodies in work; changed in the event loop only.
+        ready: False from the moment it is told to stop.
+    """
+
+    options: ServeOptions
+    models: Mapping[str, Model]
+    index: NearestIndex | None
+    metrics: Metrics
+    session: str
+    on_event: Callable[[ServeEvent], None]
+    held_bytes: int = 0
+    ready: bool = True
+
+    @property
+    def limits(self) -> Limits:
+        """Of requests."""
+        return self.options.limits
+
+    @property
+    def default(self) -> Model:
+        """The module of requests that name none."""
+        return next(iter(self.models.values()))
+
+    def model(self, name: str | None) -> Model:
+        """The module of that name.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        if not name:
+            return self.default
+        if name not in self.models:
+            raise Refusal(404, f"no module {name[:64]!r}; there are {', '.join(self.models)}")
+        return self.models[name]
+
+    @contextmanager
+    def holding(self) -> Iterator[Held]:
+        """Count a request's bytes while it is in work."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self.held_bytes -= held.size
+
+    def close(self) -> None:
+        """Finish what was taken, and give the memory back."""
+        for model in self.models.values():
+            model.close()
+
+
+def open_service(
+    options: ServeOptions,
+    *,
+    index: NearestIndex | None = None,
+    on_event: Callable[[ServeEvent], None] | None = None,
+) -> Service:
+    """Load all that is to be served, and compile it.
+
+    Raises:
+        FetchError: weights cannot be had.
+        WeightsError: they are no NASNet-A weights, or damaged.
+        InputError: two modules of one name, or an index of other vectors.
+    """
+    tell = on_event or (lambda event: None)
+    metrics = Metrics()
+    models: dict[str, Model] = {}
+    try:
+        for choice in options.models:
+            model = _open_model(choice, options, metrics, tell)
+            if model.name in models:
+                model.close()
+                raise InputError(
+                    f"two modules are called {model.name}: name them, --model name=handle"
+                )
+            models[model.name] = model
+        if index is None and options.index is not None:
+            tell(ServeEvent(kind="loading", text=f"reading {options.index}"))
+            index = open_index(options.index)
+        if index is not None:
+            check_same_space(next(iter(models.values())).meta("service"), index.meta)
+    except BaseException:
+        for model in models.values():
+            model.close()
+        raise
+    service = Service(
+        options=options,
+        models=models,
+        index=index,
+        metrics=metrics,
+        session=secrets.token_urlsafe(32),
+        on_event=tell,
+    )
+    metrics.watch_bodies(lambda: service.held_bytes)
+    return service
+
+
+def _open_model(
+    choice: ModelChoice,
+    options: ServeOptions,
+    metrics: Metrics,
+    tell: Callable[[ServeEvent], None],
+) -> Model:
+    tell(ServeEvent(kind="loading", text=f"loading {choice.handle}"))
+    spec = load_module_spec(choice.handle, padding=options.padding, fetch_options=options.fetch)
+    weights = spec.opened.weights
+    name = replace(choice, name=choice.name or f"nasnet_{weights.spec}").name
+    assert name is not None
+    model = Model(name, spec, options, metrics)
+    model.warm_up()
+    engine = model.engine
+    tell(
+        ServeEvent(
+            kind="loading",
+            text=f"{name}: {weights.source} ({weights.status}), {model.height}x{model.width} px, "
+            f"{model.recipe.name}, {engine.name} {engine.precision}",
+        )
+    )
+    return model
+
+
+def labels_of(spec: ModuleSpec) -> tuple[str, ...]:
+    """Names of the classes a module can tell; empty where it has no classifier."""
+    weights = spec.opened.weights
+    if not weights.num_classes or "final_layer/FC/weights" not in weights.arrays:
+        return ()
+    return weights.labels or tuple(f"class {number}" for number in range(weights.num_classes))
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of logits, over the last axis, float32."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)

@@ -1,0 +1,132 @@
+"""The web page and what it shows: its files, small pictures of the index, the map.
+
+Called by `app`. Nothing that is served from here makes a browser ask any other host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from importlib import resources
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from nasnet import recipes
+from nasnet.errors import PictureError
+from nasnet.image import Decoding
+from nasnet.resize import pillow_bilinear
+from nasnet.serve import openapi
+from nasnet.serve.pictures import check_picture
+from nasnet.serve.refusals import Refusal, overloaded
+from nasnet.serve.service import Service
+
+__all__ = ["PAGE_POLICY", "routes"]
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; media-src blob:; frame-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+# The map is one file with its script and pictures in it; it may reach nothing at all.
+_MAP_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
+    "sandbox allow-scripts"
+)
+_ASSETS = {
+    "page.js": "text/javascript",
+    "server.js": "text/javascript",
+    "picking.js": "text/javascript",
+    "showing.js": "text/javascript",
+    "theme.css": "text/css",
+    "page.css": "text/css",
+    "picking.css": "text/css",
+    "docs.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+_SMALL = 320  # pixels, the longer side of a small picture
+_AT_ONCE = 2  # small pictures made at the same time
+_WAITING = 128
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes of the page."""
+    router = APIRouter(tags=["Page"])
+    turns = asyncio.Semaphore(_AT_ONCE)
+    waiting = 0
+
+    async def page() -> Response:
+        return _file("index.html", "text/html")
+
+    async def asset(name: str) -> Response:
+        if name not in _ASSETS:
+            raise Refusal(404, "no such file")
+        return _file(name, _ASSETS[name])
+
+    async def picture(id: str) -> Response:
+        nonlocal waiting
+        if service.options.pictures is None:
+            raise Refusal(404, "no pictures are served: start with --pictures FOLDER")
+        if waiting >= _WAITING:
+            raise overloaded("too many small pictures are waiting: try again", seconds=1)
+        waiting += 1
+        try:
+            async with turns:
+                data = await asyncio.to_thread(_small, service, id)
+        finally:
+            waiting -= 1
+        headers = {"Cache-Control": "private, max-age=3600"}
+        return Response(data, media_type="image/jpeg", headers=headers)
+
+    async def map_() -> Response:
+        if service.options.map is None:
+            raise Refusal(404, "no map is served: start with --map FILE")
+        data = await asyncio.to_thread(service.options.map.read_bytes)
+        headers = {"Content-Security-Policy": _MAP_POLICY}
+        return Response(data, media_type="text/html", headers=headers)
+
+    add = openapi.adder(router)
+    add("/picture", "GET", picture, openapi.PICTURE)
+    for path, handler in (
+        ("/", page),
+        ("/assets/{name}", asset),
+        ("/map", map_),
+    ):
+        router.add_api_route(path, handler, include_in_schema=False, response_class=Response)
+    return router
+
+
+def _file(name: str, media_type: str) -> Response:
+    data = resources.files("nasnet").joinpath("data", "web", name).read_bytes()
+    return Response(data, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+
+def _small(service: Service, id: str) -> bytes:
+    """A picture of the folder as a small JPEG, upright.
+
+    Raises:
+        Refusal: 404, it is not there, not in the folder, or no picture.
+    """
+    from PIL import Image
+
+    missing = Refusal(404, "no such picture")
+    root = service.options.pictures
+    assert root is not None
+    try:
+        base = root.resolve()
+        file = (base / id).resolve()
+        if not file.is_relative_to(base) or not file.is_file():
+            raise missing
+        if file.stat().st_size > service.limits.body_bytes:
+            raise missing
+        data = file.read_bytes()
+        check_picture(data, service.limits.picture_pixels)
+        decoded = recipes.open_picture(data, Decoding(shrink=1), target=(_SMALL, _SMALL))
+    except (OSError, ValueError, PictureError):
+        raise missing from None
+    share = min(_SMALL / max(decoded.pixels.shape[:2]), 1.0)
+    height, width = (max(round(side * share), 1) for side in decoded.pixels.shape[:2])
+    buffer = io.BytesIO()
+    Image.fromarray(pillow_bilinear(decoded.pixels, height, width)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
