@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import io
 import json
@@ -19,9 +20,8 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
-from nasnet.features import FeatureMeta
 from nasnet.recipes import get_recipe, prepare
-from nasnet.serve import ExactIndex, Limits, ModelChoice, ServeOptions, serve
+from nasnet.serve import Limits, ModelChoice, ServeOptions, photo_index, serve
 from tests import pictures
 from tests.serving import Serving, form
 
@@ -243,32 +243,22 @@ def test_an_index_of_other_vectors_is_refused(folder: Path) -> None:
         serve(options)
 
 
-def test_an_exact_index_sorts_and_passes_over_rows_without_a_vector() -> None:
-    random = np.random.default_rng(3)
-    vectors = random.random((50, 8)).astype(np.float32)
-    vectors[7] = np.nan
-    ids = [str(row) for row in range(50)]
-    meta = FeatureMeta(
-        module="seeded:7",
-        weights_fingerprint="",
-        weights_status="untrained",
-        network="nasnet_mobile",
-        endpoint="global_pool",
-        recipe="photo/1",
-        recipe_text="",
-        size="224x224",
-        precision="f32",
-        engine="",
-        source="",
-        version="",
-        created="",
+def test_a_folder_becomes_an_index_and_new_pictures_are_added(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "0.jpg").write_bytes(JPEGS[0])
+    options = ServeOptions(
+        models=(ModelChoice(handle="seeded:7"),),
+        port=0,
+        fetch=nasnet.FetchOptions(cache_dir=tmp_path / "cache"),
     )
-    index = ExactIndex(ids, vectors, meta)
-    found, scores = index.search(vectors[:3], 60)
-    assert len(index) == 49
-    assert [row[0] for row in found] == ["0", "1", "2"]
-    assert all(len(row) == 49 and "7" not in row for row in found)
-    assert (np.diff(scores, axis=1) <= 0).all()
+    first = photo_index(photos, options)
+    assert nasnet.open_index(first).ids == ["0.jpg"]
+    (photos / "1.jpg").write_bytes(JPEGS[1])
+    again = photo_index(photos, options)
+    assert (again, nasnet.open_index(again).ids) == (first, ["0.jpg", "1.jpg"])
+    other = dataclasses.replace(options, models=(ModelChoice(handle="seeded:8"),))
+    assert photo_index(photos, other) != first
 
 
 def test_similarity_of_a_picture_with_itself_is_one(service: Serving) -> None:

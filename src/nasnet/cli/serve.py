@@ -8,15 +8,18 @@ from __future__ import annotations
 import os
 import warnings
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from nasnet.cli.progress import rows_progress
+from nasnet.embedding import EmbedEvent
 from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
 from nasnet.load import DEFAULT_HANDLE
 from nasnet.plan import PADDINGS, Borders
 from nasnet.recipes import RECIPES
-from nasnet.serve import Limits, ModelChoice, ServeEvent, ServeOptions, serve
+from nasnet.serve import Limits, ModelChoice, ServeEvent, ServeOptions, photo_index, serve
 
 __all__ = ["command"]
 
@@ -44,6 +47,12 @@ _COUNT = click.IntRange(1)
     "--pictures",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The folder the index was made of, so that neighbours are shown.",
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder to find similar pictures in: --index and --pictures in one. Its vectors are "
+    "kept in the cache; the next time only new pictures are computed.",
 )
 @click.option(
     "--map",
@@ -123,6 +132,7 @@ def command(
     models: tuple[str, ...],
     index: Path | None,
     pictures: Path | None,
+    photos: Path | None,
     map_: Path | None,
     host: str,
     port: int,
@@ -153,7 +163,7 @@ def command(
     /search and /similarity. /docs lists it all.
 
     \b
-    nasnet serve --open
+    nasnet serve -m builtin --photos ~/photos --open
     nasnet serve -m mine=./finetuned -m nasnet=seeded:7
     nasnet serve --index features.parquet --pictures ~/photos
     NASNET_API_KEY=... nasnet serve --host 0.0.0.0
@@ -192,9 +202,25 @@ def command(
         if event.kind == "ready" and open_:
             webbrowser.open(event.url)
 
+    if photos is not None:
+        if index is not None or pictures is not None:
+            raise click.UsageError("--photos stands for --index and --pictures: give it alone")
+        options = replace(options, index=_photo_index(photos, options, quiet), pictures=photos)
     # Pillow warns of damaged files in words of their own; clients would write our log with them.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     serve(options, on_event=on_event)
+
+
+def _photo_index(photos: Path, options: ServeOptions, quiet: bool) -> Path:
+    if quiet:
+        return photo_index(photos, options)
+    with rows_progress() as progress:
+
+        def on_event(event: EmbedEvent) -> None:
+            failed = f"{event.failures:,} failed" if event.failures else ""
+            progress.update(event.done, event.total, failed)
+
+        return photo_index(photos, options, on_event=on_event)
 
 
 def _choice(text: str) -> ModelChoice:

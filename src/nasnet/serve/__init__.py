@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nasnet.errors import needs
-from nasnet.serve.neighbours import ExactIndex, NearestIndex, open_index
+from nasnet.serve.neighbours import NearestIndex
 from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
+from nasnet.serve.photos import photo_index
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
     from nasnet.serve.service import Service
 
 __all__ = [
-    "ExactIndex",
     "Limits",
     "ModelChoice",
     "NearestIndex",
     "ServeEvent",
     "ServeOptions",
     "create_app",
-    "open_index",
+    "photo_index",
     "serve",
 ]
 

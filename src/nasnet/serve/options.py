@@ -103,7 +103,7 @@ class ServeOptions:
         recipe: how pictures become pixels.
         padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
         engine: how to compute.
-        index: a feature set or an index of `nasnet search` for `/search`, of the first module.
+        index: a feature set or an index of `nasnet index` for `/search`, of the first module.
         pictures: the folder the index was made of, so that neighbours can be shown.
         map: an HTML file that `/map` shows.
         limits: of requests.

@@ -22,11 +22,13 @@ from nasnet import recipes
 from nasnet.engine import Engine
 from nasnet.errors import InputError
 from nasnet.features import FeatureMeta, check_same_space
+from nasnet.imagenet import class_names
+from nasnet.index import open_index
 from nasnet.module_spec import ModuleSpec, load_module_spec
 from nasnet.recipes import Recipe
 from nasnet.serve.batching import Batcher, Computed, Lane
 from nasnet.serve.metrics import Metrics
-from nasnet.serve.neighbours import NearestIndex, open_index
+from nasnet.serve.neighbours import NearestIndex
 from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
 from nasnet.serve.pictures import preparer
 from nasnet.serve.refusals import Refusal, overloaded
@@ -293,7 +295,7 @@ def labels_of(spec: ModuleSpec) -> tuple[str, ...]:
     weights = spec.opened.weights
     if not weights.num_classes or "final_layer/FC/weights" not in weights.arrays:
         return ()
-    return weights.labels or tuple(f"class {number}" for number in range(weights.num_classes))
+    return class_names(weights)
 
 
 def softmax(logits: Floats) -> Floats:
