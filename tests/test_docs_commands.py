@@ -1,0 +1,83 @@
+"""The commands of the task pages run as they stand, one after another, in a folder of a user's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nasnet
+from nasnet.folder import ModuleFolder, write_folder
+from nasnet.weights import seeded, write_safetensors
+from tests.pictures import jpeg
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("search", "classify", "export", "keras", "preprocessing", "formats", "weights")
+# What else a machine would need: TensorFlow, a network, a server that goes on.
+ELSEWHERE = re.compile(r"pip install|savedmodel|tflite|nasnet fetch|weights pack|recipe tf1-hub")
+# The published module is behind a network; its lines are run with weights that are not.
+PUBLISHED = re.compile(r"(nasnet (?:embed|classify) (?!.*(?:-w|--weights)).*)")
+
+
+def commands(page: str) -> list[str]:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [
+        PUBLISHED.sub(r"\1 --weights builtin", one) for one in lines if not ELSEWHERE.search(one)
+    ]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """What the pages speak of: a folder of photos, a picture, weights in some formats."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(16):
+        (photos / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+    for name in ("holiday.jpg", "photo.jpg"):
+        (tmp_path / name).write_bytes(jpeg(seed=3))
+    labels = ("cat", "dog")
+    mine = replace(seeded(3, num_classes=2), labels=labels)
+    for name in ("mine", "my_finetuned"):
+        module = ModuleFolder(weights=mine, task="classification", height=224, width=224)
+        write_folder(module, tmp_path / name)
+    write_safetensors(seeded(7), tmp_path / "weights.safetensors")
+    np.save(tmp_path / "old.npy", np.random.default_rng(0).random((2, 1056), np.float32))
+    for name in ("nasnetamobile-7e03cead.pth", "model.ckpt", "NASNet-mobile.h5"):
+        nasnet.convert("seeded:7", tmp_path / name)
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    nasnet.convert("seeded:7", tmp_path / "path" / "to" / "model.ckpt")
+    tool = tmp_path / "bin" / "nasnet"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nasnet.cli "$@"\n')
+    tool.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
+    for extra in ("h5py", "torch", "sklearn", "umap", "onnxruntime"):
+        pytest.importorskip(extra)
+    lines = commands(page)
+    assert lines
+    if page == "formats":
+        (desk / "NASNet-mobile.h5").unlink()  # the page makes it
+    path = os.pathsep.join([str(desk / "bin"), os.environ["PATH"]])
+    source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    around = os.environ | {"HOME": str(desk), "PATH": path, "PYTHONPATH": source}
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=desk, env=around, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    if page == "search":
+        assert {"features.parquet", "found.html", "photos.index", "map.html"} <= set(
+            os.listdir(desk)
+        )
