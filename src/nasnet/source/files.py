@@ -31,7 +31,15 @@ from nasnet.source.item import (
 )
 from nasnet.source.remote import read_url
 
-__all__ = ["csv_source", "folder_source", "glob_names", "list_source", "named", "paths_source"]
+__all__ = [
+    "csv_source",
+    "folder_source",
+    "glob_names",
+    "list_source",
+    "named",
+    "paths_source",
+    "read_file",
+]
 
 # Columns of a CSV that are taken for the path, in this order, if none is named.
 _PATH_COLUMNS = (
