@@ -19,6 +19,12 @@ for statement, extra in (
         "create(seeded(7), EngineOptions(engine='torch'))",
         "torch",
     ),
+    (
+        "import tempfile, pathlib, nasnet.load; "
+        "path = pathlib.Path(tempfile.mkdtemp(), 'model.h5'); "
+        "path.write_bytes(b'\\x89HDF\\r\\n\\x1a\\n'); nasnet.load.open_path(path)",
+        "keras",
+    ),
 ):
     told = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True)
     last = told.stderr.strip().splitlines()[-1]

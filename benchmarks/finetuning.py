@@ -2,10 +2,11 @@
 
     python -m benchmarks.finetuning PHOTOS/clothing PHOTOS/caltech101 --weights FILE
 
-Each data set is split once (stratified, by a hash of the names). The same logistic head, its
-strength tried out on the training part alone, reads raw 32x32 pixels, EfficientNet-Lite0's features
-and this package's; `full` then trains all layers, and, with `--scratch`, the same recipe runs
-from TF-Slim's initial values.
+Each data set is split once (stratified, by a hash of the names), or, with `--few N`, into N
+training pictures a class and the pictures that the package's own weights never saw. The same
+logistic head, its strength tried out on the training part alone, reads raw 32x32 pixels,
+EfficientNet-Lite0's features and this package's; `full` then trains all layers, and, with
+`--scratch`, the same recipe runs from TF-Slim's initial values.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ import numpy.typing as npt
 
 from nasnet import finetune
 from nasnet.dataset import Dataset, Example, open_dataset
-from nasnet.distill import open_teacher
+from nasnet.distill import held_out, open_teacher
 from nasnet.errors import PictureError
 from nasnet.finetuning import FinetuneOptions
 from nasnet.finetuning.options import FullOptions
 from nasnet.head import HeadOptions, fit_head
+from nasnet.initial import initial
 from nasnet.load import open_weights
 from nasnet.prediction import Prediction, predict
 from nasnet.recipes import get_recipe, prepare
+from nasnet.weights import write_safetensors
 
 Floats = npt.NDArray[np.float32]
 Features = Callable[[Sequence[Example]], tuple[Floats, npt.NDArray[np.int64]]]
@@ -96,6 +99,23 @@ def full_accuracy(data: str, weights: str, folder: Path, full: FullOptions, size
     return max(float(line.split(",")[column]) for line in log[1:])
 
 
+def few(data: Path, count: int, folder: Path) -> Path:
+    """A data set of few labels: links to so many training pictures a class, and to the test ones.
+
+    The test pictures are those that `nasnet train --recipe builtin` holds out when it is given
+    the folder above, so that nothing has seen them.
+    """
+    for path in sorted(data.glob("*/*")):
+        label = path.parent.name
+        part = "val" if held_out(f"{data.name}/{label}/{path.name}", 0.1) else "train"
+        place = folder / data.name / part / label
+        place.mkdir(parents=True, exist_ok=True)
+        link = place / path.name
+        if not link.exists() and (part == "val" or len(list(place.iterdir())) < count):
+            link.symlink_to(path.resolve())
+    return folder / data.name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", help="folders of class folders")
@@ -106,13 +126,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep the runs there; they go on if stopped")
     parser.add_argument("--no-full", action="store_true")
     parser.add_argument("--scratch", action="store_true", help="full training from nothing, too")
+    parser.add_argument("--few", type=int, help="training pictures a class; all if not given")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp())
+    out.mkdir(parents=True, exist_ok=True)
     full = FullOptions(epochs=options.epochs)
     table: dict[str, dict[str, float]] = {}
-    for data in options.data:
-        name, found = Path(data).name, open_dataset(data)
+    for given in options.data:
+        data = given
+        name = Path(data).name
+        if options.few:
+            data = str(few(Path(data), options.few, out / "few"))
+        found = open_dataset(data)
         row = table.setdefault(name, {})
         print(
             f"{name}: {len(found.train)} + {len(found.validation)} pictures, "
@@ -132,7 +158,9 @@ def main() -> None:
         runs = [] if options.no_full else [("NASNet, all layers", options.weights, full)]
         if options.scratch:
             fresh = replace(full, batch_norm="batch", layer_decay=1.0, rate=2e-3)
-            runs.append(("NASNet from scratch, all layers", "seeded:7", fresh))
+            start = out / "initial.safetensors"
+            write_safetensors(initial(seed=1), start)
+            runs.append(("NASNet from scratch, all layers", str(start), fresh))
         for kind, weights, how in runs:
             began = time.monotonic()
             folder = out / f"{name}-{kind.split(',')[0].replace(' ', '-')}"

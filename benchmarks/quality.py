@@ -12,6 +12,7 @@ the networks' own heads on the held-out pictures of the ImageNet sets.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import time
@@ -28,6 +29,7 @@ from nasnet.head import HeadOptions, fit_head
 from nasnet.load import open_weights
 from nasnet.prediction import Prediction, predict
 from nasnet.source import open_source
+from nasnet.weights import fingerprint
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -54,6 +56,25 @@ def knn(train: Floats, labels: Ints, test: Floats, truth: Ints) -> float:
     return right / len(truth)
 
 
+def kept(features: Features, folder: Path | None, name: str) -> Features:
+    """The same, read from a folder where they have been computed before."""
+    if folder is None:
+        return features
+
+    def cached(examples: Sequence[Example]) -> tuple[Floats, Ints]:
+        ids = "\n".join(example.id for example in examples)
+        digest = hashlib.sha256(f"{name}\n{ids}".encode("utf-8", "surrogateescape")).hexdigest()
+        file = folder / f"{digest[:24]}.npz"
+        if not file.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            values, rows = features(examples)
+            np.savez(file, values=values, rows=rows)
+        with np.load(file) as stored:
+            return stored["values"], stored["rows"]
+
+    return cached
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
@@ -61,14 +82,21 @@ def main() -> None:
     parser.add_argument("--held-out", type=float, default=0.1)
     parser.add_argument("--only", action="store_true", help="the weights alone, no peers")
     parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--cache", type=Path, help="keep features there for the next time")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     every = [Example(item.id, 0, item.read) for item in open_source(options.photos)]
-    kinds: dict[str, Features] = {"NASNet": nasnet_of(options.weights)}
+    identity = fingerprint(open_weights(options.weights).weights)
+    kinds: dict[str, Features] = {
+        "NASNet": kept(nasnet_of(options.weights), options.cache, identity)
+    }
     if not options.only:
-        kinds["NASNet untrained (seeded:7)"] = nasnet_of("seeded:7")
-        kinds["EfficientNet-Lite0"] = lite_of
-        kinds["pixels 32x32"] = pixels_of
+        peers: dict[str, Features] = {
+            "NASNet untrained (seeded:7)": nasnet_of("seeded:7"),
+            "EfficientNet-Lite0": lite_of,
+            "pixels 32x32": pixels_of,
+        }
+        kinds |= {name: kept(peer, options.cache, name) for name, peer in peers.items()}
     table: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
     for name in options.sets:
         some = [e for e in every if e.id.startswith(f"{name}/")]

@@ -54,9 +54,11 @@ def _apply(  # noqa: C901 - one case a kind, nothing more
         case "relu":
             return np.maximum(x, 0)
         case "avg_pool":
-            return np.asarray(np.nanmean(_windows(x, op, np.nan), axis=(-2, -1)))
+            windows = _windows(x, op, 0.0 if op.zeros else np.nan)
+            return np.asarray(np.nanmean(windows, axis=(-2, -1)))
         case "max_pool":
-            return np.asarray(_windows(x, op, -np.inf).max(axis=(-2, -1)))
+            windows = _windows(x, op, 0.0 if op.zeros else -np.inf)
+            return np.asarray(windows.max(axis=(-2, -1)))
         case "shift":
             return np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))[:, 1:, 1:]
         case "subsample":

@@ -188,5 +188,7 @@ def test_fetch_brings_a_module_for_offline_use(tmp_path: Path) -> None:
 def test_help_names_every_command_and_option() -> None:
     assert all(name in run("--help").stdout for name in ("embed", "info", "weights", "fetch"))
     text = run("embed", "--help").stdout
-    assert "  nasnet embed ~/photos -o features.parquet\n" in text, "examples keep their lines"
+    assert "  nasnet embed ~/photos -o features.parquet --page neighbours.html\n" in text, (
+        "examples keep their lines"
+    )
     assert all(word in text for word in ("SOURCE", "--recipe", "--append", "--strict", "untrained"))

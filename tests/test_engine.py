@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from nasnet import engine
-from nasnet.engine import Compiled, EngineOptions, ModelKey, key_for, padded
+from nasnet.engine import Compiled, EngineOptions, ModelKey, Precision, key_for, padded
+from nasnet.engine_openvino import process_core
 from nasnet.errors import MissingExtraError, UnsupportedError
-from nasnet.weights import Weights
+from nasnet.weights import Weights, seeded
 
 
 def key(height: int) -> ModelKey:
@@ -97,13 +98,40 @@ def test_onnxruntime_refuses_a_precision_it_would_not_compute_in(mobile: Weights
         engine.create(mobile, EngineOptions(engine="onnxruntime", precision="bf16"))
 
 
+@pytest.mark.parametrize("name", list(engine.ENGINES))
+def test_auto_says_what_it_became_and_is_near(name: str) -> None:
+    pytest.importorskip(name)
+    weights = seeded(7, spec="cifar")
+    images = np.random.default_rng(5).random((1, 32, 32, 3), np.float32)
+    exact, auto = (
+        engine.create(weights, EngineOptions(engine=name, precision=precision, threads=1))
+        for precision in ("f32", "auto")
+    )
+    assert auto.precision in ("f32", "bf16", "f16")
+    one, other = (
+        made.infer(images, ("global_pool",), alone=True)["global_pool"][0] for made in (exact, auto)
+    )
+    assert float(one @ other / np.linalg.norm(one) / np.linalg.norm(other)) > 0.999
+    assert np.array_equal(one, other) == (auto.precision == "f32")
+
+
+def test_a_precision_the_device_lacks_is_said_with_those_it_has(mobile: Weights) -> None:
+    able = process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    names: list[tuple[Precision, str]] = [("f16", "FP16"), ("bf16", "BF16")]
+    lacking = [name for name, word in names if word not in able]
+    if not lacking:
+        pytest.skip("this processor has them all")
+    with pytest.raises(UnsupportedError, match=f"CPU has no {lacking[0]} arithmetic"):
+        engine.create(mobile, EngineOptions(precision=lacking[0]))
+
+
 def test_bf16_is_refused_or_close(mobile: Weights) -> None:
     images = np.random.default_rng(0).random((4, 64, 64, 3), dtype=np.float32)
     exact = engine.run(engine.create(mobile), images, ("global_pool",))["global_pool"]
     try:
         fast = engine.create(mobile, EngineOptions(precision="bf16"))
     except UnsupportedError as error:
-        assert "no bfloat16" in str(error)  # noqa: PT017 - this machine has none
+        assert "no bf16" in str(error)  # noqa: PT017 - this machine has none
         return
     found = engine.run(fast, images, ("global_pool",))["global_pool"]
     cosine = (found * exact).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(exact, axis=1)

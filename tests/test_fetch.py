@@ -719,6 +719,7 @@ def test_offline_one_error_says_what_was_tried_and_how_to_go_on(
     assert f"{HANDLE}?tf-hub-format=compressed\n    into the folder {tmp_path}/cache/{SHA1}" in text
     assert "nasnet-a_mobile_04_10_2017.tar.gz (md5 7777886f3de3d733d3a6bf8b80e63555)" in text
     assert "give its path" in text
+    assert "--weights builtin" in text
     assert "--weights seeded:7" in text
     assert server.requests == []
     # and following the advice helps

@@ -161,7 +161,7 @@ def test_a_damaged_attachment_is_reported() -> None:
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (encode_bytes(7, b""), "is a TF2 SavedModel .*version 1 or 3"),
+        (encode_bytes(7, b""), "is a TF2 SavedModel .*only its weights can be opened"),
         (b"", "is a TF1 SavedModel"),
     ],
 )

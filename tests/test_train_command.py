@@ -284,9 +284,11 @@ def test_the_shipped_recipes_are_read() -> None:
     assert found["cifar"].train.optimizer.rate == 0.025
     builtin = found["builtin"]
     assert builtin.teacher is not None
-    assert builtin.teacher.views == 4
-    sizes = [builtin.stage(epoch).size for epoch in (0, 2, 3, 8, 9, 10)]
-    assert sizes == [64, 64, 96, 96, 160, 160]
+    assert builtin.teacher.views == 3
+    sizes = [builtin.stage(epoch).size for epoch in range(builtin.epochs)]
+    assert sizes == [64, 64, 64, 96, 96, 128]
+    assert builtin.recalibrate is not None
+    assert builtin.recalibrate.size == 224
 
 
 def refusal(tmp_path: Path, text: str) -> str:

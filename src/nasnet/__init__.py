@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nasnet.conversion import Conversion, ConvertOptions, convert
     from nasnet.dataset import DatasetOptions
     from nasnet.embedding import (
         EmbedEvent,
@@ -55,6 +56,8 @@ __version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
+    "Conversion": "conversion",
+    "ConvertOptions": "conversion",
     "DatasetOptions": "dataset",
     "EmbedEvent": "embedding",
     "EmbedOptions": "embedding",
@@ -87,6 +90,7 @@ _ROOMS = {
     "UnsupportedError": "errors",
     "Variable": "signatures",
     "WeightsError": "errors",
+    "convert": "conversion",
     "embed": "embedding",
     "embed_batches": "embedding",
     "embed_to_file": "embedding",
@@ -107,6 +111,8 @@ _ROOMS_WITH_EXTRAS = {
 
 __all__ = [
     "RECIPES",
+    "Conversion",
+    "ConvertOptions",
     "DatasetOptions",
     "EmbedEvent",
     "EmbedOptions",
@@ -139,6 +145,7 @@ __all__ = [
     "Variable",
     "WeightsError",
     "__version__",
+    "convert",
     "embed",
     "embed_batches",
     "embed_to_file",

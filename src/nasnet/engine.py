@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,11 @@ from nasnet.weights import Weights, fingerprint
 
 __all__ = [
     "ENGINES",
+    "PRECISIONS",
     "Engine",
     "EngineOptions",
     "ModelKey",
+    "Precision",
     "create",
     "onnx_model",
     "padded",
@@ -34,6 +36,8 @@ __all__ = [
 
 Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
+Precision = Literal["f32", "bf16", "f16", "auto"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 T = TypeVar("T")
 
 # Engine name -> the room that has its `create`.
@@ -51,14 +55,15 @@ class EngineOptions:
     Attributes:
         engine: a key of `ENGINES`.
         device: as the engine calls it; `CPU` everywhere.
-        precision: `f32`, exact, or `bf16`, faster where the processor has it and a little off.
+        precision: `f32`, exact; `bf16` or `f16`, faster where the device has that arithmetic and
+            a little off; `auto`, the fastest the device has (bfloat16, else f32 on a CPU).
         threads: cores to use; those of the affinity mask and the container's quota if not given.
         batch: pictures in one run of one stream; 4 fits the cache of common cores best.
     """
 
     engine: str = "openvino"
     device: str = "CPU"
-    precision: Literal["f32", "bf16"] = "f32"
+    precision: Precision = "f32"
     threads: int | None = None
     batch: int = 4
 
@@ -66,8 +71,8 @@ class EngineOptions:
         """Refuse what no engine could do."""
         if self.engine not in ENGINES:
             raise InputError(f"no engine {self.engine!r}; there are {', '.join(ENGINES)}")
-        if self.precision not in ("f32", "bf16"):
-            raise InputError(f"no precision {self.precision!r}; there are f32, bf16")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
         if self.batch < 1 or (self.threads is not None and self.threads < 1):
             raise InputError(
                 f"batch and threads start at 1, found batch={self.batch}, threads={self.threads}"
@@ -156,10 +161,15 @@ def onnx_model(weights: Weights, key: ModelKey) -> bytes:
         height=key.height,
         width=key.width,
         num_classes=weights.num_classes,
+        padding=weights.padding,
     )
     program = rewrites.Program(plan=plan, arrays=weights.arrays)
     rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
-    metadata = {"weights": weights.source, "weights_fingerprint": fingerprint(weights)}
+    metadata = {
+        "weights": weights.source,
+        "weights_fingerprint": fingerprint(weights),
+        "padding": weights.padding,
+    }
     model = onnx_graph.render(rewritten, uint8=key.uint8, batch=key.batch, metadata=metadata)
     return bytes(model.SerializeToString())
 

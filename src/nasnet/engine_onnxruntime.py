@@ -48,7 +48,7 @@ def create(weights: Weights, options: EngineOptions) -> _OnnxRuntime:
             f"this build of ONNX Runtime has no device {options.device!r}; "
             f"it has {', '.join(known)}"
         )
-    if options.precision != "f32":
+    if options.precision not in ("f32", "auto"):
         raise UnsupportedError(
             f"the onnxruntime engine computes in f32 only, not {options.precision}; "
             "use it with f32, or the openvino engine"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from nasnet.engine import (
     Images,
     ModelKey,
     Outputs,
+    Precision,
     key_for,
     onnx_model,
     padded,
@@ -50,13 +51,26 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
             f"OpenVINO finds no device {options.device!r}; "
             f"it has {', '.join(core.available_devices)}"
         )
-    if options.precision == "bf16":
-        able = core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
-        if "BF16" not in able:
-            raise UnsupportedError(
-                f"{options.device} has no bfloat16 arithmetic (it has {', '.join(able)}); use f32"
-            )
-    return _OpenVino(weights, options, core)
+    return _OpenVino(weights, options, core, precision=_precision(options, core))
+
+
+# Precision -> what OpenVINO calls the arithmetic, the fastest first.
+_ARITHMETIC: Mapping[Precision, str] = {"f16": "FP16", "bf16": "BF16"}
+
+
+def _precision(options: EngineOptions, core: openvino.Core) -> Precision:
+    """What is computed in: as was asked for, or the fastest there is."""
+    if options.precision == "f32":
+        return "f32"
+    able = core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
+    if options.precision == "auto":
+        return next((name for name, word in _ARITHMETIC.items() if word in able), "f32")
+    if _ARITHMETIC[options.precision] not in able:
+        raise UnsupportedError(
+            f"{options.device} has no {options.precision} arithmetic (it has {', '.join(able)}); "
+            "use f32, or auto for the fastest it has"
+        )
+    return options.precision
 
 
 def process_core() -> openvino.Core:
@@ -90,12 +104,19 @@ class _Request:
 class _OpenVino:
     """Compiled models of one set of weights; lives as long as its owner."""
 
-    def __init__(self, weights: Weights, options: EngineOptions, core: openvino.Core) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        options: EngineOptions,
+        core: openvino.Core,
+        *,
+        precision: Precision,
+    ) -> None:
         import openvino
 
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = options.device
-        self.precision = options.precision
+        self.precision = precision
         self.batch = options.batch
         self.streams = options.cores
         self._weights = weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,8 @@ class FeatureMeta:
         recipe: the preprocessing, with its version.
         recipe_text: the same in full, for people.
         size: height and width in pixels that reached the network, `224x224`.
-        precision: `f32` or `bf16`.
+        padding: whose border pixels it computed with, `slim` or `keras`.
+        precision: what was computed in, `f32`, `bf16` or `f16`.
         engine: framework, version and device.
         source: what the pictures came from.
         version: of this package.
@@ -72,10 +73,11 @@ class FeatureMeta:
     source: str
     version: str
     created: str
+    padding: str = "slim"
 
 
 # What must be equal for two vectors to be compared with each other.
-SPACE = ("weights_fingerprint", "endpoint", "recipe", "size")
+SPACE = ("padding", "weights_fingerprint", "endpoint", "recipe", "size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ class Features:
 
 
 def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
-    """Refuse to compare vectors of different weights, endpoints, recipes or sizes.
+    """Refuse to compare vectors of different weights, endpoints, recipes, sizes or paddings.
 
     Raises:
         InputError: they differ; the text names in what.
@@ -308,8 +310,10 @@ def _unreadable(file: Path, error: Exception) -> OutputError:
 
 
 def _meta(found: Mapping[str, object], file: Path) -> FeatureMeta:
+    # What has a default came later: sets of earlier versions do not say it.
     names = [field.name for field in fields(FeatureMeta)]
-    lacking = [name for name in names if name not in found]
+    needed = [field.name for field in fields(FeatureMeta) if field.default is MISSING]
+    lacking = [name for name in needed if name not in found]
     if lacking:
         raise OutputError(f"{file}: not written by nasnet: its metadata lack {lacking[0]!r}")
-    return FeatureMeta(**{name: str(found[name]) for name in names})
+    return FeatureMeta(**{name: str(found[name]) for name in names if name in found})

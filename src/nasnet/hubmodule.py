@@ -180,8 +180,8 @@ def _not_a_module(folder: Path) -> str:
         return f"{graph_file}: {error}"
     kind = "TF2 SavedModel (as module versions 4 and 5 are)" if objects else "TF1 SavedModel"
     return (
-        f"{folder} is a {kind}, not a TF1 hub module ({_MODULE_FILE} is missing); these are not "
-        "supported: take version 1 or 3 of the module, or the TF-Slim checkpoint"
+        f"{folder} is a {kind}, not a TF1 hub module ({_MODULE_FILE} is missing): only its "
+        "weights can be opened, by nasnet.load"
     )
 
 

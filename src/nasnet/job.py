@@ -15,9 +15,10 @@ from nasnet import cells, network, recipes
 from nasnet.engine import Engine, EngineOptions
 from nasnet.features import FeatureMeta
 from nasnet.fetch import FetchEvent, FetchOptions
-from nasnet.load import Averages, Opened, open_weights
+from nasnet.load import Averages, Opened, open_weights, with_padding
 from nasnet.module_spec import ModuleSpec
 from nasnet.pipeline import vectors
+from nasnet.plan import Borders
 from nasnet.recipes import Prepared, Recipe
 from nasnet.sink import Batch, SinkOptions
 from nasnet.source import Item, SourceOptions
@@ -38,6 +39,8 @@ class EmbedOptions:
         engine: how to compute.
         decode_threads: how many pictures are decoded at once; as many as cores if not given.
         averages: which set of a training checkpoint to take; see `nasnet.load.open_path`.
+        padding: whose border pixels: `slim`, or `keras` for the numbers of keras.applications;
+            what the weights say (`slim`, as a rule) if not given.
         source: how the source is read.
         sink: how a file is written.
         fetch: where to look for a handle and what is allowed.
@@ -49,6 +52,7 @@ class EmbedOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     decode_threads: int | None = None
     averages: Averages = "auto"
+    padding: Borders | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
     sink: SinkOptions = field(default_factory=SinkOptions)
     fetch: FetchOptions = field(default_factory=FetchOptions)
@@ -97,11 +101,12 @@ def open_job(
     """
     recipe = recipes.get_recipe(options.recipe)
     if isinstance(weights, ModuleSpec):
-        opened, size = weights.opened, weights.image_size
+        opened, size = with_padding(weights.opened, options.padding), weights.image_size
     else:
         opened = open_weights(
             os.fspath(weights),
             averages=options.averages,
+            padding=options.padding,
             fetch_options=options.fetch,
             on_event=on_fetch,
         )
@@ -155,6 +160,7 @@ def job_meta(job: Job, source: str, *, engine: str, precision: str) -> FeatureMe
         recipe=job.recipe.name,
         recipe_text=recipes.describe(job.recipe),
         size=f"{job.height}x{job.width}",
+        padding=weights.padding,
         precision=precision,
         engine=engine,
         source=source,

@@ -9,29 +9,33 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from nasnet import bundle, cells, genuine, hubmodule, network
-from nasnet.errors import WeightsError
+from nasnet import bundle, cells, genuine, hubmodule, readers
+from nasnet.errors import InputError, WeightsError
 from nasnet.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.folder import is_module_folder, read_folder
 from nasnet.genuine import Verdict
+from nasnet.plan import PADDINGS, Borders
 from nasnet.signatures import Task
+from nasnet.slim_variables import STEMS, Averages, read_variables
 from nasnet.weights import (
     Weights,
-    check,
     fingerprint,
-    frozen,
     parse_seeded,
     read_card,
     read_safetensors,
     seeded,
 )
 
-__all__ = ["BUILTIN", "DEFAULT_HANDLE", "Averages", "Opened", "open_path", "open_weights"]
+__all__ = [
+    "BUILTIN",
+    "DEFAULT_HANDLE",
+    "Averages",
+    "Opened",
+    "open_path",
+    "open_weights",
+    "with_padding",
+]
 
 DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
 
@@ -39,12 +43,8 @@ DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector
 BUILTIN = "builtin"
 _BUILTIN_FILE = Path(__file__).parent / "data" / "builtin.safetensors"
 
-Averages = Literal["auto", "plain", "average"]
-
-# The variable that every network of the family has exactly once, by the kind of its stem.
-_STEMS = ("conv0/weights", "l1_stem_3x3/weights")
 _SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
-_FLOATS = ("float32", "float16", "bfloat16", "float64")
+_CHECKPOINT = "TensorFlow V2 checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,7 @@ def open_weights(
     *,
     averages: Averages = "auto",
     partial: bool = False,
+    padding: Borders | None = None,
     fetch_options: FetchOptions | None = None,
     on_event: Callable[[FetchEvent], None] | None = None,
 ) -> Opened:
@@ -87,18 +88,42 @@ def open_weights(
             `seeded:N` (`seeded:N@large` for another preset) for untrained ones.
         averages: which set to take from a training checkpoint; see `open_path`.
         partial: open a path even if tensors are missing; for looking only.
+        padding: whose border pixels the network is to compute with, `slim` or `keras`; what the
+            weights say, `slim` as a rule, if not given.
         fetch_options: where to look for a handle and what is allowed.
         on_event: told about downloads.
 
     Raises:
         FetchError: a handle cannot be had.
         WeightsError: it holds no NASNet-A weights, or is damaged.
-        InputError: a seed that is no integer, or an unknown preset after `@`.
+        InputError: a seed that is no integer, an unknown preset after `@`, or no such padding.
     """
     made = _open_builtin() if text == BUILTIN else _open_seeded(text)
-    if made is not None:
-        return made
+    if made is None:
+        made = _open_fetched(text, averages, partial, fetch_options, on_event)
+    return with_padding(made, padding)
 
+
+def with_padding(opened: Opened, padding: Borders | None) -> Opened:
+    """The same weights, to be computed with another network's border pixels.
+
+    Raises:
+        InputError: there is no such padding.
+    """
+    if padding in (None, opened.weights.padding):
+        return opened
+    if padding not in PADDINGS:
+        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    return replace(opened, weights=replace(opened.weights, padding=padding))
+
+
+def _open_fetched(
+    text: str,
+    averages: Averages,
+    partial: bool,
+    fetch_options: FetchOptions | None,
+    on_event: Callable[[FetchEvent], None] | None,
+) -> Opened:
     verified: dict[Path, Opened] = {}
 
     def verify(path: Path) -> None:
@@ -137,7 +162,7 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
 
     Args:
         path: our module folder, a TF1 hub module's folder, a TensorFlow V2 checkpoint (prefix,
-            index file or folder), or a safetensors file.
+            index file or folder), a safetensors file, or what `readers` knows; told by content.
         averages: a training checkpoint may hold each variable and its exponential moving
             average. `auto` takes the set that is the published one, bit for bit; if neither is,
             the averages where there are any. `plain` and `average` force the choice.
@@ -156,20 +181,25 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
             task=folder.task,
             image_size=(folder.height, folder.width),
         )
-    if hubmodule.is_saved_model(path) or hubmodule.is_hub_module(path):
+    if hubmodule.is_hub_module(path):
         return _open_hub_module(path, averages, partial)
-    if path.is_file() and _is_safetensors(path):
+    if hubmodule.is_saved_model(path):
+        return _foreign(_open_saved_model(path, partial), path)
+    if path.is_file() and _is_our_safetensors(path):
         weights = read_safetensors(path, partial=partial)
         return _opened(weights, "safetensors", path, card=read_card(path))
     if bundle.is_checkpoint(path):
-        weights, notes = _read_checkpoint(path, averages, partial)
-        return _opened(weights, "TensorFlow V2 checkpoint", path, notes=notes)
+        return _open_checkpoint(path, averages, partial)
     if not path.exists():
         raise WeightsError(f"{path}: no such file or folder")
+    found = readers.read_foreign(path, partial=partial)
+    if found is not None:
+        return _foreign(found, path)
     kind = "folder" if path.is_dir() else "file"
     raise WeightsError(
         f"{path}: this {kind} is no module or weight file that can be read: a TF1 hub module, a "
-        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), or safetensors"
+        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), a SavedModel, a frozen graph, "
+        "a file of Keras, PyTorch, TFLite, TF.js, TensorNets or MindSpore, or safetensors"
     )
 
 
@@ -179,6 +209,30 @@ def _open_builtin() -> Opened:
         _opened(weights, "comes with the package", _BUILTIN_FILE, card=read_card(_BUILTIN_FILE)),
         weights=replace(weights, status=BUILTIN),
     )
+
+
+def _foreign(found: readers.Read, path: Path) -> Opened:
+    return _opened(found.weights, found.format, path, notes=found.notes)
+
+
+def _open_saved_model(path: Path, partial: bool) -> readers.Read:
+    """A SavedModel that is no TF1 hub module: Keras', or a hub module of version 4 or 5."""
+    variables = path / "variables" / "variables"
+    if not bundle.is_checkpoint(variables):
+        raise WeightsError(f"{path}: this SavedModel has no variables/variables.index")
+    found = readers.read_variables(variables, partial=partial)
+    weights = replace(found.weights, source=str(path))
+    return replace(found, weights=weights, format=found.format.replace(_CHECKPOINT, "SavedModel"))
+
+
+def _open_checkpoint(path: Path, averages: Averages, partial: bool) -> Opened:
+    names = bundle.open_checkpoint(path).entries
+    if not any(name == stem or name.endswith(f"/{stem}") for stem in STEMS for name in names):
+        groups = bundle.group_names(names)
+        if not any(name.endswith(STEMS) for name in groups.averages):
+            return _foreign(readers.read_variables(path, partial=partial), path)
+    weights, notes = read_variables(path, averages, partial)
+    return _opened(weights, _CHECKPOINT, path, notes=notes)
 
 
 def _open_seeded(text: str) -> Opened | None:
@@ -228,16 +282,21 @@ def _is_builtin(weights: Weights) -> bool:
     return fingerprint(weights) == fingerprint(read_safetensors(_BUILTIN_FILE))
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Its first 8 bytes count the bytes of the JSON object that follows."""
+def _is_our_safetensors(path: Path) -> bool:
+    """Its first 8 bytes count the bytes of the JSON object that follows, which has our names."""
     with path.open("rb") as file:
         head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**27
+        size = int.from_bytes(head[:8], "little")
+        if len(head) < 9 or head[8:] != b"{" or size >= 2**27:
+            return False
+        header = head[8:] + file.read(size - 1)
+    # A damaged one is ours to explain as well.
+    return any(f'"{stem}"'.encode() in header for stem in STEMS) or b'"dtype"' not in header
 
 
 def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:
     module = hubmodule.read_hub_module(path)
-    weights, notes = _read_checkpoint(module.variables, averages, partial)
+    weights, notes = read_variables(module.variables, averages, partial)
     # The training graph has the same signatures; a module may come with it alone.
     variant = module.variants.get(frozenset()) or next(iter(module.variants.values()))
     classifies = "image_classification" in variant.signatures
@@ -250,105 +309,3 @@ def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:
         image_size=size,
         notes=notes,
     )
-
-
-def _read_checkpoint(
-    path: Path, averages: Averages, partial: bool
-) -> tuple[Weights, tuple[str, ...]]:
-    checkpoint = bundle.open_checkpoint(path)
-    file = f"{checkpoint.prefix}.index"
-    groups = bundle.group_names(checkpoint.entries)
-    scope = _scope([*groups.plain, *groups.averages], file)
-    plain = {name.removeprefix(scope): name for name in groups.plain if name.startswith(scope)}
-    moved = {
-        name.removeprefix(scope): stored
-        for name, stored in groups.averages.items()
-        if name.startswith(scope)
-    }
-    if averages == "average" and not moved:
-        raise WeightsError(f"{file}: has no moving averages (names .../ExponentialMovingAverage)")
-    if averages == "plain" and not plain:
-        raise WeightsError(f"{file}: has moving averages only, no plain variables")
-    shapes = {name: checkpoint.entries[stored].shape for name, stored in {**plain, **moved}.items()}
-    spec, classes = check(shapes, file=file, partial=partial)
-    plan = network.build(cells.preset(spec), num_classes=classes, aux_head=True)
-    wanted = {name for name in plan.parameters if shapes.get(name) == plan.parameters[name]}
-    chosen, averaged = _choose(checkpoint, plain, moved, wanted, averages, spec)
-    arrays = {
-        name: _float32(bundle.read_tensor(checkpoint, chosen[name]), name, file)
-        for name in sorted(wanted)
-        if name in chosen
-    }
-    lacking = [name for name in wanted if name not in chosen]
-    if lacking and not partial:
-        raise WeightsError(f"{file}: tensor {min(lacking)} is not among the {averages} variables")
-    notes = [f"variables were stored under the scope {scope!r}"] if scope else []
-    if moved:
-        which = "their moving averages" if averaged else "the plain variables"
-        notes.append(f"{len(moved)} variables have moving averages; {which} were taken")
-    others = len(shapes) - len(wanted)
-    if others:
-        notes.append(f"{others} variables of something else were left alone")
-    weights = Weights(
-        spec=spec,
-        num_classes=classes,
-        arrays=frozen(arrays),
-        source=str(checkpoint.prefix),
-        averaged=averaged,
-    )
-    return weights, tuple(notes)
-
-
-def _scope(names: list[str], file: str) -> str:
-    """What stands before the names: nothing, or the scope a user's graph had the module in."""
-    found = sorted(
-        {
-            name.removesuffix(stem)
-            for name in names
-            for stem in _STEMS
-            if name == stem or name.endswith(f"/{stem}")
-        }
-    )
-    if "" in found or not found:
-        return ""
-    if len(found) > 1:
-        raise WeightsError(
-            f"{file}: holds {len(found)} NASNet-A networks, in the scopes {', '.join(found)}: "
-            "save the one you want alone"
-        )
-    return found[0]
-
-
-def _choose(
-    checkpoint: bundle.Checkpoint,
-    plain: Mapping[str, str],
-    moved: Mapping[str, str],
-    wanted: set[str],
-    averages: Averages,
-    spec: str,
-) -> tuple[dict[str, str], bool]:
-    """Stored names of the set to take, and whether these are the averages."""
-    if averages == "plain" or not moved:
-        return dict(plain), False
-    if averages == "average" or not plain:
-        return {**plain, **moved}, True
-    table = genuine.published_table(spec)
-
-    def matches(stored: Mapping[str, str]) -> int:
-        def read(name: str) -> npt.NDArray[np.float32] | None:
-            return bundle.read_tensor(checkpoint, stored[name]) if name in stored else None
-
-        return genuine.count_matches(wanted & set(table), read, table)
-
-    # A tie, at nought as a rule, goes to the averages: they are what training is run for.
-    if table and matches(plain) > matches({**plain, **moved}):
-        return dict(plain), False
-    return {**plain, **moved}, True
-
-
-def _float32(array: npt.NDArray[Any], name: str, file: str) -> npt.NDArray[np.float32]:
-    if array.dtype == np.float32:
-        return array
-    if array.dtype.name not in _FLOATS:
-        raise WeightsError(f"{file}: tensor {name} is {array.dtype.name}, expected float32")
-    return array.astype(np.float32)

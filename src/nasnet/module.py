@@ -21,6 +21,7 @@ from nasnet.engine import Engine, EngineOptions
 from nasnet.errors import InputError, needs
 from nasnet.fetch import FetchOptions
 from nasnet.module_spec import Message, ModuleSpec, check_tags, load_module_spec
+from nasnet.plan import Borders
 from nasnet.signatures import TensorInfo, Variable, bind, check_momentum
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Module:
         *,
         image_size: tuple[int, int] | None = None,
         check_range: bool = True,
+        padding: Borders | None = None,
         engine: EngineOptions | None = None,
         fetch_options: FetchOptions | None = None,
     ) -> None:
@@ -80,6 +82,8 @@ class Module:
                 default), or the batch's own ({"train"}).
             image_size: height and width in pixels, 32 at least, instead of the module's own.
             check_range: refuse float pictures that are plainly 0..255 or [-1, 1].
+            padding: whose border pixels: `slim`, or `keras` to get the very numbers of
+                keras.applications; what the weights say (`slim`, as a rule) if not given.
             engine: how to compute.
             fetch_options: where to look for a handle and what is allowed.
 
@@ -91,7 +95,9 @@ class Module:
         self.tags = check_tags(tags)
         self.name = name
         self.trainable = trainable
-        self.spec = load_module_spec(spec, image_size=image_size, fetch_options=fetch_options)
+        self.spec = load_module_spec(
+            spec, image_size=image_size, padding=padding, fetch_options=fetch_options
+        )
         self._check_range = check_range
         self._engine_options = engine
         self._engine: Engine | None = None

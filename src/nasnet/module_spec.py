@@ -13,7 +13,8 @@ from typing import TypeVar, cast
 from nasnet.errors import InputError, SignatureError
 from nasnet.fetch import FetchOptions
 from nasnet.folder import ModuleFolder, write_folder
-from nasnet.load import Opened, open_weights
+from nasnet.load import Opened, open_weights, with_padding
+from nasnet.plan import Borders
 from nasnet.signatures import (
     IMAGE_MODULE_INFO,
     ImageModuleInfo,
@@ -139,6 +140,7 @@ def load_module_spec(
     path: str | os.PathLike[str] | ModuleSpec,
     *,
     image_size: tuple[int, int] | None = None,
+    padding: Borders | None = None,
     fetch_options: FetchOptions | None = None,
 ) -> ModuleSpec:
     """Find out what a module is, fetching it if need be.
@@ -147,6 +149,7 @@ def load_module_spec(
         path: a published handle, a path (module folder or archive, checkpoint, safetensors), or
             `seeded:N` for untrained weights.
         image_size: height and width in pixels to use instead of the module's own.
+        padding: whose border pixels, `slim` or `keras`, instead of what the weights say.
         fetch_options: where to look and what is allowed.
 
     Raises:
@@ -154,8 +157,11 @@ def load_module_spec(
         WeightsError: it is no NASNet-A module, or damaged.
     """
     if isinstance(path, ModuleSpec):
-        return path if image_size is None else ModuleSpec(path.opened, image_size=image_size)
-    opened = open_weights(os.fspath(path), fetch_options=fetch_options)
+        if image_size is None and padding in (None, path.opened.weights.padding):
+            return path
+        opened = with_padding(path.opened, padding)
+        return ModuleSpec(opened, image_size=image_size or path.image_size)
+    opened = open_weights(os.fspath(path), padding=padding, fetch_options=fetch_options)
     return ModuleSpec(opened, image_size=image_size)
 
 

@@ -11,7 +11,17 @@ from typing import Literal
 
 from nasnet.cells import Genotype, Spec
 from nasnet.errors import InputError
-from nasnet.plan import IMAGES, NO_PADDING, Kind, Operation, Padding, Plan, same_padding
+from nasnet.plan import (
+    IMAGES,
+    NO_PADDING,
+    PADDINGS,
+    Borders,
+    Kind,
+    Operation,
+    Padding,
+    Plan,
+    same_padding,
+)
 
 __all__ = ["MIN_SIZE", "build"]
 
@@ -25,6 +35,7 @@ def build(
     width: int | None = None,
     num_classes: int | None = None,
     aux_head: bool = False,
+    padding: Borders = "slim",
 ) -> Plan:
     """Build the plan of a network, as TF-Slim's `build_nasnet_{mobile,large,cifar}` wire it.
 
@@ -35,16 +46,20 @@ def build(
         num_classes: classes of the classifier, background included; 0 leaves it out (the feature
             vector is then the last endpoint); None means as many as the spec says.
         aux_head: include the auxiliary classifier that is used in training only.
+        padding: `slim`, or `keras` for the numbers of keras.applications (2.2.3 and later), whose
+            strided pools read a zero-padded map: zeros count in averages and win over negatives.
 
     Raises:
-        InputError: a size below 32 px, or too small for the auxiliary head.
+        InputError: no such padding, a size below 32 px, or too small for the auxiliary head.
     """
     height = spec.image_size if height is None else height
     width = spec.image_size if width is None else width
     classes = spec.num_classes if num_classes is None else num_classes
     if min(height, width) < MIN_SIZE:
         raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
-    net = _Builder(spec)
+    if padding not in PADDINGS:
+        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    net = _Builder(spec, zeros=padding == "keras")
     # The hub modules' own first step; Slim's preprocessing, (x - 0.5) * 2, gives the same bits.
     rescaled = net.add("rescale", "rescale", (IMAGES,), (height, width, 3), scale=2.0, offset=-1.0)
     outputs: list[str | None] = [None]
@@ -107,6 +122,7 @@ class _Builder:
     """Collects operations while `build` walks the network; lives for one call."""
 
     spec: Spec
+    zeros: bool
     operations: dict[str, Operation] = field(default_factory=dict)
     endpoints: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -125,6 +141,7 @@ class _Builder:
         cell: int | None = None,
         scale: float = 1.0,
         offset: float = 0.0,
+        zeros: bool = False,
     ) -> str:
         parameters = parameters or {}
         self.parameters.update(parameters)
@@ -140,6 +157,7 @@ class _Builder:
             cell=cell,
             scale=scale,
             offset=offset,
+            zeros=zeros,
         )
         return name
 
@@ -199,7 +217,16 @@ class _Builder:
     ) -> str:
         rows, columns, padding = self.window(source, (3, 3), stride, valid=False)
         shape = (rows, columns, self.shape(source)[2])
-        return self.add(name, kind, (source,), shape, kernel=(3, 3), stride=stride, padding=padding)
+        return self.add(
+            name,
+            kind,
+            (source,),
+            shape,
+            kernel=(3, 3),
+            stride=stride,
+            padding=padding,
+            zeros=self.zeros and stride > 1,
+        )
 
     def separable(self, scope: str, source: str, filters: int, kernel: int, stride: int) -> str:
         """Twice: ReLU, depthwise, pointwise, batch norm; the stride is the first one's."""

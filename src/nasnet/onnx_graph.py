@@ -151,13 +151,20 @@ def _rescale(w: _Writer, op: Operation, inputs: list[str]) -> None:
 def _pool(w: _Writer, op: Operation, inputs: list[str]) -> None:
     # An average divides by the pixels that exist; a maximum's padding never wins by itself.
     average = op.kind == "avg_pool"
+    pads = _pads(op)
+    if op.zeros:
+        top, left, bottom, right = pads
+        name = f"pad_{top}_{left}_{bottom}_{right}"
+        amount = w.constant(name, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+        inputs = [w.node("Pad", [*inputs, amount], f"{op.name}/padded")]
+        pads = [0, 0, 0, 0]
     w.node(
         "AveragePool" if average else "MaxPool",
         inputs,
         op.name,
         kernel_shape=list(op.kernel),
         strides=[op.stride] * 2,
-        pads=_pads(op),
+        pads=pads,
         **({"count_include_pad": 0} if average else {}),
     )
 

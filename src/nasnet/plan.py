@@ -13,7 +13,17 @@ from typing import Literal
 from nasnet.cells import Spec
 from nasnet.errors import SignatureError
 
-__all__ = ["IMAGES", "NO_PADDING", "Kind", "Operation", "Padding", "Plan", "same_padding"]
+__all__ = [
+    "IMAGES",
+    "NO_PADDING",
+    "PADDINGS",
+    "Borders",
+    "Kind",
+    "Operation",
+    "Padding",
+    "Plan",
+    "same_padding",
+]
 
 Kind = Literal[
     "rescale",  # x * scale + offset: the hub modules take pictures in [0, 1] to [-1, 1]
@@ -21,8 +31,8 @@ Kind = Literal[
     "depthwise",
     "batch_norm",
     "relu",
-    "avg_pool",  # divides by the pixels that exist, not by the window
-    "max_pool",  # borders never win
+    "avg_pool",  # divides by the pixels that exist, not by the window, unless `zeros`
+    "max_pool",  # borders never win, unless `zeros`
     "shift",  # one pixel up and left, zeros move in at the bottom and right
     "subsample",  # every stride-th pixel from offset on, zeros beyond the edge; made by rewrites
     "drop_path",
@@ -35,6 +45,11 @@ Kind = Literal[
     "softmax",
 ]
 Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+
+# Whose border pixels a network computes with: TF-Slim's, or those of keras.applications, whose
+# strided pools read zeros beyond the edge. The same weights give other numbers.
+Borders = Literal["slim", "keras"]
+PADDINGS: tuple[Borders, ...] = ("slim", "keras")
 
 IMAGES = "images"
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -56,6 +71,7 @@ class Operation:
         cell: for `drop_path`, the cell's number as path dropout counts them.
         scale: for `rescale`, the factor on the pixels.
         offset: for `rescale`, what is added then; for `subsample`, the first row and column taken.
+        zeros: for pools, the padding is zeros like any other pixel, instead of nothing.
     """
 
     name: str
@@ -69,6 +85,7 @@ class Operation:
     cell: int | None = None
     scale: float = 1.0
     offset: float = 0.0
+    zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

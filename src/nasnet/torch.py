@@ -162,6 +162,7 @@ def create_model(
         height=height,
         width=width,
         seed=seed,
+        padding="slim" if opened is None else opened.padding,
     )
     if opened is not None:
         network.load(opened, new_head=network.num_classes not in (0, opened.num_classes))

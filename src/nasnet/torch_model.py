@@ -20,7 +20,7 @@ from nasnet import cells, network, rewrites
 from nasnet.cells import Spec
 from nasnet.errors import InputError, SignatureError, WeightsError
 from nasnet.initial import initial_value
-from nasnet.plan import IMAGES
+from nasnet.plan import IMAGES, Borders
 from nasnet.torch_operations import Behaviour
 from nasnet.torch_segment import Segment, feature_rows, segments_of
 from nasnet.torch_weights import from_state, to_state
@@ -54,6 +54,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
         height: int | None = None,
         width: int | None = None,
         seed: int = 0,
+        padding: Borders = "slim",
     ) -> None:
         """Make the network with TF-Slim's initial values.
 
@@ -65,14 +66,16 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             height: input height in pixels; matters for the auxiliary head alone.
             width: input width in pixels, alike.
             seed: of the initial values.
+            padding: whose border pixels; see `network.build`.
 
         Raises:
-            InputError: no such preset, or a size that is too small.
+            InputError: no such preset or padding, or a size that is too small.
         """
         super().__init__()
         self.spec = cells.preset(spec) if isinstance(spec, str) else spec
         self.num_classes = self.spec.num_classes if num_classes is None else num_classes
         self.aux_head = aux_head and self.num_classes > 0
+        self.padding: Borders = padding
         self.behaviour = Behaviour(spec=self.spec)
         self.grad_checkpointing = False
         self._seed = seed
@@ -87,6 +90,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             width=width,
             num_classes=self.num_classes,
             aux_head=self.aux_head,
+            padding=self.padding,
         )
         unfilled = {name: np.zeros(shape, np.float32) for name, shape in plan.parameters.items()}
         self.plan = rewrites.share_equal(rewrites.Program(plan=plan, arrays=unfilled)).plan
@@ -175,6 +179,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             arrays=frozen(from_state(self.state_dict() if state is None else state)),
             source=source,
             labels=labels,
+            padding=self.padding,
         )
 
     def forward(self, images: Tensor, endpoints: Sequence[str] | None = None) -> Tensor | Outputs:

@@ -43,7 +43,7 @@ class TorchModule:
         self._train = train
         self._size = height, width
         self._check_range = check_range
-        self.network = NASNet(weights.spec, num_classes=num_classes)
+        self.network = NASNet(weights.spec, num_classes=num_classes, padding=weights.padding)
         self.network.load(weights)
         self.network.to(memory_format=torch.channels_last)
         self.network.requires_grad_(trainable)

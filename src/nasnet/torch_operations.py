@@ -139,6 +139,9 @@ def _convolve(
 
 def _pool(operation: Operation, x: Tensor) -> Tensor:
     (top, bottom), (left, right) = _same(operation, x)
+    if operation.zeros:
+        pool = F.max_pool2d if operation.kind == "max_pool" else F.avg_pool2d
+        return pool(F.pad(x, (left, right, top, bottom)), operation.kernel, operation.stride)
     padded = operation.padding != NO_PADDING
     # A window that starts in the picture and ends beyond it is what ceil_mode allows: it pads
     # after, never before, and neither averages nor maxima see what is not there.

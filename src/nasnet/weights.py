@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nasnet import cells, network
 from nasnet.errors import InputError, WeightsError
 from nasnet.files import write_whole
+from nasnet.plan import PADDINGS, Borders
 
 __all__ = [
     "FORMAT",
@@ -52,6 +53,7 @@ class Weights:
         status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`; see `genuine`.
         averaged: whether these are the exponential moving averages of a training run.
         labels: names of the classes, in order, or empty.
+        padding: whose border pixels the network computes with; see `network.build`.
     """
 
     spec: str
@@ -61,14 +63,18 @@ class Weights:
     status: str = "unknown"
     averaged: bool = False
     labels: tuple[str, ...] = ()
+    padding: Borders = "slim"
 
 
 def fingerprint(weights: Weights) -> str:
     """Identity of the weights: SHA-256 over names, shapes and little-endian bytes, 16 hex digits.
 
-    The auxiliary head does not count: it never reaches a vector.
+    The auxiliary head does not count: it never reaches a vector. Another padding than TF-Slim's
+    does: the same arrays give other vectors.
     """
     digest = hashlib.sha256()
+    if weights.padding != "slim":
+        digest.update(f"padding={weights.padding};".encode())
     for name in sorted(weights.arrays):
         if name.startswith("aux_"):
             continue
@@ -141,7 +147,11 @@ def parse_seeded(text: str) -> int | None:
 
 
 def check(
-    shapes: Mapping[str, tuple[int, ...]], *, file: str, partial: bool = False
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    file: str,
+    partial: bool = False,
+    spec: str | None = None,
 ) -> tuple[str, int]:
     """Tell which network tensors belong to, and prove that they fit it.
 
@@ -149,6 +159,7 @@ def check(
         shapes: TF-Slim name -> shape; names that are not the network's are left alone.
         file: how to call the file in messages.
         partial: let tensors be missing.
+        spec: the preset's name, where it is known already.
 
     Returns:
         The preset's name and the number of classes (0 without a classifier).
@@ -157,7 +168,7 @@ def check(
         WeightsError: a tensor is missing or has another shape; the text names the tensor, both
             shapes and the file.
     """
-    name = _recognise(shapes, file)
+    name = _recognise(shapes, file) if spec is None else spec
     head = shapes.get("final_layer/FC/weights")
     if head is not None and len(head) != 2:
         raise WeightsError(
@@ -232,6 +243,7 @@ def write_safetensors(
         "source": weights.source,
         "status": weights.status,
         "averaged": str(weights.averaged).lower(),
+        "padding": weights.padding,
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
     metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
@@ -270,6 +282,9 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     said = metadata.get("spec", spec)
     if said != spec:
         raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
+    padding = metadata.get("padding", "slim")
+    if padding not in PADDINGS:
+        raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
     try:
         labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
     except (ValueError, TypeError):
@@ -284,6 +299,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         status=metadata.get("status", "unknown"),
         averaged=metadata.get("averaged") == "true",
         labels=labels,
+        padding=padding,
     )
 
 

@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, str] = {
     "train": "nasnet.cli.train",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
+    "convert": "nasnet.cli.convert",
     "fetch": "nasnet.cli.fetch",
 }
 
@@ -54,6 +55,7 @@ def _nasnet() -> None:
     nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch
     nasnet weights inspect PATH                whose weights are these?
+    nasnet convert IN OUT                      weights of one format into another
     nasnet info                                the network in numbers
     nasnet fetch                               download the module for use without a network
     """  # noqa: D301 - click wants the character itself

@@ -14,9 +14,10 @@ from nasnet.cli.options import SIZE, Size
 from nasnet.cli.progress import download_progress, rows_progress
 from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
-from nasnet.engine import ENGINES, EngineOptions
+from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
 from nasnet.features import read_features
 from nasnet.load import DEFAULT_HANDLE, Averages
+from nasnet.plan import PADDINGS, Borders
 from nasnet.recipes import RECIPES
 from nasnet.sink import SinkOptions
 from nasnet.source import SourceOptions
@@ -83,10 +84,10 @@ _STATUS = {
 @click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
 @click.option(
     "--precision",
-    type=click.Choice(["f32", "bf16"]),
+    type=click.Choice(PRECISIONS),
     default="f32",
     show_default=True,
-    help="f32 is exact; bf16 is faster where the processor has it.",
+    help="f32 is exact; bf16 and f16 are faster where the device has them; auto takes the fastest.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Cores to use; all that are given to us.")
 @click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
@@ -96,6 +97,12 @@ _STATUS = {
     default="auto",
     show_default=True,
     help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
+)
+@click.option(
+    "--padding",
+    type=click.Choice(PADDINGS),
+    help="Whose border pixels: slim, or keras for the very numbers of keras.applications; what the "
+    "weights say, as a rule slim, if not given.",
 )
 @click.option("--column", help="In a Parquet or Arrow source: the column with the pictures.")
 @click.option("--id-column", help="In a Parquet or Arrow source: the column with the ids.")
@@ -121,10 +128,11 @@ def command(
     strict: bool,
     engine: str,
     device: str,
-    precision: Literal["f32", "bf16"],
+    precision: Precision,
     threads: int | None,
     batch: int,
     averages: Averages,
+    padding: Borders | None,
     column: str | None,
     id_column: str | None,
     all_files: bool,
@@ -160,6 +168,7 @@ def command(
         size=size,
         endpoint=endpoint,
         averages=averages,
+        padding=padding,
         engine=EngineOptions(
             engine=engine, device=device, precision=precision, threads=threads, batch=batch
         ),

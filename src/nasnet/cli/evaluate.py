@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, cast
 
 import click
 
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.training import TrainingProgress
 from nasnet.dataset import DatasetOptions
-from nasnet.engine import ENGINES, EngineOptions
+from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
 from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
 from nasnet.metrics import as_dict, table
 
@@ -27,7 +26,7 @@ __all__ = ["command"]
 @click.option("--recipe", default="photo", show_default=True, help="How pictures become pixels.")
 @click.option("--size", type=SIZE, help="Bring pictures to this size (224, or HEIGHTxWIDTH).")
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="openvino", show_default=True)
-@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="f32", show_default=True)
 @click.option("--label-column", default="label", show_default=True, help="Of a table.")
 @click.option("--column", help="Of a table: the column with the pictures.")
 @click.option("--limit", default=30, show_default=True, help="Rows of the table of classes.")
@@ -44,7 +43,7 @@ def command(
     recipe: str,
     size: Size | None,
     engine: str,
-    precision: str,
+    precision: Precision,
     label_column: str,
     column: str | None,
     limit: int,
@@ -63,7 +62,7 @@ def command(
     options = EvaluateOptions(
         recipe=recipe,
         size=size,
-        engine=EngineOptions(engine=engine, precision=cast(Literal["f32", "bf16"], precision)),
+        engine=EngineOptions(engine=engine, precision=precision),
         dataset=DatasetOptions(label_column=label_column, column=column),
     )
     with TrainingProgress(not quiet) as progress:

@@ -40,7 +40,8 @@ def inspect(path: str, averages: Averages, as_json: bool) -> None:
     """Say what PATH holds: format, network, parameters, and whether it is genuine.
 
     PATH is a TensorFlow checkpoint (prefix, .index file or folder), a TF1 hub module (folder or
-    .tar.gz), a safetensors file, a published handle, or seeded:N.
+    .tar.gz), a safetensors file, a published handle, seeded:N, or a file of Keras, TensorFlow 2,
+    PyTorch, TFLite, TF.js, TensorNets or MindSpore.
 
     The last line is one plain word: genuine (bit for bit the weights Google published),
     builtin (the package's own), untrained or modified, or incomplete.
@@ -115,6 +116,7 @@ def _report(opened: Opened) -> dict[str, str | list[str] | dict[str, str]]:
         "classifier": head,
         "auxiliary_head": "yes" if len(names) < len(weights.arrays) else "no",
         "fingerprint": fingerprint(weights),
+        "padding": weights.padding,
         "published_tensors": f"{verdict.matched} of {verdict.total} match",
         "missing": list(verdict.missing),
         "status": weights.status,

@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from nasnet.engine import Precision
 from nasnet.errors import InputError
 from nasnet.estimator.computing import Network, settings_of, store_of, vectors_of
 from nasnet.estimator.given import Given, Rows, read
@@ -47,7 +48,7 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         recipe: the preprocessing.
         size: height and width the pictures are brought to.
         rows: what 2-d X means.
-        precision: `f32` or `bf16`.
+        precision: `f32`, `bf16`, `f16` or `auto`; see `EngineOptions`.
         batch_size: pictures in one run.
         engine: what computes.
         threads: cores to use.
@@ -79,7 +80,7 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         recipe: str = "photo",
         size: tuple[int, int] | None = None,
         rows: Rows = "vectors",
-        precision: Literal["f32", "bf16"] = "f32",
+        precision: Precision = "f32",
         batch_size: int = 4,
         engine: str = "openvino",
         threads: int | None = None,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from nasnet.engine import Precision
 from nasnet.errors import InputError
 from nasnet.estimator.computing import Network, OnError, settings_of, store_of, vectors_of
 from nasnet.estimator.given import Rows, read
@@ -36,7 +37,7 @@ class NASNetFeatures(TransformerMixin, BaseEstimator):
         size: height and width the pictures are brought to; the network's own if not given.
         rows: what 2-d X means: `vectors`, computed already, that are passed on as they are; or
             the shape, (height, width, 3) or (height, width), of pictures flattened to rows.
-        precision: `f32`, exact, or `bf16`.
+        precision: `f32`, exact, `bf16`, `f16` or `auto`; see `EngineOptions`.
         batch_size: pictures in one run.
         engine: a key of `nasnet.engine.ENGINES`.
         threads: cores to use; all there are if not given.
@@ -63,7 +64,7 @@ class NASNetFeatures(TransformerMixin, BaseEstimator):
         endpoint: str = "global_pool",
         size: tuple[int, int] | None = None,
         rows: Rows = "vectors",
-        precision: Literal["f32", "bf16"] = "f32",
+        precision: Precision = "f32",
         batch_size: int = 4,
         engine: str = "openvino",
         threads: int | None = None,

@@ -44,7 +44,10 @@ from nasnet.fetch.staging import (
 __all__ = ["FetchEvent", "FetchOptions", "Fetched", "fetch"]
 
 _TRUE: Final = ("1", "true", "yes", "on")
-_DRY_RUN: Final = "To go on without trained weights, as a dry run: --weights seeded:7"
+_WITHOUT: Final = (
+    "Without a network: --weights builtin (nasnet_mobile trained for this package, not Google's), "
+    "or --weights seeded:7 for a dry run."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +330,7 @@ def _failure(job: _Job, *, offline: bool) -> str:
             lines.append(f"  {source.url}{check}")
             lines.append(f"    into the folder {cache.folder_for(job.root, key)}")
     lines.append("or keep the file anywhere and give its path in place of the handle.")
-    lines.append(_DRY_RUN)
+    lines.append(_WITHOUT)
     return "\n".join(lines)
 
 

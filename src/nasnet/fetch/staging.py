@@ -23,7 +23,12 @@ Verify = Callable[[Path], None]
 Report = Callable[[FetchEvent], None]
 
 _ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".zip")
-_FILES: Final = (".safetensors", ".h5", ".keras", ".pth")  # weights in one file: kept as it is
+# Weights in one file, which is kept as it is. Old files of PyTorch are called .pth.tar, and are
+# no tar archives.
+_FILES: Final = (
+    *(".safetensors", ".h5", ".keras", ".pth", ".pth.tar", ".pt"),
+    *(".tflite", ".pb", ".npz", ".ckpt"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,7 @@ class Staged:
 
 def is_archive(name: str) -> bool:
     """Whether a file of this name is unpacked before it is opened."""
-    return name.lower().endswith(_ARCHIVES)
+    return name.lower().endswith(_ARCHIVES) and not name.lower().endswith(_FILES)
 
 
 def url_source(text: str) -> Source | None:
@@ -188,4 +193,4 @@ def _from_kaggle(source: Source, work: Path, verify: Verify, report: Report) -> 
 def _suffix(key: str) -> str:
     """The known ending of a URL's path, if it has one."""
     path = urlsplit(key).path.lower()
-    return next((ending for ending in (*_ARCHIVES, *_FILES) if path.endswith(ending)), "")
+    return next((ending for ending in (*_FILES, *_ARCHIVES) if path.endswith(ending)), "")

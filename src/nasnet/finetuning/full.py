@@ -59,7 +59,12 @@ def train_all(
         TrainingError: the loss is no number, nothing moves, or the folder has another run.
     """
     full = options.full
-    network = NASNet(weights.spec, num_classes=weights.num_classes, seed=options.seed)
+    network = NASNet(
+        weights.spec,
+        num_classes=weights.num_classes,
+        seed=options.seed,
+        padding=weights.padding,
+    )
     network.load(weights)
     objective = Classification(
         smoothing=full.smoothing,

@@ -26,6 +26,7 @@ __all__ = ["Sink", "SinkOptions", "check_alike", "open_sink"]
 
 # What two runs into one output must agree on; the rest of the metadata may differ.
 _IDENTITY = (
+    "padding",
     "weights_fingerprint",
     "endpoint",
     "recipe",

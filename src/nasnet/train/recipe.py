@@ -18,7 +18,7 @@ from typing import Any, Literal
 from nasnet import cells
 from nasnet.augment import AugmentOptions
 from nasnet.errors import InputError
-from nasnet.training import TrainOptions
+from nasnet.training import RecalibrateOptions, TrainOptions
 
 __all__ = ["Stage", "TeacherOptions", "TrainRecipe", "read_recipe", "shipped_recipes"]
 
@@ -100,6 +100,8 @@ class TrainRecipe:
         mixup: see `LoaderOptions.mixup`.
         dense_dropout_keep_prob: in front of the classifier; None for the network's own.
         teacher: whom to learn from instead of labels.
+        recalibrate: take batch norm's averages anew after the last step, at the size the module
+            is for; without it they are those of the training crops.
         held_out: share of the pictures, by a hash of their names, that is never trained on; for
             a recipe with a teacher (labelled data have a split of their own).
     """
@@ -114,6 +116,7 @@ class TrainRecipe:
     mixup: float = 0.0
     dense_dropout_keep_prob: float | None = None
     teacher: TeacherOptions | None = None
+    recalibrate: RecalibrateOptions | None = None
     held_out: float = 0.0
 
     def __post_init__(self) -> None:

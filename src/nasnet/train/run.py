@@ -25,7 +25,7 @@ from nasnet.run_folder import RUN_FILES, clear, held
 from nasnet.signatures import Task
 from nasnet.source import SourceOptions, open_source
 from nasnet.torch_model import NASNet
-from nasnet.train.recipe import TrainRecipe
+from nasnet.train.recipe import Stage, TrainRecipe
 from nasnet.training import (
     ALONE,
     Classification,
@@ -34,6 +34,7 @@ from nasnet.training import (
     Trainer,
     TrainEvent,
     TrainResult,
+    recalibrate,
 )
 from nasnet.training.logs import Logs
 from nasnet.weights import Weights
@@ -121,7 +122,7 @@ def train(
 
         def module(weights: Weights) -> None:
             task: Task = "classification" if found.classes else "feature_vector"
-            size = recipe.stages[-1].size
+            size = _size(recipe)
             whole = ModuleFolder(weights=weights, task=task, height=size, width=size)
             write_into(whole, out)
 
@@ -157,7 +158,7 @@ def train(
             if logs is not None:
                 logs.close()
         if replicas.writes:
-            module(result.weights)
+            module(_recalibrated(result.weights, found, recipe))
         replicas.agree(False)  # nobody goes before all is written
         return TrainSummary(
             folder=out,
@@ -278,6 +279,22 @@ def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
     return {key: value for key, value in asdict(recipe).items() if key not in ("train", "name")}
 
 
+def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe) -> Weights:
+    options = recipe.recalibrate
+    if options is None:
+        return weights
+    return recalibrate(weights, _of_stage(found.train, recipe.stages[-1]), options)
+
+
+def _size(recipe: TrainRecipe) -> int:
+    """Height and width the module is for."""
+    return recipe.recalibrate.size if recipe.recalibrate else recipe.stages[-1].size
+
+
+def _of_stage(examples: Sequence[Example], stage: Stage) -> list[Example]:
+    return [e for e in examples if not e.id.startswith(stage.without or ("\0",))]
+
+
 class _Loaders:
     """The loader of the stage under way; closed when the next stage begins."""
 
@@ -310,8 +327,8 @@ class _Loaders:
                 mixup=self._recipe.mixup,
                 replica=(self._replicas.rank, self._replicas.world),
             )
-            examples = [e for e in self._examples if not e.id.startswith(stage.without or ("\0",))]
-            self._loader = Loader(examples, options, on_failure=self._note)
+            some = _of_stage(self._examples, stage)
+            self._loader = Loader(some, options, on_failure=self._note)
             self._stage = stage
         return self._loader
 

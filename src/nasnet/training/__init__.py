@@ -9,6 +9,7 @@ from nasnet.training.loop import Trainer, Validate
 from nasnet.training.objectives import Classification, Forward, Objective
 from nasnet.training.optimizers import OptimizerOptions
 from nasnet.training.options import TrainEvent, TrainOptions, TrainResult
+from nasnet.training.recalibration import RecalibrateOptions, recalibrate
 from nasnet.training.replicas import ALONE, Replicas, device_of, joined
 from nasnet.training.schedules import ScheduleOptions
 
@@ -18,6 +19,7 @@ __all__ = [
     "Forward",
     "Objective",
     "OptimizerOptions",
+    "RecalibrateOptions",
     "Replicas",
     "ScheduleOptions",
     "TrainEvent",
@@ -27,4 +29,5 @@ __all__ = [
     "Validate",
     "device_of",
     "joined",
+    "recalibrate",
 ]
