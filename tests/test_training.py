@@ -155,12 +155,22 @@ def test_a_cosine_begins_where_its_warm_up_ends() -> None:
     assert at(6, **options) == pytest.approx(0.5)
 
 
+def test_a_cosine_begins_anew_at_its_restarts() -> None:
+    options = {"warmup_epochs": 1.0, "restarts": (4.0, 8.0), "restart_peak": 0.5, "last": 0.1}
+    found = [at(epoch, **options) for epoch in (1, 2.5, 3.999999, 4, 6, 8, 9, 10)]
+    assert found == pytest.approx([1, 0.55, 0.1, 0.5, 0.3, 0.25, 0.175, 0.1], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"kind": "linear"}, "no schedule 'linear'; there are cosine, exponential, constant"),
         ({"warmup_epochs": -1}, "warmup_epochs from 0"),
         ({"decay_epochs": 0}, "decay_epochs above 0"),
+        ({"restarts": (3.0, 2.0)}, "restarts rise"),
+        ({"warmup_epochs": 3.0, "restarts": (2.0,)}, "behind warmup_epochs"),
+        ({"restarts": (2.0,), "restart_peak": 0.0}, "restart_peak is above 0"),
+        ({"restarts": (2.0,), "kind": "constant"}, "restarts are for a cosine"),
         ({"last": 2}, r"last in \[0, 1\]"),
     ],
 )

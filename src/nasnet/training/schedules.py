@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 from nasnet.errors import InputError
@@ -21,11 +22,14 @@ class ScheduleOptions:
     """How the learning rate moves.
 
     Attributes:
-        kind: `cosine` falls once, along half a cosine, from the peak to `last` (Loshchilov &
-            Hutter 2017, without restarts); `exponential` is multiplied by `decay` every
-            `decay_epochs` epochs, in stairs (TF-Slim's `train_image_classifier`); `constant`.
+        kind: `cosine` falls along half a cosine from the peak to `last`, once, or anew after each
+            of `restarts` (SGDR: Loshchilov & Hutter 2017); `exponential` is multiplied by `decay`
+            every `decay_epochs` epochs, in stairs (TF-Slim's `train_image_classifier`);
+            `constant`.
         warmup_epochs: length of a linear rise from nought at the start.
         last: what is left of the peak at the end of `cosine`, 0 to 1.
+        restarts: of `cosine`: epochs, rising, at which it begins anew; each part ends at `last`.
+        restart_peak: what is left of the peak at each new beginning, above 0 to 1.
         decay: factor of `exponential`.
         decay_epochs: epochs between its stairs.
     """
@@ -33,6 +37,8 @@ class ScheduleOptions:
     kind: Schedule = "cosine"
     warmup_epochs: float = 0.0
     last: float = 0.0
+    restarts: tuple[float, ...] = ()
+    restart_peak: float = 1.0
     decay: float = 0.97
     decay_epochs: float = 2.4
 
@@ -47,6 +53,14 @@ class ScheduleOptions:
                 "a schedule needs warmup_epochs from 0, decay_epochs above 0 and last in [0, 1]; "
                 f"found {self.warmup_epochs}, {self.decay_epochs}, {self.last}"
             )
+        bounds = (self.warmup_epochs, *self.restarts)
+        if not all(a < b for a, b in pairwise(bounds)) or not 0 < self.restart_peak <= 1:
+            raise InputError(
+                "restarts rise and lie behind warmup_epochs, and restart_peak is above 0 to 1; "
+                f"found {self.restarts}, {self.restart_peak}"
+            )
+        if self.restarts and self.kind != "cosine":
+            raise InputError(f"restarts are for a cosine schedule, not for {self.kind!r}")
 
 
 def factor(options: ScheduleOptions, *, epoch: float, step: float, epochs: float) -> float:
@@ -64,6 +78,9 @@ def factor(options: ScheduleOptions, *, epoch: float, step: float, epochs: float
         return 1.0
     if options.kind == "exponential":
         return float(options.decay ** math.floor(epoch / options.decay_epochs))
-    length = max(epochs - options.warmup_epochs, 1e-9)
-    share = min(max(epoch - options.warmup_epochs, 0.0) / length, 1.0)
-    return options.last + (1 - options.last) * 0.5 * (1 + math.cos(math.pi * share))
+    begun = sum(restart <= epoch for restart in options.restarts)
+    bounds = (options.warmup_epochs, *options.restarts, epochs)
+    first, end = bounds[begun], bounds[begun + 1]
+    share = min(max(epoch - first, 0.0) / max(end - first, 1e-9), 1.0)
+    peak = options.restart_peak**begun
+    return options.last + (peak - options.last) * 0.5 * (1 + math.cos(math.pi * share))
