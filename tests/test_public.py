@@ -62,6 +62,7 @@ ORDER = [
     "pipeline",
     "job",
     "embedding",
+    "place",
     "merging",
     "scale",
     "head",

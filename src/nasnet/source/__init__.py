@@ -7,7 +7,7 @@ threads.
 from __future__ import annotations
 
 from nasnet.source.item import MAX_BYTES, SUFFIXES, Item, Source, SourceOptions, path_of_id
-from nasnet.source.opening import open_source
+from nasnet.source.opening import open_source, shard_name
 from nasnet.source.splitting import Shard, Split, split_source
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Split",
     "open_source",
     "path_of_id",
+    "shard_name",
     "split_source",
 ]

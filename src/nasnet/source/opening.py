@@ -9,7 +9,7 @@ import glob
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -35,12 +35,16 @@ from nasnet.source.item import (
     Opener,
     Source,
     SourceOptions,
+    even_cuts,
     id_of_path,
 )
 from nasnet.source.remote import matches_of, opener_of, remote_folder
 from nasnet.source.table import table_source
 
-__all__ = ["containers_of", "open_file", "open_source", "open_text"]
+__all__ = ["MANY", "containers_of", "open_file", "open_source", "open_text", "shard_name"]
+
+# Of more archives or tables than this none is opened to be counted.
+MANY = 1000
 
 # What `samples:` stands for: the photographs among the files in scikit-image's own wheel.
 _SAMPLES = (
@@ -100,16 +104,39 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
         source = given_source(spec, options.storage_options)
     if source.count == 0:
         raise SourceError(f"{source.name}: no pictures in it")
-    source = replace(source, start=partial(_not_empty, source))
+    if options.shard[1] > 1:
+        return _one_shard(source, options)
+    return replace(source, start=partial(_not_empty, source))
+
+
+def _one_shard(source: Source, options: SourceOptions) -> Source:
+    """Consecutive items wherever that can be had: the outputs in order are the whole in order."""
     index, shards = options.shard
-    if shards == 1:
-        return source
-    return replace(
-        source,
-        name=f"{source.name}, shard {index} of {shards}",
-        count=None if source.count is None else len(range(index, source.count, shards)),
-        start=lambda: islice(source.start(), index, None, shards),
+    name = shard_name(source.name, index, shards)
+    if source.count is not None:
+        first, last = even_cuts(source.count, shards, source.seams)[index]
+        return Source(
+            name=name,
+            kind=source.kind,
+            count=last - first,
+            start=partial(source.between, first, last),
+        )
+    if len(source.files) >= shards:
+        first, last = even_cuts(len(source.files), shards)[index]
+        start = partial(_items_of, source.files[first:last], replace(options, kind=None))
+        return Source(name=name, kind=source.kind, count=None, start=start)
+    every = partial(_not_empty, source)
+    return Source(
+        name=name,
+        kind=source.kind,
+        count=None,
+        start=lambda: islice(every(), index, None, shards),
     )
+
+
+def shard_name(name: str, index: int, shards: int) -> str:
+    """What a shard of a source is called in its feature set; `merging` reads it."""
+    return f"{name}, shard {index} of {shards}"
 
 
 def _not_empty(source: Source) -> Iterator[Item]:
@@ -295,18 +322,51 @@ def _open_many(text: str, kind: str, names: list[str], options: SourceOptions) -
     kinds = {_kind_of_name(name) for name in names}
     if not kinds <= _CONTAINERS:
         return paths_source(text, kind, names, "", options.storage_options)
-    whole = replace(options, kind=None, shard=(0, 1))
-    openers: list[Callable[[], Source]] = [partial(open_text, name, whole) for name in names]
-    counts = [opener().count for opener in openers] if kinds <= {"table", "zip"} else [None]
+    files = tuple(names)
+    whole = replace(options, kind=None)
+    start = partial(_items_of, files, whole)
+    firsts, seams = [0], list[int]()
+    if kinds <= {"table", "zip"} and len(names) <= MANY:
+        for name in names:
+            one = open_text(name, whole)
+            if one.count is None:
+                break
+            seams += [firsts[-1], *(firsts[-1] + seam for seam in one.seams if seam)]
+            firsts.append(firsts[-1] + one.count)
+    if len(firsts) <= len(names):
+        return Source(name=text, kind=kind, count=None, start=start, files=files)
+    return Source(
+        name=text,
+        kind=kind,
+        count=firsts[-1],
+        start=start,
+        part=partial(_items_between, files, tuple(firsts), whole),
+        seams=tuple(seams),
+        files=files,
+    )
 
-    def start() -> Iterator[Item]:
-        for name, opener in zip(names, openers, strict=True):
-            for item in opener().start():
+
+def _items_of(names: Sequence[str], options: SourceOptions) -> Iterator[Item]:
+    """The items of many archives and tables, one after another; ids begin with the file's name."""
+    for name in names:
+        for item in open_text(name, options).start():
+            yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+
+
+def _items_between(
+    names: Sequence[str],
+    firsts: Sequence[int],
+    options: SourceOptions,
+    start: int,
+    stop: int | None,
+) -> Iterator[Item]:
+    """Alike, from one number to another; files that have none of them are not opened."""
+    end = firsts[-1] if stop is None else min(stop, firsts[-1])
+    for name, first, next_first in zip(names, firsts, firsts[1:], strict=False):
+        low, high = max(start, first), min(end, next_first)
+        if low < high:
+            for item in open_text(name, options).between(low - first, high - first):
                 yield Item(f"{id_of_path(name)}/{item.id}", item.read)
-
-    known = [count for count in counts if count is not None]
-    count = sum(known) if len(known) == len(counts) else None
-    return Source(name=text, kind=kind, count=count, start=start)
 
 
 def _samples() -> Source:

@@ -11,18 +11,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 from nasnet.errors import SourceError
 from nasnet.source.files import read_file
-from nasnet.source.item import Item, Source, SourceOptions, id_of_path
-from nasnet.source.opening import containers_of, open_file, open_source, open_text
+from nasnet.source.item import Item, Source, SourceOptions, even_cuts, id_of_path
+from nasnet.source.opening import MANY, containers_of, open_file, open_source, open_text
 
 __all__ = ["Shard", "Split", "split_source"]
-
-# Of more archives or tables than this none is opened to be cut: each is a shard as it is.
-_MANY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +79,7 @@ def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  
         names, many = found
         name = str(spec) if many else id_of_path(names[0])
         whole = replace(options, kind=None if many else options.kind)
-        count = None if len(names) > _MANY else _count(names, whole)
+        count = None if len(names) > MANY else _count(names, whole)
         if count == 0:
             raise SourceError(f"{name}: no pictures in it")
         return Split(
@@ -139,8 +136,11 @@ def _of_containers(
     for name in names:
         place = name if "://" in name else os.path.abspath(name)  # noqa: PTH100 - as above
         prefix = f"{id_of_path(name)}/" if many else ""
-        count = None if len(names) > _MANY else open_text(place, options).count
-        cuts = [(0, None)] if count is None else _cuts(count, rows)
+        source = None if len(names) > MANY else open_text(place, options)
+        count = None if source is None else source.count
+        cuts: list[tuple[int, int | None]] = [(0, None)]
+        if source is not None and count is not None:
+            cuts = [*even_cuts(count, max(1, -(-count // rows)), source.seams)]
         for start, stop in cuts:
             what = id_of_path(name) if stop is None else f"{id_of_path(name)}, {start} to {stop}"
             yield Shard(
@@ -152,17 +152,10 @@ def _of_containers(
             number += 1
 
 
-def _cuts(count: int, rows: int) -> list[tuple[int, int | None]]:
-    """Even parts of at most `rows`."""
-    parts = max(1, -(-count // rows))
-    edges = [count * part // parts for part in range(parts + 1)]
-    return list(pairwise(edges))
-
-
 def _contained(
     place: str, options: SourceOptions, prefix: str, start: int, stop: int | None
 ) -> Iterator[Item]:
-    for item in islice(open_text(place, options).start(), start, stop):
+    for item in open_text(place, options).between(start, stop):
         yield Item(prefix + item.id, item.read)
 
 

@@ -1,7 +1,7 @@
 """The folder a cluster writes to, on a disk all machines share or behind any URL fsspec knows.
 
-Called by `work`, which writes parts, and by `running`, which begins and ends a run; `merging`
-reads it. A part is one shard; it appears whole or not at all, and the same shard always makes the
+Called by `scale`, which begins and ends a run and whose workers write parts, and by `merging`,
+which reads them. A part is one shard; it appears whole or not at all, and the same shard always makes the
 same part, so that two who compute it lose time and nothing else:
 
     features/
@@ -18,11 +18,12 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasnet.errors import MissingExtraError, OutputError, PictureError
+from nasnet.errors import NasnetError, OutputError, PictureError
 from nasnet.features import FeatureMeta
 from nasnet.files import write_whole
 from nasnet.source.remote import file_system
@@ -39,6 +40,7 @@ __all__ = [
     "clear",
     "find_parts",
     "is_run",
+    "numbers",
     "open_place",
     "read_manifest",
     "read_part",
@@ -184,12 +186,10 @@ def find_parts(place: Place) -> dict[int, Part]:
     Raises:
         OutputError: the folder cannot be listed.
     """
-    numbers = _numbers(place)
+    there = numbers(place)
     with ThreadPoolExecutor(_READERS) as threads:
-        found = threads.map(lambda number: _footer(place, number), numbers)
-        return {
-            number: part for number, part in zip(numbers, found, strict=True) if part is not None
-        }
+        found = threads.map(lambda number: _footer(place, number), there)
+        return {number: part for number, part in zip(there, found, strict=True) if part is not None}
 
 
 def write_part(place: Place, number: int, write: Callable[[Path], None]) -> None:
@@ -231,7 +231,7 @@ def read_part(
     import pyarrow
 
     try:
-        with _parquet(place, number) as (file, _):
+        with _parquet(place, number) as file:
             names = list(columns) if columns is not None else file.schema_arrow.names
             for batch in file.iter_batches(rows, columns=names):
                 yield pyarrow.Table.from_batches([batch]).select(names)
@@ -251,7 +251,7 @@ def clear(place: Place) -> None:
     with _told(place, "cleared"):
         if place.system.exists(f"{place.root}/{_MANIFEST}"):
             place.system.rm_file(f"{place.root}/{_MANIFEST}")
-        for number in _numbers(place):
+        for number in numbers(place):
             place.system.rm_file(f"{place.root}/{_PART.format(number)}")
     tidy(place)
 
@@ -272,7 +272,12 @@ def remove_place(place: Place) -> None:
         return
 
 
-def _numbers(place: Place) -> list[int]:
+def numbers(place: Place) -> list[int]:
+    """Which parts are there, whole or not, in order.
+
+    Raises:
+        OutputError: the folder cannot be listed.
+    """
     with _told(place, "listed"):
         place.system.invalidate_cache()
         try:
@@ -288,23 +293,50 @@ def _numbers(place: Place) -> list[int]:
     return sorted(found)
 
 
-class _parquet:  # noqa: N801 - used as a function in `with`
+@contextmanager
+def _parquet(place: Place, number: int) -> Iterator[pyarrow.parquet.ParquetFile]:
     """A part opened for reading; a far one through fsspec."""
+    import pyarrow.parquet
 
-    def __init__(self, place: Place, number: int) -> None:
-        self._path = f"{place.root}/{_PART.format(number)}"
-        self._place = place
+    path = f"{place.root}/{_PART.format(number)}"
+    if place.local:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+        return
+    with (
+        place.system.open(path, "rb") as raw,
+        pyarrow.parquet.ParquetFile(raw, pre_buffer=True) as file,
+    ):
+        yield file
 
-    def __enter__(self) -> tuple[pyarrow.parquet.ParquetFile, Any]:
-        import pyarrow.parquet
 
-        self._raw = None if self._place.local else self._place.system.open(self._path, "rb")
-        self._file = pyarrow.parquet.ParquetFile(
-            self._raw or self._path, pre_buffer=self._raw is not None
-        )
-        return self._file, self._raw
+def _footer(place: Place, number: int) -> Part | None:
+    """What the end of a part says, None if the part is not whole."""
+    import pyarrow
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if self._raw is not None:
-            self._raw.close()
+    with _told(place, "read"):
+        try:
+            with _parquet(place, number) as file:
+                found, schema = file.metadata, file.schema_arrow
+                column = schema.names.index("error")
+                groups = [found.row_group(index) for index in range(found.num_row_groups)]
+                # Of the columns `error` is the last, and the vector is one leaf as well.
+                nulls = sum(group.column(column).statistics.null_count for group in groups)
+                shard = schema.metadata[SHARD_KEY].decode()
+                return Part(shard=shard, rows=found.num_rows, failures=found.num_rows - nulls)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        except pyarrow.ArrowException:
+            return None
+
+
+@contextmanager
+def _told(place: Place, what: str) -> Iterator[None]:
+    """Errors of a file system, whatever its package calls them, become one of ours."""
+    try:
+        yield
+    except NasnetError:
+        raise
+    except Exception as error:  # fsspec's packages raise what they like
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise OutputError(f"{place.name} cannot be {what}: {reason}") from error
