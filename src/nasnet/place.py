@@ -1,8 +1,8 @@
 """The folder a cluster writes to, on a disk all machines share or behind any URL fsspec knows.
 
 Called by `scale`, which begins and ends a run and whose workers write parts, and by `merging`,
-which reads them. A part is one shard; it appears whole or not at all, and the same shard always makes the
-same part, so that two who compute it lose time and nothing else:
+which reads them. A part is one shard; it appears whole or not at all, and the same shard always
+makes the same part, so that two who compute it lose time and nothing else:
 
     features/
         _nasnet.json            what the run is, and, once it is over, how many rows there are
@@ -328,6 +328,10 @@ def _footer(place: Place, number: int) -> Part | None:
             return None
         except pyarrow.ArrowException:
             return None
+        except OSError as error:
+            if error.errno is None and place.local:  # a footer that says nonsense
+                return None
+            raise
 
 
 @contextmanager
