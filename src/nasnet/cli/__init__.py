@@ -20,6 +20,7 @@ __all__ = ["main"]
 # that `nasnet info` does not wait for what `nasnet embed` needs.
 _COMMANDS: Mapping[str, str] = {
     "embed": "nasnet.cli.embed",
+    "merge": "nasnet.cli.merge",
     "finetune": "nasnet.cli.finetune",
     "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
@@ -51,6 +52,7 @@ def _nasnet() -> None:
 
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
+    nasnet merge PARTS... -o OUT               outputs of many shards become one
     nasnet finetune PHOTOS -o mine             a module of your own classes
     nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch
