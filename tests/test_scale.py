@@ -329,7 +329,7 @@ def test_a_shard_that_fails_each_time_is_named_when_the_others_are_done() -> Non
         found={},
         on_event=None,
     )
-    crew = Fate(["error", "error", "done", "done"], 1)
+    crew = Fate(["error", "done", "error", "done"], 1)
     with pytest.raises(
         ClusterError, match=r"1 shards could not be computed, tried 2 times .*far away"
     ):
