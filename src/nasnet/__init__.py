@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from nasnet.engine import EngineOptions
     from nasnet.errors import (
+        ClusterError,
         FetchError,
         InputError,
         MissingExtraError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from nasnet.features import Features, read_features
     from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
+    from nasnet.merging import MergeOptions, MergeSummary, merge
     from nasnet.module import (
         Module,
         eval_function_for_module,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     )
     from nasnet.module_spec import ModuleSpec, load_module_spec, resolve
     from nasnet.recipes import RECIPES, Recipe
+    from nasnet.scale import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
     from nasnet.signatures import ImageModuleInfo, TensorInfo, Variable
     from nasnet.sink import SinkOptions
     from nasnet.source import SourceOptions
@@ -56,6 +59,10 @@ __version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
+    "ClusterError": "errors",
+    "ClusterEvent": "scale",
+    "ClusterOptions": "scale",
+    "ClusterSummary": "scale",
     "Conversion": "conversion",
     "ConvertOptions": "conversion",
     "DatasetOptions": "dataset",
@@ -74,6 +81,8 @@ _ROOMS = {
     "ImageModuleInfo": "signatures",
     "InputError": "errors",
     "MissingExtraError": "errors",
+    "MergeOptions": "merging",
+    "MergeSummary": "merging",
     "Module": "module",
     "ModuleSpec": "module_spec",
     "NasnetError": "errors",
@@ -93,6 +102,7 @@ _ROOMS = {
     "convert": "conversion",
     "embed": "embedding",
     "embed_batches": "embedding",
+    "embed_on_cluster": "scale",
     "embed_to_file": "embedding",
     "eval_function_for_module": "module",
     "evaluate": "evaluation",
@@ -100,6 +110,7 @@ _ROOMS = {
     "get_expected_image_size": "module",
     "get_num_image_channels": "module",
     "load_module_spec": "module_spec",
+    "merge": "merging",
     "read_features": "features",
     "resolve": "module_spec",
 }
@@ -111,6 +122,10 @@ _ROOMS_WITH_EXTRAS = {
 
 __all__ = [
     "RECIPES",
+    "ClusterError",
+    "ClusterEvent",
+    "ClusterOptions",
+    "ClusterSummary",
     "Conversion",
     "ConvertOptions",
     "DatasetOptions",
@@ -128,6 +143,8 @@ __all__ = [
     "FinetuneSummary",
     "ImageModuleInfo",
     "InputError",
+    "MergeOptions",
+    "MergeSummary",
     "MissingExtraError",
     "Module",
     "ModuleSpec",
@@ -148,6 +165,7 @@ __all__ = [
     "convert",
     "embed",
     "embed_batches",
+    "embed_on_cluster",
     "embed_to_file",
     "eval_function_for_module",
     "evaluate",
@@ -155,6 +173,7 @@ __all__ = [
     "get_expected_image_size",
     "get_num_image_channels",
     "load_module_spec",
+    "merge",
     "read_features",
     "resolve",
 ]
