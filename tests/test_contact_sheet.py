@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import nasnet
 from nasnet.cli.embed import command
-from nasnet.contact_sheet import SheetOptions, nearest, write_contact_sheet
+from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.errors import InputError
 from tests.pictures import jpeg
 
@@ -21,26 +20,6 @@ def folder(path: Path, count: int = 5) -> Path:
     for seed in range(count):
         (path / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
     return path
-
-
-@pytest.mark.parametrize(("rows", "count"), [(3, 5), (50, 4), (9000, 7)])
-def test_neighbours_are_those_of_all_pairs(rows: int, count: int) -> None:
-    vectors = np.random.default_rng(rows).standard_normal((rows, 6)).astype(np.float32)
-    queries = np.array([0, rows // 2, rows - 1], np.int64)
-    found, cosines = nearest(vectors, queries, count)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    whole = unit[queries] @ unit.T
-    whole[np.arange(3), queries] = -np.inf
-    expected = np.argsort(-whole, axis=1)[:, : min(count, rows - 1)]
-    assert np.array_equal(found, expected)
-    assert np.allclose(cosines, np.take_along_axis(whole, expected, axis=1), atol=1e-6)
-
-
-def test_a_zero_vector_is_near_to_nothing() -> None:
-    vectors = np.array([[0, 0], [1, 0], [1, 0.1]], np.float32)
-    found, cosines = nearest(vectors, np.array([1]), 2)
-    assert found.tolist() == [[2, 0]]
-    assert cosines[0, 1] == 0
 
 
 def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Path) -> None:

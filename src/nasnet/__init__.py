@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nasnet.classifying import Classified, ClassifyOptions, Guess, classify
     from nasnet.conversion import Conversion, ConvertOptions, convert
     from nasnet.dataset import DatasetOptions
     from nasnet.embedding import (
@@ -38,9 +39,21 @@ if TYPE_CHECKING:
     from nasnet.estimator import NASNetClassifier as NASNetClassifier
     from nasnet.estimator import NASNetFeatures as NASNetFeatures
     from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
+    from nasnet.exporting import Exported, ExportOptions, export
     from nasnet.features import Features, read_features
     from nasnet.fetch import FetchEvent, FetchOptions
     from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
+    from nasnet.index import (
+        Index,
+        IndexOptions,
+        add_to_index,
+        build_index,
+        near_duplicates,
+        open_index,
+        outliers,
+        picture_vectors,
+    )
+    from nasnet.mapping import MapOptions, write_map
     from nasnet.merging import MergeOptions, MergeSummary, merge
     from nasnet.module import (
         Module,
@@ -63,6 +76,8 @@ _ROOMS = {
     "ClusterEvent": "scale",
     "ClusterOptions": "scale",
     "ClusterSummary": "scale",
+    "Classified": "classifying",
+    "ClassifyOptions": "classifying",
     "Conversion": "conversion",
     "ConvertOptions": "conversion",
     "DatasetOptions": "dataset",
@@ -72,14 +87,20 @@ _ROOMS = {
     "EngineOptions": "engine",
     "EvaluateOptions": "evaluation",
     "Evaluation": "evaluation",
+    "ExportOptions": "exporting",
+    "Exported": "exporting",
     "Features": "features",
     "FetchError": "errors",
     "FetchEvent": "fetch",
     "FetchOptions": "fetch",
     "FinetuneOptions": "finetuning",
     "FinetuneSummary": "finetuning",
+    "Guess": "classifying",
     "ImageModuleInfo": "signatures",
+    "Index": "index",
+    "IndexOptions": "index",
     "InputError": "errors",
+    "MapOptions": "mapping",
     "MissingExtraError": "errors",
     "MergeOptions": "merging",
     "MergeSummary": "merging",
@@ -99,6 +120,9 @@ _ROOMS = {
     "UnsupportedError": "errors",
     "Variable": "signatures",
     "WeightsError": "errors",
+    "add_to_index": "index",
+    "build_index": "index",
+    "classify": "classifying",
     "convert": "conversion",
     "embed": "embedding",
     "embed_batches": "embedding",
@@ -106,13 +130,19 @@ _ROOMS = {
     "embed_to_file": "embedding",
     "eval_function_for_module": "module",
     "evaluate": "evaluation",
+    "export": "exporting",
     "finetune": "finetuning",
     "get_expected_image_size": "module",
     "get_num_image_channels": "module",
     "load_module_spec": "module_spec",
     "merge": "merging",
+    "near_duplicates": "index",
+    "open_index": "index",
+    "outliers": "index",
+    "picture_vectors": "index",
     "read_features": "features",
     "resolve": "module_spec",
+    "write_map": "mapping",
 }
 # Alike, but the room needs an extra to be imported: not for `from nasnet import *`.
 _ROOMS_WITH_EXTRAS = {
@@ -122,6 +152,8 @@ _ROOMS_WITH_EXTRAS = {
 
 __all__ = [
     "RECIPES",
+    "Classified",
+    "ClassifyOptions",
     "ClusterError",
     "ClusterEvent",
     "ClusterOptions",
@@ -135,14 +167,20 @@ __all__ = [
     "EngineOptions",
     "EvaluateOptions",
     "Evaluation",
+    "ExportOptions",
+    "Exported",
     "Features",
     "FetchError",
     "FetchEvent",
     "FetchOptions",
     "FinetuneOptions",
     "FinetuneSummary",
+    "Guess",
     "ImageModuleInfo",
+    "Index",
+    "IndexOptions",
     "InputError",
+    "MapOptions",
     "MergeOptions",
     "MergeSummary",
     "MissingExtraError",
@@ -162,6 +200,9 @@ __all__ = [
     "Variable",
     "WeightsError",
     "__version__",
+    "add_to_index",
+    "build_index",
+    "classify",
     "convert",
     "embed",
     "embed_batches",
@@ -169,13 +210,19 @@ __all__ = [
     "embed_to_file",
     "eval_function_for_module",
     "evaluate",
+    "export",
     "finetune",
     "get_expected_image_size",
     "get_num_image_channels",
     "load_module_spec",
     "merge",
+    "near_duplicates",
+    "open_index",
+    "outliers",
+    "picture_vectors",
     "read_features",
     "resolve",
+    "write_map",
 ]
 
 

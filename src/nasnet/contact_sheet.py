@@ -1,13 +1,12 @@
 """A page to look at: pictures of a feature set, each beside those whose vectors are nearest.
 
-Called by `nasnet embed --page` and by users; one HTML file that needs nothing from outside.
+Called by `--page` of `nasnet embed` and `nasnet search`, and by users; one HTML file that needs
+nothing from outside.
 """
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from nasnet.errors import InputError, PictureError
+from nasnet.errors import InputError
 from nasnet.features import FeatureMeta, Features
 from nasnet.files import write_whole
 from nasnet.metrics import display_name
-from nasnet.recipes import get_recipe, open_picture
-from nasnet.source import SourceOptions, open_source
+from nasnet.neighbours import nearest_of_rows, unit
+from nasnet.source import SourceOptions
+from nasnet.thumbnails import thumbnails
 
-__all__ = ["SheetOptions", "nearest", "write_contact_sheet"]
+__all__ = ["SheetOptions", "SheetRow", "write_contact_sheet", "write_rows"]
 
-_BLOCK = 4096  # rows compared at once: 16 MB of similarities a thousand queries
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_QUALITY = 82  # of the thumbnails
 _STATUS = {
     "untrained": "The weights are untrained: which pictures are near means nothing.",
     "builtin": "The weights are the package's own, builtin, not Google's.",
@@ -58,36 +55,6 @@ class SheetOptions:
                 "a page needs pictures, neighbours and thumbnail from 1, found "
                 f"{self.pictures}, {self.neighbours}, {self.thumbnail}"
             )
-
-
-def nearest(
-    vectors: npt.NDArray[np.float32], queries: npt.NDArray[np.int64], count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The nearest rows of some rows, themselves left out, exactly and by cosine.
-
-    Args:
-        vectors: float32 [rows, dimensions], finite.
-        queries: int64 [n], rows of them.
-        count: how many to find; fewer where there are not as many.
-
-    Returns:
-        Rows, int64 [n, count], the nearest first, and their cosines, float32 [n, count].
-    """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    asked = unit[queries]
-    count = min(count, len(vectors) - 1)
-    rows = np.zeros((len(queries), 0), np.int64)
-    cosines = np.zeros((len(queries), 0), np.float32)
-    for start in range(0, len(unit), _BLOCK):
-        block = asked @ unit[start : start + _BLOCK].T
-        places = np.arange(start, start + block.shape[1], dtype=np.int64)
-        block[queries[:, None] == places] = -np.inf
-        rows = np.concatenate([rows, np.broadcast_to(places, block.shape)], axis=1)
-        cosines = np.concatenate([cosines, block], axis=1)
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
-        rows = np.take_along_axis(rows, best, axis=1)
-        cosines = np.take_along_axis(cosines, best, axis=1)
-    return rows, cosines
 
 
 def write_contact_sheet(
@@ -121,67 +88,83 @@ def write_contact_sheet(
             "needs two"
         )
     shown = np.unique(np.linspace(0, len(good) - 1, options.pictures).round().astype(np.int64))
-    rows, cosines = nearest(features.vectors[good], shown, options.neighbours)
+    rows, cosines = nearest_of_rows(unit(features.vectors[good]), shown, options.neighbours)
     ids = [features.ids[row] for row in good]
-    wanted = {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist()}}
-    thumbnails = _thumbnails(pictures, wanted, features.meta.recipe, options)
-    parts = [
-        _row(
-            ids[query],
-            [(ids[row], float(cosine)) for row, cosine in zip(*pair, strict=True)],
-            thumbnails,
+    images = thumbnails(
+        pictures,
+        {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist()}},
+        recipe=features.meta.recipe,
+        side=options.thumbnail,
+        source=options.source,
+    )
+    on_page = [
+        SheetRow(
+            id=ids[query],
+            image=images.get(ids[query], ""),
+            near=tuple((ids[row], float(cosine)) for row, cosine in zip(*pair, strict=True)),
         )
         for query, *pair in zip(shown, rows, cosines, strict=True)
     ]
-    write_whole(Path(path), _page(features.meta, parts, len(good)).encode())
-    return len(parts)
+    write_rows(on_page, images, features.meta, path, count=len(good))
+    return len(on_page)
 
 
-def _thumbnails(
-    pictures: Any,  # noqa: ANN401
-    wanted: set[str],
-    recipe: str,
-    options: SheetOptions,
-) -> dict[str, str]:
-    """Small pictures as data URLs, by id; those that cannot be read any more are left out."""
-    from PIL import Image
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetRow:
+    """A picture and those that were found for it.
 
-    decoding = get_recipe(recipe).decoding
-    found: dict[str, str] = {}
-    side = options.thumbnail
-    for item in open_source(pictures, options=options.source):
-        if item.id not in wanted or item.id in found:
-            continue
-        try:
-            pixels = open_picture(item.read(), decoding, target=(side, side)).pixels
-        except PictureError:
-            continue
-        image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=_QUALITY)
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        found[item.id] = f"data:image/jpeg;base64,{data}"
-        if len(found) == len(wanted):
-            break
-    return found
+    Attributes:
+        id: of the picture.
+        image: it, small, as a data URL; empty if it cannot be shown.
+        near: (id, cosine) of the others, the nearest first.
+    """
+
+    id: str
+    image: str
+    near: tuple[tuple[str, float], ...]
 
 
-def _row(id: str, near: Sequence[tuple[str, float]], thumbnails: Mapping[str, str]) -> str:
+def write_rows(
+    rows: Sequence[SheetRow],
+    images: Mapping[str, str],
+    meta: FeatureMeta,
+    path: str | os.PathLike[str],
+    *,
+    count: int,
+    title: str = "Nearest pictures",
+) -> None:
+    """Write a page of rows.
+
+    Args:
+        rows: what is on it.
+        images: small pictures of what was found, by id, as data URLs.
+        meta: of the vectors that were compared.
+        path: the HTML file.
+        count: how many pictures were looked through.
+        title: of the page.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    parts = [_row(row, images) for row in rows]
+    write_whole(Path(path), _page(meta, parts, count, title).encode())
+
+
+def _row(row: SheetRow, images: Mapping[str, str]) -> str:
     others = "".join(
-        f"<li>{_figure(other, thumbnails)}<meter min='0' max='1' value='{max(cosine, 0):.3f}' "
+        f"<li>{_figure(other, images.get(other, ''))}"
+        f"<meter min='0' max='1' value='{max(cosine, 0):.3f}' "
         f"aria-label='cosine'></meter><span>{cosine:.3f}</span></li>"
-        for other, cosine in near
+        for other, cosine in row.near
     )
     return (
-        f"<article><div class='query'>{_figure(id, thumbnails)}</div>"
-        f"<ol aria-label='nearest to {_text(id)}'>{others}</ol></article>"
+        f"<article><div class='query'>{_figure(row.id, row.image)}</div>"
+        f"<ol aria-label='nearest to {_text(row.id)}'>{others}</ol></article>"
     )
 
 
-def _figure(id: str, thumbnails: Mapping[str, str]) -> str:
+def _figure(id: str, data: str) -> str:
     name = _text(id)
-    data = thumbnails.get(id)
     shown = f"<img src='{data}' alt='{name}'>" if data else "<div class='blank'>not readable</div>"
     return f"<figure>{shown}<figcaption title='{name}'>{name}</figcaption></figure>"
 
@@ -221,7 +204,7 @@ meter{width:60%;height:.7rem;margin-right:.4rem}
 """
 
 
-def _page(meta: FeatureMeta, parts: Sequence[str], count: int) -> str:
+def _page(meta: FeatureMeta, parts: Sequence[str], count: int, title: str) -> str:
     warning = _STATUS.get(meta.weights_status, "")
     facts = (
         f"{count:,} pictures of {meta.source}; weights {meta.module} ({meta.weights_status}, "
@@ -236,11 +219,11 @@ def _page(meta: FeatureMeta, parts: Sequence[str], count: int) -> str:
             "<meta charset='utf-8'>",
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-            "<title>Nearest pictures</title>",
+            f"<title>{_text(title)}</title>",
             f"<style>{_STYLE}</style>",
             "</head>",
             "<body>",
-            "<h1>Nearest pictures</h1>",
+            f"<h1>{_text(title)}</h1>",
             f"<p>{_text(facts)}</p>",
             *([f"<p class='warn'>{_text(warning)}</p>"] if warning else []),
             "<p>On the left a picture, beside it those whose vectors are nearest, with the cosine "

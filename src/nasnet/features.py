@@ -26,6 +26,7 @@ __all__ = [
     "Features",
     "check_same_space",
     "feature_schema",
+    "features_of",
     "ids_file",
     "meta_file",
     "meta_of",
@@ -239,6 +240,21 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         vectors[end - len(part) : end] = part
         end -= len(part)
     return Features(ids=ids, vectors=vectors, errors=errors, meta=meta)
+
+
+def features_of(table: pyarrow.Table) -> Features:
+    """A feature set that is in memory, as `nasnet.embed` gives it.
+
+    Raises:
+        OutputError: the table is none.
+    """
+    meta = _meta(meta_of(table.schema), Path("the table"))
+    return Features(
+        ids=table["id"].to_pylist(),
+        vectors=vectors_of(table),
+        errors=table["error"].to_pylist(),
+        meta=meta,
+    )
 
 
 def _tables(file: Path) -> Iterator[pyarrow.Table]:

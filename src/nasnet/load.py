@@ -29,6 +29,7 @@ from nasnet.weights import (
 
 __all__ = [
     "BUILTIN",
+    "DEFAULT_CLASSIFIER",
     "DEFAULT_HANDLE",
     "Averages",
     "Opened",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
+DEFAULT_CLASSIFIER = "https://tfhub.dev/google/imagenet/nasnet_mobile/classification/3"
 
 # The weights that come with the package; their card is docs/builtin.md, and in their metadata.
 BUILTIN = "builtin"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from nasnet.errors import InputError, SignatureError
-from nasnet.fetch import FetchOptions
+from nasnet.fetch import FetchEvent, FetchOptions
 from nasnet.folder import ModuleFolder, write_folder
 from nasnet.load import Opened, open_weights, with_padding
 from nasnet.plan import Borders
@@ -142,6 +142,7 @@ def load_module_spec(
     image_size: tuple[int, int] | None = None,
     padding: Borders | None = None,
     fetch_options: FetchOptions | None = None,
+    on_event: Callable[[FetchEvent], None] | None = None,
 ) -> ModuleSpec:
     """Find out what a module is, fetching it if need be.
 
@@ -151,6 +152,7 @@ def load_module_spec(
         image_size: height and width in pixels to use instead of the module's own.
         padding: whose border pixels, `slim` or `keras`, instead of what the weights say.
         fetch_options: where to look and what is allowed.
+        on_event: told of downloads.
 
     Raises:
         FetchError: it cannot be had.
@@ -161,7 +163,9 @@ def load_module_spec(
             return path
         opened = with_padding(path.opened, padding)
         return ModuleSpec(opened, image_size=image_size or path.image_size)
-    opened = open_weights(os.fspath(path), padding=padding, fetch_options=fetch_options)
+    opened = open_weights(
+        os.fspath(path), padding=padding, fetch_options=fetch_options, on_event=on_event
+    )
     return ModuleSpec(opened, image_size=image_size)
 
 

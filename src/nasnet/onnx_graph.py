@@ -25,6 +25,7 @@ def render(
     program: Program,
     *,
     uint8: bool = False,
+    half: bool = False,
     batch: int | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
@@ -36,6 +37,7 @@ def render(
     Args:
         program: usually the result of `rewrites.for_inference`.
         uint8: take uint8 pixels instead of float32; the program must have been made for it.
+        half: compute in float16, pictures and results aside.
         batch: fixed batch size; any if not given.
         metadata: written into the model's metadata properties.
     """
@@ -43,7 +45,7 @@ def render(
 
     plan = program.plan
     size = "batch" if batch is None else batch
-    writer = _Writer(program)
+    writer = _Writer(program, half)
     writer.start(uint8)
     for operation in plan.operations:
         writer.write(operation)
@@ -68,8 +70,9 @@ def render(
 class _Writer:
     """Collects nodes and constants while `render` walks the plan."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, half: bool) -> None:
         self.program = program
+        self.half = half
         self.plan: Plan = program.plan
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
@@ -81,18 +84,25 @@ class _Writer:
         return output
 
     def constant(self, name: str, value: np.ndarray[Any, Any]) -> str:
+        if self.half and value.dtype == np.float32:
+            value = value.astype(np.float16)
         self.constants[name] = np.ascontiguousarray(value)
         return name
 
     def start(self, uint8: bool) -> None:
-        source = IMAGES
-        if uint8:
-            from onnx import TensorProto
+        from onnx import TensorProto
 
-            source = self.node("Cast", [IMAGES], f"{IMAGES}/float", to=TensorProto.FLOAT)
+        source = IMAGES
+        if uint8 or self.half:
+            to = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
+            source = self.node("Cast", [IMAGES], f"{IMAGES}/float", to=to)
         self.node("Transpose", [source], f"{IMAGES}/nchw", perm=[0, 3, 1, 2])
 
     def finish(self, endpoint: str, name: str, is_map: bool) -> None:
+        if self.half:
+            from onnx import TensorProto
+
+            name = self.node("Cast", [name], f"{endpoint}/float", to=TensorProto.FLOAT)
         if is_map:
             self.node("Transpose", [name], endpoint, perm=[0, 2, 3, 1])
         else:

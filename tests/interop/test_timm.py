@@ -16,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+import nasnet
+import nasnet.torch
 from nasnet.errors import InputError
 from nasnet.torch_weights import to_state
 from nasnet.weights import seeded, write_safetensors
@@ -261,6 +263,17 @@ def test_pretrained_opens_the_file_it_is_given(timm: Any, tmp_path: Path) -> Non
     # As everywhere in timm, nothing is opened without `pretrained`.
     untouched = timm.create_model("nasnet_mobile", num_classes=5, **options)
     assert not torch.equal(untouched.state_dict()["conv0.weights"], expected["conv0.weights"])
+
+
+def test_an_exported_folder_is_a_local_dir(timm: Any, tmp_path: Path) -> None:
+    asked = nasnet.ExportOptions(size=(64, 64), to="huggingface", output="classifier")
+    nasnet.export("seeded:7", tmp_path / "hub", options=asked)
+    network = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True)
+    assert (type(network).__name__, network.num_classes) == ("NASNet", 1001)
+    images = torch.from_numpy(pixels(64, 64)).permute(2, 0, 1)[None].float() / 255
+    expected = nasnet.torch.create_model("nasnet_mobile", weights="seeded:7")
+    with torch.no_grad():
+        assert torch.equal(network(images), expected(images))
 
 
 def test_what_it_cannot_do_is_said(timm: Any) -> None:

@@ -21,12 +21,19 @@ __all__ = ["main"]
 _COMMANDS: Mapping[str, str] = {
     "embed": "nasnet.cli.embed",
     "merge": "nasnet.cli.merge",
+    "classify": "nasnet.cli.classify",
+    "index": "nasnet.cli.index",
+    "search": "nasnet.cli.search",
+    "dedup": "nasnet.cli.dedup",
+    "outliers": "nasnet.cli.outliers",
+    "map": "nasnet.cli.map",
     "finetune": "nasnet.cli.finetune",
     "evaluate": "nasnet.cli.evaluate",
     "train": "nasnet.cli.train",
     "info": "nasnet.cli.info",
     "weights": "nasnet.cli.weights",
     "convert": "nasnet.cli.convert",
+    "export": "nasnet.cli.export",
     "fetch": "nasnet.cli.fetch",
 }
 
@@ -53,11 +60,16 @@ def _nasnet() -> None:
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
     nasnet merge PARTS... -o OUT               outputs of many shards become one
+    nasnet classify PHOTOS --weights builtin   what is on them?
+    nasnet search features.parquet PHOTO       its nearest pictures
+    nasnet map features.parquet -o map.html    a map of them, to look at
+    nasnet dedup features.parquet              pictures that are nearly the same
     nasnet finetune PHOTOS -o mine             a module of your own classes
     nasnet evaluate mine OTHER_PHOTOS          how good is it?
     nasnet train PHOTOS -o run                 a network from scratch
     nasnet weights inspect PATH                whose weights are these?
     nasnet convert IN OUT                      weights of one format into another
+    nasnet export IN nasnet.onnx               the network for other runtimes
     nasnet info                                the network in numbers
     nasnet fetch                               download the module for use without a network
     """  # noqa: D301 - click wants the character itself

@@ -5,10 +5,7 @@ Private to `conversion`, offered by it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +17,7 @@ from nasnet import names
 from nasnet.conversion.formats import FORMATS, Format
 from nasnet.errors import InputError, OutputError, WeightsError
 from nasnet.fetch import FetchEvent, FetchOptions
+from nasnet.files import staged
 from nasnet.load import Averages, Opened, open_path, open_weights
 from nasnet.plan import Borders
 from nasnet.weights import Weights, fingerprint
@@ -185,21 +183,11 @@ def _check_free(target: Path, row: Format, options: ConvertOptions) -> None:
 
 
 def _write(weights: Weights, target: Path, row: Format) -> float:
-    """Write into a folder of our own, read back, put in place; returns the largest difference."""
-    folder = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        folder.mkdir(parents=True)
-        row.write(weights, folder / target.name)
-        difference = _compare(weights, open_path(folder / target.name).weights, row)
-        # A checkpoint's index goes last: without it there is no checkpoint.
-        for file in sorted(folder.iterdir(), key=lambda file: file.suffix == ".index"):
-            file.replace(target.parent / file.name)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
-    return difference
+    """Write beside the target, read back, put in place; returns the largest difference."""
+    # A checkpoint's index goes last: without it there is no checkpoint.
+    with staged(target, last=".index") as place:
+        row.write(weights, place)
+        return _compare(weights, open_path(place).weights, row)
 
 
 def _compare(weights: Weights, back: Weights, row: Format) -> float:

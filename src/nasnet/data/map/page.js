@@ -1,0 +1,280 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { ids, x, y, group, groups, images } = data;
+  const canvas = document.getElementById("map");
+  const pen = canvas.getContext("2d");
+  const card = document.getElementById("card");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const shown = groups.map(() => true);
+  const view = { scale: 1, left: 0, top: 0 };
+  const fingers = new Map();
+  let chosen = -1;
+  let size = { width: 1, height: 1 };
+  let cells = new Map();
+  const CELL = 1 / 64; // of the map, in which points are looked up
+
+  // Hues a golden angle apart: neighbours in the legend never look alike.
+  const colour = (n) =>
+    groups.length < 2
+      ? getComputedStyle(document.documentElement).getPropertyValue("--mark")
+      : `hsl(${(n * 137.508) % 360} ${n % 2 ? 60 : 75}% ${dark.matches ? 66 : 40 + 6 * (n % 3)}%)`;
+
+  const place = (n) => [view.left + x[n] * view.scale, view.top + y[n] * view.scale];
+  const visible = (n) => shown[group[n]];
+
+  function whole() {
+    const side = Math.min(size.width, size.height) * 0.92;
+    view.scale = side;
+    view.left = (size.width - side) / 2;
+    view.top = (size.height - side) / 2;
+    draw();
+  }
+
+  function index() {
+    cells = new Map();
+    for (let n = 0; n < ids.length; n++) {
+      const key = `${Math.floor(x[n] / CELL)},${Math.floor(y[n] / CELL)}`;
+      if (!cells.has(key)) cells.set(key, []);
+      cells.get(key).push(n);
+    }
+  }
+
+  let asked = false;
+  function draw() {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      paint();
+    });
+  }
+
+  function paint() {
+    const ratio = devicePixelRatio || 1;
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, size.width, size.height);
+    const zoom = view.scale / Math.min(size.width, size.height);
+    const radius = Math.max(2, Math.min(8, 2.2 * Math.sqrt(zoom) + (ids.length < 500 ? 2 : 0)));
+    for (let g = 0; g < groups.length; g++) {
+      if (!shown[g]) continue;
+      pen.fillStyle = colour(g);
+      pen.globalAlpha = ids.length > 5000 ? 0.6 : 0.85;
+      pen.beginPath();
+      for (let n = 0; n < ids.length; n++) {
+        if (group[n] !== g) continue;
+        const [px, py] = place(n);
+        if (px < -9 || py < -9 || px > size.width + 9 || py > size.height + 9) continue;
+        pen.moveTo(px + radius, py);
+        pen.arc(px, py, radius, 0, 2 * Math.PI);
+      }
+      pen.fill();
+    }
+    pen.globalAlpha = 1;
+    if (chosen >= 0 && visible(chosen)) {
+      const [px, py] = place(chosen);
+      pen.lineWidth = 3;
+      pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--ink");
+      pen.beginPath();
+      pen.arc(px, py, radius + 4, 0, 2 * Math.PI);
+      pen.stroke();
+    }
+  }
+
+  function resize() {
+    const box = canvas.getBoundingClientRect();
+    const ratio = devicePixelRatio || 1;
+    size = { width: box.width, height: box.height };
+    canvas.width = Math.round(box.width * ratio);
+    canvas.height = Math.round(box.height * ratio);
+    whole();
+    if (chosen >= 0) choose(chosen);
+  }
+
+  function nearest(px, py, reach) {
+    const mx = (px - view.left) / view.scale;
+    const my = (py - view.top) / view.scale;
+    const far = reach / view.scale;
+    let best = -1;
+    let least = far * far;
+    for (let i = Math.floor((mx - far) / CELL); i <= Math.floor((mx + far) / CELL); i++) {
+      for (let j = Math.floor((my - far) / CELL); j <= Math.floor((my + far) / CELL); j++) {
+        for (const n of cells.get(`${i},${j}`) || []) {
+          const d = (x[n] - mx) ** 2 + (y[n] - my) ** 2;
+          if (visible(n) && d < least) [best, least] = [n, d];
+        }
+      }
+    }
+    return best;
+  }
+
+  function choose(n, aloud = false) {
+    chosen = n;
+    card.hidden = n < 0;
+    draw();
+    if (n < 0) return;
+    const picture = document.getElementById("picture");
+    picture.hidden = !images[n];
+    if (images[n]) picture.src = images[n];
+    const text = groups.length > 1 ? `${ids[n]} (${groups[group[n]]})` : ids[n];
+    document.getElementById("caption").textContent = text;
+    if (aloud) document.getElementById("told").textContent = text;
+    const [px, py] = place(n);
+    const { offsetWidth: w, offsetHeight: h } = card;
+    card.style.left = `${Math.max(4, px + 16 + w > size.width ? px - w - 16 : px + 16)}px`;
+    card.style.top = `${Math.max(4, Math.min(py - h / 2, size.height - h - 4))}px`;
+  }
+
+  function zoom(factor, px = size.width / 2, py = size.height / 2) {
+    const least = Math.min(size.width, size.height) / 2;
+    const next = Math.max(least, Math.min(view.scale * factor, least * 400));
+    view.left = px - ((px - view.left) * next) / view.scale;
+    view.top = py - ((py - view.top) * next) / view.scale;
+    view.scale = next;
+    draw();
+    if (chosen >= 0) choose(chosen);
+  }
+
+  function bringIn(n) {
+    const [px, py] = place(n);
+    if (px < 40 || px > size.width - 40) view.left += size.width / 2 - px;
+    if (py < 40 || py > size.height - 40) view.top += size.height / 2 - py;
+  }
+
+  function go(dx, dy) {
+    if (chosen < 0) {
+      choose(nearest(size.width / 2, size.height / 2, 1e9), true);
+      return;
+    }
+    let best = -1;
+    let least = Infinity;
+    for (let n = 0; n < ids.length; n++) {
+      if (n === chosen || !visible(n)) continue;
+      const ax = x[n] - x[chosen];
+      const ay = y[n] - y[chosen];
+      const along = ax * dx + ay * dy;
+      const across = Math.abs(ax * dy) + Math.abs(ay * dx);
+      if (along <= 0 || across > 2 * along) continue;
+      const far = along + 2 * across;
+      if (far < least) [best, least] = [n, far];
+    }
+    if (best < 0) return;
+    bringIn(best);
+    choose(best, true);
+  }
+
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  let moved = false;
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    fingers.set(event.pointerId, at(event));
+    moved = false;
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const now = at(event);
+    const before = fingers.get(event.pointerId);
+    if (!before) {
+      choose(nearest(...now, 24));
+      return;
+    }
+    if (fingers.size === 2) {
+      const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
+      const was = Math.hypot(before[0] - other[0], before[1] - other[1]);
+      const is = Math.hypot(now[0] - other[0], now[1] - other[1]);
+      if (was > 0) zoom(is / was, other[0], other[1]);
+      moved = true;
+    } else if (moved || Math.hypot(now[0] - before[0], now[1] - before[1]) > 3) {
+      view.left += now[0] - before[0];
+      view.top += now[1] - before[1];
+      moved = true;
+      choose(-1);
+    } else return;
+    fingers.set(event.pointerId, now);
+  });
+  const up = (event) => {
+    if (!moved && fingers.has(event.pointerId)) choose(nearest(...at(event), 28), true);
+    fingers.delete(event.pointerId);
+  };
+  canvas.addEventListener("pointerup", up);
+  canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
+  canvas.addEventListener("pointerleave", () => fingers.size || choose(-1));
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      zoom(Math.exp(-event.deltaY * 0.0015), ...at(event));
+    },
+    { passive: false },
+  );
+  const keys = {
+    ArrowLeft: () => go(-1, 0),
+    ArrowRight: () => go(1, 0),
+    ArrowUp: () => go(0, -1),
+    ArrowDown: () => go(0, 1),
+    "+": () => zoom(1.5),
+    "=": () => zoom(1.5),
+    "-": () => zoom(1 / 1.5),
+    Home: whole,
+    Escape: () => choose(-1),
+  };
+  canvas.addEventListener("keydown", (event) => {
+    if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  document.getElementById("nearer").addEventListener("click", () => zoom(1.5));
+  document.getElementById("farther").addEventListener("click", () => zoom(1 / 1.5));
+  document.getElementById("whole").addEventListener("click", whole);
+
+  const find = document.getElementById("find");
+  let turn = 0;
+  function seek(next) {
+    const text = find.value.trim().toLowerCase();
+    turn = next ? turn + 1 : 0;
+    const hits = [];
+    if (text) ids.forEach((id, n) => id.toLowerCase().includes(text) && visible(n) && hits.push(n));
+    const told = hits.length ? `${(turn % hits.length) + 1} of ${hits.length}` : "none";
+    document.getElementById("found").textContent = text ? told : "";
+    if (!hits.length) return choose(-1);
+    const hit = hits[turn % hits.length];
+    bringIn(hit);
+    choose(hit, true);
+  }
+  find.addEventListener("input", () => seek(false));
+  find.form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    seek(true);
+  });
+
+  const legend = document.getElementById("legend");
+  function write() {
+    legend.replaceChildren(
+      ...(groups.length < 2 ? [] : groups).map((name, g) => {
+        const button = document.createElement("button");
+        const dot = document.createElement("span");
+        button.type = "button";
+        dot.className = "dot";
+        dot.style.background = colour(g);
+        button.append(dot, name);
+        button.setAttribute("aria-pressed", String(shown[g]));
+        button.addEventListener("click", () => {
+          shown[g] = !shown[g];
+          button.setAttribute("aria-pressed", String(shown[g]));
+          if (chosen >= 0 && !visible(chosen)) choose(-1);
+          draw();
+        });
+        return button;
+      }),
+    );
+  }
+  dark.addEventListener("change", () => {
+    write();
+    draw();
+  });
+  index();
+  write();
+  new ResizeObserver(resize).observe(canvas);
+})();

@@ -1,0 +1,75 @@
+"""ONNX models and OpenVINO's form of them, written from the rewritten plan.
+
+Private to `exporting`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasnet import onnx_graph
+from nasnet.engine_openvino import process_core
+from nasnet.errors import needs
+from nasnet.exporting.request import Request
+from nasnet.exporting.running import Arrays, Run
+
+__all__ = ["run_onnx", "run_openvino", "write_onnx", "write_openvino"]
+
+
+def _model(request: Request, *, half: bool) -> bytes:
+    model = onnx_graph.render(
+        request.for_inference(),
+        uint8=request.pixels == "uint8",
+        half=half,
+        batch=request.batch,
+        metadata=request.metadata(),
+    )
+    return bytes(model.SerializeToString())
+
+
+def write_onnx(request: Request, path: Path) -> None:
+    """An ONNX model, opset 17: `images` in, an output an endpoint, labels in its metadata."""
+    path.write_bytes(_model(request, half=request.precision == "f16"))
+
+
+def run_onnx(request: Request, path: Path) -> Run:
+    """ONNX Runtime.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    onnxruntime = needs("onnxruntime", extra="onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(images: Arrays) -> dict[str, Arrays]:
+        found = session.run(list(request.endpoints), {"images": images})
+        return dict(zip(request.endpoints, found, strict=True))
+
+    return Run(f"onnxruntime {onnxruntime.__version__}", run)
+
+
+def write_openvino(request: Request, path: Path) -> None:
+    """OpenVINO's two files, `.xml` and `.bin`; with f16, the weights alone are of half length."""
+    import openvino
+
+    model = process_core().read_model(_model(request, half=False))
+    for key, value in request.metadata().items():
+        model.set_rt_info(value, ["nasnet", key])
+    openvino.save_model(model, path, compress_to_fp16=request.precision == "f16")
+
+
+def run_openvino(request: Request, path: Path) -> Run:
+    """OpenVINO on the CPU."""
+    import openvino
+
+    precision = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = process_core().compile_model(path, "CPU", precision)
+
+    def run(images: Arrays) -> dict[str, Arrays]:
+        found: Any = compiled(images)
+        return {name: np.array(found[name]) for name in request.endpoints}
+
+    return Run(f"openvino {openvino.__version__.split('-')[0]}", run)

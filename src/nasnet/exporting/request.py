@@ -1,0 +1,117 @@
+"""What is to be exported: weights, size, endpoints, arithmetic; the same for every target.
+
+Private to `exporting`; its writers read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+import nasnet
+from nasnet import cells, network, rewrites
+from nasnet.errors import InputError
+from nasnet.signatures import Task
+from nasnet.weights import Weights, fingerprint
+
+__all__ = ["OUTPUTS", "PIXELS", "PRECISIONS", "Output", "Pixels", "Precision", "Request"]
+
+Precision = Literal["f32", "f16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+Pixels = Literal["float32", "uint8"]
+PIXELS: tuple[Pixels, ...] = get_args(Pixels)
+Output = Literal["features", "classifier", "all"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One export.
+
+    Attributes:
+        weights: of the network.
+        task: what the module's main output is.
+        height: of the pictures, in pixels.
+        width: alike.
+        output: the feature vector, the classifier's logits and probabilities, or every endpoint.
+        precision: of the numbers in the file.
+        pixels: what the input takes: float32 in [0, 1], or uint8.
+        batch: pictures a run, any number if None.
+        calibration: [n, height, width, 3] float32 in [0, 1], for int8.
+    """
+
+    weights: Weights
+    task: Task
+    height: int
+    width: int
+    output: Output = "features"
+    precision: Precision = "f32"
+    pixels: Pixels = "float32"
+    batch: int | None = None
+    calibration: npt.NDArray[np.float32] | None = None
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The TF-Slim endpoints that are outputs.
+
+        Raises:
+            InputError: the classifier is wanted, and the weights have none.
+        """
+        if self.output == "features":
+            return ("global_pool",)
+        if self.output == "all":
+            return tuple(self.program().plan.endpoints)
+        if not self.weights.num_classes:
+            raise InputError(f"{self.weights.source} has no classifier: export its features")
+        return ("Logits", "Predictions")
+
+    @property
+    def main(self) -> str:
+        """The endpoint that answers a plain call."""
+        if self.output == "features" or not self.weights.num_classes:
+            return "global_pool"
+        if self.output == "classifier" or self.task == "classification":
+            return "Logits"
+        return "global_pool"
+
+    def program(self) -> rewrites.Program:
+        """The network as it is described, with its weights."""
+        plan = network.build(
+            cells.preset(self.weights.spec),
+            height=self.height,
+            width=self.width,
+            num_classes=self.weights.num_classes,
+            padding=self.weights.padding,
+        )
+        arrays = {name: self.weights.arrays[name] for name in plan.parameters}
+        return rewrites.Program(plan=plan, arrays=arrays)
+
+    def for_inference(self) -> rewrites.Program:
+        """The network rewritten for what is wanted of it."""
+        return rewrites.for_inference(self.program(), self.endpoints, uint8=self.pixels == "uint8")
+
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says about itself, where its format has a place for it."""
+        weights = self.weights
+        return {
+            "made_by": f"nasnet {nasnet.__version__}",
+            "network": f"nasnet_{weights.spec}",
+            "weights": weights.source,
+            "weights_status": weights.status,
+            "weights_fingerprint": fingerprint(weights),
+            "padding": weights.padding,
+            "task": self.task,
+            "image_size": f"{self.height}x{self.width}",
+            "pixels": "RGB in [0, 1]" if self.pixels == "float32" else "RGB from 0 to 255",
+            "precision": self.precision,
+            "labels": json.dumps(list(weights.labels), ensure_ascii=False),
+        }
+
+    def images(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Pictures of this size as the input takes them."""
+        return pictures if self.pixels == "uint8" else pictures.astype(np.float32) / np.float32(255)

@@ -1,0 +1,127 @@
+"""Where a network can be run: one row a target, with its writer and its own runtime.
+
+Private to `exporting`, offered by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasnet.exporting.graphs import run_onnx, run_openvino, write_onnx, write_openvino
+from nasnet.exporting.keras_model import run_keras, write_keras
+from nasnet.exporting.lite import run_lite, write_lite
+from nasnet.exporting.request import Pixels, Precision, Request
+from nasnet.exporting.running import Run
+from nasnet.exporting.saved_model import run_saved_model, write_saved_model
+from nasnet.exporting.torch_archives import (
+    run_huggingface,
+    run_torch,
+    write_huggingface,
+    write_torch,
+)
+from nasnet.exporting.weight_files import run_weights, writer_of
+
+__all__ = ["TARGETS", "Target"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A way to take the network elsewhere.
+
+    Attributes:
+        title: what it is, and what runs it.
+        suffix: what the output's name ends in; empty for a folder, which may have any name.
+        write: makes it at a path that is not there yet.
+        run: loads it by its own runtime.
+        precisions: that it can have, the usual one first.
+        pixels: what its input can take, the usual one first.
+        fixed_batch: whether a fixed batch size can be asked for.
+        folder: whether it is a folder.
+        taken: ending of the file that is there if the target is; the path itself if empty.
+        keeps_padding: whether Keras' border pixels survive in it.
+    """
+
+    title: str
+    suffix: str
+    write: Callable[[Request, Path], None]
+    run: Callable[[Request, Path], Run]
+    precisions: tuple[Precision, ...] = ("f32",)
+    pixels: tuple[Pixels, ...] = ("float32",)
+    fixed_batch: bool = True
+    folder: bool = False
+    taken: str = ""
+    keeps_padding: bool = True
+
+
+# The first target that has a suffix is the one that is meant by it.
+TARGETS: Mapping[str, Target] = {
+    "onnx": Target(
+        title="ONNX model: ONNX Runtime, TensorRT, Triton, WinML",
+        suffix=".onnx",
+        write=write_onnx,
+        run=run_onnx,
+        precisions=("f32", "f16"),
+        pixels=("float32", "uint8"),
+    ),
+    "openvino": Target(
+        title="OpenVINO IR, .xml and .bin",
+        suffix=".xml",
+        write=write_openvino,
+        run=run_openvino,
+        precisions=("f32", "f16"),
+        pixels=("float32", "uint8"),
+    ),
+    "torch": Target(
+        title="torch.export archive: torch.export.load, AOTInductor, ExecuTorch",
+        suffix=".pt2",
+        write=write_torch,
+        run=run_torch,
+    ),
+    "huggingface": Target(
+        title="folder for Hugging Face and timm: from_pretrained, local-dir:",
+        suffix="",
+        write=write_huggingface,
+        run=run_huggingface,
+        fixed_batch=False,
+        folder=True,
+    ),
+    "savedmodel": Target(
+        title="TensorFlow 2 SavedModel: hub.load, hub.KerasLayer, TensorFlow Serving",
+        suffix="",
+        write=write_saved_model,
+        run=run_saved_model,
+        folder=True,
+    ),
+    "keras": Target(
+        title="Keras model: keras.saving.load_model",
+        suffix=".keras",
+        write=write_keras,
+        run=run_keras,
+    ),
+    "tflite": Target(
+        title="LiteRT (TensorFlow Lite): phones, microcontrollers",
+        suffix=".tflite",
+        write=write_lite,
+        run=run_lite,
+        precisions=("f32", "f16", "int8"),
+        pixels=("float32", "uint8"),
+    ),
+    "checkpoint": Target(
+        title="TensorFlow V2 checkpoint, as TF-Slim restores it",
+        suffix=".ckpt",
+        write=writer_of("checkpoint"),
+        run=run_weights,
+        fixed_batch=False,
+        taken=".index",
+        keeps_padding=False,
+    ),
+    "safetensors": Target(
+        title="this package's own: TF-Slim names, origin, labels",
+        suffix=".safetensors",
+        write=writer_of("safetensors"),
+        run=run_weights,
+        fixed_batch=False,
+    ),
+}

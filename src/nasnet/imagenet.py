@@ -1,0 +1,60 @@
+"""ImageNet's classes in the order of the classifiers: WordNet ids and names.
+
+Called by `classify`, by exports and by `serve`; the table lies in the package's data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from nasnet.weights import Weights
+
+__all__ = ["BACKGROUND", "ImageNetClass", "class_names", "imagenet_classes"]
+
+BACKGROUND = "background"
+_TABLE = Path(__file__).parent / "data" / "imagenet_classes.tsv"
+_WITH, _WITHOUT = 1001, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNetClass:
+    """One of the 1000 classes of ILSVRC-2012.
+
+    Attributes:
+        wordnet_id: such as `n01440764`.
+        name: the synset's words, the usual one first, `tench, Tinca tinca`.
+    """
+
+    wordnet_id: str
+    name: str
+
+
+@cache
+def imagenet_classes() -> tuple[ImageNetClass, ...]:
+    """The 1000 classes, sorted by WordNet id, as every published classifier has them.
+
+    TF-Slim's classifiers put the background before them, at index 0.
+    """
+    lines = _TABLE.read_text(encoding="utf-8").splitlines()
+    return tuple(ImageNetClass(*line.split("\t", 1)) for line in lines)
+
+
+def class_names(weights: Weights) -> tuple[str, ...]:
+    """The names of a classifier's classes: its own labels, else ImageNet's, else numbers.
+
+    Args:
+        weights: with a classifier.
+
+    Returns:
+        As many as it has classes.
+    """
+    if len(weights.labels) == weights.num_classes:
+        return weights.labels
+    known = tuple(row.name for row in imagenet_classes())
+    if weights.num_classes == _WITH:
+        return (BACKGROUND, *known)
+    if weights.num_classes == _WITHOUT:
+        return known
+    return tuple(f"class {n}" for n in range(weights.num_classes))

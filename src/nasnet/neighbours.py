@@ -1,0 +1,98 @@
+"""Exact nearest rows by cosine, a block at a time, so that memory stays bounded.
+
+Called by indexes, near-duplicates, outliers and pages; NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["nearest", "nearest_of_rows", "pairs_above", "unit"]
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+_QUERIES = 256  # compared at once with
+_BLOCK = 8192  # so many rows: 8 MB of cosines
+_LEAST = 1e-12
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors of length 1, float32 [n, dimensions]; those of length 0 stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, _LEAST), np.float32)
+
+
+def nearest(
+    vectors: Floats, queries: Floats, count: int, *, without: Rows | None = None
+) -> tuple[Rows, Floats]:
+    """The nearest rows of each query, by cosine; of equal ones the first.
+
+    Args:
+        vectors: float32 [rows, dimensions], of length 1, finite; may be mapped from a file.
+        queries: float32 [n, dimensions], of length 1.
+        count: how many to find; fewer where there are not as many.
+        without: int64 [n]: a row that is not to be found by that query, -1 for none.
+
+    Returns:
+        Rows, int64 [n, count], the nearest first, and their cosines, float32 [n, count].
+    """
+    count = max(min(count, len(vectors) - (without is not None)), 0)
+    rows = np.empty((len(queries), count), np.int64)
+    cosines = np.empty((len(queries), count), np.float32)
+    for start in range(0, len(queries), _QUERIES):
+        part = slice(start, start + _QUERIES)
+        mine = None if without is None else without[part]
+        rows[part], cosines[part] = _nearest(vectors, queries[part], count, mine)
+    return rows, cosines
+
+
+def _nearest(
+    vectors: Floats, queries: Floats, count: int, without: Rows | None
+) -> tuple[Rows, Floats]:
+    rows = np.zeros((len(queries), 0), np.int64)
+    cosines = np.zeros((len(queries), 0), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        found = queries @ vectors[start : start + _BLOCK].T
+        places = np.arange(start, start + found.shape[1], dtype=np.int64)
+        if without is not None:
+            found[without[:, None] == places] = -np.inf
+        if found.shape[1] > 4 * count > 0:  # most cannot be among the best: leave them early
+            kept = np.sort(np.argpartition(-found, count - 1, axis=1)[:, :count], axis=1)
+            found = np.take_along_axis(found, kept, axis=1)
+            where = places[kept]
+        else:
+            where = np.broadcast_to(places, found.shape)
+        rows = np.concatenate([rows, where], axis=1)
+        cosines = np.concatenate([cosines, found], axis=1)
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+        rows = np.take_along_axis(rows, best, axis=1)
+        cosines = np.take_along_axis(cosines, best, axis=1)
+    return rows, cosines
+
+
+def nearest_of_rows(vectors: Floats, rows: Rows, count: int) -> tuple[Rows, Floats]:
+    """The nearest rows of some rows, themselves left out; as `nearest`."""
+    return nearest(vectors, np.asarray(vectors[rows]), count, without=rows)
+
+
+def pairs_above(vectors: Floats, cosine: float) -> Iterator[tuple[Rows, Rows, Floats]]:
+    """All pairs of rows whose cosine is at least this, the smaller row first, in blocks.
+
+    Args:
+        vectors: as in `nearest`.
+        cosine: the least.
+    """
+    for start in range(0, len(vectors), _QUERIES):
+        some = np.asarray(vectors[start : start + _QUERIES])
+        for other in range(start, len(vectors), _BLOCK):
+            found = some @ vectors[other : other + _BLOCK].T
+            a, b = np.nonzero(found >= cosine)
+            values = found[a, b]
+            a, b = a.astype(np.int64) + start, b.astype(np.int64) + other
+            ahead = a < b
+            if ahead.any():
+                yield a[ahead], b[ahead], values[ahead]
