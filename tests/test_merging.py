@@ -9,12 +9,16 @@ import numpy as np
 import pyarrow
 import pytest
 
+from click.testing import CliRunner
+
 import nasnet
-from nasnet import merging
+from nasnet import EmbedOptions, EngineOptions, SourceOptions, merging
+from nasnet.cli.merge import command
 from nasnet.errors import OutputError
 from nasnet.features import FeatureMeta, read_meta
 from nasnet.merging import MergeOptions, merge
 from nasnet.sink import Batch, SinkOptions, open_sink
+from tests.pictures import jpeg
 
 META = FeatureMeta(
     module="seeded:7",
@@ -155,3 +159,26 @@ def test_what_cannot_be_joined_is_named(tmp_path: Path) -> None:
     assert merge([one], one, options=MergeOptions(overwrite=True)).rows == 1
     assert merge([half], output).rows == 1
     assert pyarrow.parquet.read_schema(output).field("vector").type.value_type == "halffloat"
+
+
+def test_shards_of_real_runs_joined_by_the_command_are_the_whole_run(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(11):
+        (photos / f"{number:02d}.jpg").write_bytes(b"broken" if number == 4 else jpeg(seed=number))
+    engine = EngineOptions(threads=1, batch=2)
+    for index in range(3):
+        options = EmbedOptions(size=(48, 48), engine=engine, source=SourceOptions(shard=(index, 3)))
+        output = tmp_path / f"{index}.parquet"
+        nasnet.embed_to_file(photos, output, weights="seeded:7", options=options)
+    whole = tmp_path / "whole.parquet"
+    options = EmbedOptions(size=(48, 48), engine=engine)
+    nasnet.embed_to_file(photos, whole, weights="seeded:7", options=options)
+    parts = [str(tmp_path / f"{index}.parquet") for index in (2, 0, 1)]
+    done = CliRunner().invoke(command, [*parts, "-o", str(tmp_path / "all.parquet")])
+    assert done.exit_code == 0, done.output
+    assert "11 rows of 3 parts, 1 failed" in done.stderr
+    one, other = nasnet.read_features(whole), nasnet.read_features(tmp_path / "all.parquet")
+    assert (one.ids, one.errors) == (other.ids, other.errors)
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+    assert one.meta.source == other.meta.source
