@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-
 from click.testing import CliRunner
 
 import nasnet
