@@ -39,7 +39,7 @@ def main() -> None:
         print("| index | built in | recall@10 | one query | per query of 500 |")
         print("|---|---|---|---|---|")
         for kind in ("exact", "ivf"):
-            options = nasnet.IndexOptions(kind=kind)  # type: ignore[arg-type]
+            options = nasnet.IndexOptions(kind=kind)
             begun = time.perf_counter()
             nasnet.build_index(part, Path(folder) / kind, options=options)
             built = time.perf_counter() - begun

@@ -156,7 +156,12 @@ def test_a_cosine_begins_where_its_warm_up_ends() -> None:
 
 
 def test_a_cosine_begins_anew_at_its_restarts() -> None:
-    options = {"warmup_epochs": 1.0, "restarts": (4.0, 8.0), "restart_peak": 0.5, "last": 0.1}
+    options: dict[str, Any] = {
+        "warmup_epochs": 1.0,
+        "restarts": (4.0, 8.0),
+        "restart_peak": 0.5,
+        "last": 0.1,
+    }
     found = [at(epoch, **options) for epoch in (1, 2.5, 3.999999, 4, 6, 8, 9, 10)]
     assert found == pytest.approx([1, 0.55, 0.1, 0.5, 0.3, 0.25, 0.175, 0.1], abs=1e-5)
 
