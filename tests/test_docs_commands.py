@@ -78,6 +78,5 @@ def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     if page == "search":
-        assert {"features.parquet", "found.html", "photos.index", "map.html"} <= set(
-            os.listdir(desk)
-        )
+        made = {one.name for one in desk.iterdir()}
+        assert {"features.parquet", "found.html", "photos.index", "map.html"} <= made

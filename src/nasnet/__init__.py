@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from nasnet.engine import EngineOptions
     from nasnet.errors import (
+        ClusterError,
         FetchError,
         InputError,
         MissingExtraError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         picture_vectors,
     )
     from nasnet.mapping import MapOptions, write_map
+    from nasnet.merging import MergeOptions, MergeSummary, merge
     from nasnet.module import (
         Module,
         eval_function_for_module,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     )
     from nasnet.module_spec import ModuleSpec, load_module_spec, resolve
     from nasnet.recipes import RECIPES, Recipe
+    from nasnet.scale import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
     from nasnet.signatures import ImageModuleInfo, TensorInfo, Variable
     from nasnet.sink import SinkOptions
     from nasnet.source import SourceOptions
@@ -69,6 +72,10 @@ __version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
+    "ClusterError": "errors",
+    "ClusterEvent": "scale",
+    "ClusterOptions": "scale",
+    "ClusterSummary": "scale",
     "Classified": "classifying",
     "ClassifyOptions": "classifying",
     "Conversion": "conversion",
@@ -95,6 +102,8 @@ _ROOMS = {
     "InputError": "errors",
     "MapOptions": "mapping",
     "MissingExtraError": "errors",
+    "MergeOptions": "merging",
+    "MergeSummary": "merging",
     "Module": "module",
     "ModuleSpec": "module_spec",
     "NasnetError": "errors",
@@ -117,6 +126,7 @@ _ROOMS = {
     "convert": "conversion",
     "embed": "embedding",
     "embed_batches": "embedding",
+    "embed_on_cluster": "scale",
     "embed_to_file": "embedding",
     "eval_function_for_module": "module",
     "evaluate": "evaluation",
@@ -125,6 +135,7 @@ _ROOMS = {
     "get_expected_image_size": "module",
     "get_num_image_channels": "module",
     "load_module_spec": "module_spec",
+    "merge": "merging",
     "near_duplicates": "index",
     "open_index": "index",
     "outliers": "index",
@@ -143,6 +154,10 @@ __all__ = [
     "RECIPES",
     "Classified",
     "ClassifyOptions",
+    "ClusterError",
+    "ClusterEvent",
+    "ClusterOptions",
+    "ClusterSummary",
     "Conversion",
     "ConvertOptions",
     "DatasetOptions",
@@ -166,6 +181,8 @@ __all__ = [
     "IndexOptions",
     "InputError",
     "MapOptions",
+    "MergeOptions",
+    "MergeSummary",
     "MissingExtraError",
     "Module",
     "ModuleSpec",
@@ -189,6 +206,7 @@ __all__ = [
     "convert",
     "embed",
     "embed_batches",
+    "embed_on_cluster",
     "embed_to_file",
     "eval_function_for_module",
     "evaluate",
@@ -197,6 +215,7 @@ __all__ = [
     "get_expected_image_size",
     "get_num_image_channels",
     "load_module_spec",
+    "merge",
     "near_duplicates",
     "open_index",
     "outliers",

@@ -9,62 +9,25 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nasnet
-from nasnet import cells, network, recipes
 from nasnet import engine as engines
-from nasnet.engine import Engine, EngineOptions
+from nasnet.engine import Engine
 from nasnet.errors import SourceError
 from nasnet.features import FeatureMeta, feature_schema
-from nasnet.fetch import FetchEvent, FetchOptions
-from nasnet.load import DEFAULT_HANDLE, Averages, Opened, open_weights, with_padding
+from nasnet.fetch import FetchEvent
+from nasnet.job import EmbedOptions, Job, compute, job_meta, open_job
+from nasnet.load import DEFAULT_HANDLE
 from nasnet.module_spec import ModuleSpec
-from nasnet.pipeline import vectors
-from nasnet.plan import Borders
-from nasnet.recipes import Prepared, Recipe
-from nasnet.sink import Batch, Sink, SinkOptions, open_sink, record_batch
-from nasnet.source import Item, Source, SourceOptions, open_source
-from nasnet.weights import fingerprint
+from nasnet.sink import Batch, Sink, open_sink, record_batch
+from nasnet.source import Item, Source, open_source
 
 if TYPE_CHECKING:
     import pyarrow
 
 __all__ = ["EmbedEvent", "EmbedOptions", "EmbedSummary", "embed", "embed_batches", "embed_to_file"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedOptions:
-    """How to turn pictures into vectors.
-
-    Attributes:
-        recipe: the preprocessing, by name; see `nasnet.RECIPES`.
-        size: height and width the pictures are brought to; the network's own if not given.
-        endpoint: which vector: `global_pool` (the features), `Logits`, `Predictions`, or a map,
-            such as `Cell_5`, of which the mean over its positions is taken.
-        engine: how to compute.
-        decode_threads: how many pictures are decoded at once; as many as cores if not given.
-        averages: which set of a training checkpoint to take; see `nasnet.load.open_path`.
-        padding: whose border pixels: `slim`, or `keras` for the numbers of keras.applications;
-            what the weights say (`slim`, as a rule) if not given.
-        source: how the source is read.
-        sink: how a file is written.
-        fetch: where to look for a handle and what is allowed.
-    """
-
-    recipe: str = "photo"
-    size: tuple[int, int] | None = None
-    endpoint: str = "global_pool"
-    engine: EngineOptions = field(default_factory=EngineOptions)
-    decode_threads: int | None = None
-    averages: Averages = "auto"
-    padding: Borders | None = None
-    source: SourceOptions = field(default_factory=SourceOptions)
-    sink: SinkOptions = field(default_factory=SinkOptions)
-    fetch: FetchOptions = field(default_factory=FetchOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,33 +76,6 @@ class EmbedSummary:
     engine: str
     recipe: str
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Setup:
-    """What a run needs besides its source."""
-
-    opened: Opened
-    engine: Engine
-    recipe: Recipe
-    height: int
-    width: int
-    dimensions: int
-    options: EmbedOptions
-
-    def prepare(self, item: Item) -> Prepared:
-        return recipes.prepare(item.read(), self.recipe, self.height, self.width)
-
-    def run(self, items: Iterable[Item]) -> Iterator[Batch]:
-        options = self.options
-        return vectors(
-            items,
-            self.prepare,
-            self.engine,
-            options.endpoint,
-            width=self.dimensions,
-            decode_threads=options.decode_threads or options.engine.cores,
-        )
 
 
 def embed(
@@ -194,13 +130,14 @@ def embed_batches(
     """
     options = options or EmbedOptions()
     pictures = open_source(source, options=options.source)
-    setup = _set_up(weights, options, on_fetch)
-    schema = feature_schema(setup.dimensions, _meta(setup, pictures))
+    job = open_job(weights, options, on_fetch)
+    engine, meta = _begin(job, pictures)
+    schema = feature_schema(job.dimensions, meta)
     try:
-        for batch in _watched(setup.run(pictures), pictures.count, on_event):
+        for batch in _watched(compute(job, engine, pictures), pictures.count, on_event):
             yield record_batch(batch, schema)
     finally:
-        setup.engine.close()
+        engine.close()
 
 
 def embed_to_file(
@@ -232,21 +169,21 @@ def embed_to_file(
     options = options or EmbedOptions()
     started = time.monotonic()
     pictures = open_source(source, options=options.source)
-    setup = _set_up(weights, options, on_fetch)
-    meta = _meta(setup, pictures)
-    sink = open_sink(Path(output), meta=meta, dimensions=setup.dimensions, options=options.sink)
+    job = open_job(weights, options, on_fetch)
+    engine, meta = _begin(job, pictures)
+    sink = open_sink(Path(output), meta=meta, dimensions=job.dimensions, options=options.sink)
     reasons: Counter[str] = Counter()
     resumed = sink.resume_at
     try:
         items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
         total = pictures.count if options.sink.mode != "append" else None
-        for batch in _watched(setup.run(items), total, on_event, resumed=resumed):
+        for batch in _watched(compute(job, engine, items), total, on_event, resumed=resumed):
             sink.write(batch)
             reasons.update(error for error in batch.errors if error is not None)
         rows, failures = sink.finish()
     finally:
         sink.close()
-        setup.engine.close()
+        engine.close()
     return EmbedSummary(
         output=Path(output),
         rows=rows,
@@ -258,63 +195,14 @@ def embed_to_file(
         status=meta.weights_status,
         engine=f"{meta.engine}, {meta.precision}",
         recipe=meta.recipe,
-        notes=setup.opened.notes,
+        notes=job.opened.notes,
     )
 
 
-def _set_up(
-    weights: str | os.PathLike[str] | ModuleSpec,
-    options: EmbedOptions,
-    on_fetch: Callable[[FetchEvent], None] | None,
-) -> _Setup:
-    recipe = recipes.get_recipe(options.recipe)
-    if isinstance(weights, ModuleSpec):
-        opened, size = with_padding(weights.opened, options.padding), weights.image_size
-    else:
-        opened = open_weights(
-            os.fspath(weights),
-            averages=options.averages,
-            padding=options.padding,
-            fetch_options=options.fetch,
-            on_event=on_fetch,
-        )
-        size = opened.image_size
-    height, width = options.size or size
-    plan = network.build(
-        cells.preset(opened.weights.spec),
-        height=height,
-        width=width,
-        num_classes=opened.weights.num_classes,
-    )
-    return _Setup(
-        opened=opened,
-        dimensions=plan.endpoint(options.endpoint).shape[-1],
-        engine=engines.create(opened.weights, options.engine),
-        recipe=recipe,
-        height=height,
-        width=width,
-        options=options,
-    )
-
-
-def _meta(setup: _Setup, pictures: Source) -> FeatureMeta:
-    weights, engine = setup.opened.weights, setup.engine
-    return FeatureMeta(
-        module=weights.source,
-        weights_fingerprint=fingerprint(weights),
-        weights_status=weights.status,
-        network=f"nasnet_{weights.spec}",
-        endpoint=setup.options.endpoint,
-        recipe=setup.recipe.name,
-        recipe_text=recipes.describe(setup.recipe),
-        size=f"{setup.height}x{setup.width}",
-        padding=weights.padding,
-        precision=engine.precision,
-        engine=f"{engine.name}, {engine.device}",
-        source=pictures.name,
-        version=nasnet.__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+def _begin(job: Job, pictures: Source) -> tuple[Engine, FeatureMeta]:
+    engine = engines.create(job.opened.weights, job.options.engine)
+    computes = f"{engine.name}, {engine.device}"
+    return engine, job_meta(job, pictures.name, engine=computes, precision=engine.precision)
 
 
 def _watched(

@@ -9,6 +9,7 @@ import importlib
 from types import ModuleType
 
 __all__ = [
+    "ClusterError",
     "FetchError",
     "InputError",
     "MissingExtraError",
@@ -53,6 +54,10 @@ class SourceError(NasnetError, ValueError):
 
 class OutputError(NasnetError, ValueError):
     """A feature set that cannot be written, continued or read."""
+
+
+class ClusterError(NasnetError, RuntimeError):
+    """A cluster that cannot do the work: no machine that fits, or workers that end every time."""
 
 
 class PictureError(NasnetError, ValueError):

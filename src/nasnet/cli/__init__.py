@@ -20,6 +20,7 @@ __all__ = ["main"]
 # that `nasnet info` does not wait for what `nasnet embed` needs.
 _COMMANDS: Mapping[str, str] = {
     "embed": "nasnet.cli.embed",
+    "merge": "nasnet.cli.merge",
     "classify": "nasnet.cli.classify",
     "index": "nasnet.cli.index",
     "search": "nasnet.cli.search",
@@ -59,6 +60,7 @@ def _nasnet() -> None:
 
     \b
     nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
+    nasnet merge PARTS... -o OUT               outputs of many shards become one
     nasnet classify PHOTOS --weights builtin   what is on them?
     nasnet search features.parquet PHOTO       its nearest pictures
     nasnet map features.parquet -o map.html    a map of them, to look at

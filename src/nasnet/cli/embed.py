@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import click
 
+from nasnet.cli.cluster import run_on_cluster
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.progress import download_progress, rows_progress
 from nasnet.contact_sheet import SheetOptions, write_contact_sheet
@@ -19,6 +20,7 @@ from nasnet.features import read_features
 from nasnet.load import DEFAULT_HANDLE, Averages
 from nasnet.plan import PADDINGS, Borders
 from nasnet.recipes import RECIPES
+from nasnet.scale import ClusterOptions, ClusterSummary
 from nasnet.sink import SinkOptions
 from nasnet.source import SourceOptions
 
@@ -39,8 +41,8 @@ _STATUS = {
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write: .parquet, .arrow, or .npy (with ids beside it).",
+    help="The file to write: .parquet, .arrow, or .npy (with ids beside it); on a cluster also a "
+    "URL, or a folder of parts.",
 )
 @click.option(
     "-w",
@@ -80,7 +82,22 @@ _STATUS = {
     help="How vectors are stored; float16 halves the file and keeps three digits.",
 )
 @click.option("--strict", is_flag=True, help="Exit with status 2 if any picture failed.")
-@click.option("--engine", type=click.Choice(list(ENGINES)), default="openvino", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice([*ENGINES, "ray"]),
+    default="openvino",
+    show_default=True,
+    help="What computes; ray is short for openvino with --on ray.",
+)
+@click.option(
+    "--on",
+    type=click.Choice(["here", "ray"]),
+    default="here",
+    help="Where: on this machine, or on all machines of a Ray cluster (extra nasnet[ray]), the one "
+    "that RAY_ADDRESS names; the source and the output must be where all see them.",
+)
+@click.option("--worker-cores", type=click.IntRange(1), help="With ray: cores of one worker.")
+@click.option("--shard-rows", type=click.IntRange(1), help="With ray: pictures in one part.")
 @click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
 @click.option(
     "--precision",
@@ -109,7 +126,11 @@ _STATUS = {
 @click.option(
     "--all-files", is_flag=True, help="In a folder: not only files that look like pictures."
 )
-@click.option("--shard", metavar="I/N", help="Only every N-th picture, starting at I (from 0).")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only the I-th (from 0) of N parts of the source; see nasnet merge.",
+)
 @click.option(
     "--page",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -118,7 +139,7 @@ _STATUS = {
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 def command(
     source: str,
-    output: Path,
+    output: str,
     weights: str,
     recipe: str,
     size: Size | None,
@@ -127,6 +148,9 @@ def command(
     vector_dtype: Literal["float32", "float16"],
     strict: bool,
     engine: str,
+    on: str,
+    worker_cores: int | None,
+    shard_rows: int | None,
     device: str,
     precision: Precision,
     threads: int | None,
@@ -153,6 +177,7 @@ def command(
     \b
     nasnet embed ~/photos -o features.parquet --page neighbours.html
     nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16
+    nasnet embed 's3://bucket/*.tar' -o s3://bucket/features --engine ray
     find . -name '*.jpg' | nasnet embed - -o features.parquet --append
     """  # noqa: D301 - click wants the character itself
     if page is not None and source == "-":
@@ -161,6 +186,9 @@ def command(
             ".txt file and name that",
             param_hint="--page",
         )
+    on_cluster = on == "ray" or engine == "ray"
+    if page is not None and on_cluster and ("://" in output or not Path(output).suffix):
+        raise click.BadParameter("it needs a finished file on this machine", param_hint="--page")
     if page is not None and not page.parent.is_dir():
         raise click.BadParameter(f"no folder {page.parent}", param_hint="--page")
     options = EmbedOptions(
@@ -170,14 +198,22 @@ def command(
         averages=averages,
         padding=padding,
         engine=EngineOptions(
-            engine=engine, device=device, precision=precision, threads=threads, batch=batch
+            engine="openvino" if engine == "ray" else engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            batch=batch,
         ),
         source=SourceOptions(
             column=column, id_column=id_column, all_files=all_files, shard=_shard(shard)
         ),
         sink=SinkOptions(mode=mode or "resume", vector_dtype=vector_dtype),
     )
-    if quiet:
+    summary: EmbedSummary | ClusterSummary
+    if on_cluster:
+        spread = ClusterOptions(worker_cores=worker_cores, shard_rows=shard_rows)
+        summary = run_on_cluster(source, output, weights, options, spread, quiet=quiet)
+    elif quiet:
         summary = embed_to_file(source, output, weights=weights, options=options)
     else:
         with download_progress() as on_download, rows_progress() as progress:
@@ -196,6 +232,7 @@ def command(
                 on_event=on_event,
                 on_fetch=on_download,
             )
+    if not quiet:
         _report(summary)
     if page is not None:
         _write_page(source, summary, page, options.source, quiet=quiet)
@@ -205,7 +242,12 @@ def command(
 
 
 def _write_page(
-    source: str, summary: EmbedSummary, page: Path, reading: SourceOptions, *, quiet: bool
+    source: str,
+    summary: EmbedSummary | ClusterSummary,
+    page: Path,
+    reading: SourceOptions,
+    *,
+    quiet: bool,
 ) -> None:
     shown = write_contact_sheet(
         read_features(summary.output), source, page, options=SheetOptions(source=reading)
@@ -225,7 +267,7 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _report(summary: EmbedSummary) -> None:
+def _report(summary: EmbedSummary | ClusterSummary) -> None:
     """What was done, for people; on standard error, like the progress before it."""
     rate = (summary.rows - summary.resumed) / max(summary.seconds, 1e-9)
     lines = [
@@ -234,6 +276,9 @@ def _report(summary: EmbedSummary) -> None:
         f"weights: {summary.weights} ({_STATUS.get(summary.status, summary.status)})",
         f"recipe: {summary.recipe}; engine: {summary.engine}",
     ]
+    if isinstance(summary, ClusterSummary):
+        lost = f"; {summary.lost} ended early, and others took over" if summary.lost else ""
+        lines.append(f"workers: {summary.workers}; shards: {summary.shards:,}{lost}")
     if summary.resumed:
         lines.insert(1, f"continued after {summary.resumed:,} rows of an earlier run")
     lines += [f"note: {note}" for note in summary.notes]

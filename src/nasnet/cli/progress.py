@@ -117,9 +117,9 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def rows_progress() -> Iterator[Progress]:
-    """Progress of pictures."""
-    progress = Progress("embedding", "pictures")
+def rows_progress(what: str = "embedding", unit: str = "pictures") -> Iterator[Progress]:
+    """Progress of pictures, or of their rows."""
+    progress = Progress(what, unit)
     try:
         yield progress
     finally:

@@ -33,7 +33,7 @@ from nasnet.dataset.webdataset import expand_braces, shards_listing
 from nasnet.errors import SourceError
 from nasnet.source.files import glob_names
 from nasnet.source.item import ARCHIVES, TABLES, id_of_path, looks_like_picture
-from nasnet.source.opening import _kind_of, _open_file
+from nasnet.source.opening import _kind_of, open_file
 
 __all__ = ["open_dataset", "open_examples"]
 
@@ -188,7 +188,7 @@ def _local(text: str, options: DatasetOptions) -> Listing:
         return huggingface_listing(text, options)
     if is_folder:
         return _folder(text, options)
-    kind = _kind_of(text, partial(_open_file, text))
+    kind = _kind_of(text, partial(open_file, text))
     if kind == "table":
         return table_listing(text, options)
     if kind == "csv":

@@ -22,7 +22,7 @@ from nasnet.sink.rows import Batch, record_batch, with_nan
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Sink", "SinkOptions", "open_sink"]
+__all__ = ["Sink", "SinkOptions", "check_alike", "open_sink"]
 
 # What two runs into one output must agree on; the rest of the metadata may differ.
 _IDENTITY = (
@@ -114,13 +114,13 @@ def _take_up(parts: Parts, schema: pyarrow.Schema, meta: FeatureMeta, mode: str)
             meta=meta,
         )
         if appends:
-            _check_alike(read_meta(output), meta, str(output), source=False)
+            check_alike(read_meta(output), meta, str(output), source=False)
             _check_vectors(vector_text(read_schema(output)), schema, str(output))
         parts.clear()
         parts.write_manifest(manifest)
         return manifest
     _check_start(pending, output, mode, exists)
-    _check_alike(pending.meta, meta, str(parts.folder))
+    check_alike(pending.meta, meta, str(parts.folder))
     _check_vectors(pending.vector, schema, str(parts.folder))
     parts.find(schema)
     return pending
@@ -294,7 +294,18 @@ def _check_neighbours(output: Path) -> None:
             raise OutputError(f"{file} is there already, and {output} would need that name")
 
 
-def _check_alike(before: FeatureMeta, now: FeatureMeta, where: str, *, source: bool = True) -> None:
+def check_alike(before: FeatureMeta, now: FeatureMeta, where: str, *, source: bool = True) -> None:
+    """Refuse to write on what was begun with other weights, another recipe, or the like.
+
+    Args:
+        before: what is there.
+        now: what this run would write.
+        where: what is there, for the message.
+        source: whether the sources must be the same.
+
+    Raises:
+        OutputError: they differ; the text names in what.
+    """
     for key in _IDENTITY:
         if key == "source" and not source:
             continue

@@ -139,13 +139,15 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
         if not info.is_dir() and _wanted(info.filename, all_files)
     ]
 
-    def start() -> Iterator[Item]:
-        for info in members:
+    def part(first: int, last: int | None) -> Iterator[Item]:
+        for info in members[first:last]:
             linked = (info.external_attr >> 16) & 0o170000 == 0o120000
             read = refusal(_LINK) if linked else partial(shared.read, info)
             yield Item(id_of_path(info.filename), read)
 
-    return Source(name=name, kind="zip", count=len(members), start=start)
+    return Source(
+        name=name, kind="zip", count=len(members), start=partial(part, 0, None), part=part
+    )
 
 
 def _shareable(opener: Opener) -> tuple[BinaryIO, Callable[[], None]]:

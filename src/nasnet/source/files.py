@@ -31,7 +31,15 @@ from nasnet.source.item import (
 )
 from nasnet.source.remote import read_url
 
-__all__ = ["csv_source", "folder_source", "glob_names", "list_source", "named", "paths_source"]
+__all__ = [
+    "csv_source",
+    "folder_source",
+    "glob_names",
+    "list_source",
+    "named",
+    "paths_source",
+    "read_file",
+]
 
 # Columns of a CSV that are taken for the path, in this order, if none is named.
 _PATH_COLUMNS = (
@@ -92,12 +100,11 @@ def paths_source(
     name: str, kind: str, names: list[str], folder: str, storage: Mapping[str, Any]
 ) -> Source:
     """A few pictures, each named by its path or URL."""
-    return Source(
-        name=name,
-        kind=kind,
-        count=len(names),
-        start=lambda: (Item(id_of_path(one), named(one, folder, storage)) for one in names),
-    )
+
+    def part(first: int, last: int | None) -> Iterator[Item]:
+        return (Item(id_of_path(one), named(one, folder, storage)) for one in names[first:last])
+
+    return Source(name=name, kind=kind, count=len(names), start=partial(part, 0, None), part=part)
 
 
 def folder_source(root: Path, *, all_files: bool) -> Source:

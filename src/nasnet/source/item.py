@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal
 
@@ -25,6 +27,7 @@ __all__ = [
     "Opener",
     "Source",
     "SourceOptions",
+    "even_cuts",
     "id_of_path",
     "looks_like_picture",
     "path_of_id",
@@ -73,7 +76,9 @@ class SourceOptions:
             by its type, or in a CSV by its name, if not given.
         id_column: of a table: the column with ids; the picture's path or the row's number if not.
         all_files: take every file of a folder or archive, whatever its name.
-        shard: (i, n) takes every n-th item, starting at i.
+        shard: (i, n) takes the i-th of n parts, counted from 0, without reading the others: an
+            n-th of the items where they can be counted, else an n-th of the files of a pattern,
+            and of what is neither every n-th item from the i-th on.
         storage_options: for fsspec, such as `{"anon": True}` for s3.
     """
 
@@ -100,15 +105,44 @@ class Source:
         kind: what it was taken for.
         count: how many items there will be, None where only reading tells.
         start: begins the stream anew, if the source can be read twice.
+        part: begins a stream of the items from one number up to another (or the end), where that
+            costs less than passing over those before.
+        seams: item numbers where it is cut best, such as the first row of each row group.
+        files: the archives and tables that make it up, in order, if there are many.
     """
 
     name: str
     kind: str
     count: int | None
     start: Callable[[], Iterator[Item]]
+    part: Callable[[int, int | None], Iterator[Item]] | None = None
+    seams: tuple[int, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Item]:
         return self.start()
+
+    def between(self, start: int, stop: int | None) -> Iterator[Item]:
+        """The items from number `start` up to `stop`, which is not among them, or the end."""
+        if self.part is not None:
+            return self.part(start, stop)
+        return islice(self.start(), start, stop)
+
+
+def even_cuts(count: int, parts: int, seams: Sequence[int] = ()) -> list[tuple[int, int]]:
+    """Where to cut `count` things into consecutive parts: (first, last + 1) of each.
+
+    Sizes differ by one at most, larger ones first; but an edge moves to a seam that is nearer
+    than half a part, so that no row group is read by two.
+    """
+    edges = [-(-count * part // parts) for part in range(parts + 1)]
+    for place in range(1, parts):
+        edge = edges[place]
+        at = bisect_left(seams, edge)
+        near = min(seams[max(0, at - 1) : at + 1], key=lambda seam: abs(seam - edge), default=edge)
+        if 2 * parts * abs(near - edge) < count:
+            edges[place] = near
+    return list(pairwise(edges))
 
 
 def looks_like_picture(name: str | bytes) -> bool:

@@ -9,7 +9,7 @@ import glob
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -35,12 +35,16 @@ from nasnet.source.item import (
     Opener,
     Source,
     SourceOptions,
+    even_cuts,
     id_of_path,
 )
 from nasnet.source.remote import matches_of, opener_of, remote_folder
 from nasnet.source.table import table_source
 
-__all__ = ["open_source"]
+__all__ = ["MANY", "containers_of", "open_file", "open_source", "open_text", "shard_name"]
+
+# Of more archives or tables than this none is opened to be counted.
+MANY = 1000
 
 # What `samples:` stands for: the photographs among the files in scikit-image's own wheel.
 _SAMPLES = (
@@ -95,21 +99,44 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
     """
     options = options or SourceOptions()
     if isinstance(spec, str | Path):
-        source = _open_text(os.fspath(spec), options)
+        source = open_text(os.fspath(spec), options)
     else:
         source = given_source(spec, options.storage_options)
     if source.count == 0:
         raise SourceError(f"{source.name}: no pictures in it")
-    source = replace(source, start=partial(_not_empty, source))
+    if options.shard[1] > 1:
+        return _one_shard(source, options)
+    return replace(source, start=partial(_not_empty, source))
+
+
+def _one_shard(source: Source, options: SourceOptions) -> Source:
+    """Consecutive items wherever that can be had: the outputs in order are the whole in order."""
     index, shards = options.shard
-    if shards == 1:
-        return source
-    return replace(
-        source,
-        name=f"{source.name}, shard {index} of {shards}",
-        count=None if source.count is None else len(range(index, source.count, shards)),
-        start=lambda: islice(source.start(), index, None, shards),
+    name = shard_name(source.name, index, shards)
+    if source.count is not None:
+        first, last = even_cuts(source.count, shards, source.seams)[index]
+        return Source(
+            name=name,
+            kind=source.kind,
+            count=last - first,
+            start=partial(source.between, first, last),
+        )
+    if len(source.files) >= shards:
+        first, last = even_cuts(len(source.files), shards)[index]
+        start = partial(_items_of, source.files[first:last], replace(options, kind=None))
+        return Source(name=name, kind=source.kind, count=None, start=start)
+    every = partial(_not_empty, source)
+    return Source(
+        name=name,
+        kind=source.kind,
+        count=None,
+        start=lambda: islice(every(), index, None, shards),
     )
+
+
+def shard_name(name: str, index: int, shards: int) -> str:
+    """What a shard of a source is called in its feature set; `merging` reads it."""
+    return f"{name}, shard {index} of {shards}"
 
 
 def _not_empty(source: Source) -> Iterator[Item]:
@@ -122,21 +149,19 @@ def _not_empty(source: Source) -> Iterator[Item]:
         raise SourceError(f"{source.name}: no pictures in it")
 
 
-def _open_text(text: str, options: SourceOptions) -> Source:
+def open_text(text: str, options: SourceOptions) -> Source:
+    """Open the source a text names; it may turn out to be empty."""
     storage = options.storage_options
     if text == "samples:":
         return _samples()
     if text == "-":
         return list_source("-", lambda: sys.stdin.buffer, "", storage, once=True, keep_open=True)
-    if text.startswith("file://"):
-        from urllib.request import url2pathname  # brings http and ssl with it
-
-        text = url2pathname(text.removeprefix("file://"))
+    text = _local(text)
     if "://" in text:
         return _open_url(text, options)
     name = os.path.normpath(text)
     kind = options.kind
-    if kind == "glob" or (kind is None and glob.has_magic(text) and not os.path.lexists(text)):
+    if _is_pattern(text, kind):
         names = glob_names(text, all_files=options.all_files)
         return _open_many(text, "glob", names, options)
     try:
@@ -148,7 +173,7 @@ def _open_text(text: str, options: SourceOptions) -> Source:
         raise SourceError(f"{id_of_path(text)}: cannot be opened: {why}") from error
     if stat.S_ISDIR(status.st_mode):
         return folder_source(Path(text), all_files=options.all_files)
-    opener = partial(_open_file, text)
+    opener = partial(open_file, text)
     if stat.S_ISFIFO(status.st_mode) and kind in (None, "list"):  # the shell's <(find ...)
         return list_source(name, opener, "", storage, once=True)
     kind = kind or _kind_of(text, opener)
@@ -156,7 +181,60 @@ def _open_text(text: str, options: SourceOptions) -> Source:
     return _open_one(name, kind, opener, folder, options, local=True)
 
 
-def _open_file(path: str) -> BinaryIO:
+def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] | None:
+    """The archives and tables a source consists of, and whether a pattern names them.
+
+    None for every other source, and for a tar on a disk that is not compressed: its headers list
+    its pictures as quickly as a folder does.
+
+    Raises:
+        SourceError: nothing matches the pattern.
+    """
+    text = _local(text)
+    far = "://" in text
+    if _is_pattern(text, options.kind):
+        if far:
+            names = matches_of(text, options.storage_options)
+        else:
+            names = glob_names(text, all_files=options.all_files)
+        return (names, True) if {_kind_of_name(name) for name in names} <= _CONTAINERS else None
+    kind = options.kind
+    if far:
+        kind = kind or _kind_of_name(text.partition("?")[0])
+        return ([text], False) if kind in _CONTAINERS else None
+    if not os.path.isfile(text):  # noqa: PTH113 - text may be no UTF-8
+        return None
+    opener = partial(open_file, text)
+    kind = kind or _kind_of(text, opener)
+    if kind == "tar":
+        with opener() as file:
+            return ([text], False) if _compressed(file.read(6)) else None
+    return ([text], False) if kind in _CONTAINERS else None
+
+
+def _local(text: str) -> str:
+    """The path a file URL stands for; other texts as they are."""
+    if not text.startswith("file://"):
+        return text
+    from urllib.request import url2pathname  # brings http and ssl with it
+
+    return url2pathname(text.removeprefix("file://"))
+
+
+def _is_pattern(text: str, kind: Kind | None) -> bool:
+    if kind is not None:
+        return kind == "glob"
+    if "://" in text:
+        return "*" in text and not text.startswith("http")
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a local archive, table or list.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
     try:
         return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
     except OSError as error:
@@ -166,7 +244,7 @@ def _open_file(path: str) -> BinaryIO:
 def _open_url(url: str, options: SourceOptions) -> Source:
     storage = options.storage_options
     kind = options.kind
-    if kind == "glob" or (kind is None and "*" in url and not url.startswith("http")):
+    if _is_pattern(url, kind):
         return _open_many(url, "glob", matches_of(url, storage), options)
     kind = kind or _kind_of_name(url.partition("?")[0])
     if kind in (None, "folder", "picture"):
@@ -244,18 +322,51 @@ def _open_many(text: str, kind: str, names: list[str], options: SourceOptions) -
     kinds = {_kind_of_name(name) for name in names}
     if not kinds <= _CONTAINERS:
         return paths_source(text, kind, names, "", options.storage_options)
-    whole = replace(options, kind=None, shard=(0, 1))
-    openers: list[Callable[[], Source]] = [partial(_open_text, name, whole) for name in names]
-    counts = [opener().count for opener in openers] if kinds <= {"table", "zip"} else [None]
+    files = tuple(names)
+    whole = replace(options, kind=None)
+    start = partial(_items_of, files, whole)
+    firsts, seams = [0], list[int]()
+    if kinds <= {"table", "zip"} and len(names) <= MANY:
+        for name in names:
+            one = open_text(name, whole)
+            if one.count is None:
+                break
+            seams += [firsts[-1], *(firsts[-1] + seam for seam in one.seams if seam)]
+            firsts.append(firsts[-1] + one.count)
+    if len(firsts) <= len(names):
+        return Source(name=text, kind=kind, count=None, start=start, files=files)
+    return Source(
+        name=text,
+        kind=kind,
+        count=firsts[-1],
+        start=start,
+        part=partial(_items_between, files, tuple(firsts), whole),
+        seams=tuple(seams),
+        files=files,
+    )
 
-    def start() -> Iterator[Item]:
-        for name, opener in zip(names, openers, strict=True):
-            for item in opener().start():
+
+def _items_of(names: Sequence[str], options: SourceOptions) -> Iterator[Item]:
+    """The items of many archives and tables, one after another; ids begin with the file's name."""
+    for name in names:
+        for item in open_text(name, options).start():
+            yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+
+
+def _items_between(
+    names: Sequence[str],
+    firsts: Sequence[int],
+    options: SourceOptions,
+    start: int,
+    stop: int | None,
+) -> Iterator[Item]:
+    """Alike, from one number to another; files that have none of them are not opened."""
+    end = firsts[-1] if stop is None else min(stop, firsts[-1])
+    for name, first, next_first in zip(names, firsts, firsts[1:], strict=False):
+        low, high = max(start, first), min(end, next_first)
+        if low < high:
+            for item in open_text(name, options).between(low - first, high - first):
                 yield Item(f"{id_of_path(name)}/{item.id}", item.read)
-
-    known = [count for count in counts if count is not None]
-    count = sum(known) if len(known) == len(counts) else None
-    return Source(name=text, kind=kind, count=count, start=start)
 
 
 def _samples() -> Source:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from nasnet.errors import MissingExtraError, PictureError, SourceError
 from nasnet.source.item import MAX_BYTES, Item, Source, id_of_path, looks_like_picture
 
-__all__ = ["matches_of", "opener_of", "read_url", "remote_folder"]
+__all__ = ["file_system", "matches_of", "opener_of", "read_url", "remote_folder"]
 
 # Protocol -> what to install for it, where fsspec alone is not enough.
 _INSTALL: Mapping[str, str] = {
@@ -56,7 +56,7 @@ def read_url(url: str, storage: Mapping[str, Any]) -> bytes:
 
 
 def _fetch(url: str, storage: Mapping[str, Any]) -> bytes:
-    system, path = _system(url, storage)
+    system, path = file_system(url, storage)
     if not url.startswith(("http://", "https://")):
         return cast(bytes, system.cat_file(path, start=0, end=MAX_BYTES + 1))
     # A plain GET read as a stream: one request, and an answer without end stays bounded.
@@ -68,8 +68,13 @@ def _fetch(url: str, storage: Mapping[str, Any]) -> bytes:
         return b"".join(pieces)
 
 
-def _system(url: str, storage: Mapping[str, Any]) -> tuple[Any, str]:
-    """The file system of a URL, and the path on it."""
+def file_system(url: str, storage: Mapping[str, Any]) -> tuple[Any, str]:
+    """The file system of a URL, and the path on it.
+
+    Raises:
+        MissingExtraError: the package for this kind of URL is not installed.
+        PictureError: it is no URL.
+    """
     from fsspec.core import url_to_fs
 
     try:
@@ -106,7 +111,7 @@ def opener_of(url: str, storage: Mapping[str, Any]) -> Callable[[], BinaryIO]:
 
     def opener() -> BinaryIO:
         try:
-            system, path = _system(url, storage)
+            system, path = file_system(url, storage)
             return cast(BinaryIO, system.open(path, "rb"))
         except MissingExtraError:
             raise
@@ -127,7 +132,7 @@ def remote_folder(url: str, storage: Mapping[str, Any], *, all_files: bool) -> S
     if url.startswith(("http://", "https://")):
         return None
     try:
-        system, root = _system(url, storage)
+        system, root = file_system(url, storage)
         if not system.isdir(root):
             return None
         paths = system.find(root)
@@ -161,7 +166,7 @@ def matches_of(url: str, storage: Mapping[str, Any]) -> list[str]:
         SourceError: there are none, or they cannot be listed.
     """
     try:
-        system, pattern = _system(url, storage)
+        system, pattern = file_system(url, storage)
         found = [system.unstrip_protocol(path) for path in sorted(system.glob(pattern))]
     except MissingExtraError:
         raise

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
@@ -78,19 +79,27 @@ def table_source(
         with opener() as file:
             magic = file.read(6)
         parquet = magic.startswith(b"PAR1")
-        schema, count = _parquet_shape(name, opener) if parquet else _arrow_shape(name, opener)
+        shape = _parquet_shape if parquet else _arrow_shape
+        schema, firsts = shape(name, opener)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{name}: not a readable table: {error}") from error
     columns = _find_columns(name, schema, column, id_column, folder, storage)
     rows = _parquet_items if parquet else _arrow_items
 
-    def start() -> Iterator[Item]:
+    def part(first: int, last: int | None) -> Iterator[Item]:
         try:
-            yield from rows(name, opener, columns)
+            yield from rows(name, opener, columns, first, last)
         except (pyarrow.ArrowException, OSError) as error:
             raise SourceError(f"{name}: the table is damaged: {error}") from error
 
-    return Source(name=name, kind="table", count=count, start=start)
+    return Source(
+        name=name,
+        kind="table",
+        count=None if firsts is None else firsts[-1],
+        start=partial(part, 0, None),
+        part=part,
+        seams=() if firsts is None else firsts[:-1],
+    )
 
 
 def _find_columns(
@@ -178,12 +187,17 @@ def _parquet(name: str, opener: Opener) -> pyarrow.parquet.ParquetFile:
     )
 
 
-def _parquet_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, int]:
+def _parquet_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, tuple[int, ...]]:
+    """Columns, and the first row of each row group; the last number is that of all rows."""
     with _parquet(name, opener) as file:
-        return file.schema_arrow, int(file.metadata.num_rows)
+        groups = map(file.metadata.row_group, range(file.num_row_groups))
+        rows = (int(group.num_rows) for group in groups)
+        return file.schema_arrow, tuple(accumulate(rows, initial=0))
 
 
-def _parquet_items(name: str, opener: Opener, columns: _Columns) -> Iterator[Item]:
+def _parquet_items(
+    name: str, opener: Opener, columns: _Columns, begin: int, end: int | None
+) -> Iterator[Item]:
     file = _parquet(name, opener)
     lock = threading.Lock()
     wanted = [column for column in (columns.ids,) if column]
@@ -191,14 +205,19 @@ def _parquet_items(name: str, opener: Opener, columns: _Columns) -> Iterator[Ite
     first = 0
     for number in range(file.num_row_groups):
         rows = file.metadata.row_group(number).num_rows
+        low = max(0, begin - first)
+        high = rows if end is None else min(rows, end - first)
+        if low >= high:
+            first += rows
+            continue
         with lock:
             ids = file.read_row_group(number, columns=wanted) if wanted else None
         given = ids[columns.ids] if ids is not None and columns.ids else None
         paths = ids[columns.pictures] if ids is not None and columns.has_path else None
         group = _RowGroup(file, number, columns, lock)
-        for start in range(0, rows, _ROWS):
+        for start in range(low - low % _ROWS, high, _ROWS):
             chunk = group.chunk(start // _ROWS)
-            for row in range(start, min(start + _ROWS, rows)):
+            for row in range(max(start, low), min(start + _ROWS, high)):
                 path = paths[row].as_py() if paths is not None else None
                 id = _id(
                     None if given is None else given[row].as_py(),
@@ -299,31 +318,37 @@ def _arrow(name: str, opener: Opener) -> Any:  # noqa: ANN401
     return pyarrow.ipc.open_stream(source)
 
 
-def _arrow_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, int | None]:
+def _arrow_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, tuple[int, ...] | None]:
     with _arrow(name, opener) as reader:
         if not hasattr(reader, "num_record_batches"):
             return reader.schema, None
         batches = range(reader.num_record_batches)
-        return reader.schema, sum(reader.get_batch(index).num_rows for index in batches)
+        rows = (int(reader.get_batch(index).num_rows) for index in batches)
+        return reader.schema, tuple(accumulate(rows, initial=0))
 
 
-def _arrow_items(name: str, opener: Opener, columns: _Columns) -> Iterator[Item]:
+def _arrow_items(
+    name: str, opener: Opener, columns: _Columns, begin: int, end: int | None
+) -> Iterator[Item]:
     row = 0
     with _arrow(name, opener) as reader:
         counted = hasattr(reader, "num_record_batches")
         batches = map(reader.get_batch, range(reader.num_record_batches)) if counted else reader
         for batch in batches:
+            high = batch.num_rows if end is None else min(batch.num_rows, end - row)
+            if high <= 0:
+                return
             pictures = batch.column(columns.pictures)
             paths = pictures.field("path") if columns.has_path else None
             given = batch.column(columns.ids) if columns.ids else None
-            for index in range(batch.num_rows):
+            for index in range(max(0, begin - row), high):
                 id = _id(
                     None if given is None else given[index].as_py(),
                     None if paths is None else paths[index].as_py(),
-                    row,
+                    row + index,
                 )
                 yield Item(id, partial(_cell, pictures, index, columns))
-                row += 1
+            row += batch.num_rows
 
 
 def _cell(pictures: pyarrow.Array, index: int, columns: _Columns) -> Any:  # noqa: ANN401
