@@ -18,6 +18,7 @@ ROOMS = sorted(path for path in SOURCE.rglob("*.py"))
 ORDER = [
     "errors",
     "files",
+    "run_folder",
     "cells",
     "plan",
     "network",
@@ -82,7 +83,6 @@ ORDER = [
     "report",
     "prediction",
     "evaluation",
-    "run_folder",
     "training",
     "finetuning",
     "distill",

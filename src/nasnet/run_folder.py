@@ -1,6 +1,6 @@
-"""The folder of a training run: held by one process, and cleared where a run is to start anew.
+"""A folder that one process at a time writes into, and what a training run leaves in its own.
 
-Called by fine-tuning and by training from recipes.
+Called by fine-tuning, by training from recipes, and by indexes that are added to.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
 
 import click
 
+from nasnet.cli.options import averages_option
 from nasnet.cli.progress import download_progress
 from nasnet.conversion import FORMATS, Conversion, ConvertOptions, convert
 from nasnet.load import Averages
@@ -39,13 +39,7 @@ _TABLE = "\n".join(
     type=click.Choice(PADDINGS),
     help="Whose border pixels to note in the file (safetensors only).",
 )
-@click.option(
-    "--averages",
-    type=click.Choice(get_args(Averages)),
-    default="auto",
-    show_default=True,
-    help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
-)
+@averages_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON, for programs.")
 def command(

@@ -6,12 +6,12 @@ Called by the command line only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import click
 
 from nasnet.cli.cluster import run_on_cluster
-from nasnet.cli.options import SIZE, Size
+from nasnet.cli.options import SIZE, Size, averages_option
 from nasnet.cli.progress import download_progress, rows_progress
 from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
@@ -108,13 +108,7 @@ _STATUS = {
 )
 @click.option("--threads", type=click.IntRange(1), help="Cores to use; all that are given to us.")
 @click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
-@click.option(
-    "--averages",
-    type=click.Choice(get_args(Averages)),
-    default="auto",
-    show_default=True,
-    help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
-)
+@averages_option
 @click.option(
     "--padding",
     type=click.Choice(PADDINGS),

@@ -10,10 +10,10 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import get_args
 
 import click
 
+from nasnet.cli.options import SIZE, Size, averages_option
 from nasnet.cli.progress import download_progress
 from nasnet.exporting import TARGETS, Agreement, Exported, ExportOptions, export
 from nasnet.exporting.request import OUTPUTS, PIXELS, PRECISIONS, Output, Pixels, Precision
@@ -38,7 +38,7 @@ _TABLE = "\n".join(
     help="The feature vector, the classifier (logits and probabilities), or all endpoints. "
     "[default: what the module is for]",
 )
-@click.option("--size", type=(int, int), metavar="HEIGHT WIDTH", help="Of the pictures.")
+@click.option("--size", type=SIZE, help="Of the pictures (224, or HEIGHTxWIDTH).")
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -67,13 +67,7 @@ _TABLE = "\n".join(
     help="Pictures to compare on.",
 )
 @click.option("--verify/--no-verify", default=True, help="Run it by its own runtime and compare.")
-@click.option(
-    "--averages",
-    type=click.Choice(get_args(Averages)),
-    default="auto",
-    show_default=True,
-    help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
-)
+@averages_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON, for programs.")
 def command(
@@ -81,7 +75,7 @@ def command(
     output: Path,
     to: str | None,
     what: Output | None,
-    size: tuple[int, int] | None,
+    size: Size | None,
     precision: Precision | None,
     pixels: Pixels | None,
     batch: int | None,

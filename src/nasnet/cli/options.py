@@ -6,10 +6,13 @@ Called by the other files of the command line.
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import click
 
-__all__ = ["SIZE", "Size"]
+from nasnet.load import Averages
+
+__all__ = ["SIZE", "Size", "averages_option"]
 
 Size = tuple[int, int]
 
@@ -31,3 +34,11 @@ class _SizeType(click.ParamType[Size]):
 
 
 SIZE = _SizeType()
+
+averages_option = click.option(
+    "--averages",
+    type=click.Choice(get_args(Averages)),
+    default="auto",
+    show_default=True,
+    help="Of a training checkpoint: its variables, their moving averages, or the genuine ones.",
+)

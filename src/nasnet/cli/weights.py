@@ -10,10 +10,10 @@ import math
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import click
 
+from nasnet.cli.options import averages_option
 from nasnet.errors import InputError
 from nasnet.load import BUILTIN, Averages, Opened, open_weights
 from nasnet.weights import fingerprint, write_safetensors
@@ -28,13 +28,7 @@ def command() -> None:
 
 @command.command("inspect")
 @click.argument("path")
-@click.option(
-    "--averages",
-    type=click.Choice(get_args(Averages)),
-    default="auto",
-    help="Which set of a training checkpoint: its variables, their moving averages, or the "
-    "genuine one (auto).",
-)
+@averages_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def inspect(path: str, averages: Averages, as_json: bool) -> None:
     """Say what PATH holds: format, network, parameters, and whether it is genuine.

@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -33,6 +32,7 @@ from nasnet.index.layout import (
     write_contents,
 )
 from nasnet.neighbours import unit
+from nasnet.run_folder import held
 
 __all__ = ["KINDS", "Added", "IndexOptions", "add_to_index", "build_index"]
 
@@ -40,7 +40,6 @@ Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _EXACT_UP_TO = 1_000_000  # rows; beyond, a search through all takes seconds
 _TAIL = 0.1  # share of rows that may wait for the approximate index to be made anew
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +150,9 @@ def add_to_index(
     """
     found = _read(features)
     folder = Path(path)
-    with _held(folder):
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is no index")
+    with held(folder):
         contents = read_contents(folder)
         check_same_space(contents.meta, found.meta)
         _sweep(folder, contents)
@@ -168,25 +169,6 @@ def add_to_index(
 
 def _read(features: Features | str | os.PathLike[str]) -> Features:
     return features if isinstance(features, Features) else read_features(features)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is no index")
-    lock = FileLock(folder / _LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OutputError(f"{folder} is being written by another process: wait for it") from None
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _with_rows(
