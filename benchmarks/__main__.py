@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.chart import chart
 from benchmarks.peers import PEERS
 from benchmarks.report import Context, markdown, to_json
-from benchmarks.running import SECTIONS, RunOptions, run_all
+from benchmarks.running import SECTIONS, Results, RunOptions, run_all
 from nasnet import cells, network
 from nasnet.machine import usable_cores
 from nasnet.summary import summarise
@@ -40,7 +40,11 @@ def main() -> None:
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         multiply_adds=multiply_adds(),
     )
-    results = run_all(options, lambda line: print(line, file=sys.stderr, flush=True))
+    results = Results()
+    try:
+        run_all(options, results, lambda line: print(line, file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        print("broken off: this is what there is", file=sys.stderr)
     report = markdown(results, options, context)
     print(report)
     if arguments.out is not None:

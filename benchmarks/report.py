@@ -160,9 +160,10 @@ def _throughput(results: Results, context: Context) -> str:
     head = ["", "arithmetic", "pictures/s", "batch", "of the limit", "a core-second"]
     head += ["nasnet f32 is", "bf16 is", "peak MB", "error", "cosine"]
     note = (
-        "Each at its best batch size; the share of the limit by the clock, and by seconds of a core's "
-        "work, which neighbours on the machine disturb less. Error: largest difference to nasnet's f32 vectors of the "
-        "same border padding, as a share of the largest value; cosine: the smallest.\n"
+        "Each at its best batch size; the share of the limit by the clock, and by seconds of a "
+        "core's work, which neighbours on the machine disturb less. Error: largest difference to "
+        "nasnet's f32 vectors of the same border padding, as a share of the largest value; "
+        "cosine: the smallest.\n"
     )
     return "\n".join(["## Throughput of decoded pictures", _table(head, rows), note])
 

@@ -187,14 +187,15 @@ class _Stage:
         return children
 
 
-def run_all(options: RunOptions, say: Callable[[str], None]) -> Results:
+def run_all(options: RunOptions, results: Results, say: Callable[[str], None]) -> None:
     """Measure.
 
     Args:
         options: what.
+        results: filled as the run goes on, so that one that is broken off leaves what it has.
         say: told what happens, a line at a time.
     """
-    results = Results(absent=absent(options.peers))
+    results.absent = absent(options.peers)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         photos = options.photos or str(make_photos(folder / "photos", count=options.files))
@@ -218,9 +219,6 @@ def run_all(options: RunOptions, say: Callable[[str], None]) -> Results:
             _cold(stage)
         if "calls" in options.sections:
             _calls(stage)
-    ordered = {name: results.peers[name] for name in options.peers if name in results.peers}
-    results.peers = ordered
-    return results
 
 
 def agreement(
