@@ -78,7 +78,7 @@ def parsed(arguments: argparse.Namespace) -> RunOptions:
         batches=tuple(int(size) for size in (arguments.batches or "1,4,8,32").split(",")),
         threads=arguments.threads or usable_cores(),
         photos=None if arguments.pictures is None else str(arguments.pictures),
-        files=64 if quick else 400,
+        files=arguments.files or (64 if quick else 400),
         calls=arguments.calls or (100 if quick else 1000),
     )
 
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; all if not given")
     parser.add_argument("--sections", help=f"of {', '.join(SECTIONS)}; all if not given")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="JPEG files; else samples")
+    parser.add_argument("--files", type=int, help="how many files the samples are repeated to")
     parser.add_argument("--rounds", type=int, help="turns of everyone at each task")
     parser.add_argument("--seconds", type=float, help="of one turn")
     parser.add_argument("--batches", help="batch sizes, 1,4,8,32 if not given")

@@ -175,7 +175,7 @@ PEERS: Mapping[str, PeerRow] = {
         kind="compiled",
         packages=("torch", "pretrainedmodels"),
         pip=_CADENE,
-        batches=(1, 8),  # every size is compiled anew, for minutes
+        batches=(1, 4),  # every size is compiled anew, for minutes
     ),
     "onnxruntime": PeerRow(
         title="ONNX Runtime, naive export",

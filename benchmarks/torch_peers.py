@@ -6,6 +6,7 @@ Made by `peers.make_peer`, in a process of its own.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def _cadenes(torch: Any) -> Any:  # noqa: ANN401
     assert loader is not None
     assert loader.loader is not None
     module = importlib.util.module_from_spec(loader)
+    sys.modules[loader.name] = module  # torch.compile looks it up by its name
     loader.loader.exec_module(module)
     network = module.NASNetAMobile(num_classes=1000).eval()
     weights = open_weights(WEIGHTS).weights
