@@ -17,6 +17,7 @@ from benchmarks.child import serve
 from benchmarks.matrix import operations_a_second
 from benchmarks.peers import PEERS, absent, make_peer, write_vectors
 from benchmarks.photos import make_photos, network_input
+from benchmarks.precision import cost, table
 from benchmarks.report import Context, best_batch, markdown, share, to_json
 from benchmarks.running import Calls, Measured, Results, RunOptions, agreement
 from benchmarks.statistic import Spread, percentile, ratio, spread
@@ -297,3 +298,18 @@ def test_vectors_are_written_with_their_ids(tmp_path: Path) -> None:
     table = pyarrow.parquet.read_table(file)
     assert table.column("id").to_pylist() == ["a", "b"]
     assert table.column("vector").to_pylist() == [[1.0] * 3] * 2
+
+
+def test_the_cost_of_a_precision_is_that_of_the_worst_picture_too() -> None:
+    expected = np.eye(4, dtype=np.float32) + np.float32(0.1)
+    found = expected.copy()
+    assert cost(found, expected).smallest == pytest.approx(1.0)
+    assert cost(found, expected).neighbours == 1.0
+    found[0] = -found[0]
+    worse = cost(found, expected)
+    assert worse.smallest == pytest.approx(-1.0)
+    assert worse.median == pytest.approx(1.0)
+    assert worse.error == pytest.approx(2.0)
+    text = table({"bf16": worse, "f16": "this device has none"}, 4, "seeded:7")
+    assert "| bf16 | -1.000000 |" in text
+    assert "this device has none" in text
