@@ -39,6 +39,7 @@ class PeerRow:
             either, and says which once it is made.
         padding: whose border pixels it computes with.
         batches: the batch sizes it is measured at, all of the run's if empty.
+        loader: whether it has a usual way from files to vectors, `Peer.embed`.
         calls: whether the thousandth call is looked at.
     """
 
@@ -51,6 +52,7 @@ class PeerRow:
     arithmetic: Literal["f32", "bf16", "auto"] = "f32"
     padding: Borders = "slim"
     batches: tuple[int, ...] = ()
+    loader: bool = False
     calls: bool = False
 
 
@@ -94,6 +96,7 @@ PEERS: Mapping[str, PeerRow] = {
         pip="pip install nasnet",
         own=True,
         calls=True,
+        loader=True,
     ),
     "nasnet-bf16": PeerRow(
         title="nasnet, bf16",
@@ -104,6 +107,7 @@ PEERS: Mapping[str, PeerRow] = {
         own=True,
         arithmetic="bf16",
         calls=True,
+        loader=True,
     ),
     "nasnet-auto": PeerRow(
         title="nasnet, auto",
@@ -113,6 +117,7 @@ PEERS: Mapping[str, PeerRow] = {
         pip="pip install nasnet",
         own=True,
         arithmetic="auto",
+        loader=True,
     ),
     "nasnet-onnxruntime": PeerRow(
         title="nasnet, ONNX Runtime engine",
@@ -122,6 +127,7 @@ PEERS: Mapping[str, PeerRow] = {
         pip="pip install 'nasnet[onnxruntime]'",
         own=True,
         calls=True,
+        loader=True,
     ),
     "nasnet-torch": PeerRow(
         title="nasnet, torch engine",
@@ -130,6 +136,7 @@ PEERS: Mapping[str, PeerRow] = {
         packages=("torch",),
         pip="pip install 'nasnet[torch]'",
         own=True,
+        loader=True,
     ),
     "timm": PeerRow(
         title="timm's loader, our torch network (channels-last)",
@@ -138,6 +145,7 @@ PEERS: Mapping[str, PeerRow] = {
         packages=("torch", "timm", "torchvision"),
         pip="pip install timm",
         own=True,
+        loader=True,
     ),
     "keras-predict": PeerRow(
         title="Keras NASNetMobile, predict",
@@ -146,6 +154,7 @@ PEERS: Mapping[str, PeerRow] = {
         packages=("keras", "tensorflow"),
         pip=_KERAS,
         padding="keras",
+        loader=True,
     ),
     "keras-call": PeerRow(
         title="Keras NASNetMobile, tf.function",
@@ -168,6 +177,7 @@ PEERS: Mapping[str, PeerRow] = {
         kind="channels-last",
         packages=("torch", "pretrainedmodels"),
         pip=_CADENE,
+        loader=True,
     ),
     "cadene-compiled": PeerRow(
         title="Cadene's torch code, torch.compile",

@@ -70,7 +70,8 @@ def _unit(vectors: Floats) -> npt.NDArray[np.float64]:
 def _nearest(unit: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     near = unit @ unit.T
     np.fill_diagonal(near, -np.inf)
-    return near.argmax(axis=1)
+    nearest: npt.NDArray[np.int64] = near.argmax(axis=1)
+    return nearest
 
 
 def table(rows: dict[str, Cost | str], pictures: int, weights: str) -> str:

@@ -311,7 +311,7 @@ def _turn(stage: _Stage, name: str, child: Child, task: Mapping[str, Any]) -> No
 def _jpeg(stage: _Stage) -> None:
     some = make_photos(stage.folder / "some", count=_WARM_UP, source=stage.photos)
     with ExitStack() as stack:
-        children = stage.started(stage.there(), stack)
+        children = stage.started([n for n in stage.there() if PEERS[n].loader], stack)
         for name in list(children):
             output = str(stage.folder / f"{name}.parquet")
             task = {"do": "jpeg", "photos": str(some), "output": output}
