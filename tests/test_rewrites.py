@@ -25,6 +25,7 @@ REWRITES: dict[str, Callable[[Program], Program]] = {
     "fold_batch_norm": rewrites.fold_batch_norm,
     "fold_rescale": lambda program: rewrites.fold_rescale(rewrites.fold_batch_norm(program)),
     "subsample_first": rewrites.subsample_first,
+    "relu_before_concat": rewrites.relu_before_concat,
     "all": lambda program: rewrites.for_inference(program, ENDPOINTS),
 }
 
@@ -75,3 +76,22 @@ def test_a_program_carries_no_array_it_does_not_read() -> None:
     read = {name for operation in program.plan.operations for name in operation.parameters}
     assert set(program.arrays) == read
     assert not any(name.startswith(("cell_0", "final")) for name in read)
+
+
+def test_the_relu_of_a_cells_output_is_that_of_its_parts() -> None:
+    def relus_of_concats(program: Program) -> int:
+        kinds = {op.name: op.kind for op in program.plan.operations}
+        return sum(
+            op.kind == "relu" and kinds[op.inputs[0]] == "concat"
+            for op in program.plan.operations
+            if op.inputs[0] in kinds
+        )
+
+    before = rewrites.keep(rewrites.share_equal(small("mobile")), ["global_pool"])
+    after = rewrites.relu_before_concat(before)
+    cells_there = 2 + 12 + 2  # stem, normal and reduction cells
+    assert relus_of_concats(before) == cells_there
+    assert relus_of_concats(after) == 0
+    # who wants the output itself gets it, and the ReLU stays behind it
+    kept = rewrites.keep(rewrites.share_equal(small("mobile")), ["Cell_5", "global_pool"])
+    assert relus_of_concats(rewrites.relu_before_concat(kept)) == 1

@@ -92,11 +92,17 @@ class _Writer:
     def start(self, uint8: bool) -> None:
         from onnx import TensorProto
 
+        to = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
+        planes, order = f"{IMAGES}/nchw", [0, 3, 1, 2]
+        if uint8:
+            # Bytes change places before they become floats: a quarter of the memory is moved.
+            moved = self.node("Transpose", [IMAGES], f"{IMAGES}/bytes", perm=order)
+            self.node("Cast", [moved], planes, to=to)
+            return
         source = IMAGES
-        if uint8 or self.half:
-            to = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
+        if self.half:
             source = self.node("Cast", [IMAGES], f"{IMAGES}/float", to=to)
-        self.node("Transpose", [source], f"{IMAGES}/nchw", perm=[0, 3, 1, 2])
+        self.node("Transpose", [source], planes, perm=order)
 
     def finish(self, endpoint: str, name: str, is_map: bool) -> None:
         if self.half:
@@ -211,13 +217,16 @@ def _shift(w: _Writer, op: Operation, inputs: list[str]) -> None:
 def _subsample(w: _Writer, op: Operation, inputs: list[str]) -> None:
     rows, columns, _ = w.plan[op.inputs[0]].shape
     start = int(op.offset)
-    # The last pixel wanted may lie one beyond the edge; there the original has a zero.
+    # The last pixel wanted may lie one beyond the edge; there the original has a zero, which is
+    # put behind the few pixels that were picked rather than behind all.
     lacking = [
-        max((wanted - 1) * op.stride + start + 1 - size, 0)
+        wanted - len(range(start, size, op.stride))
         for wanted, size in zip(op.shape[:2], (rows, columns), strict=True)
     ]
-    padded = _pad_after(w, inputs[0], f"{op.name}/padded", lacking[0], lacking[1])
-    _slice(w, padded, op.name, start, op.stride)
+    name = f"{op.name}/picked" if any(lacking) else op.name
+    _slice(w, inputs[0], name, start, op.stride)
+    if any(lacking):
+        _pad_after(w, name, op.name, lacking[0], lacking[1])
 
 
 def _global_pool(w: _Writer, op: Operation, inputs: list[str]) -> None:

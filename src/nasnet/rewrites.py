@@ -22,6 +22,7 @@ __all__ = [
     "fold_rescale",
     "for_inference",
     "keep",
+    "relu_before_concat",
     "share_equal",
     "subsample_first",
 ]
@@ -64,7 +65,7 @@ def for_inference(program: Program, endpoints: Iterable[str], *, uint8: bool = F
     program = drop_training_only(keep(program, endpoints))
     program = share_equal(program)
     program = accept_uint8(program) if uint8 else program
-    return subsample_first(fold_rescale(fold_batch_norm(program)))
+    return relu_before_concat(subsample_first(fold_rescale(fold_batch_norm(program))))
 
 
 def keep(program: Program, endpoints: Iterable[str]) -> Program:
@@ -212,6 +213,44 @@ def subsample_first(program: Program) -> Program:
             operation = replace(operation, inputs=(picked.name,), stride=1)
         operations.append(operation)
     return _without_unread(program.rebuilt(operations))
+
+
+def relu_before_concat(program: Program) -> Program:
+    """Where only a ReLU reads a concatenation, concatenate what the ReLU makes of its parts.
+
+    A cell's output is read through a ReLU alone. Of its parts, the sums get theirs for nothing
+    (engines compute it with the addition), and the adjusted input often has one already.
+    """
+    by_name = {op.name: op for op in program.plan.operations}
+    counts = _reader_counts(program.plan)
+    relus = {op.inputs[0]: op.name for op in program.plan.operations if op.kind == "relu"}
+    # relu's name -> its concatenation
+    swapped = {
+        relu: by_name[source]
+        for source, relu in relus.items()
+        if source in by_name and by_name[source].kind == "concat" and counts[source] == 1
+    }
+    moved = {concat.name for concat in swapped.values()}
+    parts = dict.fromkeys(name for concat in swapped.values() for name in concat.inputs)
+    names = {part: relus.get(part, f"{part}/relu") for part in parts}
+    operations: list[Operation] = []
+    for operation in program.plan.operations:
+        if operation.name in moved or operation.name in names.values():
+            continue
+        if operation.name in swapped:
+            inputs = tuple(names[part] for part in swapped[operation.name].inputs)
+            operation = replace(operation, kind="concat", inputs=inputs)
+        operations.append(operation)
+        if operation.name in names:
+            operations.append(
+                Operation(
+                    name=names[operation.name],
+                    kind="relu",
+                    inputs=(operation.name,),
+                    shape=operation.shape,
+                )
+            )
+    return program.rebuilt(operations)
 
 
 def _reader_counts(plan: Plan) -> dict[str, int]:

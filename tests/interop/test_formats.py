@@ -264,7 +264,7 @@ def test_timms_large_network_comes_and_goes(folder: Path) -> None:
     torch = pytest.importorskip("torch")
     if importlib.util.find_spec("timm") is None or importlib.util.find_spec("torchvision") is None:
         pytest.skip("could not import 'timm': it is not installed")
-    from tests.interop.test_timm import import_torchvision
+    from benchmarks.torchvision_here import import_torchvision
 
     import_torchvision()
     import timm

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,13 @@ from PIL import Image
 
 import nasnet
 import nasnet.torch
+from benchmarks.torchvision_here import import_torchvision
 from nasnet.errors import InputError
 from nasnet.torch_weights import to_state
 from nasnet.weights import seeded, write_safetensors
 from tests.pictures import pixels
 
 pytestmark = pytest.mark.interop
-
-# timm imports torchvision, and torchvision describes operations to torch that its compiled part is
-# to bring. Its wheels on PyPI are built for CUDA and cannot be loaded beside a torch for the CPU
-# alone; the import then fails with "operator torchvision::nms does not exist". What timm takes from
-# it here is Python, so the two operations are declared without anything behind them.
-DECLARED = ("nms", "qnms")
 
 
 @pytest.fixture(autouse=True)
@@ -56,25 +49,6 @@ def timm() -> Any:
     return timm
 
 
-def import_torchvision() -> None:
-    try:
-        import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-        declare_operations()
-        import_module("torchvision")
-
-
-@cache
-def declare_operations() -> Any:
-    """Kept by the cache: torch drops declarations with the object that made them."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in DECLARED:
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
 def small(count: int = 2, size: int = 64) -> torch.Tensor:
     return torch.rand((count, 3, size, size), generator=torch.Generator().manual_seed(0))
 
@@ -82,7 +56,7 @@ def small(count: int = 2, size: int = 64) -> torch.Tensor:
 def test_importing_the_package_is_all_it_takes(timm: Any) -> None:
     """In a process of its own, with timm imported after it."""
     code = (
-        "from tests.interop.test_timm import import_torchvision; import_torchvision();"
+        "from benchmarks.torchvision_here import import_torchvision; import_torchvision();"
         "import nasnet.torch, timm; print(*timm.list_models('nasnet_*'))"
     )
     root = Path(__file__).parents[2]

@@ -1,0 +1,71 @@
+"""ONNX Runtime and OpenVINO on the network as an exporter writes it: no rewrite of ours.
+
+Made by `peers.make_peer`, in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import WEIGHTS, Floats, Peer, Pixels
+from nasnet import cells, network, onnx_graph, rewrites
+from nasnet.load import open_weights
+
+__all__ = ["make", "naive_model"]
+
+
+def make(kind: str, threads: int) -> Peer:
+    """`onnxruntime` or `openvino`."""
+    compute, version = (_onnxruntime if kind == "onnxruntime" else _openvino)(threads)
+    return Peer(version=version, arithmetic="f32", prepare=_scaled, compute=compute)
+
+
+def naive_model() -> bytes:
+    """Every operation of the plan as one node or a few, batch norms and rescaling and all."""
+    weights = open_weights(WEIGHTS).weights
+    plan = network.build(cells.MOBILE, height=224, width=224, num_classes=0)
+    arrays = {name: weights.arrays[name] for name in plan.parameters}
+    program = rewrites.keep(rewrites.Program(plan=plan, arrays=arrays), ("global_pool",))
+    return bytes(onnx_graph.render(program).SerializeToString())
+
+
+def _scaled(images: Pixels) -> Floats:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def _onnxruntime(threads: int) -> tuple[Callable[[Any], Floats], str]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        naive_model(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def compute(images: Any) -> Floats:  # noqa: ANN401 - whatever `prepare` gave
+        return np.asarray(session.run(["global_pool"], {"images": images})[0])
+
+    return compute, f"onnxruntime {onnxruntime.__version__}"
+
+
+def _openvino(threads: int) -> tuple[Callable[[Any], Floats], str]:
+    import openvino
+
+    core = openvino.Core()
+    data = naive_model()
+    compiled: dict[int, Any] = {}
+
+    def compute(images: Any) -> Floats:  # noqa: ANN401 - whatever `prepare` gave
+        count = len(images)
+        if count not in compiled:  # a fixed size, which its plugin does better with
+            model = core.read_model(data)
+            model.reshape([count, 224, 224, 3])
+            settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+            compiled[count] = core.compile_model(model, "CPU", settings)
+        return np.array(compiled[count](images)[0])
+
+    return compute, f"openvino {openvino.__version__.split('-')[0]}"
