@@ -15,6 +15,8 @@ from benchmarks import __main__ as command
 from benchmarks.chart import bars, chart
 from benchmarks.child import serve
 from benchmarks.matrix import operations_a_second
+from benchmarks.operations import costs
+from benchmarks.operations import table as operations_table
 from benchmarks.peers import PEERS, absent, make_peer, write_vectors
 from benchmarks.photos import make_photos, network_input
 from benchmarks.precision import cost, table
@@ -23,6 +25,8 @@ from benchmarks.running import Calls, Measured, Results, RunOptions, agreement
 from benchmarks.statistic import Spread, percentile, ratio, spread
 from benchmarks.timing import rate_of
 from benchmarks.turns import Child, LeftOutError, schedule
+from nasnet import cells, network
+from nasnet.summary import summarise
 
 CONTEXT = Context(
     machine="a machine",
@@ -313,3 +317,14 @@ def test_the_cost_of_a_precision_is_that_of_the_worst_picture_too() -> None:
     text = table({"bf16": worse, "f16": "this device has none"}, 4, "seeded:7")
     assert "| bf16 | -1.000000 |" in text
     assert "this device has none" in text
+
+
+def test_what_a_picture_costs_is_counted_from_the_plan() -> None:
+    plan = network.build(cells.CIFAR)
+    found = costs(plan)
+    assert sum(cost.multiply_adds for cost in found.values()) == summarise(plan).multiply_adds
+    assert found["relu"].fused == 0 < found["relu"].values
+    assert found["global_pool"].values == 8 * 8 * 768 + 768
+    text = operations_table(found, size=2, bandwidth=1000, rate=1)
+    limit = 1e12 / 2 / summarise(plan).multiply_adds
+    assert f"arithmetic {limit:,.0f}, " in text

@@ -66,6 +66,7 @@ class Counting:
         self._engine, self._seen = engine, seen
         self.name, self.device = engine.name, engine.device
         self.precision, self.batch, self.streams = engine.precision, engine.batch, engine.streams
+        self.apart = engine.apart
 
     def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
         self._seen.append(len(images))

@@ -50,6 +50,7 @@ ORDER = [
     "engine",
     "engine_openvino",
     "engine_onnxruntime",
+    "engine_torch_cuda",
     "engine_torch",
     "arrays",
     "torch_module",

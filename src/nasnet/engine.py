@@ -58,14 +58,18 @@ class EngineOptions:
         precision: `f32`, exact; `bf16` or `f16`, faster where the device has that arithmetic and
             a little off; `auto`, the fastest the device has (bfloat16, else f32 on a CPU).
         threads: cores to use; those of the affinity mask and the container's quota if not given.
-        batch: pictures in one run of one stream; 4 fits the cache of common cores best.
+        batch: pictures in one run of one stream; if not given 4, which fits the cache of common
+            cores best, or 64 on a GPU by the torch engine.
+        compile: let torch fuse the network's kernels (`torch.compile`): a minute at the first call
+            of each size. Only of the torch engine; the others always compile.
     """
 
     engine: str = "openvino"
     device: str = "CPU"
     precision: Precision = "f32"
     threads: int | None = None
-    batch: int = 4
+    batch: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no engine could do."""
@@ -73,15 +77,21 @@ class EngineOptions:
             raise InputError(f"no engine {self.engine!r}; there are {', '.join(ENGINES)}")
         if self.precision not in PRECISIONS:
             raise InputError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
-        if self.batch < 1 or (self.threads is not None and self.threads < 1):
+        if any(count is not None and count < 1 for count in (self.batch, self.threads)):
             raise InputError(
                 f"batch and threads start at 1, found batch={self.batch}, threads={self.threads}"
             )
+        if self.compile and self.engine != "torch":
+            raise InputError(f"compile is for the torch engine; {self.engine} always compiles")
 
     @property
     def cores(self) -> int:
         """The number of threads that is meant."""
         return usable_cores() if self.threads is None else self.threads
+
+    def pictures(self, usual: int = 4) -> int:
+        """The batch that is meant: what was asked for, else what is usual for the device."""
+        return usual if self.batch is None else self.batch
 
 
 class Engine(Protocol):
@@ -109,6 +119,10 @@ class Engine(Protocol):
     @property
     def streams(self) -> int:
         """How many calls at once use the device fully."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether fewer pictures than a batch are done soonest one by one."""
 
     def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
         """Compute endpoints of up to `batch` pictures.
@@ -218,8 +232,8 @@ class Compiled(Generic[T]):
 def run(engine: Engine, images: Images, endpoints: Sequence[str]) -> Outputs:
     """Compute endpoints of any number of pictures.
 
-    Fewer than a batch go one by one over all cores, which is quickest for few; more go as
-    batches over all streams.
+    Fewer than a batch go one by one over all cores, where that is quickest; more go as batches
+    over all streams.
 
     Args:
         engine: where to compute.
@@ -228,7 +242,7 @@ def run(engine: Engine, images: Images, endpoints: Sequence[str]) -> Outputs:
     """
     names = tuple(endpoints)
     count = len(images)
-    if count < engine.batch:
+    if not count or (count < engine.batch and engine.apart):
         # An empty batch still has to tell its shapes: compute one black picture, keep none.
         some = images if count else np.zeros((1, *images.shape[1:]), images.dtype)
         ones = [engine.infer(some[i : i + 1], names, alone=True) for i in range(max(count, 1))]

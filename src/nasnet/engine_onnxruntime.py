@@ -65,8 +65,9 @@ class _OnnxRuntime:
         self.name = f"onnxruntime {runtime.__version__}"
         self.device = options.device.upper()
         self.precision = "f32"
-        self.batch = options.batch
+        self.batch = options.pictures()
         self.streams = options.cores
+        self.apart = True
         self._weights = weights
         self._runtime = runtime
         self._provider = provider

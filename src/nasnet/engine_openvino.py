@@ -117,8 +117,9 @@ class _OpenVino:
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = options.device
         self.precision = precision
-        self.batch = options.batch
+        self.batch = options.pictures()
         self.streams = options.cores
+        self.apart = True
         self._weights = weights
         self._core = core
         self._requests = Compiled(self._compile)

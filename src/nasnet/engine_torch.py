@@ -11,13 +11,23 @@ from typing import Any
 import numpy as np
 
 from nasnet import cells, network, rewrites
-from nasnet.engine import Compiled, EngineOptions, Images, ModelKey, Outputs, Precision, key_for
+from nasnet.engine import (
+    Compiled,
+    EngineOptions,
+    Images,
+    ModelKey,
+    Outputs,
+    Precision,
+    key_for,
+    padded,
+)
 from nasnet.errors import UnsupportedError, needs
 from nasnet.weights import Weights
 
 __all__ = ["create"]
 
 _DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+_GPU_BATCH = 64
 
 
 def create(weights: Weights, options: EngineOptions) -> _Torch:
@@ -66,8 +76,13 @@ class _Torch:
         self.name = f"torch {torch.__version__}"
         self.device = str(device).upper()
         self.precision = precision
-        self.batch = options.batch
+        gpu = device.type == "cuda"
+        self.batch = options.pictures(_GPU_BATCH) if gpu else options.pictures()
         self.streams = 1  # torch spreads one call over all cores by itself
+        self.apart = False
+        # A compiled network and a captured one are made for one batch size each.
+        self._fixed = options.compile or gpu
+        self._compiles = options.compile
         self._weights = weights
         self._torch = torch
         self._place = device
@@ -77,20 +92,17 @@ class _Torch:
         self._runners = Compiled(self._compile)
 
     def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
-        # Nothing here is made for one batch size or pixel type: all calls share one runner.
-        key = key_for(images, endpoints, batch=self.batch, alone=False)
-        runner = self._runners.get(key)
+        alone = self._fixed and len(images) == 1
+        key = key_for(images, endpoints, batch=self.batch, alone=alone)
+        run = self._runners.get(key)
         torch = self._torch
+        pixels = padded(images, key.batch) if self._fixed else np.ascontiguousarray(images)
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._place)
-            values = runner(pixels.permute(0, 3, 1, 2).to(self._dtype))
-            return {
-                name: (value.permute(0, 2, 3, 1) if value.ndim == 4 else value)
-                .to("cpu", torch.float32)
-                .contiguous()
-                .numpy()
-                for name, value in zip(endpoints, values, strict=True)
-            }
+            values = run(torch.from_numpy(pixels))
+        return {
+            name: value.numpy()[: len(images)]
+            for name, value in zip(endpoints, values, strict=True)
+        }
 
     def close(self) -> None:
         self._runners.clear()
@@ -124,14 +136,42 @@ class _Torch:
         last_use = {name: i for i, (op, _) in enumerate(steps) for name in op.inputs}
         wanted = [program.plan.endpoints[name] for name in key.endpoints]
 
-        def run(pixels: Any) -> list[Any]:  # noqa: ANN401
-            values: dict[str, Any] = {"images": pixels}
+        def run(images: Any) -> list[Any]:  # noqa: ANN401
+            """Pictures and endpoints in TF-Slim's layout, both on the device."""
+            values: dict[str, Any] = {"images": images.permute(0, 3, 1, 2).to(self._dtype)}
             for number, (op, parameters) in enumerate(steps):
                 read = [values[name] for name in op.inputs]
                 values[op.name] = compute(op, read, parameters, behaviour)
                 for name in set(op.inputs):
                     if last_use[name] == number and name not in wanted:
                         del values[name]
-            return [values[name] for name in wanted]
+            found = (values[name] for name in wanted)
+            return [
+                (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).float().contiguous()
+                for value in found
+            ]
 
-        return run
+        pixels = torch.uint8 if key.uint8 else torch.float32
+        shape = (key.batch, key.height, key.width, 3)
+        if self._compiles:
+            run = _compiled(torch, run, torch.zeros(shape, dtype=pixels, device=self._place))
+        if self._place.type == "cuda":
+            from nasnet.engine_torch_cuda import on_gpu
+
+            return on_gpu(run, torch.zeros(shape, dtype=pixels, device=self._place))
+        # A compiled network may give the same memory again: results are the caller's own.
+        return lambda images: [value.clone() for value in run(images.to(self._place))]
+
+
+def _compiled(torch: Any, run: Any, images: Any) -> Any:  # noqa: ANN401
+    """Compile now, on pictures like those to come: what it lacks is said before work begins."""
+    made = torch.compile(run, dynamic=False)
+    try:
+        with torch.inference_mode():
+            made(images)
+    except RuntimeError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UnsupportedError(
+            f"torch cannot compile the network here ({first}); go on without compile"
+        ) from None
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from functools import partial
 
@@ -24,9 +25,19 @@ from tests.threads import at_once
 POOL = ("global_pool",)
 
 
-@pytest.fixture(scope="module", params=list(engine.ENGINES))
+# Engine and device; a GPU's row is there where torch finds one.
+MADE = [(name, "CPU") for name in engine.ENGINES]
+if importlib.util.find_spec("torch") is not None:
+    import torch
+
+    MADE += [("torch", "CUDA")] * torch.cuda.is_available()
+
+
+@pytest.fixture(scope="module", params=MADE, ids="-".join)
 def mobile_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    made = engine.create(golden_weights("mobile"), EngineOptions(engine=request.param, batch=2))
+    name, device = request.param
+    options = EngineOptions(engine=name, device=device, batch=2)
+    made = engine.create(golden_weights("mobile"), options)
     yield made
     made.close()
 
@@ -103,5 +114,7 @@ def test_options_refuse_what_no_engine_could_do(mobile: Weights) -> None:
         EngineOptions(engine="abacus")
     with pytest.raises(InputError, match="start at 1"):
         EngineOptions(batch=0)
+    with pytest.raises(InputError, match="openvino always compiles"):
+        EngineOptions(compile=True)
     with pytest.raises(InputError, match="f32, bf16"):
         EngineOptions(precision="int3")  # type: ignore[arg-type]

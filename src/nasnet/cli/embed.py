@@ -107,7 +107,10 @@ _STATUS = {
     help="f32 is exact; bf16 and f16 are faster where the device has them; auto takes the fastest.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Cores to use; all that are given to us.")
-@click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(1, 4096), help="Pictures in one run; 4, on a GPU by torch 64."
+)
+@click.option("--compile", is_flag=True, help="By torch: fuse kernels, which takes a minute first.")
 @averages_option
 @click.option(
     "--padding",
@@ -148,7 +151,8 @@ def command(
     device: str,
     precision: Precision,
     threads: int | None,
-    batch: int,
+    batch: int | None,
+    compile: bool,
     averages: Averages,
     padding: Borders | None,
     column: str | None,
@@ -197,6 +201,7 @@ def command(
             precision=precision,
             threads=threads,
             batch=batch,
+            compile=compile,
         ),
         source=SourceOptions(
             column=column, id_column=id_column, all_files=all_files, shard=_shard(shard)

@@ -86,7 +86,10 @@ _COUNT = click.IntRange(1)
 @click.option("--device", default="CPU", show_default=True, help="As the engine calls it.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="f32", show_default=True)
 @click.option("--threads", type=_COUNT, help="Cores to use; all that are given to us.")
-@click.option("--batch", type=click.IntRange(1, 4096), default=4, show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(1, 4096), help="Pictures in one run; 4, on a GPU by torch 64."
+)
+@click.option("--compile", is_flag=True, help="By torch: fuse kernels, which takes a minute first.")
 @click.option(
     "--queue", type=_COUNT, default=_DEFAULTS.queue, show_default=True, help="Pictures waiting."
 )
@@ -145,7 +148,8 @@ def command(
     device: str,
     precision: Precision,
     threads: int | None,
-    batch: int,
+    batch: int | None,
+    compile: bool,
     queue: int,
     max_pictures: int,
     max_body: int,
@@ -188,7 +192,12 @@ def command(
         recipe=recipe,
         padding=padding,
         engine=EngineOptions(
-            engine=engine, device=device, precision=precision, threads=threads, batch=batch
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            batch=batch,
+            compile=compile,
         ),
         index=index,
         pictures=pictures,
