@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,11 +19,22 @@ from nasnet.weights import seeded, write_safetensors
 from tests.pictures import jpeg
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("search", "classify", "export", "keras", "preprocessing", "formats", "weights")
+PAGES = (
+    "embed",
+    "search",
+    "classify",
+    "fine-tuning",
+    "export",
+    "keras",
+    "preprocessing",
+    "formats",
+    "weights",
+    "builtin",
+)
 # What else a machine would need: TensorFlow, a network, a server that goes on.
-ELSEWHERE = re.compile(r"pip install|savedmodel|tflite|nasnet fetch|weights pack|recipe tf1-hub")
+ELSEWHERE = re.compile(r"pip install|savedmodel|tflite|nasnet fetch|weights pack")
 # The published module is behind a network; its lines are run with weights that are not.
-PUBLISHED = re.compile(r"(nasnet (?:embed|classify) (?!.*(?:-w|--weights)).*)")
+PUBLISHED = re.compile(r"(nasnet (?:embed|classify|finetune) (?!.*(?:-w|--weights)).*)")
 
 
 def commands(page: str) -> list[str]:
@@ -40,7 +52,9 @@ def desk(tmp_path: Path) -> Path:
     photos = tmp_path / "photos"
     photos.mkdir()
     for seed in range(16):
-        (photos / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+        where = photos / ("cat" if seed % 2 else "dog")
+        where.mkdir(exist_ok=True)
+        (where / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
     for name in ("holiday.jpg", "photo.jpg"):
         (tmp_path / name).write_bytes(jpeg(seed=3))
     labels = ("cat", "dog")
@@ -69,6 +83,8 @@ def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
     assert lines
     if page == "formats":
         (desk / "NASNet-mobile.h5").unlink()  # the page makes it
+    if page == "fine-tuning":
+        shutil.rmtree(desk / "mine")  # as well
     path = os.pathsep.join([str(desk / "bin"), os.environ["PATH"]])
     source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     around = os.environ | {"HOME": str(desk), "PATH": path, "PYTHONPATH": source}
