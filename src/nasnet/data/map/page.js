@@ -14,11 +14,15 @@
   let cells = new Map();
   const CELL = 1 / 64; // of the map, in which points are looked up
 
-  // Hues a golden angle apart: neighbours in the legend never look alike.
-  const colour = (n) =>
-    groups.length < 2
-      ? getComputedStyle(document.documentElement).getPropertyValue("--mark")
-      : `hsl(${(n * 137.508) % 360} ${n % 2 ? 60 : 75}% ${dark.matches ? 66 : 40 + 6 * (n % 3)}%)`;
+  // Eight hues that eyes keep apart, then the same ones light or deep, then any, a golden angle on.
+  const HUES = [4, 212, 130, 38, 276, 180, 326, 64];
+  const colour = (n) => {
+    if (groups.length < 2)
+      return getComputedStyle(document.documentElement).getPropertyValue("--mark");
+    const hue = n < 2 * HUES.length ? HUES[n % HUES.length] : n * 137.508;
+    const light = [dark.matches ? 68 : 46, dark.matches ? 46 : 28][n < HUES.length ? 0 : 1];
+    return `hsl(${hue % 360} 68% ${light}%)`;
+  };
 
   const place = (n) => [view.left + x[n] * view.scale, view.top + y[n] * view.scale];
   const visible = (n) => shown[group[n]];
