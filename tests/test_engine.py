@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from nasnet import engine
-from nasnet.engine import Compiled, EngineOptions, ModelKey, Precision, key_for, padded
+from nasnet.engine import (
+    Compiled,
+    EngineOptions,
+    Images,
+    ModelKey,
+    Outputs,
+    Precision,
+    key_for,
+    padded,
+)
 from nasnet.engine_openvino import process_core
 from nasnet.errors import MissingExtraError, UnsupportedError
 from nasnet.weights import Weights, seeded
@@ -145,3 +155,45 @@ def test_a_missing_extra_names_its_install_line(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'nasnet\[onnxruntime\]'"):
         engine.create(mobile, EngineOptions(engine="onnxruntime"))
+
+
+@dataclass
+class Recording:
+    """Counts how it is called; what it computes is the first pixel of each picture."""
+
+    streams: int
+    apart: bool = True
+    batch: int = 2
+    name: str = "recording"
+    device: str = "CPU"
+    precision: str = "f32"
+    calls: list[tuple[int, bool]] = field(default_factory=list)
+
+    def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
+        self.calls.append((len(images), alone))
+        return {name: images[:, 0, 0, :1].astype(np.float32) for name in endpoints}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(
+    ("streams", "apart", "count", "calls"),
+    [
+        (2, True, 1, [(1, True)]),
+        (1, False, 1, [(1, False)]),
+        (2, True, 2, [(2, True)]),  # one stream of two would idle: both cores take the batch
+        (2, True, 3, [(1, False), (2, False)]),
+        (8, True, 7, [(1, True), (2, True), (2, True), (2, True)]),
+        (8, True, 9, [(1, False), (2, False), (2, False), (2, False), (2, False)]),
+        (1, True, 4, [(2, False), (2, False)]),
+    ],
+)
+def test_few_pictures_take_all_cores_many_a_core_each(
+    streams: int, apart: bool, count: int, calls: list[tuple[int, bool]]
+) -> None:
+    images = np.arange(count * 3, dtype=np.uint8).reshape(count, 1, 1, 3)
+    made = Recording(streams, apart)
+    found = engine.run(made, images, ("first",))["first"]
+    assert found[:, 0].tolist() == images[:, 0, 0, 0].tolist()
+    assert sorted(made.calls) == calls
