@@ -84,7 +84,10 @@ def choose(driver: Any, file: Path, *, input: str = "first-file") -> None:
 
 
 def texts(driver: Any, selector: str) -> list[str]:
-    return [one.text for one in driver.find_elements("css selector", selector)]
+    # In one step: element by element, the page may replace them in between.
+    script = "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText.trim())"
+    found: list[str] = driver.execute_script(script, selector)
+    return found
 
 
 def test_a_chosen_file_shows_labels_with_bars_and_neighbours(
@@ -116,8 +119,8 @@ def test_a_chosen_file_shows_labels_with_bars_and_neighbours(
 def test_a_neighbour_can_be_gone_on_with(page: Any, folder: Path) -> None:
     choose(page, folder / "1.jpg")
     calm(page, LOOKED)
+    name = texts(page, "#neighbours .name")[2]  # before the click, which puts others there
     page.find_elements("css selector", "#neighbours button")[2].click()
-    name = texts(page, "#neighbours .name")[2]
     calm(page, f"{LOOKED} && !document.getElementById('status').textContent.startsWith('1.jpg')")
     assert page.find_element("id", "status").text.startswith(name)
     assert page.execute_script("return document.activeElement.id") == "first-title"
