@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -349,6 +350,30 @@ def test_torch_export_and_compile_take_the_whole_network() -> None:
     """In a process of its own: what they hook into the interpreter stays there."""
     command = [sys.executable, "-W", "ignore", "-c", COMPILED]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+NARROW = """
+import dataclasses
+import torch
+from nasnet import cells
+from nasnet.torch_model import NASNet
+
+spec = dataclasses.replace(cells.CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
+made = NASNet(spec, num_classes=3).to(memory_format=torch.channels_last).train()
+x = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+for _ in range(20):
+    made(x).sum().backward()
+"""
+
+
+def test_a_narrow_network_trains_on_a_processor_without_avx512() -> None:
+    """oneDNN, held to AVX2, corrupts the heap there; the process ends by a signal, if at all."""
+    command = [sys.executable, "-W", "ignore", "-c", NARROW]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -22,6 +22,11 @@ from nasnet.rewrites import FUSED_EPSILON_FLOOR
 
 __all__ = ["Behaviour", "compute"]
 
+# torch 2.13's oneDNN (3.12) writes beyond its workspace in the backward pass of a strided 1x1
+# convolution of fewer channels than an AVX2 register holds floats, channels last: the process
+# ends with a corrupted heap. No published network is that narrow; small ones of one's own are.
+_ONEDNN_LANES = 8
+
 
 @dataclass(slots=True, kw_only=True)
 class Behaviour:
@@ -134,7 +139,11 @@ def _convolve(
     if top != bottom or left != right:
         x = F.pad(x, (left, right, top, bottom))
         top = left = 0
-    return F.conv2d(x, weights, biases, stride=operation.stride, padding=(top, left), groups=groups)
+    step = operation.stride
+    if operation.kernel == (1, 1) and step > 1 and x.shape[1] < _ONEDNN_LANES:
+        # The same sums: the pixels the strided convolution would read.
+        x, step = x[:, :, ::step, ::step], 1
+    return F.conv2d(x, weights, biases, stride=step, padding=(top, left), groups=groups)
 
 
 def _pool(operation: Operation, x: Tensor) -> Tensor:
