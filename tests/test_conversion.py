@@ -80,7 +80,8 @@ def test_the_background_class_goes_and_comes(mobile: Weights) -> None:
 
     found, expected = probabilities(back), probabilities(without)
     assert found[:, 0].max() < 1e-30
-    np.testing.assert_array_equal(found[:, 1:], expected)
+    # Not to the bit: NumPy's product of 1001 columns may add up in another order than of 1000.
+    np.testing.assert_allclose(found[:, 1:], expected, rtol=2e-6)
 
 
 def test_labels_move_with_the_classes() -> None:
