@@ -151,7 +151,8 @@ def test_the_loss_is_cross_entropy_and_cosine_distance(temperature: float) -> No
         values = {"Logits": student, "global_pool": pooled}
         return {name: torch.tensor(values[name], dtype=torch.float32) for name in endpoints}
 
-    loss, told = objective.loss(forward, torch.zeros(3, 3, 1, 1), batch)
+    targets = {name: torch.from_numpy(rows) for name, rows in objective.targets(batch).items()}
+    loss, told = objective.loss(forward, torch.zeros(3, 3, 1, 1), targets)
     wanted = np.exp(logits[1][[3, 0, 3]].astype(float) / temperature)
     wanted /= wanted.sum(1, keepdims=True)
     scaled = student / temperature

@@ -77,6 +77,7 @@ ORDER = [
     "dataset",
     "augment",
     "loader",
+    "loader_processes",
     "metrics",
     "thumbnails",
     "contact_sheet",

@@ -29,6 +29,7 @@ from nasnet.training import (
     OptimizerOptions,
     Replicas,
     ScheduleOptions,
+    Targets,
     Trainer,
     TrainEvent,
     TrainOptions,
@@ -331,7 +332,9 @@ def test_classification_is_tf_slims_cross_entropy(
         each = share * entropy(name, labels) + (1 - share) * entropy(name, mixed)
         expected += weight * each.mean()
     objective = Classification(smoothing=smoothing, class_weights=weights, aux_weight=aux_weight)
-    loss, told = objective.loss(forward, torch.zeros(7, 3, 1, 1), batch_of(labels, mixed, share))
+    batch = batch_of(labels, mixed, share)
+    targets = {name: torch.from_numpy(rows) for name, rows in objective.targets(batch).items()}
+    loss, told = objective.loss(forward, torch.zeros(7, 3, 1, 1), targets)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     right = (logits["Logits"].argmax(1) == labels).mean()
     assert float(told["accuracy"]) == pytest.approx(right)
@@ -468,10 +471,13 @@ class Overflowing:
     def tensors(self) -> Mapping[str, Tensor]:
         return {}
 
+    def targets(self, batch: TrainBatch) -> Targets:
+        return Classification().targets(batch)
+
     def loss(
-        self, forward: Forward, images: Tensor, batch: TrainBatch
+        self, forward: Forward, images: Tensor, targets: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, told = Classification().loss(forward, images, batch)
+        loss, told = Classification().loss(forward, images, targets)
         return loss * self.factor, told
 
 
@@ -532,11 +538,9 @@ def test_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
     class Turning(Overflowing):
         """Good for one epoch."""
 
-        def loss(
-            self, forward: Forward, images: Tensor, batch: TrainBatch
-        ) -> tuple[Tensor, dict[str, Tensor]]:
+        def targets(self, batch: TrainBatch) -> Targets:
             self.factor = 1.0 if batch.epoch == 0 else math.inf
-            return super().loss(forward, images, batch)
+            return super().targets(batch)
 
     (tmp_path / "good").mkdir()
     fit(trainer(tmp_path / "good", epochs=1))
@@ -551,7 +555,7 @@ class Rooted(Overflowing):
     """A finite loss, the root of nought, whose gradient is none."""
 
     def loss(
-        self, forward: Forward, images: Tensor, batch: TrainBatch
+        self, forward: Forward, images: Tensor, targets: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         logits = forward(images, ("Logits",))["Logits"]
         return (logits - logits.detach()).sum().square().sqrt(), {}

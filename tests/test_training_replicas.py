@@ -68,14 +68,14 @@ def run(folder: Path, what: str, replicas: Replicas) -> list[float]:
     replica = (replicas.rank, replicas.world)
     with loader(count=24, batch=8, mixup=0.0 if taught else 0.4, replica=replica) as batches:
         if what == "stopped" and replicas.rank == 1:
-            told = made.objective.loss
+            told = made.objective.targets
 
-            def loss(forward: Any, images: Any, batch: Any) -> Any:
+            def targets(batch: Any) -> Any:
                 if (batch.epoch, batch.step) == (1, 0):
                     signal.raise_signal(signal.SIGINT)
-                return told(forward, images, batch)
+                return told(batch)
 
-            made.objective.loss = loss  # type: ignore[method-assign]
+            made.objective.targets = targets  # type: ignore[method-assign]
         made.fit(lambda epoch: batches)
     return losses
 

@@ -231,6 +231,10 @@ def batch_of(labels: np.ndarray, mixed: np.ndarray, share: np.ndarray) -> TrainB
     )
 
 
+def targets_of(objective: Classification, batch: TrainBatch) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(rows) for name, rows in objective.targets(batch).items()}
+
+
 @pytest.mark.parametrize(
     ("spec", "size"), [(cells.MOBILE, (75, 80)), (dataclasses.replace(SMALL, num_cells=6), None)]
 )
@@ -270,9 +274,8 @@ def test_the_whole_networks_loss_and_gradients_are_tensorflows(
     with Watch() as watch:
         results = net.compute(given, list(names.values()))
     objective = Classification(smoothing=0.1, aux_weight=0.4)
-    loss, _ = objective.loss(
-        lambda images, endpoints: results, given, batch_of(labels, labels, np.ones(3))
-    )
+    targets = targets_of(objective, batch_of(labels, labels, np.ones(3)))
+    loss, _ = objective.loss(lambda images, endpoints: results, given, targets)
     total = loss + torch.stack(list(net.regularization_losses().values())).sum()
     outputs = {name: results[endpoint] for name, endpoint in names.items()}
     found = torch_pass(net, net.plan.operations, {IMAGES: given}, outputs, total, watch.active)
@@ -375,9 +378,8 @@ def test_the_loss_is_tensorflows(smoothing: float, weighted: bool) -> None:
     gradients = tape.gradient(expected, variables)
     given = {name: torch.from_numpy(array).requires_grad_() for name, array in heads.items()}
     objective = Classification(smoothing=smoothing, class_weights=weights, aux_weight=0.4)
-    loss, _ = objective.loss(
-        lambda images, endpoints: given, given["Logits"], batch_of(labels, mixed, share)
-    )
+    targets = targets_of(objective, batch_of(labels, mixed, share))
+    loss, _ = objective.loss(lambda images, endpoints: given, given["Logits"], targets)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-6)
     for name, tensor in given.items():

@@ -6,6 +6,7 @@ Called by the command line only.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,6 +32,21 @@ __all__ = ["command"]
     help="A recipe that comes with nasnet (mobile, cifar, builtin), or a TOML file of your own.",
 )
 @click.option("--device", help="cpu, cuda, ...; the recipe's if not given, or what there is.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "bf16", "f16", "auto"]),
+    help="Of the arithmetic; the recipe's if not given.  [auto: bf16 on a GPU, f32 elsewhere]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that make batches; one a core on a GPU, none (threads) on a CPU if not given.",
+)
+@click.option(
+    "--cache-gb",
+    type=click.FloatRange(min=0),
+    help="Decoded pictures kept in memory, in GB; the recipe's (2) if not given.",
+)
 @click.option("--overwrite", is_flag=True, help="Start anew where a run is in the folder.")
 @data_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
@@ -39,6 +55,9 @@ def command(
     out: Path,
     recipe: str,
     device: str | None,
+    precision: str | None,
+    workers: int | None,
+    cache_gb: float | None,
     overwrite: bool,
     label_column: str,
     column: str | None,
@@ -65,8 +84,14 @@ def command(
     from nasnet.training import joined
 
     table = read_recipe(recipe)
-    if device is not None:
-        table = dataclasses.replace(table, train=dataclasses.replace(table.train, device=device))
+    asked = {
+        "device": device,
+        "precision": precision,
+        "workers": workers,
+        "cache_gb": cache_gb,
+    }
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    table = dataclasses.replace(table, train=dataclasses.replace(table.train, **given))
     options = dataset_options(label_column, column, validation, validation_fraction, seed)
     with joined() as replicas:
         shows = replicas.writes and not quiet

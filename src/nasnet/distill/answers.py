@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from nasnet.distill.teachers import Teacher, open_teacher
 from nasnet.errors import OutputError, TrainingError
 from nasnet.files import write_whole
 from nasnet.loader import Example, Loader, LoaderOptions
+from nasnet.loader_processes import Batches, open_loader
 from nasnet.training.identity import check_identity
 
 __all__ = ["Answers", "AnswersEvent", "open_answers"]
@@ -76,6 +77,9 @@ def open_answers(
     seed: int,
     identity: str,
     precision: Literal["f32", "bf16"] = "f32",
+    device: str = "cpu",
+    workers: int = 0,
+    cache_bytes: int = 0,
     overwrite: bool = False,
     on_event: Callable[[AnswersEvent], None] | None = None,
 ) -> Answers:
@@ -90,6 +94,9 @@ def open_answers(
         seed: of the views; the student's loader must have the same.
         identity: fingerprint of the examples.
         precision: the teacher's, `f32` or `bf16`.
+        device: where the teacher computes; see `open_teacher`.
+        workers: processes that make views; see `open_loader`.
+        cache_bytes: decoded pictures they keep for the next view.
         overwrite: throw away answers of another teacher, to other views or pictures.
         on_event: told how far it is.
 
@@ -116,12 +123,28 @@ def open_answers(
         _check(folder, description)
         report = on_event or (lambda event: None)
         total = views * len(examples)
-        asked: Teacher | None = None
-        for view in range(views):
-            if not _complete(folder, view):
-                with _rooms(folder, view, len(examples)) as stored:
-                    asked = asked or open_teacher(teacher, precision=precision)
-                    _compute(examples, asked, stored, view, description, total, report)
+        missing = [view for view in range(views) if not _complete(folder, view)]
+        if missing:
+            done = (views - len(missing)) * len(examples)
+
+            def told(count: int) -> None:
+                nonlocal done
+                done += count
+                report(AnswersEvent(done=done, total=total))
+
+            asked = open_teacher(teacher, precision=precision, device=device)
+            options = LoaderOptions(
+                size=(asked.size, asked.size),
+                seed=seed,
+                augment=augment,
+                views=views,
+                shuffle=False,
+                cache_bytes=cache_bytes,
+            )
+            with _loaders(examples, options, workers) as loaders:
+                for view in missing:
+                    with _rooms(folder, view, len(examples)) as stored:
+                        _compute(asked, stored, view, loaders, told)
     except OSError as error:
         raise OutputError(
             f"{folder}: a teacher's answers cannot be stored: {error.strerror or error}"
@@ -235,30 +258,34 @@ def _room(file: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.floa
 
 
 def _compute(
-    examples: Sequence[Example],
     teacher: Teacher,
     stored: Mapping[str, Half],
     view: int,
-    description: Mapping[str, Any],
-    total: int,
-    report: Callable[[AnswersEvent], None],
+    loaders: Sequence[tuple[int, Batches]],
+    told: Callable[[int], None],
 ) -> None:
     """Answer all pictures in one view."""
-    options = LoaderOptions(
-        batch=_CHUNK,
-        size=(teacher.size, teacher.size),
-        seed=description["seed"],
-        augment=AugmentOptions(**description["augment"]),
-        views=view + 1,
-        shuffle=False,
-        drop_last=False,
-        cache_bytes=0,
-    )
-    done = view * len(examples)
-    with Loader(examples, options) as loader:
+    for first, loader in loaders:
         for batch in loader.epoch(view):
             found = teacher(batch.images)
-            stored["logits"][batch.rows] = found.logits.astype(np.float16)
-            stored["features"][batch.rows] = found.features.astype(np.float16)
-            done += len(batch.rows)
-            report(AnswersEvent(done=done, total=total))
+            stored["logits"][first + batch.rows] = found.logits.astype(np.float16)
+            stored["features"][first + batch.rows] = found.features.astype(np.float16)
+            told(len(batch.rows))
+
+
+@contextlib.contextmanager
+def _loaders(
+    examples: Sequence[Example], options: LoaderOptions, workers: int
+) -> Iterator[tuple[tuple[int, Batches], ...]]:
+    """Where each one's examples begin, and it: workers take whole batches."""
+    chunk = _CHUNK * max(workers, 1)
+    whole = len(examples) // chunk * chunk if workers > 1 else 0
+    with contextlib.ExitStack() as stack:
+        made: list[tuple[int, Batches]] = []
+        for first, last, processes in ((0, whole, workers), (whole, len(examples), 0)):
+            if first < last:
+                some = replace(options, batch=chunk, drop_last=processes > 1)
+                loader = open_loader(examples[first:last], some, processes=processes)
+                stack.enter_context(contextlib.closing(loader))
+                made.append((first, loader))
+        yield tuple(made)

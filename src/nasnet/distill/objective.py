@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasnet.distill.answers import Answers
 from nasnet.loader import TrainBatch
-from nasnet.training import Forward
+from nasnet.training import Forward, Targets
 
 __all__ = ["Distillation"]
 
+Floats = npt.NDArray[np.float32]
 _SAMPLE = 8192  # rows the teacher's mean and deviation are taken over
 _LEAST = 1e-3  # added to a deviation, for features that hardly move
 
@@ -66,21 +68,23 @@ class Distillation:
         """The projection."""
         return {"projection": self._projection}
 
+    def targets(self, batch: TrainBatch) -> Targets:
+        """The teacher's logits and features for the view that the pictures are seen in."""
+        view = batch.epoch % len(self._answers.logits)
+        logits, features = self._answers.of(view, batch.ids)
+        told = (features.astype(np.float32) - self._mean) / self._deviation
+        return {"logits": logits, "features": told}
+
     def loss(
-        self, forward: Forward, images: Tensor, batch: TrainBatch
+        self, forward: Forward, images: Tensor, targets: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch; told: cross entropy, cosine, agreement on the first class."""
-        view = batch.epoch % len(self._answers.logits)
-        logits, features = (
-            torch.from_numpy(part).to(images.device, torch.float32)
-            for part in self._answers.of(view, batch.ids)
-        )
+        logits, features = (targets[name].float() for name in ("logits", "features"))
         outputs = forward(images, ("Logits", "global_pool"))
         student = outputs["Logits"].float()
         wanted = (logits / self._temperature).softmax(dim=1)
         said = (student / self._temperature).log_softmax(dim=1)[:, 1:]
         entropy = -(wanted * said).sum(dim=1).mean() * self._temperature**2
-        features = (features - self._mean.to(features)) / self._deviation.to(features)
         projected = F.linear(outputs["global_pool"].float(), self._projection)
         cosine = F.cosine_similarity(projected, features, dim=1).mean()
         loss = self._logits_weight * entropy + self._features_weight * (1 - cosine)
@@ -92,10 +96,9 @@ class Distillation:
         }
 
 
-def _moments(answers: Answers) -> tuple[Tensor, Tensor]:
+def _moments(answers: Answers) -> tuple[Floats, Floats]:
     """Mean and deviation of each of the teacher's features, over rows spread evenly."""
     stored = answers.features[0]
     rows = np.unique(np.linspace(0, len(stored) - 1, _SAMPLE).astype(np.int64))
     some = np.asarray(stored[rows], np.float32)
-    mean, deviation = some.mean(axis=0), some.std(axis=0)
-    return torch.from_numpy(mean), torch.from_numpy(deviation + _LEAST)
+    return some.mean(axis=0), some.std(axis=0) + np.float32(_LEAST)

@@ -6,7 +6,7 @@ Called by distillation and by the benchmarks; needs the extra `distill`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from nasnet.machine import usable_cores
 __all__ = ["TEACHERS", "Teacher", "TeacherOutputs", "open_teacher"]
 
 Array = npt.NDArray[np.float32]
+_BATCH, _GPU_BATCH = 8, 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +56,18 @@ class TeacherOutputs:
     features: Array
 
 
-class Teacher:
-    """A teacher compiled for one batch size."""
+_Run = Callable[[npt.NDArray[np.uint8]], tuple[Array, Array]]  # one batch: logits, features
 
-    def __init__(self, name: str, compiled: Any, *, batch: int, size: int) -> None:  # noqa: ANN401
+
+class Teacher:
+    """A teacher made ready for one batch size."""
+
+    def __init__(self, name: str, run: _Run, *, batch: int, size: int, streams: int) -> None:
         self.name = name
         self.size = size
         self.batch = batch
-        self._compiled = compiled
-        self._streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._run = run
+        self._streams = streams
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> TeacherOutputs:
         """Logits and features of pictures.
@@ -85,9 +89,8 @@ class Teacher:
             count = len(some)
             if count < self.batch:
                 some = np.concatenate([some, np.repeat(some[-1:], self.batch - count, axis=0)])
-            request = self._compiled.create_infer_request()
-            found = request.infer([np.ascontiguousarray(some)])
-            return found[0][:count].copy(), found[1][:count].copy()
+            logits, features = self._run(np.ascontiguousarray(some))
+            return logits[:count], features[:count]
 
         with ThreadPoolExecutor(self._streams) as threads:
             parts = list(threads.map(part, range(0, len(images), self.batch)))
@@ -100,13 +103,21 @@ class Teacher:
 def open_teacher(
     name: str,
     *,
-    batch: int = 8,
+    batch: int | None = None,
     precision: Literal["f32", "bf16"] = "f32",
     threads: int | None = None,
+    device: str = "cpu",
 ) -> Teacher:
     """Load a teacher from its installed package.
 
-    Its input scaling, (x - 127) / 128 with x in 0..255, is part of what is compiled.
+    Its input scaling, (x - 127) / 128 with x in 0..255, is part of what it computes.
+
+    Args:
+        name: a key of `TEACHERS`.
+        batch: pictures at a time; 8, or 256 on a GPU, if None.
+        precision: of its arithmetic.
+        threads: cores of a CPU it takes; all if None.
+        device: `cpu` is OpenVINO's; others (`cuda`) are torch's.
 
     Raises:
         InputError: there is no such teacher.
@@ -118,8 +129,6 @@ def open_teacher(
     code = needs("efficientnet_lite_pytorch", extra="distill")
     holder = getattr(needs(row.package, extra="distill"), row.holder)
     torch = needs("torch", extra="torch")
-    import openvino
-
     network = code.EfficientNet.from_name(name)
     state = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(state)
@@ -135,18 +144,46 @@ def open_teacher(
             features = self.network.extract_features(pixels).mean((2, 3))
             return self.network._fc(features), features
 
+    if torch.device(device).type != "cpu":
+        run = _by_torch(Both(), torch, device, precision)
+        return Teacher(name, run, batch=batch or _GPU_BATCH, size=row.size, streams=1)
+    batch = batch or _BATCH
     example = torch.zeros((batch, row.size, row.size, 3), dtype=torch.uint8)
+    compiled = _compiled(Both(), torch, example, precision, threads or usable_cores())
+    streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+    def run_on_cpu(images: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
+        found = compiled.create_infer_request().infer([images])
+        return found[0].copy(), found[1].copy()
+
+    return Teacher(name, run_on_cpu, batch=batch, size=row.size, streams=streams)
+
+
+def _by_torch(network: Any, torch: Any, device: str, precision: str) -> _Run:  # noqa: ANN401
+    network.to(device, memory_format=torch.channels_last)
+
+    def run(images: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
+        mixed = torch.autocast(torch.device(device).type, torch.bfloat16, precision == "bf16")
+        with torch.inference_mode(), mixed:
+            logits, features = network(torch.from_numpy(images).to(device))
+        return logits.float().cpu().numpy(), features.float().cpu().numpy()
+
+    return run
+
+
+def _compiled(network: Any, torch: Any, example: Any, precision: str, threads: int) -> Any:  # noqa: ANN401
+    import openvino
+
     with torch.no_grad(), warnings.catch_warnings():
         # OpenVINO traces the network by a way that torch wants to give up.
         warnings.simplefilter("ignore", DeprecationWarning)
-        model = openvino.convert_model(Both(), example_input=example, input=[example.shape])
-    compiled = process_core().compile_model(
+        model = openvino.convert_model(network, example_input=example, input=[example.shape])
+    return process_core().compile_model(
         model,
         "CPU",
         {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads or usable_cores(),
+            "INFERENCE_NUM_THREADS": threads,
         },
     )
-    return Teacher(name, compiled, batch=batch, size=row.size)

@@ -19,7 +19,9 @@ from nasnet.dataset import DatasetOptions, Example, open_dataset
 from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.evaluation import accuracy
 from nasnet.folder import DESCRIPTION, ModuleFolder, write_into
-from nasnet.loader import Failure, Loader, LoaderOptions
+from nasnet.loader import Failure, LoaderOptions
+from nasnet.loader_processes import Batches, open_loader
+from nasnet.machine import usable_cores
 from nasnet.prediction import Prediction
 from nasnet.run_folder import RUN_FILES, clear, held
 from nasnet.signatures import Task
@@ -34,6 +36,7 @@ from nasnet.training import (
     Trainer,
     TrainEvent,
     TrainResult,
+    device_of,
     recalibrate,
 )
 from nasnet.training.logs import Logs
@@ -131,8 +134,18 @@ def train(
         if replicas.writes:
             _clear(out, overwrite=overwrite)
         replicas.agree(False)  # nobody looks for a checkpoint before it is gone
+        device = device_of(recipe.train.device, replicas)
+        workers = _workers(recipe, device.type)
         objective = _objective(
-            recipe, found, out, network.num_features, replicas, on_answers, overwrite=overwrite
+            recipe,
+            found,
+            out,
+            network.num_features,
+            replicas,
+            on_answers,
+            device=str(device),
+            workers=workers,
+            overwrite=overwrite,
         )
         trainer = Trainer(
             network,
@@ -146,7 +159,7 @@ def train(
         )
         resumed = trainer.resume()
         failures: dict[str, Failure] = {}
-        loaders = _Loaders(found.train, recipe, replicas, failures)
+        loaders = _Loaders(found.train, recipe, replicas, failures, workers)
         try:
             if replicas.writes:
                 logs = Logs(out)
@@ -158,7 +171,7 @@ def train(
             if logs is not None:
                 logs.close()
         if replicas.writes:
-            module(_recalibrated(result.weights, found, recipe))
+            module(_recalibrated(result.weights, found, recipe, str(device)))
         replicas.agree(False)  # nobody goes before all is written
         return TrainSummary(
             folder=out,
@@ -241,6 +254,8 @@ def _objective(
     replicas: Replicas,
     on_answers: Callable[[AnswersEvent], None] | None,
     *,
+    device: str,
+    workers: int,
     overwrite: bool,
 ) -> Objective:
     teacher = recipe.teacher
@@ -258,6 +273,9 @@ def _objective(
         seed=recipe.train.seed,
         identity=found.identity,
         precision=teacher.precision,
+        device=device,
+        workers=workers,
+        cache_bytes=round(recipe.train.cache_gb * 1e9) if workers else 0,
     )
     if replicas.writes:
         answers = ask(overwrite=overwrite, on_event=on_answers)
@@ -279,11 +297,20 @@ def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
     return {key: value for key, value in asdict(recipe).items() if key not in ("train", "name")}
 
 
-def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe) -> Weights:
+def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe, device: str) -> Weights:
     options = recipe.recalibrate
     if options is None:
         return weights
-    return recalibrate(weights, _of_stage(found.train, recipe.stages[-1]), options)
+    some = _of_stage(found.train, recipe.stages[-1])
+    return recalibrate(weights, some, options, device=device)
+
+
+def _workers(recipe: TrainRecipe, device: str) -> int:
+    """How many processes make batches."""
+    asked = recipe.train.workers
+    if asked is None:
+        return usable_cores() if device == "cuda" else 0
+    return asked
 
 
 def _size(recipe: TrainRecipe) -> int:
@@ -304,15 +331,17 @@ class _Loaders:
         recipe: TrainRecipe,
         replicas: Replicas,
         failures: dict[str, Failure],
+        workers: int,
     ) -> None:
         self._examples = examples
+        self._workers = workers
         self._recipe = recipe
         self._replicas = replicas
         self._failures = failures
         self._stage: object = None
-        self._loader: Loader | None = None
+        self._loader: Batches | None = None
 
-    def of(self, epoch: int) -> Loader:
+    def of(self, epoch: int) -> Batches:
         """The loader an epoch is to use."""
         stage = self._recipe.stage(epoch)
         if self._loader is None or stage is not self._stage:
@@ -326,9 +355,12 @@ class _Loaders:
                 views=teacher.views if teacher else 0,
                 mixup=self._recipe.mixup,
                 replica=(self._replicas.rank, self._replicas.world),
+                cache_bytes=round(self._recipe.train.cache_gb * 1e9),
             )
             some = _of_stage(self._examples, stage)
-            self._loader = Loader(some, options, on_failure=self._note)
+            self._loader = open_loader(
+                some, options, processes=self._workers, on_failure=self._note
+            )
             self._stage = stage
         return self._loader
 

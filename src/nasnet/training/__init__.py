@@ -6,7 +6,7 @@ Called by `finetune`, `train` and distillation; needs torch (extra `torch`).
 from __future__ import annotations
 
 from nasnet.training.loop import Trainer, Validate
-from nasnet.training.objectives import Classification, Forward, Objective
+from nasnet.training.objectives import Classification, Forward, Objective, Targets
 from nasnet.training.optimizers import OptimizerOptions
 from nasnet.training.options import TrainEvent, TrainOptions, TrainResult
 from nasnet.training.recalibration import RecalibrateOptions, recalibrate
@@ -22,6 +22,7 @@ __all__ = [
     "RecalibrateOptions",
     "Replicas",
     "ScheduleOptions",
+    "Targets",
     "TrainEvent",
     "TrainOptions",
     "TrainResult",

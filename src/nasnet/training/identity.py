@@ -17,7 +17,7 @@ from nasnet.training.options import TrainOptions
 __all__ = ["check_identity", "comparable"]
 
 # A result does not depend on these (but for the last bits), so that they may change on the way.
-_FREE = ("device", "checkpoint_seconds", "patience", "compile")
+_FREE = ("device", "checkpoint_seconds", "patience", "compile", "workers", "cache_gb")
 
 
 def comparable(options: TrainOptions) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from nasnet.errors import TrainingError
-from nasnet.loader import Loader, TrainBatch
+from nasnet.loader import TrainBatch
+from nasnet.loader_processes import Batches
 from nasnet.torch_model import NASNet
 from nasnet.training import faults
 from nasnet.training.checkpoint import (
@@ -30,7 +31,8 @@ from nasnet.training.identity import check_identity, comparable
 from nasnet.training.objectives import Objective
 from nasnet.training.optimizers import load_slots, make, slots
 from nasnet.training.options import History, TrainEvent, TrainOptions, TrainResult
-from nasnet.training.replicas import ALONE, Replicas, autocast, device_of, wrapped
+from nasnet.training.passes import Captured, Pass, Plain, Work
+from nasnet.training.replicas import ALONE, Replicas, device_of, resolved, wrapped
 from nasnet.training.schedules import factor
 from nasnet.training.state import State, depths_of, seed_of
 from nasnet.training.stopping import Stopping
@@ -97,10 +99,18 @@ class Trainer:
         self._optimizer = make(
             self._parameters, options.optimizer, decayed=decayed, depth=depths_of(network)
         )
-        self._ema = (
-            {k: v.detach().clone() for k, v in network.state_dict().items()} if options.ema else {}
+        present = network.state_dict() if options.ema else {}
+        self._ema = {k: v.detach().clone() for k, v in present.items()}
+        self._present = list(present.values())  # what is averaged, where it lies
+        self._precision = resolved(options.precision, self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision == "f16")
+        # float16's scale changes between steps; other processes' gradients come in between.
+        self._captures = (
+            self.device.type == "cuda"
+            and self._precision != "f16"
+            and replicas.group is None
+            and not options.compile
         )
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "f16")
         self._state = State()
         self._stopping = Stopping()
 
@@ -192,7 +202,9 @@ class Trainer:
         if not faults.all_finite(self._tensors().values()):
             raise faults.no_weights(self._state.epoch, self._state.step, self.checkpoint)
 
-    def fit(self, loader: Callable[[int], Loader], validate: Validate | None = None) -> TrainResult:
+    def fit(
+        self, loader: Callable[[int], Batches], validate: Validate | None = None
+    ) -> TrainResult:
         """Train to the end.
 
         Args:
@@ -205,13 +217,21 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
         """
         state, options = self._state, self.options
-        model = wrapped(self.network, self.replicas)
-        forward: Any = torch.compile(model) if options.compile else model
+        model: Any = wrapped(self.network, self.replicas)
+        work = Work(
+            objective=self.objective,
+            forward=torch.compile(model) if options.compile else model,
+            device=self.device,
+            precision=self._precision,
+            scale=self._scaler.scale,
+        )
+        compute: Pass = Captured(work, self.network) if self._captures else Plain(work)
+        no_sync = model.no_sync if self.replicas.group is not None else nullcontext
         early = self._out_of_patience()
         with self._stopping:
             while state.epoch < options.epochs and not early:
                 batches = loader(state.epoch)
-                self._epoch(batches, forward)
+                self._epoch(batches, compute, no_sync)
                 self._finish_epoch(validate, batches.steps())
                 early = self._out_of_patience()
                 self.save()
@@ -243,7 +263,7 @@ class Trainer:
         trunk = {k: v for k, v in kept.arrays.items() if not k.startswith("aux_")}
         return replace(kept, arrays=trunk, status="modified", averaged=bool(self._ema))
 
-    def _epoch(self, loader: Loader, forward: Any) -> None:  # noqa: ANN401
+    def _epoch(self, loader: Batches, compute: Pass, no_sync: Callable[[], Any]) -> None:
         state = self._state
         self.network.train()
         steps = loader.steps()
@@ -253,7 +273,8 @@ class Trainer:
         first = {k: p.detach().clone() for k, p in self._parameters.items()} if watched else {}
         for batch in loader.epoch(state.epoch, start=state.step):
             last = (batch.step + 1) % self.options.accumulate == 0 or batch.step + 1 == steps
-            row = self._step(batch, steps, forward, last=last)
+            with nullcontext() if last else no_sync():
+                row = self._step(batch, steps, compute, last=last)
             state.step = batch.step + 1
             state.seconds = before + time.monotonic() - began
             self._tell("step", step=state.step, steps=steps, row=row)
@@ -277,22 +298,13 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _rate(self, step: int, steps: int) -> float:
-        options = self.options
-        share = factor(
-            options.schedule,
-            epoch=self._state.epoch + step / steps,
-            step=options.accumulate / steps,
-            epochs=options.epochs,
-        )
+        options, epoch = self.options, self._state.epoch + step / steps
+        by = options.accumulate / steps
+        share = factor(options.schedule, epoch=epoch, step=by, epochs=options.epochs)
         return options.optimizer.rate * share
 
     def _step(
-        self,
-        batch: TrainBatch,
-        steps: int,
-        forward: Any,  # noqa: ANN401
-        *,
-        last: bool,
+        self, batch: TrainBatch, steps: int, compute: Pass, *, last: bool
     ) -> dict[str, float]:
         state, options = self._state, self.options
         rate = self._rate(batch.step, steps)
@@ -301,19 +313,12 @@ class Trainer:
         if options.path_dropout == "ramp":
             ramp = min(1.0, state.moves / self.network.spec.total_training_steps)
             self.network.behaviour.progress.fill_(ramp)
-        images = torch.from_numpy(batch.images).to(self.device, non_blocking=True)
-        pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255  # NHWC in memory, as it came
-        alone = self.replicas.group is None
-        with nullcontext() if last or alone else forward.no_sync():
-            with autocast(options.precision, self.device):
-                loss, metrics = self.objective.loss(forward, pixels, batch)
-            told = {"loss": float(loss.detach())}
-            told |= {name: float(value) for name, value in metrics.items()}
-            if self.replicas.agree(not math.isfinite(told["loss"])):
-                raise faults.no_loss(told["loss"], batch, self.checkpoint)
-            begun = batch.step // options.accumulate * options.accumulate
-            together = min(options.accumulate, steps - begun)  # an epoch's last ones may be fewer
-            self._scaler.scale(loss / together).backward()
+        begun = batch.step // options.accumulate * options.accumulate
+        together = min(options.accumulate, steps - begun)  # an epoch's last ones may be fewer
+        told = compute(batch, together)
+        # Weights have not moved yet: gradients of such a loss are never taken.
+        if self.replicas.agree(not math.isfinite(told["loss"])):
+            raise faults.no_loss(told["loss"], batch, self.checkpoint)
         if last:
             self._move(rate, batch)
         told = self.replicas.mean(told)
@@ -336,7 +341,7 @@ class Trainer:
             raise faults.no_gradient(batch, self.checkpoint)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=not self._captures)
         if scaled and self._scaler.get_scale() < scale:
             return  # float16 overflowed: the scaler left the step out and takes a smaller scale
         self._state.moves += 1
@@ -344,11 +349,8 @@ class Trainer:
             # TensorFlow's ramp: young averages forget quickly (`num_updates`).
             moves = self._state.moves
             decay = min(self.options.ema, (1 + moves) / (10 + moves))
-            present = self.network.state_dict()
             with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self._ema.values()), [present[k] for k in self._ema], 1 - decay
-                )
+                torch._foreach_lerp_(list(self._ema.values()), self._present, 1 - decay)
 
     def _finish_epoch(self, validate: Validate | None, steps: int) -> None:
         state = self._state

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
 from nasnet.loader import TrainBatch
 
-__all__ = ["Classification", "Forward", "Objective"]
+__all__ = ["Classification", "Forward", "Objective", "Targets"]
 
 Metrics = dict[str, Tensor]
+Targets = Mapping[str, npt.NDArray[Any]]
 
 
 class Forward(Protocol):
@@ -32,13 +34,22 @@ class Objective(Protocol):
     def tensors(self) -> Mapping[str, Tensor]:
         """Its own state: parameters that train along, by name."""
 
-    def loss(self, forward: Forward, images: Tensor, batch: TrainBatch) -> tuple[Tensor, Metrics]:
+    def targets(self, batch: TrainBatch) -> Targets:
+        """What the pictures of a batch are judged by: arrays of n rows each, always the same ones.
+
+        They are all that `loss` may depend on beside the pictures: a GPU records its work once
+        and repeats it with other numbers.
+        """
+
+    def loss(
+        self, forward: Forward, images: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Metrics]:
         """The loss of a batch, a scalar, and means worth telling (`accuracy`), detached.
 
         Args:
             forward: the network, in training mode.
             images: [n, 3, height, width] in [0, 1], on the training device.
-            batch: labels and ids of the same pictures.
+            targets: what `targets` gave for the same pictures, on the same device.
         """
 
 
@@ -64,34 +75,39 @@ class Classification:
             aux_weight: weight of the auxiliary head's loss; 0 where there is none.
         """
         self._smoothing = smoothing
-        self._weights = None if class_weights is None else torch.as_tensor(class_weights)
+        self._weights = None if class_weights is None else np.asarray(class_weights, np.float32)
         self._aux_weight = aux_weight
 
     def tensors(self) -> Mapping[str, Tensor]:
         """It has no state."""
         return {}
 
-    def loss(self, forward: Forward, images: Tensor, batch: TrainBatch) -> tuple[Tensor, Metrics]:
+    def targets(self, batch: TrainBatch) -> Targets:
+        """Both labels of each picture, the first one's share, and what each label weighs."""
+        share = batch.share
+        found: dict[str, npt.NDArray[Any]] = {"labels": batch.labels, "mixed": batch.mixed}
+        if self._weights is None:
+            return found | {"share": share, "rest": 1 - share}
+        first, second = self._weights[batch.labels], self._weights[batch.mixed]
+        return found | {"share": share * first, "rest": (1 - share) * second}
+
+    def loss(
+        self, forward: Forward, images: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Metrics]:
         """The loss of a batch and its accuracy; see `Objective.loss`."""
         names = ("Logits", "AuxLogits") if self._aux_weight else ("Logits",)
         outputs = forward(images, names)
         logits = outputs["Logits"].float()
-        labels = torch.from_numpy(batch.labels).to(images.device)
-        mixed = torch.from_numpy(batch.mixed).to(images.device)
-        share = torch.from_numpy(batch.share).to(images.device)
-        loss = self._entropy(logits, labels, mixed, share)
+        loss = self._entropy(logits, targets)
         if self._aux_weight:
             aux = outputs["AuxLogits"].float()
-            loss = loss + self._aux_weight * self._entropy(aux, labels, mixed, share)
-        right = (logits.argmax(1) == labels).float().mean()
+            loss = loss + self._aux_weight * self._entropy(aux, targets)
+        right = (logits.argmax(1) == targets["labels"]).float().mean()
         return loss, {"accuracy": right.detach()}
 
-    def _entropy(self, logits: Tensor, labels: Tensor, mixed: Tensor, share: Tensor) -> Tensor:
-        weights = None if self._weights is None else self._weights.to(logits)
-        first = self._each(logits, labels, weights)
-        second = self._each(logits, mixed, weights)
-        return (share * first + (1 - share) * second).mean()
+    def _entropy(self, logits: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        first, second = self._each(logits, targets["labels"]), self._each(logits, targets["mixed"])
+        return (targets["share"] * first + targets["rest"] * second).mean()
 
-    def _each(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self._smoothing)
-        return losses if weights is None else losses * weights[labels]
+    def _each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self._smoothing)

@@ -133,19 +133,22 @@ def make(
     Returns:
         An optimizer whose groups carry `factor`, the share of the learning rate that is theirs.
     """
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for key, parameter in parameters.items():
-        groups.setdefault((depth.get(key, 0), key in decayed), []).append(parameter)
+        factor = options.layer_decay ** depth.get(key, 0)
+        groups.setdefault((factor, key in decayed), []).append(parameter)
     rows = [
         {
             "params": members,
             "weight_decay": options.weight_decay if decays else 0.0,
-            "factor": options.layer_decay**distance,
+            "factor": factor,
         }
-        for (distance, decays), members in groups.items()
+        for (factor, decays), members in groups.items()
     ]
     if options.kind == "adamw":
-        return torch.optim.AdamW(rows, lr=options.rate, foreach=True)
+        # On a GPU one kernel for all tensors; on a CPU its rounding would move old results.
+        fused = all(parameter.is_cuda for parameter in parameters.values())
+        return torch.optim.AdamW(rows, lr=options.rate, foreach=not fused, fused=fused)
     if options.kind == "sgd":
         momentum = options.momentum
         return torch.optim.SGD(
@@ -181,6 +184,9 @@ def load_slots(
     for name, value in saved.items():
         key, _, slot = name.rpartition("/")
         parameter = parameters[key]
-        # Counters (AdamW's step) stay scalars; the rest takes its parameter's place and layout.
-        kept = value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+        # Counters (AdamW's step) stay scalars, on the device for its fused form; the rest takes its
+        # parameter's place and layout.
+        place = parameter.device if optimizer.defaults.get("fused") else value.device
+        scalar = value.ndim == 0
+        kept = value.clone().to(place) if scalar else torch.empty_like(parameter).copy_(value)
         optimizer.state[parameter][slot] = kept.detach()

@@ -5,6 +5,7 @@ Called by the training loop and by whoever starts one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,7 +31,8 @@ class TrainOptions:
         clip: largest global norm of the gradients; 0 for no limit.
         ema: decay of the moving average of weights that is evaluated and kept; 0 for none.
         accumulate: batches whose gradients make one step.
-        precision: `f32`; `bf16` or `f16` compute in mixed precision.
+        precision: `f32`; `bf16` or `f16` compute in mixed precision; `auto` is bf16 on a GPU that
+            has it, f32 elsewhere.
         batch_norm: what batch norm normalizes with, the `batch`'s statistics (they move) or the
             `moving` averages as they are (safer where pictures are few).
         batch_norm_momentum: decay of the moving averages (0.99 in the hub module, 0.9997 in
@@ -41,6 +43,9 @@ class TrainOptions:
         seed: of everything random.
         device: `cpu`, `cuda`, ...; `auto` takes a GPU where there is one.
         compile: run through torch.compile.
+        workers: processes that make batches; 0 for threads of this one; None is 0 on a CPU, and
+            one a core on a GPU, which would wait for threads.
+        cache_gb: decoded pictures that are kept in memory, in GB; workers share it.
         checkpoint_seconds: time between checkpoints within an epoch.
     """
 
@@ -50,7 +55,7 @@ class TrainOptions:
     clip: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
-    precision: Literal["f32", "bf16", "f16"] = "f32"
+    precision: Literal["f32", "bf16", "f16", "auto"] = "f32"
     batch_norm: Literal["batch", "moving"] = "batch"
     batch_norm_momentum: float = 0.99
     path_dropout: Literal["final", "ramp"] = "final"
@@ -58,6 +63,8 @@ class TrainOptions:
     seed: int = 0
     device: str = "auto"
     compile: bool = False
+    workers: int | None = None
+    cache_gb: float = 2.0
     checkpoint_seconds: float = 300.0
 
     def __post_init__(self) -> None:
@@ -66,12 +73,16 @@ class TrainOptions:
             raise InputError(
                 f"epochs and accumulate start at 1, found {self.epochs} and {self.accumulate}"
             )
-        if self.precision not in ("f32", "bf16", "f16"):
-            raise InputError(f"no precision {self.precision!r}; there are f32, bf16, f16")
+        if self.precision not in ("f32", "bf16", "f16", "auto"):
+            raise InputError(f"no precision {self.precision!r}; there are f32, bf16, f16, auto")
         if not 0 <= self.ema < 1 or not 0 <= self.batch_norm_momentum <= 1:
             raise InputError(
                 "ema must lie in [0, 1) and batch_norm_momentum in [0, 1], found "
                 f"{self.ema} and {self.batch_norm_momentum}"
+            )
+        if (self.workers or 0) < 0 or not 0 <= self.cache_gb < math.inf:
+            raise InputError(
+                f"workers and cache_gb start at 0, found {self.workers} and {self.cache_gb}"
             )
         if not min(self.clip, self.patience, self.seed, self.checkpoint_seconds) >= 0:
             raise InputError(

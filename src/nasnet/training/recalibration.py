@@ -44,7 +44,11 @@ class RecalibrateOptions:
 
 
 def recalibrate(
-    weights: Weights, examples: Sequence[Example], options: RecalibrateOptions
+    weights: Weights,
+    examples: Sequence[Example],
+    options: RecalibrateOptions,
+    *,
+    device: str = "cpu",
 ) -> Weights:
     """Replace every moving mean and variance by those of whole pictures at another size.
 
@@ -58,6 +62,7 @@ def recalibrate(
         weights: a trained network's.
         examples: pictures; those that cannot be read are passed over.
         options: which of them, and how.
+        device: where the network computes, a torch device.
 
     Raises:
         TrainingError: no batch of two pictures can be read, or an average is no finite number.
@@ -66,7 +71,7 @@ def recalibrate(
     some = [examples[row] for row in rows]
     network = NASNet(weights.spec, num_classes=weights.num_classes)
     network.load(weights)
-    network.to(memory_format=torch.channels_last)
+    network.to(device, memory_format=torch.channels_last)
     behaviour = network.behaviour
     behaviour.decay = 0.0  # what moves becomes the batch's own
     behaviour.spec = replace(behaviour.spec, drop_path_keep_prob=1.0, dense_dropout_keep_prob=1.0)
@@ -80,8 +85,8 @@ def recalibrate(
         for batch in loader.epoch(0):
             if len(batch.images) < 2:
                 continue  # one picture's variance says little of a map of one pixel
-            pixels = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
-            network(pixels)
+            images = torch.from_numpy(batch.images).to(device)
+            network(images.permute(0, 3, 1, 2).float() / 255)
             batches += 1
             for key, value in places.items():
                 first[key] += value
@@ -97,5 +102,5 @@ def recalibrate(
             value += squares[mean] / batches - (first[mean] / batches).square()
         if not bool(torch.isfinite(value).all()):
             raise TrainingError(f"{name_of(key)}: the recalibrated average is no finite number")
-        arrays[name_of(key)] = value.float().numpy()
+        arrays[name_of(key)] = value.float().cpu().numpy()
     return replace(weights, arrays=frozen(arrays))

@@ -18,7 +18,7 @@ from torch import distributed, nn
 
 from nasnet.errors import InputError
 
-__all__ = ["ALONE", "Replicas", "autocast", "device_of", "joined", "wrapped"]
+__all__ = ["ALONE", "Replicas", "autocast", "device_of", "joined", "resolved", "wrapped"]
 
 # All wait while one validates, or asks a teacher; one that died is noticed at once all the same.
 _TIMEOUT = timedelta(days=7)
@@ -143,6 +143,13 @@ def wrapped(network: nn.Module, replicas: Replicas) -> nn.Module:
     return DistributedDataParallel(
         network, **{buffers if buffers in known else "broadcast_buffers": False}
     )
+
+
+def resolved(precision: str, device: torch.device) -> str:
+    """The arithmetic a name means on a device; `auto` is bf16 on a GPU that has it, else f32."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "f32"
 
 
 def autocast(precision: str, device: torch.device) -> Any:  # noqa: ANN401
