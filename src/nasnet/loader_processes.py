@@ -245,12 +245,13 @@ class ProcessLoader:
                 cache_bytes=self._options.cache_bytes // self._processes,
             )
             ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(list(self._examples), options, theirs), daemon=True
-            )
+            process = context.Process(target=_serve, args=(options, theirs), daemon=True)
             process.start()
             theirs.close()
             self._workers.append(_Worker(process, ours))
+        examples = list(self._examples)
+        for worker in self._workers:  # all start meanwhile
+            _send(worker, examples)
 
     def _end(self) -> None:
         workers, self._workers = self._workers, []
@@ -261,21 +262,21 @@ class ProcessLoader:
             worker.pipe.close()
 
 
-def _send(worker: _Worker, order: tuple[int, int]) -> None:
+def _send(worker: _Worker, what: object) -> None:
     try:
-        worker.pipe.send(order)
+        worker.pipe.send(what)
     except OSError:
         raise SourceError(
             f"process {worker.process.pid}, which loads pictures, has ended: start again"
         ) from None
 
 
-def _serve(examples: list[Example], options: LoaderOptions, pipe: Connection) -> None:
+def _serve(options: LoaderOptions, pipe: Connection) -> None:
     """In a process: make this share of every batch of each epoch that is asked for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
     failures: list[Failure] = []
-    with Loader(examples, options, on_failure=failures.append) as loader:
-        try:
+    try:
+        with Loader(pipe.recv(), options, on_failure=failures.append) as loader:
             while True:
                 number, start = pipe.recv()
                 for batch in loader.epoch(number, start=start):
@@ -284,7 +285,7 @@ def _serve(examples: list[Example], options: LoaderOptions, pipe: Connection) ->
                     pipe.send((small, images.shape, tuple(failures)))
                     failures.clear()
                     pipe.send_bytes(images.data.cast("B"))
-        except (EOFError, OSError):
-            return  # nobody listens any more
-        except Exception as error:
-            pipe.send(error)
+    except (EOFError, OSError):
+        return  # nobody listens any more
+    except Exception as error:
+        pipe.send(error)

@@ -31,6 +31,12 @@ __all__ = ["command"]
     show_default=True,
     help="A recipe that comes with nasnet (mobile, cifar, builtin), or a TOML file of your own.",
 )
+@click.option(
+    "-w",
+    "--weights",
+    help="What to start from: a file, folder or handle of the recipe's network. Initial values if "
+    "not given.",
+)
 @click.option("--device", help="cpu, cuda, ...; the recipe's if not given, or what there is.")
 @click.option(
     "--precision",
@@ -54,6 +60,7 @@ def command(
     data: str,
     out: Path,
     recipe: str,
+    weights: str | None,
     device: str | None,
     precision: str | None,
     workers: int | None,
@@ -80,6 +87,7 @@ def command(
     import dataclasses
 
     needs("torch", extra="torch")
+    from nasnet.load import open_weights
     from nasnet.train import read_recipe, train
     from nasnet.training import joined
 
@@ -101,6 +109,7 @@ def command(
                     data,
                     out,
                     table,
+                    weights=open_weights(weights).weights if weights else None,
                     dataset=options,
                     overwrite=overwrite,
                     replicas=replicas,

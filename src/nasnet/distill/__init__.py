@@ -7,17 +7,27 @@ from __future__ import annotations
 
 from nasnet.distill.answers import Answers, AnswersEvent, open_answers
 from nasnet.distill.holdout import held_out
-from nasnet.distill.objective import Distillation
-from nasnet.distill.teachers import TEACHERS, Teacher, TeacherOutputs, open_teacher
+from nasnet.distill.live import LiveTeacher
+from nasnet.distill.objective import Distillation, Teaching
+from nasnet.distill.teachers import (
+    TEACHERS,
+    Teacher,
+    TeacherOutputs,
+    open_network,
+    open_teacher,
+)
 
 __all__ = [
     "TEACHERS",
     "Answers",
     "AnswersEvent",
     "Distillation",
+    "LiveTeacher",
     "Teacher",
     "TeacherOutputs",
+    "Teaching",
     "held_out",
     "open_answers",
+    "open_network",
     "open_teacher",
 ]

@@ -21,7 +21,7 @@ from nasnet.augment import AugmentOptions
 from nasnet.distill.teachers import Teacher, open_teacher
 from nasnet.errors import OutputError, TrainingError
 from nasnet.files import write_whole
-from nasnet.loader import Example, Loader, LoaderOptions
+from nasnet.loader import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.loader_processes import Batches, open_loader
 from nasnet.training.identity import check_identity
 
@@ -29,6 +29,7 @@ __all__ = ["Answers", "AnswersEvent", "open_answers"]
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports
+_SAMPLE = 8192  # rows the mean and deviation of features are taken over
 _DESCRIPTION = "answers.json"
 _WIDTHS = {"logits": 1000, "features": 1280}
 _SEEN = 12  # difference of a grey level that is not rounding: it is another view
@@ -60,6 +61,21 @@ class Answers:
     rows: Mapping[str, int]
     logits: tuple[Half, ...]
     features: tuple[Half, ...]
+
+    def sample(self) -> npt.NDArray[np.float32]:
+        """Features of pictures spread evenly, float32 [n, 1280]; see `Teaching`."""
+        stored = self.features[0]
+        rows = np.unique(np.linspace(0, len(stored) - 1, _SAMPLE).astype(np.int64))
+        return np.asarray(stored[rows], np.float32)
+
+    def targets(self, batch: TrainBatch) -> Mapping[str, Half]:
+        """The answers to the view that a batch's pictures are seen in."""
+        logits, features = self.of(batch.epoch % len(self.logits), batch.ids)
+        return {"logits": logits, "features": features}
+
+    def answers(self, images: Any, targets: Mapping[str, Any]) -> tuple[Any, Any]:  # noqa: ANN401
+        """Those answers, on the training device."""
+        return targets["logits"], targets["features"]
 
     def of(self, view: int, ids: Sequence[str]) -> tuple[Half, Half]:
         """Logits and features of pictures as they look in a view."""

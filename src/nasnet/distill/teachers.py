@@ -18,7 +18,7 @@ from nasnet.engine_openvino import process_core
 from nasnet.errors import InputError, needs
 from nasnet.machine import usable_cores
 
-__all__ = ["TEACHERS", "Teacher", "TeacherOutputs", "open_teacher"]
+__all__ = ["TEACHERS", "Teacher", "TeacherOutputs", "open_network", "open_teacher"]
 
 Array = npt.NDArray[np.float32]
 _BATCH, _GPU_BATCH = 8, 256
@@ -100,24 +100,10 @@ class Teacher:
         )
 
 
-def open_teacher(
-    name: str,
-    *,
-    batch: int | None = None,
-    precision: Literal["f32", "bf16"] = "f32",
-    threads: int | None = None,
-    device: str = "cpu",
-) -> Teacher:
-    """Load a teacher from its installed package.
+def open_network(name: str) -> Any:  # noqa: ANN401
+    """A teacher's torch module: [n, 3, size, size], RGB in [0, 1] -> logits and features.
 
-    Its input scaling, (x - 127) / 128 with x in 0..255, is part of what it computes.
-
-    Args:
-        name: a key of `TEACHERS`.
-        batch: pictures at a time; 8, or 256 on a GPU, if None.
-        precision: of its arithmetic.
-        threads: cores of a CPU it takes; all if None.
-        device: `cpu` is OpenVINO's; others (`cuda`) are torch's.
+    Its input scaling, (x - 127) / 128 with x in 0..255, is part of it.
 
     Raises:
         InputError: there is no such teacher.
@@ -132,7 +118,6 @@ def open_teacher(
     network = code.EfficientNet.from_name(name)
     state = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(state)
-    network.eval()
 
     class Both(torch.nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
@@ -140,23 +125,48 @@ def open_teacher(
             self.network = network
 
         def forward(self, images: Any) -> tuple[Any, Any]:  # noqa: ANN401
-            pixels = (images.permute(0, 3, 1, 2).float() - 127) / 128
-            features = self.network.extract_features(pixels).mean((2, 3))
+            features = self.network.extract_features((images * 255 - 127) / 128).mean((2, 3))
             return self.network._fc(features), features
 
+    return Both().eval().requires_grad_(False)
+
+
+def open_teacher(
+    name: str,
+    *,
+    batch: int | None = None,
+    precision: Literal["f32", "bf16"] = "f32",
+    threads: int | None = None,
+    device: str = "cpu",
+) -> Teacher:
+    """Load a teacher from its installed package, to answer pictures in batches.
+
+    Args:
+        name: a key of `TEACHERS`.
+        batch: pictures at a time; 8, or 256 on a GPU, if None.
+        precision: of its arithmetic.
+        threads: cores of a CPU it takes; all if None.
+        device: `cpu` is OpenVINO's; others (`cuda`) are torch's.
+
+    Raises:
+        InputError: there is no such teacher.
+        MissingExtraError: its package is not installed.
+    """
+    torch = needs("torch", extra="torch")
+    network, size = open_network(name), TEACHERS[name].size
     if torch.device(device).type != "cpu":
-        run = _by_torch(Both(), torch, device, precision)
-        return Teacher(name, run, batch=batch or _GPU_BATCH, size=row.size, streams=1)
+        run = _by_torch(network, torch, device, precision)
+        return Teacher(name, run, batch=batch or _GPU_BATCH, size=size, streams=1)
     batch = batch or _BATCH
-    example = torch.zeros((batch, row.size, row.size, 3), dtype=torch.uint8)
-    compiled = _compiled(Both(), torch, example, precision, threads or usable_cores())
+    example = torch.zeros((batch, size, size, 3), dtype=torch.uint8)
+    compiled = _compiled(network, torch, example, precision, threads or usable_cores())
     streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def run_on_cpu(images: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
         found = compiled.create_infer_request().infer([images])
         return found[0].copy(), found[1].copy()
 
-    return Teacher(name, run_on_cpu, batch=batch, size=row.size, streams=streams)
+    return Teacher(name, run_on_cpu, batch=batch, size=size, streams=streams)
 
 
 def _by_torch(network: Any, torch: Any, device: str, precision: str) -> _Run:  # noqa: ANN401
@@ -165,19 +175,32 @@ def _by_torch(network: Any, torch: Any, device: str, precision: str) -> _Run:  #
     def run(images: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
         mixed = torch.autocast(torch.device(device).type, torch.bfloat16, precision == "bf16")
         with torch.inference_mode(), mixed:
-            logits, features = network(torch.from_numpy(images).to(device))
+            logits, features = network(_pixels(torch.from_numpy(images).to(device)))
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
     return run
 
 
+def _pixels(images: Any) -> Any:  # noqa: ANN401
+    """Bytes, channels last, as the network takes them."""
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
 def _compiled(network: Any, torch: Any, example: Any, precision: str, threads: int) -> Any:  # noqa: ANN401
     import openvino
+
+    class OfBytes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:  # noqa: ANN401
+            return self.network(_pixels(images))
 
     with torch.no_grad(), warnings.catch_warnings():
         # OpenVINO traces the network by a way that torch wants to give up.
         warnings.simplefilter("ignore", DeprecationWarning)
-        model = openvino.convert_model(network, example_input=example, input=[example.shape])
+        model = openvino.convert_model(OfBytes(), example_input=example, input=[example.shape])
     return process_core().compile_model(
         model,
         "CPU",

@@ -35,19 +35,21 @@ class Stage:
         size: height and width in pixels.
         batch: pictures a step, over all processes.
         without: leave out pictures whose ids start so (`tiny/`, say).
+        crops: views of each picture in a step, which has `batch * crops` of them.
     """
 
     epochs: int
     size: int
     batch: int
     without: tuple[str, ...] = ()
+    crops: int = 1
 
     def __post_init__(self) -> None:
         """Refuse an empty stage."""
-        if min(self.epochs, self.batch) < 1 or self.size < 32:
+        if min(self.epochs, self.batch, self.crops) < 1 or self.size < 32:
             raise InputError(
-                "a stage needs epochs and batch from 1 and size from 32, found "
-                f"{self.epochs}, {self.batch}, {self.size}"
+                "a stage needs epochs, batch and crops from 1 and size from 32, found "
+                f"{self.epochs}, {self.batch}, {self.crops}, {self.size}"
             )
 
 
@@ -57,8 +59,10 @@ class TeacherOptions:
 
     Attributes:
         name: a key of `distill.TEACHERS`.
-        views: fixed views of each picture, answered once.
-        precision: the teacher's arithmetic.
+        views: fixed views of each picture, answered once and stored; 0 for a teacher that is
+            asked as training goes: ever new views, which may be several at once (`crops`) and
+            mixed (`mixup`).
+        precision: the teacher's arithmetic for stored answers; else it is training's.
         temperature: both sides' logits are divided by it.
         logits_weight: of the cross entropy with the teacher's probabilities.
         features_weight: of the cosine distance to its features.
@@ -73,9 +77,9 @@ class TeacherOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.views < 1 or not self.temperature > 0:
+        if self.views < 0 or not self.temperature > 0:
             raise InputError(
-                "a teacher needs views from 1 and temperature above 0, found "
+                "a teacher needs views from 0 and temperature above 0, found "
                 f"{self.views} and {self.temperature}"
             )
         if not min(self.logits_weight, self.features_weight) >= 0:
@@ -148,9 +152,14 @@ class TrainRecipe:
             if self.held_out:
                 raise InputError("held_out is for a recipe with a [teacher]")
             return
-        for name in ("smoothing", "aux_weight", "mixup"):
+        for name in ("smoothing", "aux_weight"):
             if getattr(self, name):
                 raise InputError(f"{name} is for labels; this recipe has a [teacher]")
+        if self.teacher.views and (self.mixup or any(stage.crops > 1 for stage in self.stages)):
+            raise InputError(
+                "mixup and crops make pictures a stored answer is not for: let the [teacher] have "
+                "views = 0, so that it is asked as training goes"
+            )
         if spec.num_classes != 1001:
             raise InputError(
                 f"a teacher knows 1000 classes, nasnet_{spec.name} has {spec.num_classes}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,15 +19,15 @@ from nasnet.dataset import DatasetOptions, Example, open_dataset
 from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.evaluation import accuracy
 from nasnet.folder import DESCRIPTION, ModuleFolder, write_into
-from nasnet.loader import Failure, LoaderOptions
-from nasnet.loader_processes import Batches, open_loader
+from nasnet.loader import Failure
 from nasnet.machine import usable_cores
 from nasnet.prediction import Prediction
 from nasnet.run_folder import RUN_FILES, clear, held
 from nasnet.signatures import Task
 from nasnet.source import SourceOptions, open_source
 from nasnet.torch_model import NASNet
-from nasnet.train.recipe import Stage, TrainRecipe
+from nasnet.train.recipe import TrainRecipe
+from nasnet.train.stages import Loaders, of_stage
 from nasnet.training import (
     ALONE,
     Classification,
@@ -40,7 +40,7 @@ from nasnet.training import (
     recalibrate,
 )
 from nasnet.training.logs import Logs
-from nasnet.weights import Weights
+from nasnet.weights import Weights, fingerprint
 
 if TYPE_CHECKING:
     from nasnet.distill import AnswersEvent
@@ -81,6 +81,7 @@ def train(
     folder: str | os.PathLike[str],
     recipe: TrainRecipe,
     *,
+    weights: Weights | None = None,
     dataset: DatasetOptions | None = None,
     overwrite: bool = False,
     replicas: Replicas = ALONE,
@@ -94,6 +95,8 @@ def train(
             pictures.
         folder: for checkpoints, logs and the module, which is written after each epoch.
         recipe: how.
+        weights: what to start from, of the recipe's network; TF-Slim's initial values if None. A
+            classifier of other classes is left behind.
         dataset: how the data are read and split.
         overwrite: start anew where a run is in the folder already; a teacher's answers stay if
             they fit.
@@ -112,7 +115,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(held(out) if replicas.writes else nullcontext())
         found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
-        network = _network(recipe, found)
+        network = _network(recipe, found, weights)
         logs: Logs | None = None
 
         def tell(event: TrainEvent) -> None:
@@ -152,14 +155,18 @@ def train(
             objective,
             recipe.train,
             out,
-            identity={"recipe": _without_options(recipe), "data": found.identity},
+            identity={
+                "recipe": _without_options(recipe),
+                "data": found.identity,
+                "weights": fingerprint(weights) if weights else None,
+            },
             replicas=replicas,
             labels=found.classes,
             on_event=tell,
         )
         resumed = trainer.resume()
         failures: dict[str, Failure] = {}
-        loaders = _Loaders(found.train, recipe, replicas, failures, workers)
+        loaders = Loaders(found.train, recipe, replicas, failures, workers)
         try:
             if replicas.writes:
                 logs = Logs(out)
@@ -193,7 +200,7 @@ def _clear(out: Path, *, overwrite: bool) -> None:
         )
 
 
-def _network(recipe: TrainRecipe, found: _Data) -> NASNet:
+def _network(recipe: TrainRecipe, found: _Data, weights: Weights | None) -> NASNet:
     size = recipe.stages[-1].size
     network = NASNet(
         recipe.network,
@@ -207,6 +214,8 @@ def _network(recipe: TrainRecipe, found: _Data) -> NASNet:
         network.behaviour.spec = dataclasses.replace(
             network.spec, dense_dropout_keep_prob=recipe.dense_dropout_keep_prob
         )
+    if weights is not None:
+        network.load(weights, new_head=weights.num_classes != network.num_classes)
     return network
 
 
@@ -261,8 +270,27 @@ def _objective(
     teacher = recipe.teacher
     if teacher is None:
         return Classification(smoothing=recipe.smoothing, aux_weight=recipe.aux_weight)
-    from nasnet.distill import Distillation, open_answers
+    from nasnet.distill import Distillation, LiveTeacher, Teaching, open_answers
 
+    def taught_by(teaching: Teaching) -> Objective:
+        return Distillation(
+            teaching,
+            num_features=num_features,
+            temperature=teacher.temperature,
+            logits_weight=teacher.logits_weight,
+            features_weight=teacher.features_weight,
+            seed=recipe.train.seed,
+        )
+
+    if not teacher.views:
+        live = LiveTeacher(
+            teacher.name,
+            found.train,
+            augment=recipe.augment,
+            seed=recipe.train.seed,
+            device=device,
+        )
+        return taught_by(live)
     ask = partial(
         open_answers,
         found.train,
@@ -282,14 +310,7 @@ def _objective(
     replicas.agree(False)  # the others wait until all answers are there
     if not replicas.writes:
         answers = ask()
-    return Distillation(
-        answers,
-        num_features=num_features,
-        temperature=teacher.temperature,
-        logits_weight=teacher.logits_weight,
-        features_weight=teacher.features_weight,
-        seed=recipe.train.seed,
-    )
+    return taught_by(answers)
 
 
 def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
@@ -301,7 +322,7 @@ def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe, device: s
     options = recipe.recalibrate
     if options is None:
         return weights
-    some = _of_stage(found.train, recipe.stages[-1])
+    some = of_stage(found.train, recipe.stages[-1])
     return recalibrate(weights, some, options, device=device)
 
 
@@ -316,62 +337,6 @@ def _workers(recipe: TrainRecipe, device: str) -> int:
 def _size(recipe: TrainRecipe) -> int:
     """Height and width the module is for."""
     return recipe.recalibrate.size if recipe.recalibrate else recipe.stages[-1].size
-
-
-def _of_stage(examples: Sequence[Example], stage: Stage) -> list[Example]:
-    return [e for e in examples if not e.id.startswith(stage.without or ("\0",))]
-
-
-class _Loaders:
-    """The loader of the stage under way; closed when the next stage begins."""
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        recipe: TrainRecipe,
-        replicas: Replicas,
-        failures: dict[str, Failure],
-        workers: int,
-    ) -> None:
-        self._examples = examples
-        self._workers = workers
-        self._recipe = recipe
-        self._replicas = replicas
-        self._failures = failures
-        self._stage: object = None
-        self._loader: Batches | None = None
-
-    def of(self, epoch: int) -> Batches:
-        """The loader an epoch is to use."""
-        stage = self._recipe.stage(epoch)
-        if self._loader is None or stage is not self._stage:
-            self.close()
-            teacher = self._recipe.teacher
-            options = LoaderOptions(
-                batch=stage.batch,
-                size=(stage.size, stage.size),
-                seed=self._recipe.train.seed,
-                augment=self._recipe.augment,
-                views=teacher.views if teacher else 0,
-                mixup=self._recipe.mixup,
-                replica=(self._replicas.rank, self._replicas.world),
-                cache_bytes=round(self._recipe.train.cache_gb * 1e9),
-            )
-            some = _of_stage(self._examples, stage)
-            self._loader = open_loader(
-                some, options, processes=self._workers, on_failure=self._note
-            )
-            self._stage = stage
-        return self._loader
-
-    def _note(self, failure: Failure) -> None:
-        self._failures[failure.id] = failure
-
-    def close(self) -> None:
-        """End the present loader's threads."""
-        if self._loader is not None:
-            self._loader.close()
-            self._loader = None
 
 
 def _validate(found: _Data, recipe: TrainRecipe) -> Callable[[Weights], Mapping[str, float]]:
