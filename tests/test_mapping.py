@@ -78,6 +78,7 @@ def test_groups_are_labels_the_largest_first_or_found(tmp_path: Path) -> None:
     group = data_of(tmp_path / "k.html")["group"]
     assert len({*group[:19]}) == len({*group[19:]}) == 1
     assert group[0] != group[-1]
+    assert data_of(tmp_path / "k.html")["groups"] == ["group 1", "group 2"]
     assert folders_of(["a/b/c.jpg", "d.jpg"]) == {"a/b/c.jpg": "b", "d.jpg": ""}
 
 
@@ -148,9 +149,9 @@ def text_of(driver: Any, id: str) -> str:
 def test_a_browser_draws_it(drawn: Any) -> None:
     names = [one.text for one in drawn.find_elements("css selector", "#legend button")]
     assert names == ["one", "two & more"]
-    painted = "[...document.getElementById('map').getContext('2d')"
-    painted += ".getImageData(0, 0, 2000, 2000).data].some(Boolean)"
-    calm(drawn, painted)
+    canvas = "document.getElementById('map')"
+    whole = f"0, 0, {canvas}.width, {canvas}.height"
+    calm(drawn, f"{canvas}.getContext('2d').getImageData({whole}).data.some(Boolean)")
 
 
 def test_arrow_keys_go_from_picture_to_picture(drawn: Any) -> None:

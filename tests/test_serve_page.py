@@ -268,10 +268,12 @@ def test_it_fits_the_screen_and_can_be_read(
     with browsing(tmp_path / "profile", size=size, dark=dark) as driver:
         driver.get(service.url)
         calm(driver, "!document.getElementById('tool').hidden")
+        assert driver.execute_script(OUTSIDE) == []
         choose(driver, folder / "0.jpg")
         calm(driver, LOOKED)
         choose(driver, folder / "1.jpg", input="second-file")
         calm(driver, "!document.getElementById('alike').hidden")
+        assert driver.execute_script(OUTSIDE) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
         assert driver.execute_script(CONTRAST) == []
         nameless = [
@@ -288,6 +290,16 @@ def test_it_fits_the_screen_and_can_be_read(
             ".map(e => e.textContent)"
         )
         assert small == []
+
+
+# Controls that stick out of their card or their frame.
+OUTSIDE = """
+const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.bottom <= b.bottom;
+return [...document.querySelectorAll(".card button, .card .button, .card select")]
+  .filter((e) => e.offsetParent && !inside(
+    e.getBoundingClientRect(), e.closest(".drop, .card").getBoundingClientRect()))
+  .map((e) => e.textContent);
+"""
 
 
 # Texts with less contrast than WCAG 2.2 asks for (1.4.3: 4.5 to 1), by its own formula.
