@@ -18,7 +18,7 @@ from nasnet.cli.map import command
 from nasnet.errors import InputError
 from nasnet.features import Features
 from nasnet.mapping import folders_of, project
-from tests.browser import browsing, calm
+from tests.browser import browsing, calm, calm_within
 from tests.pictures import jpeg
 from tests.test_index import features, with_failures
 
@@ -152,6 +152,17 @@ def test_a_browser_draws_it(drawn: Any) -> None:
     canvas = "document.getElementById('map')"
     whole = f"0, 0, {canvas}.width, {canvas}.height"
     calm(drawn, f"{canvas}.getContext('2d').getImageData({whole}).data.some(Boolean)")
+
+
+def test_in_a_frame_there_is_room_for_the_map_itself(drawn: Any, tmp_path: Path) -> None:
+    page = drawn.current_url
+    frame = tmp_path / "frame.html"
+    frame.write_text(f'<iframe src="{page}" width="320" height="500"></iframe>', encoding="utf-8")
+    drawn.get(frame.as_uri())
+    calm_within(drawn, "iframe", "document.getElementById('map').offsetHeight >= 300")
+    assert not drawn.find_element("css selector", "header").is_displayed()
+    drawn.get(page)
+    calm(drawn, "document.querySelectorAll('#legend button').length === 2")
 
 
 def test_arrow_keys_go_from_picture_to_picture(drawn: Any) -> None:

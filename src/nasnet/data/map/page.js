@@ -280,6 +280,7 @@
     write();
     draw();
   });
+  document.documentElement.classList.toggle("framed", self !== top);
   index();
   write();
   new ResizeObserver(resize).observe(canvas);
