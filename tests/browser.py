@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-__all__ = ["PHONE", "WIDE", "browsing", "calm", "driver_options", "requested"]
+__all__ = ["PHONE", "WIDE", "browsing", "calm", "calm_within", "driver_options", "requested"]
 
 PHONE = (360, 740)
 WIDE = (1280, 900)
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_SECONDS = 60  # how long a slow machine may take for anything
+_SECONDS = 240  # how long a slow machine may take for anything; no test waits without need
+_STARTS = 3  # a browser whose start takes longer than chromedriver waits is started anew
 
 
 def driver_options(profile: Path, *, dark: bool) -> Any:
@@ -49,11 +50,7 @@ def driver_options(profile: Path, *, dark: bool) -> Any:
 @contextmanager
 def browsing(profile: Path, *, size: tuple[int, int] = WIDE, dark: bool = False) -> Iterator[Any]:
     """A browser with a window of `size`, light or dark; ended in any case."""
-    options = driver_options(profile, dark=dark)
-    from selenium import webdriver
-
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
+    driver = _started(profile, dark=dark)
     try:
         driver.set_page_load_timeout(_SECONDS)
         driver.set_script_timeout(_SECONDS)
@@ -66,13 +63,50 @@ def browsing(profile: Path, *, size: tuple[int, int] = WIDE, dark: bool = False)
         driver.quit()
 
 
+def _started(profile: Path, *, dark: bool) -> Any:
+    options = driver_options(profile, dark=dark)
+    from selenium import webdriver
+    from selenium.common.exceptions import SessionNotCreatedException
+
+    for left in reversed(range(_STARTS)):
+        service = webdriver.ChromeService(shutil.which("chromedriver"))
+        try:
+            return webdriver.Chrome(options=options, service=service)
+        except SessionNotCreatedException:
+            if not left:
+                raise
+    raise AssertionError
+
+
 def calm(driver: Any, condition: str) -> Any:
-    """Wait until an expression of JavaScript is true, and return it."""
+    """Wait until an expression of JavaScript is true, and return it.
+
+    An error counts as not true: what it looks for may not be there yet.
+    """
+    from selenium.common.exceptions import JavascriptException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, _SECONDS, 0.1).until(
+    waiting = WebDriverWait(driver, _SECONDS, 0.1, ignored_exceptions=[JavascriptException])
+    return waiting.until(
         lambda _: driver.execute_script(f"return {condition}"), f"never came true: {condition}"
     )
+
+
+def calm_within(driver: Any, frame: str, condition: str) -> Any:
+    """The same within a frame, by its CSS selector, which stays the driver's place.
+
+    A frame that is about to load is replaced: it is looked up anew until it holds still.
+    """
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def there(_: Any) -> Any:
+        driver.switch_to.default_content()
+        driver.switch_to.frame(driver.find_element("css selector", frame))
+        return driver.execute_script(f"return {condition}")
+
+    waiting = WebDriverWait(driver, _SECONDS, 0.1, ignored_exceptions=[WebDriverException])
+    return waiting.until(there, f"never came true in {frame}: {condition}")
 
 
 def requested(driver: Any) -> list[str]:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from nasnet.scale import ClusterEvent, ClusterOptions, embed_on_cluster
 
 WEIGHTS = "seeded:7"
 OPTIONS = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1))
-SPREAD = ClusterOptions(worker_cores=1, shard_rows=6, patience=60)
+SPREAD = ClusterOptions(worker_cores=1, shard_rows=6, patience=600)
 ALONE = replace(SPREAD, max_workers=1)
 
 
@@ -51,7 +52,10 @@ def killed_worker(photos: Path, output: Path) -> dict[str, object]:
 def stopped_and_gone_on(photos: Path, folder: Path) -> dict[str, object]:
     """Into a folder; stopped in the middle, a part cut off, gone on with, joined."""
 
+    at_work: set[int] = set()
+
     def on_event(event: ClusterEvent) -> None:
+        at_work.update(worker.pid for worker in event.workers)
         if event.done >= 24:
             raise StoppedError
 
@@ -59,6 +63,8 @@ def stopped_and_gone_on(photos: Path, folder: Path) -> dict[str, object]:
         embed_on_cluster(
             photos, folder, weights=WEIGHTS, options=OPTIONS, cluster=ALONE, on_event=on_event
         )
+    while any(Path(f"/proc/{pid}").exists() for pid in at_work):
+        time.sleep(0.05)  # who is sent home may write one part more
     parts = sorted(folder.glob("part-*.parquet"))
     parts[0].write_bytes(parts[0].read_bytes()[:-20])
     done = embed_on_cluster(photos, folder, weights=WEIGHTS, options=OPTIONS, cluster=ALONE)

@@ -12,6 +12,7 @@ import nasnet
 from nasnet.cli.embed import command
 from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.errors import InputError
+from tests.browser import PHONE, WIDE, browsing
 from tests.pictures import jpeg
 
 
@@ -39,6 +40,18 @@ def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Pat
     assert "untrained: which pictures are near means nothing" in text
     assert not re.search(r"(src|href)=.https?:", text)
     assert "Content-Security-Policy" in text
+
+
+@pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
+def test_names_of_any_length_fit_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
+    pictures = folder(tmp_path / "pictures", 0)
+    for seed in range(5):
+        (pictures / f"{'a long name ' * 12}{seed}.jpg").write_bytes(jpeg(seed=seed))
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    write_contact_sheet(nasnet.read_features(tmp_path / "f.parquet"), pictures, tmp_path / "p.html")
+    with browsing(tmp_path / "profile", size=size) as driver:
+        driver.get((tmp_path / "p.html").as_uri())
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
 
 
 def test_only_some_of_many_pictures_are_shown(tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ def test_lists_find_what_exact_search_finds(tmp_path: Path) -> None:
     assert recall(index, found, queries) > 0.95
 
 
+def test_asked_for_more_than_the_lists_hold_it_looks_at_all(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    found = features(2000)
+    nasnet.build_index(found, tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    index = nasnet.open_index(tmp_path / "i")
+    assert index.kind == "ivf"
+    for k in (1000, 2000, 9999):
+        ((ids,), (cosines,)) = index.search(found.vectors[:1], k)
+        assert len(ids) == len(set(ids)) == len(cosines) == min(k, 2000)
+        assert np.isfinite(cosines).all()
+
+
 def test_what_is_added_is_found_whether_the_lists_have_it_or_not(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     nasnet.build_index(features(2000), tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from nasnet.cli.map import command
 from nasnet.errors import InputError
 from nasnet.features import Features
 from nasnet.mapping import folders_of, project
+from tests.browser import browsing, calm, calm_within
 from tests.pictures import jpeg
 from tests.test_index import features, with_failures
 
@@ -78,6 +78,7 @@ def test_groups_are_labels_the_largest_first_or_found(tmp_path: Path) -> None:
     group = data_of(tmp_path / "k.html")["group"]
     assert len({*group[:19]}) == len({*group[19:]}) == 1
     assert group[0] != group[-1]
+    assert data_of(tmp_path / "k.html")["groups"] == ["group 1", "group 2"]
     assert folders_of(["a/b/c.jpg", "d.jpg"]) == {"a/b/c.jpg": "b", "d.jpg": ""}
 
 
@@ -127,21 +128,67 @@ def test_the_command_draws_by_folder_or_table(tmp_path: Path) -> None:
         assert isinstance(refused.exception, InputError)
 
 
-def test_a_browser_draws_it(tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no chromium is installed")
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A map of forty pictures in two groups, in a browser."""
+    folder = tmp_path_factory.mktemp("map")
     found = two_groups()
     labels = {id: "one" if n < 20 else "two & more" for n, id in enumerate(found.ids)}
-    page = tmp_path / "m.html"
-    nasnet.write_map(found, page, labels=labels, options=PCA)
-    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    dumped = subprocess.run(
-        [browser, *arguments, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    ).stdout
-    buttons = re.findall(r'aria-pressed="true"><span.*?</span>(.*?)</button>', dumped)
-    assert [html.unescape(name) for name in buttons] == ["one", "two & more"]
+    nasnet.write_map(found, folder / "m.html", labels=labels, options=PCA)
+    with browsing(folder / "profile") as driver:
+        driver.get((folder / "m.html").as_uri())
+        calm(driver, "document.querySelectorAll('#legend button').length === 2")
+        yield driver
+        assert [one for one in driver.get_log("browser") if one["level"] == "SEVERE"] == []
+
+
+def text_of(driver: Any, id: str) -> str:
+    return str(driver.execute_script("return document.getElementById(arguments[0]).innerText", id))
+
+
+def test_a_browser_draws_it(drawn: Any) -> None:
+    names = [one.text for one in drawn.find_elements("css selector", "#legend button")]
+    assert names == ["one", "two & more"]
+    canvas = "document.getElementById('map')"
+    whole = f"0, 0, {canvas}.width, {canvas}.height"
+    calm(drawn, f"{canvas}.getContext('2d').getImageData({whole}).data.some(Boolean)")
+
+
+def test_in_a_frame_there_is_room_for_the_map_itself(drawn: Any, tmp_path: Path) -> None:
+    page = drawn.current_url
+    frame = tmp_path / "frame.html"
+    frame.write_text(f'<iframe src="{page}" width="320" height="500"></iframe>', encoding="utf-8")
+    drawn.get(frame.as_uri())
+    calm_within(drawn, "iframe", "document.getElementById('map').offsetHeight >= 300")
+    assert not drawn.find_element("css selector", "header").is_displayed()
+    drawn.get(page)
+    calm(drawn, "document.querySelectorAll('#legend button').length === 2")
+
+
+def test_arrow_keys_go_from_picture_to_picture(drawn: Any) -> None:
+    from selenium.webdriver import Keys
+
+    canvas = drawn.find_element("id", "map")
+    seen = set()
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT):
+        canvas.send_keys(key)
+        seen.add(text_of(drawn, "told"))
+        assert text_of(drawn, "caption") == text_of(drawn, "told")
+    assert len(seen) > 1
+    assert all(re.fullmatch(r".+ \((one|two & more)\)", one) for one in seen)
+    canvas.send_keys(Keys.ESCAPE)
+    assert not drawn.find_element("id", "card").is_displayed()
+
+
+def test_a_picture_is_found_by_its_name_unless_its_group_is_off(drawn: Any) -> None:
+    field = drawn.find_element("id", "find")
+    name = features(40).ids[3]
+    field.send_keys(name)
+    assert text_of(drawn, "caption") == f"{name} (one)"
+    switch = drawn.find_element("css selector", "#legend button")
+    switch.click()
+    assert switch.get_attribute("aria-pressed") == "false"
+    assert not drawn.find_element("id", "card").is_displayed()
+    field.submit()
+    assert text_of(drawn, "found") == "none"
+    switch.click()

@@ -87,7 +87,7 @@ def test_one_worker_killed_one_run_stopped_and_each_row_is_there_once(
         start_new_session=True,
     )
     try:
-        out, err = child.communicate(timeout=400)
+        out, err = child.communicate(timeout=1200)
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow
 import pytest
 
 import nasnet
-from nasnet.errors import InputError
+from nasnet import weights
+from nasnet.errors import InputError, SourceError
 from nasnet.recipes import get_recipe, prepare
 from nasnet.serve import Limits, ModelChoice, ServeOptions, photo_index, serve
+from nasnet.source import open_source
 from tests import pictures
 from tests.serving import Serving, form
 
@@ -257,8 +260,29 @@ def test_a_folder_becomes_an_index_and_new_pictures_are_added(tmp_path: Path) ->
     (photos / "1.jpg").write_bytes(JPEGS[1])
     again = photo_index(photos, options)
     assert (again, nasnet.open_index(again).ids) == (first, ["0.jpg", "1.jpg"])
-    other = dataclasses.replace(options, models=(ModelChoice(handle="seeded:8"),))
-    assert photo_index(photos, other) != first
+    (photos / "0.jpg").unlink()
+    (photos / "2.jpg").write_bytes(b"no picture")
+    assert nasnet.open_index(photo_index(photos, options)).ids == ["1.jpg"]
+    (photos / "1.jpg").unlink()
+    with pytest.raises(SourceError, match=r"of its 1 pictures none can be read: not a picture"):
+        photo_index(photos, options)
+
+
+def test_a_folder_has_an_index_for_each_weights_even_at_one_path(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "0.jpg").write_bytes(JPEGS[0])
+    mine = tmp_path / "mine.safetensors"
+    options = ServeOptions(
+        models=(ModelChoice(handle=str(mine)),),
+        port=0,
+        fetch=nasnet.FetchOptions(cache_dir=tmp_path / "cache"),
+    )
+    made = []
+    for seed in (7, 8, 7):
+        weights.write_safetensors(weights.seeded(seed), mine)
+        made.append(photo_index(photos, options))
+    assert made[0] == made[2] != made[1]
 
 
 def test_similarity_of_a_picture_with_itself_is_one(service: Serving) -> None:
@@ -277,6 +301,41 @@ def test_small_pictures_come_from_the_folder_only(service: Serving) -> None:
     assert answer.data.startswith(b"\xff\xd8\xff")
     for id in ("../secret.jpg", "..%2Fsecret.jpg", "/etc/passwd", "map.html", "", "a%00b", "."):
         assert service.get(f"/picture?id={id}").status in (400, 404), id
+
+
+def test_pictures_that_were_indexed_are_shown_whatever_they_are_called(
+    service: Serving, folder: Path
+) -> None:
+    (folder / ".hidden.jpg").write_bytes(JPEGS[0])
+    (folder / "linked.jpg").symlink_to(folder.parent / "secret.jpg")
+    try:
+        (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(JPEGS[0])
+    except OSError:
+        pytest.skip("this file system has Unicode names only")
+    listed = [item.id for item in open_source(folder)]
+    assert {"linked.jpg", r"caf\xe9.jpg"} <= set(listed)
+    for id in listed:
+        assert service.get(f"/picture?id={quote(id)}").status == 200, id
+    assert service.get("/picture?id=.hidden.jpg").status == 404
+
+
+def test_a_map_that_is_gone_is_not_found(tmp_path: Path) -> None:
+    options = ServeOptions(models=(SEEDED,), port=0, map=tmp_path / "gone.html")
+    with Serving(options) as service:
+        answer = service.get("/map")
+        assert (answer.status, answer.error) == (
+            404,
+            "the map cannot be read: No such file or directory",
+        )
+        assert service.faults() == []
+
+
+def test_head_is_get_without_the_body(service: Serving) -> None:
+    for path in ("/", "/healthz", "/info", "/docs"):
+        answer = service.ask("HEAD", path)
+        assert (answer.status, answer.data) == (200, b"")
+        assert answer.headers["content-length"] == service.get(path).headers["content-length"]
+    assert service.ask("HEAD", "/embed").status == 405
 
 
 def test_the_map_may_reach_nothing(service: Serving) -> None:

@@ -14,14 +14,17 @@ from nasnet import weights
 from nasnet.imagenet import class_names
 from nasnet.serve import ModelChoice, ServeOptions
 from tests import pictures
-from tests.browser import PHONE, WIDE, browsing, calm, requested
+from tests.browser import PHONE, WIDE, browsing, calm, calm_within, requested
 from tests.serving import Serving, form
 
 NAMES = [f"kind {number}" for number in range(10)]
 # Words that the page must never take for markup.
 NASTY = "<img src=x onerror=alert(1)>.jpg"
 MAP = "<!doctype html><title>map</title><p id=m>The map</p>"
-LOOKED = "document.getElementById('status').textContent.includes('nearest pictures')"
+# All that was asked is answered and shown: nothing moves or is replaced any more.
+LOOKED = """document.getElementById('status').textContent.includes('nearest pictures')
+  && !document.getElementById('results').hasAttribute('aria-busy')
+  && [...document.querySelectorAll('#tool img[src]')].every(image => image.complete)"""
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +202,7 @@ def test_the_map_is_shown_and_can_reach_nothing(page: Any, service: Serving) -> 
     frame = page.find_element("css selector", "#map iframe")
     page.execute_script("arguments[0].scrollIntoView()", frame)
     assert frame.get_attribute("sandbox") == "allow-scripts"
-    page.switch_to.frame(frame)
-    calm(page, "document.getElementById('m').textContent === 'The map'")
+    calm_within(page, "#map iframe", "document.getElementById('m').textContent === 'The map'")
     assert page.execute_script("return window.origin") == "null"
     page.switch_to.default_content()
 
@@ -266,10 +268,12 @@ def test_it_fits_the_screen_and_can_be_read(
     with browsing(tmp_path / "profile", size=size, dark=dark) as driver:
         driver.get(service.url)
         calm(driver, "!document.getElementById('tool').hidden")
+        assert driver.execute_script(OUTSIDE) == []
         choose(driver, folder / "0.jpg")
         calm(driver, LOOKED)
         choose(driver, folder / "1.jpg", input="second-file")
         calm(driver, "!document.getElementById('alike').hidden")
+        assert driver.execute_script(OUTSIDE) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
         assert driver.execute_script(CONTRAST) == []
         nameless = [
@@ -286,6 +290,16 @@ def test_it_fits_the_screen_and_can_be_read(
             ".map(e => e.textContent)"
         )
         assert small == []
+
+
+# Controls that stick out of their card or their frame.
+OUTSIDE = """
+const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.bottom <= b.bottom;
+return [...document.querySelectorAll(".card button, .card .button, .card select")]
+  .filter((e) => e.offsetParent && !inside(
+    e.getBoundingClientRect(), e.closest(".drop, .card").getBoundingClientRect()))
+  .map((e) => e.textContent);
+"""
 
 
 # Texts with less contrast than WCAG 2.2 asks for (1.4.3: 4.5 to 1), by its own formula.

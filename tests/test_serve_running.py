@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +15,16 @@ import pytest
 from nasnet.errors import InputError
 from nasnet.serve import Limits, ModelChoice, ServeOptions, create_app, serve
 from tests import pictures
-from tests.serving import Answered, Serving, ask, form, served_process
+from tests.serving import PATIENT, Answered, Serving, ask, form, served_process
 
 SEEDED = ModelChoice(handle="seeded:7", name="nasnet")
 JPEG = pictures.jpeg()
+# Where a request is held open while other things happen, no time-out of the service may end it.
+UNHURRIED = Limits(body_seconds=PATIENT, grace_seconds=PATIENT)
 
 
 def eventually(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENT
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
@@ -52,10 +55,10 @@ def test_too_much_at_once_is_told_when_to_come_again() -> None:
 
 
 def test_all_bodies_together_are_bounded() -> None:
-    limits = Limits(body_bytes=1 << 20, bodies_bytes=1 << 20)
+    limits = replace(UNHURRIED, body_bytes=1 << 20, bodies_bytes=1 << 20)
     with Serving(ServeOptions(models=(SEEDED,), port=0, limits=limits)) as service:
         head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", service.port), 60) as other:
+        with socket.create_connection(("127.0.0.1", service.port), PATIENT) as other:
             other.sendall(head + bytes(900_000))
             held = "nasnet_request_bytes 900000.0"
             eventually(lambda: held in service.get("/metrics").data.decode())
@@ -80,7 +83,7 @@ def test_what_takes_too_long_is_given_up() -> None:
 def test_a_process_told_to_stop_finishes_what_it_took() -> None:
     body, kind = form(*[JPEG] * 64)
     with (
-        served_process("-m", "nasnet=seeded:7") as running,
+        served_process("-m", "nasnet=seeded:7", "--timeout", str(PATIENT)) as running,
         ThreadPoolExecutor(1) as client,
     ):
         taken = client.submit(
@@ -91,20 +94,20 @@ def test_a_process_told_to_stop_finishes_what_it_took() -> None:
             lambda: none not in ask(running.port, "GET", "/metrics").data.decode() or taken.done()
         )
         running.popen.send_signal(signal.SIGTERM)
-        answer = taken.result(120)
+        answer = taken.result(PATIENT)
         assert answer.status == 200
         assert len(answer.data) == 128 + 64 * 1056 * 4
-        assert running.popen.wait(60) == 0
+        assert running.popen.wait(PATIENT) == 0
         with pytest.raises(OSError, match=r"refused|reset"):
             ask(running.port, "GET", "/healthz")
     assert running.said[-1] == "stopped; all that was taken is done\n"
 
 
 def test_a_request_half_sent_when_it_is_told_to_stop_is_answered() -> None:
-    with Serving(ServeOptions(models=(SEEDED,), port=0)) as service:
+    with Serving(ServeOptions(models=(SEEDED,), port=0, limits=UNHURRIED)) as service:
         head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(JPEG)
         ready = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", service.port), 60) as taken:
+        with socket.create_connection(("127.0.0.1", service.port), PATIENT) as taken:
             taken.sendall(head + JPEG[:100])
             eventually(
                 lambda: "nasnet_request_bytes 100.0" in service.get("/metrics").data.decode()

@@ -185,8 +185,8 @@ body{margin:0 auto;padding:1.5rem 1rem;max-width:76rem;background:var(--paper);c
 h1{font-size:1.6rem;margin:0 0 .5rem}
 p{margin:.25rem 0;color:var(--muted);overflow-wrap:anywhere}
 .warn{color:var(--warn);font-weight:600}
-article{display:grid;grid-template-columns:11rem 1fr;gap:1rem;align-items:start;padding:1rem 0;
- border-bottom:1px solid var(--line)}
+article{display:grid;grid-template-columns:11rem minmax(0,1fr);gap:1rem;align-items:start;
+ padding:1rem 0;border-bottom:1px solid var(--line)}
 ol{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:.75rem;
  list-style:none;margin:0;padding:0}
 li{font-size:.85rem;color:var(--muted);font-variant-numeric:tabular-nums}
@@ -199,8 +199,8 @@ figcaption{font-size:.85rem;color:var(--muted);white-space:nowrap;overflow:hidde
  text-overflow:ellipsis}
 .query figcaption{color:var(--ink);font-weight:600}
 meter{width:60%;height:.7rem;margin-right:.4rem}
-@media (max-width:40rem){article{grid-template-columns:1fr}.query{max-width:11rem}
- ol{grid-template-columns:repeat(3,1fr);gap:.5rem}}
+@media (max-width:40rem){article{grid-template-columns:minmax(0,1fr)}.query{max-width:11rem}
+ ol{grid-template-columns:repeat(3,minmax(0,1fr));gap:.5rem}}
 """
 
 

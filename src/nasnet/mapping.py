@@ -11,6 +11,7 @@ import html
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,7 +198,9 @@ def _groups(
     if labels is None and options.clusters > 1 and len(ids) > options.clusters:
         cluster = needs("sklearn.cluster", extra="map")
         made = cluster.KMeans(options.clusters, n_init=4, random_state=options.seed)
-        mine = [f"group {n + 1}" for n in made.fit_predict(unit(vectors)).tolist()]
+        found = made.fit_predict(unit(vectors)).tolist()
+        ranked = [n for n, _ in Counter(found).most_common()]  # the largest is the first
+        mine = [f"group {ranked.index(n) + 1}" for n in found]
     else:
         known = labels or {}
         mine = [known.get(id) or "other" for id in ids]

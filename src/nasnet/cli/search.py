@@ -143,7 +143,7 @@ def _of_file(path: Path, opened: Index) -> list[_Query]:
 def _search(opened: Index, query: _Query, count: int) -> list[tuple[str, float]]:
     rows, cosines = opened.nearest(query.vector[None], count + (query.row >= 0))
     pairs = zip(rows[0].tolist(), cosines[0].tolist(), strict=True)
-    near = [(opened.ids[row], float(c)) for row, c in pairs if row >= 0 and row != query.row]
+    near = [(opened.ids[row], float(c)) for row, c in pairs if row != query.row]
     return near[:count]
 
 

@@ -119,14 +119,16 @@ class Index:
         queries, k = unit(vectors), min(k, len(self))
         rows = np.zeros((len(queries), 0), np.int64)
         cosines = np.zeros((len(queries), 0), np.float32)
-        begin = 0
+        begin, covered = 0, 0
         if self._approximate is not None:
-            cosines, rows = self._approximate.search(np.ascontiguousarray(queries), k)
-            cosines = np.where(rows < 0, -np.inf, cosines).astype(np.float32)
+            near = self._approximate.search(np.ascontiguousarray(queries), k)
+            # Fewer in the lists it looks into than are asked for: then all are looked at.
+            if (near[1] >= 0).all():
+                cosines, rows, covered = near[0], near[1], self._covered
         for part in self._parts:
             end = begin + len(part)
-            if end > self._covered:
-                start = max(self._covered - begin, 0)
+            if end > covered:
+                start = max(covered - begin, 0)
                 more, values = nearest(part[start:], queries, k)
                 rows = np.concatenate([rows, more + begin + start], axis=1)
                 cosines = np.concatenate([cosines, values], axis=1)
@@ -135,10 +137,9 @@ class Index:
         return np.take_along_axis(rows, best, axis=1), np.take_along_axis(cosines, best, axis=1)
 
     def search(self, vectors: Floats, k: int = 10) -> tuple[list[list[str]], Floats]:
-        """As `nearest`, with ids for rows; a place faiss found nothing for is left out."""
+        """As `nearest`, with ids for rows."""
         rows, cosines = self.nearest(vectors, k)
-        ids = [[self.ids[row] for row in some if row >= 0] for some in rows]
-        return ids, cosines
+        return [[self.ids[row] for row in some] for some in rows], cosines
 
 
 def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nasnet.errors import needs
 from nasnet.serve.neighbours import NearestIndex
-from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
+from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions, check_extra
 from nasnet.serve.photos import photo_index
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ __all__ = [
     "photo_index",
     "serve",
 ]
-
-_EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
 
 def create_app(
@@ -54,8 +51,7 @@ def create_app(
         WeightsError: they are no NASNet-A weights, or damaged.
         InputError: options that contradict each other, or an index of other vectors.
     """
-    for package in _EXTRA:
-        needs(package, extra="serve")
+    check_extra()
     from nasnet.serve.app import build_app
     from nasnet.serve.service import open_service
 
@@ -84,8 +80,7 @@ def serve(
         InputError: the address is taken, or is not this machine's and there is no key.
         MissingExtraError: the extra `serve` is not installed.
     """
-    for package in _EXTRA:
-        needs(package, extra="serve")
+    check_extra()
     from nasnet.serve.running import run
 
     run(options or ServeOptions(), index=index, on_event=on_event, stop=stop)

@@ -123,6 +123,8 @@ class _Guard:
             return
         started = time.monotonic()
         status = 0
+        # HEAD is GET without the body (RFC 9110, 9.3.2), which the server itself leaves out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -136,7 +138,7 @@ class _Guard:
             if refusal is not None:
                 await refusal(scope, receive, sending)
             else:
-                await self._app(scope, receive, sending)
+                await self._app(asked, receive, sending)
         except Exception as error:
             text = "".join(traceback.format_exception(error)).strip()
             self._service.on_event(ServeEvent(kind="fault", text=text))
@@ -144,7 +146,7 @@ class _Guard:
                 fault = _error(500, "an error of the service; it is in its log", {})
                 await fault(scope, receive, sending)
         finally:
-            self._note(scope, status, time.monotonic() - started)
+            self._note({**asked, "method": scope["method"]}, status, time.monotonic() - started)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from nasnet.engine import EngineOptions
-from nasnet.errors import InputError
+from nasnet.errors import InputError, needs
 from nasnet.fetch import FetchOptions
 from nasnet.load import DEFAULT_HANDLE
 from nasnet.plan import Borders
 
-__all__ = ["Limits", "ModelChoice", "ServeEvent", "ServeOptions", "is_loopback"]
+__all__ = ["Limits", "ModelChoice", "ServeEvent", "ServeOptions", "check_extra", "is_loopback"]
 
+_EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORTEST_KEY = 8
 
@@ -156,6 +157,16 @@ class ServeEvent:
     kind: Literal["loading", "ready", "request", "fault", "stopping", "stopped"]
     text: str
     url: str = ""
+
+
+def check_extra() -> None:
+    """Refuse to begin where nothing could be served in the end.
+
+    Raises:
+        MissingExtraError: the extra `serve` is not installed.
+    """
+    for package in _EXTRA:
+        needs(package, extra="serve")
 
 
 def is_loopback(host: str) -> bool:

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nasnet.embedding import EmbedEvent, EmbedOptions, embed_to_file
-from nasnet.errors import OutputError
+from nasnet.errors import OutputError, SourceError
 from nasnet.fetch.cache import cache_root
-from nasnet.serve.options import ServeOptions
+from nasnet.module_spec import ModuleSpec, load_module_spec
+from nasnet.serve.options import ServeOptions, check_extra
 from nasnet.sink import SinkOptions
+from nasnet.source import open_source
+from nasnet.weights import fingerprint
 
 __all__ = ["photo_index"]
 
@@ -33,27 +36,30 @@ def photo_index(
         on_event: told how far it is.
 
     Returns:
-        The feature set's file. One a folder, module and preprocessing; pictures that are new
-        since the last time are added, those that failed are tried again.
+        The feature set's file. One a folder, weights and preprocessing; pictures that are new
+        since the last time are added, those that failed are tried again, those that are gone are
+        left out.
 
     Raises:
-        SourceError: there is no picture in the folder.
+        MissingExtraError: the extra `serve` is not installed, so all that would be for nothing.
+        SourceError: there is no picture in the folder, or none that can be read.
         OutputError: the cache cannot be written.
         FetchError: the weights cannot be had.
         WeightsError: they are no NASNet-A weights, or damaged.
     """
-    handle = options.models[0].handle
-    what = (os.fspath(folder.resolve()), handle, options.recipe, str(options.padding))
-    name = hashlib.sha256("\0".join(what).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    output = cache_root(options.fetch.cache_dir) / "photos" / f"{name}.parquet"
+    check_extra()
+    spec = load_module_spec(
+        options.models[0].handle, padding=options.padding, fetch_options=options.fetch
+    )
+    output = cache_root(options.fetch.cache_dir) / "photos" / _name(folder, spec, options)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output.parent} cannot be made: {error.strerror or error}") from error
-    embed_to_file(
+    done = embed_to_file(
         folder,
         output,
-        weights=handle,
+        weights=spec,
         options=EmbedOptions(
             recipe=options.recipe,
             padding=options.padding,
@@ -63,4 +69,40 @@ def photo_index(
         ),
         on_event=on_event,
     )
+    present = {item.id for item in open_source(folder)}
+    if not _leave_out_the_gone(output, present):
+        why = "; ".join(f"{reason} ({count:,})" for reason, count in done.reasons)
+        raise SourceError(f"{folder}: of its {len(present):,} pictures none can be read: {why}")
     return output
+
+
+def _name(folder: Path, spec: ModuleSpec, options: ServeOptions) -> str:
+    """All that makes vectors differ: a path may hold other weights the next time."""
+    weights = spec.opened.weights
+    what = (
+        os.fspath(folder.resolve()),
+        fingerprint(weights),
+        weights.padding,
+        options.recipe,
+        options.engine.precision,
+        *map(str, spec.image_size),
+    )
+    text = "\0".join(what).encode("utf-8", "surrogateescape")
+    return f"{hashlib.sha256(text).hexdigest()[:24]}.parquet"
+
+
+def _leave_out_the_gone(output: Path, present: set[str]) -> bool:
+    """Keep the rows of pictures that are there; whether any of them has a vector."""
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(output, columns=["id", "error"])
+    kept = pyarrow.array([id in present for id in rows["id"].to_pylist()])
+    if rows.num_rows > kept.true_count:
+        table = pyarrow.parquet.read_table(output).filter(kept)
+        temporary = output.with_suffix(".tmp")
+        try:
+            pyarrow.parquet.write_table(table, temporary, compression="zstd")
+            temporary.replace(output)
+        except OSError as error:
+            raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+    return bool(rows.filter(kept)["error"].null_count)

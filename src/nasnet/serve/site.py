@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 from importlib import resources
+from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from nasnet.serve import openapi
 from nasnet.serve.pictures import check_picture
 from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.serve.service import Service
+from nasnet.source import path_of_id
 
 __all__ = ["PAGE_POLICY", "routes"]
 
@@ -82,7 +84,10 @@ def routes(service: Service) -> APIRouter:
     async def map_() -> Response:
         if service.options.map is None:
             raise Refusal(404, "no map is served: start with --map FILE")
-        data = await asyncio.to_thread(service.options.map.read_bytes)
+        try:
+            data = await asyncio.to_thread(service.options.map.read_bytes)
+        except OSError as error:
+            raise Refusal(404, f"the map cannot be read: {error.strerror or 'gone'}") from None
         headers = {"Content-Security-Policy": _MAP_POLICY}
         return Response(data, media_type="text/html", headers=headers)
 
@@ -106,7 +111,7 @@ def _small(service: Service, id: str) -> bytes:
     """A picture of the folder as a small JPEG, upright.
 
     Raises:
-        Refusal: 404, it is not there, not in the folder, or no picture.
+        Refusal: 404, it is not there, not in the folder, hidden, or no picture.
     """
     from PIL import Image
 
@@ -114,11 +119,12 @@ def _small(service: Service, id: str) -> bytes:
     root = service.options.pictures
     assert root is not None
     try:
-        base = root.resolve()
-        file = (base / id).resolve()
-        if not file.is_relative_to(base) or not file.is_file():
+        # As they were listed: what lies in the folder, by a symbolic link too, and is not hidden.
+        inside = Path(path_of_id(id))
+        file = root / inside
+        if inside.anchor or any(part.startswith(".") for part in inside.parts):
             raise missing
-        if file.stat().st_size > service.limits.body_bytes:
+        if not file.is_file() or file.stat().st_size > service.limits.body_bytes:
             raise missing
         data = file.read_bytes()
         check_picture(data, service.limits.picture_pixels)

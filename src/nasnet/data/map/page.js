@@ -12,7 +12,7 @@
   let chosen = -1;
   let size = { width: 1, height: 1 };
   let cells = new Map();
-  const CELL = 1 / 64; // of the map, in which points are looked up
+  const CELLS = 64; // to a side of the map, in which points are looked up
 
   // Eight hues that eyes keep apart, then the same ones light or deep, then any, a golden angle on.
   const HUES = [4, 212, 130, 38, 276, 180, 326, 64];
@@ -38,7 +38,7 @@
   function index() {
     cells = new Map();
     for (let n = 0; n < ids.length; n++) {
-      const key = `${Math.floor(x[n] / CELL)},${Math.floor(y[n] / CELL)}`;
+      const key = `${Math.floor(x[n] * CELLS)},${Math.floor(y[n] * CELLS)}`;
       if (!cells.has(key)) cells.set(key, []);
       cells.get(key).push(n);
     }
@@ -101,8 +101,10 @@
     const far = reach / view.scale;
     let best = -1;
     let least = far * far;
-    for (let i = Math.floor((mx - far) / CELL); i <= Math.floor((mx + far) / CELL); i++) {
-      for (let j = Math.floor((my - far) / CELL); j <= Math.floor((my + far) / CELL); j++) {
+    // However far it reaches, there are no cells beyond the map's own.
+    const cell = (at) => Math.floor(Math.max(0, Math.min(1, at)) * CELLS);
+    for (let i = cell(mx - far); i <= cell(mx + far); i++) {
+      for (let j = cell(my - far); j <= cell(my + far); j++) {
         for (const n of cells.get(`${i},${j}`) || []) {
           const d = (x[n] - mx) ** 2 + (y[n] - my) ** 2;
           if (visible(n) && d < least) [best, least] = [n, d];
@@ -278,6 +280,7 @@
     write();
     draw();
   });
+  document.documentElement.classList.toggle("framed", self !== top);
   index();
   write();
   new ResizeObserver(resize).observe(canvas);
