@@ -17,11 +17,11 @@ from nasnet import engine
 from nasnet.cli.export import command
 from nasnet.errors import InputError, NasnetError, OutputError, SourceError
 from nasnet.exporting import TARGETS, exporting, target_of
-from nasnet.exporting.request import Request
+from nasnet.exporting.request import Output, Request
 from nasnet.exporting.running import Run
 from nasnet.exporting.verifying import LIMITS, compare
 from nasnet.load import open_weights
-from nasnet.weights import Weights, fingerprint, write_safetensors
+from nasnet.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.conftest import relative_error
 from tests.pictures import pixels
 
@@ -105,6 +105,21 @@ def test_an_onnx_file_says_what_it_is_and_takes_any_batch(
     (found,) = session.run(["Logits"], {"images": images})
     logits = engine.run(engine.create(mobile), images, ("Logits",))["Logits"]
     assert relative_error(found, logits) < 1e-5
+
+
+def test_a_classifier_of_imagenets_says_the_names_of_its_classes(mobile: Weights) -> None:
+    def labels(weights: Weights, output: Output = "classifier") -> list[str]:
+        request = Request(
+            weights=weights, task="feature_vector", height=64, width=64, output=output
+        )
+        found: list[str] = json.loads(request.metadata()["labels"])
+        return found
+
+    assert labels(mobile)[:2] == ["background", "tench, Tinca tinca"]
+    assert len(labels(mobile)) == 1001
+    assert labels(seeded(7, num_classes=1000))[0] == "tench, Tinca tinca"
+    assert labels(seeded(7, num_classes=5)) == []
+    assert labels(mobile, "features") == []
 
 
 def test_the_features_of_a_classifier_leave_its_head_out(tmp_path: Path, photos: Path) -> None:

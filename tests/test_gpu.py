@@ -56,6 +56,7 @@ def losses(folder: Path, *, captured: bool, size: int = 32, **options: Any) -> l
         if event.kind == "step":
             found.append(event.row["loss"])
 
+    folder.mkdir(exist_ok=True)
     made = Trainer(
         NASNet(SPEC, num_classes=3, aux_head=False, seed=1),
         Classification(smoothing=0.1, class_weights=[1.0, 2.0, 0.5]),

@@ -131,5 +131,5 @@ def test_other_dtypes_are_refused(tmp_path: Path) -> None:
     arrays = load_file(file)
     arrays["cell_0/1x1/weights"] = arrays["cell_0/1x1/weights"].astype(np.int8)
     save_file(arrays, file)
-    with pytest.raises(WeightsError, match="cell_0/1x1/weights is int8"):
+    with pytest.raises(WeightsError, match="cell_0/1x1/weights is I8, expected float32"):
         weights.read_safetensors(file)

@@ -25,8 +25,21 @@ __all__ = [
 ]
 
 
+# Names out of files stand in messages; a hostile one may be as long as its file.
+_LONGEST = 2000
+
+
 class NasnetError(Exception):
     """Base of all errors this package raises on purpose: one clear line, fit to be shown."""
+
+    def __str__(self) -> str:
+        """The line, whatever a file put into it: no control characters, not without end."""
+        text = super().__str__()
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InputError(NasnetError, TypeError, ValueError):

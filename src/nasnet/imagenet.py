@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nasnet.weights import Weights
 
-__all__ = ["BACKGROUND", "ImageNetClass", "class_names", "imagenet_classes"]
+__all__ = ["BACKGROUND", "ImageNetClass", "class_names", "imagenet_classes", "known_names"]
 
 BACKGROUND = "background"
 _TABLE = Path(__file__).parent / "data" / "imagenet_classes.tsv"
@@ -50,6 +50,11 @@ def class_names(weights: Weights) -> tuple[str, ...]:
     Returns:
         As many as it has classes.
     """
+    return known_names(weights) or tuple(f"class {n}" for n in range(weights.num_classes))
+
+
+def known_names(weights: Weights) -> tuple[str, ...]:
+    """The same, but nothing where the classes have no names."""
     if len(weights.labels) == weights.num_classes:
         return weights.labels
     known = tuple(row.name for row in imagenet_classes())
@@ -57,4 +62,4 @@ def class_names(weights: Weights) -> tuple[str, ...]:
         return (BACKGROUND, *known)
     if weights.num_classes == _WITHOUT:
         return known
-    return tuple(f"class {n}" for n in range(weights.num_classes))
+    return ()

@@ -194,6 +194,8 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
         return _open_checkpoint(path, averages, partial)
     if not path.exists():
         raise WeightsError(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise WeightsError(f"{path}: is a pipe or a device: save what comes out of it to a file")
     found = readers.read_foreign(path, partial=partial)
     if found is not None:
         return _foreign(found, path)

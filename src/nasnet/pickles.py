@@ -6,13 +6,18 @@ Called by the readers of files that hold pickles (PyTorch's, NumPy's object arra
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-__all__ = ["Name", "PickleError", "load_pickle"]
+__all__ = ["Name", "PickleError", "dict_of", "load_pickle", "shown"]
 
 _MOST_OPCODES = 2_000_000  # the published files have some 40,000
+# What calls are given is copied by some of them, and the same thing can be given again and again
+# by three bytes; so many bytes for every byte of the pickle are more than any weight file makes.
+_RATIO, _RATIO_FREE = 16, 64 << 20
+_ITEM = 100  # bytes that an item of a container takes, about
+_KEYS = (str, bytes, int, float, type(None))
 
 
 class PickleError(ValueError):
@@ -29,6 +34,29 @@ class Name:
 Call = Callable[..., Any]
 
 
+def shown(thing: Any) -> str:  # noqa: ANN401
+    """A thing of a pickle in a message: not its `repr`, which may have no end."""
+    if isinstance(thing, Name):
+        thing = thing.text
+    return repr(thing[:80]) if isinstance(thing, str) else f"a {type(thing).__name__}"
+
+
+def dict_of(pairs: Iterable[Any]) -> dict[Any, Any]:
+    """A dict whose keys are texts and numbers: a tuple of tuples can take for ever to hash.
+
+    Raises:
+        PickleError: a key is something else, or a pair is none.
+    """
+    found = {}
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise PickleError("it is damaged: it puts no pairs into a dict")
+        if not isinstance(pair[0], _KEYS):
+            raise PickleError(f"a key of a dict in it is {shown(pair[0])}")
+        found[pair[0]] = pair[1]
+    return found
+
+
 @dataclass(slots=True, kw_only=True)
 class _Machine:
     """The stack and memo of one pickle that is being read."""
@@ -39,6 +67,8 @@ class _Machine:
     stack: list[Any] = field(default_factory=list)
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    given: int = 0
+    place: int = 0
 
     def pop_mark(self) -> list[Any]:
         """What was put on the stack since the last mark."""
@@ -53,8 +83,19 @@ class _Machine:
     def call(self, thing: Any, arguments: Any) -> Any:  # noqa: ANN401
         make = self.allowed.get(thing.text) if isinstance(thing, Name) else None
         if make is None or not isinstance(arguments, tuple):
-            raise PickleError(f"it calls {getattr(thing, 'text', thing)!r}, which is not allowed")
+            raise PickleError(f"it calls {shown(thing)}, which is not allowed")
+        self.give(arguments)
         return make(*arguments)
+
+    def give(self, things: Any) -> None:  # noqa: ANN401
+        """Count what a call is given."""
+        for thing in things if isinstance(things, tuple) else (things,):
+            if isinstance(thing, str | bytes | bytearray):
+                self.given += len(thing)
+            elif isinstance(thing, list | tuple | dict):
+                self.given += _ITEM * len(thing)
+        if self.given > _RATIO_FREE + _RATIO * self.place:
+            raise PickleError("it makes far more of its bytes than a weight file does")
 
 
 def load_pickle(
@@ -85,7 +126,8 @@ def load_pickle(
     """
     machine = _Machine(allowed=allowed, persistent=persistent, build=build)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        for count, (opcode, argument, place) in enumerate(pickletools.genops(file)):
+            machine.place = place or 0
             if opcode.name == "STOP":
                 if len(machine.stack) != 1 or machine.marks:
                     break
@@ -139,7 +181,7 @@ def _last(number: int) -> Call:
 
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(values[::2], values[1::2], strict=True))
+    return dict_of(zip(values[::2], values[1::2], strict=True))
 
 
 def _set_items(m: _Machine, argument: Any) -> None:  # noqa: ANN401
@@ -149,7 +191,7 @@ def _set_items(m: _Machine, argument: Any) -> None:  # noqa: ANN401
 
 def _set_item(m: _Machine, argument: Any) -> None:  # noqa: ANN401
     value, key = m.stack.pop(), m.stack.pop()
-    m.stack[-1].update({key: value})
+    m.stack[-1].update(dict_of([(key, value)]))
 
 
 def _appends(m: _Machine, argument: Any) -> None:  # noqa: ANN401
@@ -174,6 +216,8 @@ def _global(m: _Machine, argument: Any) -> None:  # noqa: ANN401
 
 def _stack_global(m: _Machine, argument: Any) -> None:  # noqa: ANN401
     name, module = m.stack.pop(), m.stack.pop()
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise PickleError(f"it asks for {shown(module)}, {shown(name)}, which is no name")
     m.stack.append(m.name(f"{module} {name}"))
 
 
@@ -186,6 +230,7 @@ def _build(m: _Machine, argument: Any) -> None:  # noqa: ANN401
     state = m.stack.pop()
     if m.build is None:
         raise PickleError("it sets the state of an object, which no weight file needs")
+    m.give(state)
     m.build(m.stack[-1], state)
 
 

@@ -271,12 +271,16 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     try:
         with safe_open(file, framework="numpy") as handle:
             metadata = handle.metadata() or {}
-            arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            names = list(handle.keys())
+            kinds = {name: handle.get_slice(name).get_dtype() for name in names}
+            for name, kind in kinds.items():
+                if kind not in ("F32", "F16"):
+                    raise WeightsError(f"{file}: tensor {name} is {kind}, expected float32")
+            arrays = {name: handle.get_tensor(name) for name in names}
+    except WeightsError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{file}: not a readable safetensors file: {error}") from None
-    for name, array in arrays.items():
-        if array.dtype not in (np.float32, np.float16):
-            raise WeightsError(f"{file}: tensor {name} is {array.dtype}, expected float32")
     shapes = {name: array.shape for name, array in arrays.items()}
     spec, classes = check(shapes, file=file, partial=partial)
     said = metadata.get("spec", spec)
@@ -287,7 +291,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
     try:
         labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise WeightsError(f"{file}: the labels in its metadata are no JSON list") from None
     if labels and len(labels) != classes:
         raise WeightsError(f"{file}: {len(labels)} labels for {classes} classes")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import nasnet
 from nasnet import cells, network, rewrites
 from nasnet.errors import InputError
+from nasnet.imagenet import known_names
 from nasnet.signatures import Task
 from nasnet.weights import Weights, fingerprint
 
@@ -79,6 +80,11 @@ class Request:
             return "Logits"
         return "global_pool"
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, ImageNet's where it has as many; none for features alone."""
+        return () if self.output == "features" else known_names(self.weights)
+
     def program(self) -> rewrites.Program:
         """The network as it is described, with its weights."""
         plan = network.build(
@@ -109,7 +115,7 @@ class Request:
             "image_size": f"{self.height}x{self.width}",
             "pixels": "RGB in [0, 1]" if self.pixels == "float32" else "RGB from 0 to 255",
             "precision": self.precision,
-            "labels": json.dumps(list(weights.labels), ensure_ascii=False),
+            "labels": json.dumps(list(self.labels), ensure_ascii=False),
         }
 
     def images(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:

@@ -72,9 +72,9 @@ def write_saved_model(request: Request, path: Path) -> None:
         lambda inputs: {key: call(inputs)}, input_signature=[images], autograph=False
     )
     with tempfile.TemporaryDirectory() as folder:
-        if request.weights.labels:
+        if request.labels:
             labels = Path(folder) / "labels.txt"
-            labels.write_text("\n".join(request.weights.labels) + "\n", encoding="utf-8")
+            labels.write_text("\n".join(request.labels) + "\n", encoding="utf-8")
             module.labels = tf.saved_model.Asset(str(labels))
         tf.saved_model.save(module, str(path), signatures={"serving_default": serving})
 

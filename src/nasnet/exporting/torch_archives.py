@@ -105,8 +105,8 @@ def write_huggingface(request: Request, path: Path) -> None:
         "pretrained_cfg": described,
         "nasnet": dict(request.metadata()),
     }
-    if request.weights.labels and network.num_classes:
-        table["label_names"] = list(request.weights.labels)
+    if request.labels:
+        table["label_names"] = list(request.labels)
     file.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

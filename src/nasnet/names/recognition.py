@@ -15,6 +15,7 @@ from nasnet.names.places import Place, places
 __all__ = ["Recognised", "recognise"]
 
 _ANCHORS = ("conv0/weights", "l1_stem_3x3/weights")  # one of them is in every network, once
+_MOST_SCOPES = 16  # networks in one file that are told from each other
 _FEWEST = 8  # names that must fit before a file is taken for a network
 
 
@@ -102,4 +103,4 @@ def _scopes(layout: str, separator: str, names: Iterable[str]) -> list[str]:
         for anchor in anchors
         if name == anchor or name.endswith(f"{separator}{anchor}")
     }
-    return sorted(scopes) or [""]
+    return sorted(scopes)[:_MOST_SCOPES] or [""]

@@ -5,6 +5,7 @@ Private to `readers`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -107,7 +108,9 @@ def _shapes(
                 f"{len(place.axes)} axes"
             )
         shapes[name] = tuple(tensor.shape[axis] for axis in place.back)
-        total += 4 * int(np.prod(tensor.shape, dtype=np.float64))
+        if not all(0 <= size <= MOST_BYTES for size in tensor.shape):
+            raise WeightsError(f"{file}: tensor {place.key} has shape {list(tensor.shape)}")
+        total += 4 * math.prod(tensor.shape)
     if total > MOST_BYTES:
         raise WeightsError(f"{file}: its tensors claim {total:,} bytes, more than any NASNet has")
     return shapes

@@ -61,6 +61,7 @@ _OPS: Mapping[str, tuple[Op, int]] = {
 }
 _GLOBAL_WINDOW = 7  # an average over so many pixels is the network's last one
 _DEPTHWISE_FROM_CONV = (0, 1, 2, 3)
+_MOST_REPEATED = 1 << 23  # values of a constant that is stored as one of them
 _CONST = ("Const", "HostConst")
 
 
@@ -130,7 +131,7 @@ def matched(content: Content, graph: Graph, path: Path) -> Content:
     """
     try:
         found = match_network(graph)
-    except GraphError as error:
+    except (GraphError, IndexError) as error:
         raise WeightsError(f"{path}: no NASNet-A in this {content.title}: {error}") from None
     notes = ["tensors were found by the graph's wiring"]
     if found.folded:
@@ -185,7 +186,7 @@ def json_nodes(topology: Any) -> list[GraphNode]:  # noqa: ANN401
             )
             for node in topology["node"]
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise GraphError(f"its topology is no graph: {error!r}") from None
 
 
@@ -223,6 +224,8 @@ def _node(piece: memoryview, path: Path) -> GraphNode:
     epsilon = 1e-4
     if "epsilon" in attributes:
         bits = wire.integer(attributes["epsilon"], 4)
+        if bits >> 32:
+            raise MalformedError(f"{name}: its epsilon is no float")
         epsilon = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
     window = 0
     if "ksize" in attributes:
@@ -280,13 +283,18 @@ def _floats(fields: wire.Message, dtype: str) -> Array:
     """Values stored one by one: float_val (5), double_val (6), half_val (13)."""
     number, item = {"float32": (5, "<f4"), "float64": (6, "<f8")}.get(dtype, (13, ""))
     if not item:
-        bits = np.array(_integers(fields, number), dtype=np.uint16)
+        integers = _integers(fields, number)
+        if max(integers, default=0) >> 16:
+            raise MalformedError("a constant has a value of more than 16 bits")
+        bits = np.array(integers, dtype=np.uint16)
         if dtype == "bfloat16":
             return (bits.astype(np.uint32) << 16).view(np.float32)
         return bits.view(np.float16)
     size = np.dtype(item).itemsize
     pieces = [
-        value.to_bytes(size, "little") if isinstance(value, int) else bytes(value)
+        (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+        if isinstance(value, int)
+        else bytes(value)
         for value in fields.get(number, ())
     ]
     joined = b"".join(pieces)
@@ -298,7 +306,7 @@ def _floats(fields: wire.Message, dtype: str) -> Array:
 def _repeated(values: Array, shape: tuple[int, ...], where: str) -> Array:
     """All values, or the last one again and again, as TensorProto leaves repetitions out."""
     count = math.prod(shape)
-    if not values.size or values.size > count or count > 1 << 26:
+    if not values.size or values.size > count or count > _MOST_REPEATED or len(shape) > 8:
         raise WeightsError(f"{where} has {values.size} values for the shape {list(shape)}")
     filled = np.full(count, values[-1])
     filled[: values.size] = values

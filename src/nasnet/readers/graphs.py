@@ -5,12 +5,15 @@ Private to `readers`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from nasnet.readers.stored import MOST_BYTES
 
 __all__ = ["Graph", "GraphError", "Node", "Op"]
 
@@ -69,6 +72,7 @@ class Graph:
     nodes: Mapping[str, Node]
     constants: Mapping[str, Callable[[], Array]]
     _values: dict[str, Array | None] = field(default_factory=dict)
+    _sizes: list[int] = field(default_factory=list)
 
     def value(self, tensor: str, depth: int = 0) -> Array | None:
         """The value of a tensor that is constant, or None if it is not."""
@@ -79,16 +83,35 @@ class Graph:
         found: Array | None = None
         node = self.nodes.get(tensor)
         if tensor in self.constants:
-            found = self.constants[tensor]()
+            found = self._counted(self.constants[tensor]())
         elif node is not None and node.op in _CONSTANT and node.inputs:
             count = 1 if node.op in ("pass", "rsqrt") else 2
             values = [self.value(name, depth + 1) for name in node.inputs[:count]]
-            if len(values) == count and all(value is not None for value in values):
-                found = _CONSTANT[node.op](*values)
+            known = [value for value in values if value is not None]
+            if len(known) == count:
+                found = known[0] if node.op == "pass" else self._computed(node.op, known)
         self._values[tensor] = found
         return found
 
+    def _computed(self, op: Op, values: list[Array]) -> Array:
+        try:
+            shape = np.broadcast_shapes(*(value.shape for value in values))
+        except ValueError:
+            shapes = ", ".join(str(list(value.shape)) for value in values)
+            raise GraphError(f"its constants of shapes {shapes} do not fit each other") from None
+        if math.prod(shape) > _MOST_VALUES:
+            raise GraphError(f"its constants make one of shape {list(shape)}")
+        return self._counted(_CONSTANT[op](*values))
 
+    def _counted(self, value: Array) -> Array:
+        """A value, unless all of them together are more than a network has."""
+        self._sizes.append(value.nbytes)
+        if sum(self._sizes) > MOST_BYTES:
+            raise GraphError(f"its constants take more than {MOST_BYTES:,} bytes")
+        return value
+
+
+_MOST_VALUES = 1 << 26
 _CONSTANT: Mapping[str, Callable[..., Array]] = {
     "pass": lambda x: x,
     "add": np.add,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError, needs
 from nasnet.readers.keras_order import keras_layers
-from nasnet.readers.stored import MOST_BYTES, Content, Stored, in_memory
+from nasnet.readers.stored import Content, Stored, in_memory, is_too_much
 from nasnet.readers.zips import open_members
 
 __all__ = ["HDF5_MAGIC", "KERAS_VARIABLES", "read_keras_archive", "read_keras_h5"]
@@ -203,10 +203,13 @@ def _snake(name: str) -> str:
 
 
 def _inside(group: Any, name: str) -> Any:  # noqa: ANN401
-    """A member of a group that lies in the same file: no link may lead elsewhere."""
+    """A member of a group that lies in the same file: no link may lead elsewhere.
+
+    A soft link may lead there through another one, and Keras writes none.
+    """
     here = group
     for part in name.split("/"):
-        if type(here.get(part, getlink=True)).__name__ == "ExternalLink":
+        if type(here.get(part, getlink=True)).__name__ != "HardLink":
             raise WeightsError(f"{group.file.filename}: {name} leads into another file: refused")
         here = here[part]
     return here
@@ -222,7 +225,7 @@ def _loaded(datasets: Mapping[str, Any], path: Path) -> dict[str, Stored]:
         if dataset.external or dataset.is_virtual:
             raise WeightsError(f"{path}: {name} has its numbers in another file: refused")
         total += dataset.size * dataset.dtype.itemsize
-        if total > MOST_BYTES:
+        if is_too_much(total, size=dataset.file.id.get_filesize()):
             raise WeightsError(f"{path}: its datasets claim {total:,} bytes, more than weights do")
         found[name] = dataset[()]
     return in_memory(found)

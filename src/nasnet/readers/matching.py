@@ -102,7 +102,7 @@ def _classifier(graph: Graph, end: str, features: int) -> dict[str, Array]:
             raise GraphError(f"its classifier has a kernel {list(kernel.shape)}")
         biases = _bias(graph, node)
         for other in graph.nodes.values():
-            if other.op == "add" and other.inputs[:1] == (name,):
+            if other.op == "add" and len(other.inputs) > 1 and other.inputs[0] == name:
                 biases = _constant(graph, other.inputs[1])
         if biases is None:
             biases = np.zeros(kernel.shape[1], np.float32)
@@ -228,6 +228,8 @@ class _Walk:
             source = node.inputs[0]
         else:
             source, scale, shift, statistics = self.scale_and_shift(tensor)
+            if {scale.size, shift.size} - {1, width}:
+                raise GraphError(f"{op.name} has {scale.size} channels in it, not {width}")
             if statistics is None:
                 self.folded.add(op.name)
                 ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import tokenize
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy.typing as npt
 
 from nasnet import cells, names, network
 from nasnet.errors import WeightsError
-from nasnet.pickles import Call, PickleError, load_pickle
+from nasnet.pickles import Call, PickleError, load_pickle, shown
 from nasnet.readers.stored import Content, in_memory, raw
 from nasnet.readers.zips import open_members
 
@@ -25,6 +27,14 @@ __all__ = ["read_npz", "tensornets_order"]
 
 Array = npt.NDArray[Any]
 _MOST_NAMES = 10_000
+_LAST_CHARACTER = 0x10FFFF
+# NumPy's short names, which are in its pickles.
+_NUMBERS = {"f2": "float16", "f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64"}
+# What NumPy raises for the headers of damaged arrays, which it reads as Python literals.
+_DAMAGED = (
+    *(ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError),
+    tokenize.TokenError,
+)
 # The order in which TensorNets makes the variables of a cell: by slot, or by branch.
 _CELL_ORDER = (
     *("adjust/conv1/", "adjust/conv2/", "adjust/bn/", "adjust/prev_1x1/", "1x1/"),
@@ -47,7 +57,8 @@ def read_npz(path: Path) -> Content:
         for name, content in data.items()
     }
     if set(arrays) == {"names", "values"}:
-        return _tensornets(list(arrays["names"]), list(arrays["values"]), path)
+        labels, values = (_listed(arrays[name], f"{path}: {name}") for name in ("names", "values"))
+        return _tensornets(labels, values, path)
     numbers = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
     return Content(title="NumPy archive", tensors=in_memory(numbers))
 
@@ -56,28 +67,45 @@ def _member(content: bytes, where: str) -> Array | list[Any]:
     """One array; a list of objects for an array of objects."""
     file = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        shape, fortran, dtype = _header(file)
         if dtype.hasobject:
             found = load_pickle(file, allowed=_ALLOWED, build=_set_state)
             return _objects(found)
     except PickleError as error:
         raise WeightsError(f"{where}: the pickle in it: {error}") from None
-    except (ValueError, TypeError, SyntaxError, EOFError) as error:
+    except _DAMAGED as error:
         raise WeightsError(f"{where} is no readable array: {error}") from None
     data = file.read()
     if dtype.kind in "US":
         return _strings(data, dtype, shape, where)
+    if dtype.str.startswith(">"):
+        raise WeightsError(f"{where} is big-endian, which is not supported")
     if fortran:
         return raw(data, dtype.name, tuple(reversed(shape)), where=where).T
     return raw(data, dtype.name, shape, where=where)
 
 
+def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Python 2's way to write numbers, which is read
+        if np.lib.format.read_magic(file) == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+
+
+def _listed(array: Array | list[Any], where: str) -> list[Any]:
+    if isinstance(array, np.ndarray) and not array.ndim:
+        raise WeightsError(f"{where} is one number, expected a list")
+    return list(array)
+
+
 def _strings(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> list[Any]:
     if len(shape) != 1 or shape[0] > _MOST_NAMES or shape[0] * dtype.itemsize != len(data):
+        raise WeightsError(f"{where} is no list of names")
+    codes = np.frombuffer(data, "u4" if dtype.kind == "U" else "u1")
+    if dtype.str.startswith(">"):
+        codes = codes.byteswap()
+    if codes.max(initial=0) > _LAST_CHARACTER:  # NumPy makes no text of such
         raise WeightsError(f"{where} is no list of names")
     try:
         return [str(text) for text in np.frombuffer(data, dtype=dtype)]
@@ -103,7 +131,7 @@ class _Type:
 def _set_state(thing: Any, state: Any) -> None:  # noqa: ANN401
     """`ndarray.__setstate__` and `dtype.__setstate__`, checked."""
     if isinstance(thing, _Type) and isinstance(state, tuple) and len(state) > 1:
-        thing.order = str(state[1])
+        thing.order = state[1] if isinstance(state[1], str) else ""
         return
     if not (isinstance(thing, _Pickled) and isinstance(state, tuple) and len(state) == 5):
         raise PickleError(f"it sets the state of a {type(thing).__name__}")
@@ -121,13 +149,15 @@ def _from_bytes(data: Any, kind: _Type, shape: tuple[int, ...], *, fortran: bool
         data = data.encode("latin-1")
     if not isinstance(data, bytes | bytearray) or not all(type(n) is int for n in shape):
         raise PickleError("an array in it has no bytes")
+    if not all(0 <= n < 1 << 48 for n in shape):
+        raise PickleError("an array in it has a shape that is none")
     if kind.order == ">":
         raise PickleError("an array in it is big-endian, which is not supported")
     try:
-        name = np.dtype(kind.name).name
+        name = _NUMBERS.get(kind.name, kind.name)
         order = tuple(reversed(shape)) if fortran else shape
         array = raw(bytes(data), name, order, where="an array in it")
-    except (TypeError, WeightsError) as error:
+    except WeightsError as error:
         raise PickleError(str(error)) from None
     return array.T if fortran else array
 
@@ -165,7 +195,7 @@ def _buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Pickled:  # noqa: 
 
 def _type(name: Any, *rest: Any) -> _Type:  # noqa: ANN401
     if not isinstance(name, str):
-        raise PickleError(f"it names the type {name!r}")
+        raise PickleError(f"it names the type {shown(name)}")
     return _Type(name)
 
 
@@ -216,8 +246,9 @@ def _tensornets(labels: Sequence[Any], values: Sequence[Any], path: Path) -> Con
     """TensorNets' file: names and values in the order in which it makes variables."""
     arrays = [value for value in values if isinstance(value, np.ndarray)]
     texts = [
-        label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        label.decode("utf-8", "replace") if isinstance(label, bytes) else label
         for label in labels
+        if isinstance(label, bytes | str)
     ]
     if len(arrays) != len(values) or len(texts) != len(arrays):
         raise WeightsError(f"{path}: has {len(texts)} names for {len(values)} arrays")

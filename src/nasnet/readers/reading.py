@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasnet.errors import WeightsError
+import numpy as np
+
+from nasnet.errors import NasnetError, WeightsError
 from nasnet.readers.assembly import assemble
 from nasnet.readers.graph_defs import looks_like_graph, read_graph_def
 from nasnet.readers.keras_files import HDF5_MAGIC, read_keras_archive, read_keras_h5
@@ -50,6 +52,7 @@ _LOOKS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
     (looks_like_mindspore, read_mindspore),
     (looks_like_graph, read_graph_def),
 )
+_DAMAGED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 _PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
@@ -123,9 +126,16 @@ def _is_known(path: Path) -> bool:
 
 def _read(reader: Reader, path: Path, partial: bool) -> Read:
     try:
-        weights, content = assemble(reader(path), file=str(path), partial=partial)
+        # Numbers that overflow are found afterwards, by name.
+        with np.errstate(all="ignore"):
+            weights, content = assemble(reader(path), file=str(path), partial=partial)
+    except NasnetError:
+        raise
     except MemoryError:
         raise WeightsError(f"{path}: claims more memory than there is") from None
+    except _DAMAGED as error:
+        # The readers name what they know; this is for damage that nobody has thought of.
+        raise WeightsError(f"{path}: damaged: {type(error).__name__}: {error}") from error
     return Read(weights=weights, format=content.title, notes=content.notes)
 
 

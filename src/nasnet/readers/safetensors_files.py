@@ -17,6 +17,7 @@ from nasnet.readers.stored import Content, Stored, raw
 __all__ = ["looks_like_safetensors", "read_safetensors_of_others"]
 
 _MOST_HEADER = 1 << 27  # as the format's own library has it
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -52,6 +53,6 @@ def read_safetensors_of_others(path: Path) -> Content:
             tensors[name] = Stored(shape=shape, read=partial(raw, piece, dtype, shape, where=where))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGED as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
     return Content(title="safetensors", tensors=tensors)

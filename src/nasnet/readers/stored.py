@@ -15,11 +15,17 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 
-__all__ = ["MOST_BYTES", "Content", "Stored", "in_memory", "raw"]
+__all__ = ["MOST_BYTES", "Content", "Stored", "in_memory", "is_too_much", "raw"]
 
 # No network of the family comes near: the largest published file has 360 MB.
 MOST_BYTES = 2 << 30
+# Weights shrink by a tenth; what shrinks by so much is made to fill a memory.
+_RATIO, _RATIO_FREE = 200, 64 << 20
 
+# All that weights are stored as; NumPy would make sense of many another text.
+_TYPES = frozenset(
+    f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)
+) - {"float8"} | {"bool"}
 _BFLOAT16 = "bfloat16"  # which NumPy lacks: the upper half of a float32
 
 
@@ -51,6 +57,11 @@ class Content:
     notes: tuple[str, ...] = field(default=())
 
 
+def is_too_much(wanted: int, *, size: int) -> bool:
+    """Whether a file of a size claims more bytes than weights have, or unfolds beyond measure."""
+    return wanted > MOST_BYTES or wanted > max(_RATIO_FREE, _RATIO * size)
+
+
 def in_memory(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Stored]:
     """Arrays that are there already."""
     return {
@@ -74,14 +85,13 @@ def raw(
         WeightsError: type, shape and number of bytes do not fit each other.
     """
     stored = "uint16" if dtype == _BFLOAT16 else dtype
-    try:
-        item = np.dtype(stored).newbyteorder("<")
-    except TypeError:
-        raise WeightsError(f"{where} is of the unknown type {dtype!r}") from None
+    if stored not in _TYPES:
+        raise WeightsError(f"{where} is of the unknown type {dtype!r}")
+    item = np.dtype(stored).newbyteorder("<")
     if min(shape, default=0) < 0 or len(shape) > 8:
         raise WeightsError(f"{where} has the shape {list(shape)}, which is none")
     wanted = math.prod(shape) * item.itemsize
-    if item.kind not in "fiub" or wanted != len(data):
+    if wanted != len(data):
         raise WeightsError(
             f"{where}: {dtype} of shape {list(shape)} takes {wanted} bytes, it has {len(data)}"
         )

@@ -140,10 +140,10 @@ def _weights(
     for weight in group["weights"]:
         name, dtype = str(weight["name"]), str(weight["dtype"])
         shape = tuple(int(size) for size in weight["shape"])
-        count = math.prod(shape)
         where = f"{path}: {name}"
-        if min(shape, default=0) < 0 or count > MOST_BYTES:
-            raise WeightsError(f"{where} has the shape {list(shape)}, which is none")
+        if min(shape, default=0) < 0 or len(shape) > 8 or math.prod(shape) > MOST_BYTES:
+            raise WeightsError(f"{where} has the shape {list(shape[:8])}, which is none")
+        count = math.prod(shape)
         if dtype == "string":  # each one's length before it
             for _ in range(count):
                 place += 4 + int.from_bytes(data[place : place + 4], "little")

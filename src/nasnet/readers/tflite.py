@@ -57,7 +57,8 @@ _AXES: Mapping[Op, tuple[int, ...]] = {
 }
 _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 9: "int8", 10: "float64"}
 _WINDOW, _GLOBAL_WINDOW = 4, 7  # field of a pool's options; rows that only the last average has
-_MOST_TENSORS = 100_000
+_MOST_TENSORS, _MOST_STEPS = 100_000, 20_000
+_MOST_ENDS = 1000  # inputs or outputs of one step
 
 
 def read_tflite(path: Path) -> Content:
@@ -91,13 +92,19 @@ def _graph(model: Table, subgraph: Table, path: Path) -> tuple[Graph, set[str]]:
     buffers, tensors = model.tables(4), subgraph.tables(0)
     if len(tensors) > _MOST_TENSORS:
         raise FlatBufferError(f"it has {len(tensors)} tensors")
+    operators = subgraph.tables(3)
+    if len(operators) > _MOST_STEPS:
+        raise FlatBufferError(f"it has {len(operators)} steps")
     nodes: dict[str, Node] = {}
-    for operator in subgraph.tables(3):
+    for operator in operators:
         number = operator.integer(0, "I")
         if number >= len(codes):
             raise FlatBufferError(f"it has no operation {number}")
         op, count = _OPS.get(codes[number], ("other", 0))
-        inputs = [str(n) for n in operator.numbers(1, "i4").tolist() if n >= 0]
+        ends, outputs = (operator.numbers(field, "i4") for field in (1, 2))
+        if max(ends.size, outputs.size) > _MOST_ENDS:
+            raise FlatBufferError(f"a step in it has {max(ends.size, outputs.size)} ends")
+        inputs = [str(n) for n in ends.tolist() if n >= 0]
         options = operator.table(4)
         relu = False
         if options is not None:
@@ -110,7 +117,7 @@ def _graph(model: Table, subgraph: Table, path: Path) -> tuple[Graph, set[str]]:
             relu=relu,
             axes=_AXES.get(op, ()),
         )
-        for output in operator.numbers(2, "i4").tolist():
+        for output in outputs.tolist():
             nodes[str(output)] = node
     constants, types = {}, set()
     for index, tensor in enumerate(tensors):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nasnet import names
 from nasnet.errors import WeightsError
-from nasnet.pickles import Call, Name, PickleError, load_pickle
+from nasnet.pickles import Call, Name, PickleError, dict_of, load_pickle, shown
 from nasnet.readers.stored import Content, Stored, raw
 from nasnet.readers.zips import open_members
 
@@ -28,6 +28,7 @@ __all__ = ["LEGACY_MAGIC", "read_torch"]
 # What torch.save wrote first until 1.6: the pickled integer 0x1950a86a20f9469cfc6c.
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PROTOCOL = 1001
+_MOST = 1 << 48  # of elements, and of what is counted in them
 # Where trainers put the state dict, in the order of preference.
 _PLACES = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net")
 _TYPES: Mapping[str, str] = {
@@ -169,11 +170,13 @@ def _item_size(dtype: str) -> int:
 def _storage(id: Any) -> _Storage:  # noqa: ANN401
     """What a persistent id stands for: ("storage", type, key, location, number of elements)."""
     if not isinstance(id, tuple) or len(id) < 5 or id[0] != "storage":
-        raise PickleError(f"it refers to something unknown: {id!r}")
+        raise PickleError(f"it refers to something unknown: {shown(id)}")
     kind, key, count = id[1], id[2], id[4]
     dtype = _TYPES.get(kind.text) if isinstance(kind, Name) else None
-    if dtype is None or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-        raise PickleError(f"it refers to a storage of an unknown kind: {kind!r}")
+    if dtype is None or not isinstance(key, str) or type(count) is not int:
+        raise PickleError(f"it refers to a storage of an unknown kind: {shown(kind)}")
+    if not 0 <= count < _MOST:
+        raise PickleError(f"its storage {key!r} claims a number of elements that is none")
     if "/" in key or key in ("", "..") or (len(id) > 5 and id[5] is not None):
         raise PickleError(f"its storage is called {key!r}, which is no number")
     return _Storage(key=key, dtype=dtype, count=count)
@@ -185,8 +188,10 @@ def _tensor(storage: Any, offset: Any, size: Any, strides: Any, *rest: Any) -> _
         raise PickleError("a tensor has no storage")
     shape, steps = tuple(size), tuple(strides)
     numbers = (offset, *shape, *steps)
-    if len(shape) != len(steps) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise PickleError(f"a tensor has the shape {shape} and the strides {steps}")
+    if len(shape) != len(steps) or len(shape) > 8:
+        raise PickleError(f"a tensor has {len(shape)} axes and {len(steps)} strides")
+    if not all(type(n) is int and 0 <= n < _MOST for n in numbers):
+        raise PickleError("a tensor has a shape or strides that are none")
     last = offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
     if math.prod(shape) and last >= storage.count:
         raise PickleError(f"a tensor of shape {shape} reaches beyond its storage")
@@ -195,8 +200,8 @@ def _tensor(storage: Any, offset: Any, size: Any, strides: Any, *rest: Any) -> _
     return _Tensor(storage=storage, offset=offset, shape=shape, strides=steps)
 
 
-def _dict(*pairs: Any) -> dict[Any, Any]:  # noqa: ANN401
-    return dict(*pairs)
+def _dict(pairs: Any = ()) -> dict[Any, Any]:  # noqa: ANN401
+    return dict_of(pairs.items() if isinstance(pairs, dict) else map(tuple, pairs))
 
 
 def _set_state(thing: Any, state: Any) -> None:  # noqa: ANN401
@@ -229,7 +234,8 @@ def _state_dict(found: Any, path: Path) -> tuple[dict[str, _Tensor], tuple[str, 
         tensors = _tensors(inner)
         if tensors and names.recognise(tensors) is not None:
             return tensors, (f"taken from {key!r} in the file",) if key else ()
-    fullest = max((_tensors(inner) for inner in (found, *found.values())), key=len)
+    dicts = {id(inner): inner for inner in (found, *found.values()) if isinstance(inner, dict)}
+    fullest = max((_tensors(inner) for inner in dicts.values()), key=len)
     return fullest, ()
 
 

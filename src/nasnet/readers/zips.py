@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nasnet.errors import WeightsError
-from nasnet.readers.stored import MOST_BYTES
+from nasnet.readers.stored import is_too_much
 
 __all__ = ["Members", "member_names", "open_members"]
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
-_RATIO = 200  # weights shrink by a tenth; what shrinks by this is made to fill a memory
-_RATIO_FREE = 64 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of which all that write weights take one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +77,13 @@ def open_members(path: Path) -> Members:
             found = {info.filename: info for info in archive.infolist()}
     except (*_DAMAGED, OSError) as error:
         raise WeightsError(f"{path}: a damaged zip archive: {error}") from None
+    strange = [name for name, info in found.items() if info.compress_type not in _METHODS]
+    if strange:
+        raise WeightsError(f"{path}: {strange[0]} in this archive is packed as no weights are")
     total = sum(info.file_size for info in found.values())
-    packed = sum(info.compress_size for info in found.values())
-    if total > MOST_BYTES or (total > _RATIO_FREE and total > _RATIO * max(packed, 1)):
+    # Of the file, not of what members claim: several may claim the same bytes.
+    packed = path.stat().st_size
+    if is_too_much(total, size=packed):
         raise WeightsError(
             f"{path}: this archive of {packed:,} bytes unfolds to {total:,}, more than weights do"
         )
