@@ -290,6 +290,19 @@ def test_two_classes_become_two_logits_whose_softmax_is_the_regression() -> None
     np.testing.assert_allclose(share, model.predict_proba(scaled)[:, 1], atol=2e-3)
 
 
+def test_a_feature_that_slept_in_training_cannot_outshout_all_others() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    vectors = random.normal(size=(40, 8)).astype(np.float32)
+    vectors[:, 0] += 3 * labels
+    vectors[:, 7] = 0
+    vectors[1, 7] = 1e-4  # one picture woke it, by a little
+    head = fit_head(vectors, labels, 2, HeadOptions(c=0.1))
+    awake = np.zeros((1, 8), np.float32)
+    awake[0, 7] = 1.0
+    assert np.ptp(head.logits(awake)) < 10
+
+
 def test_the_strength_is_tried_out_without_the_validation_set() -> None:
     random = np.random.default_rng(0)
     vectors = random.normal(size=(200, 8)).astype(np.float32)
