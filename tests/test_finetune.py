@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from nasnet.errors import InputError, SourceError, TrainingError
 from nasnet.finetuning import FinetuneEvent, FinetuneOptions
 from nasnet.finetuning.options import FullOptions
 from nasnet.head import HeadOptions, fit_head
+from nasnet.loader import Loader
 
 SIZE = (32, 32)
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -192,6 +195,81 @@ def test_one_class_only_is_refused(tmp_path: Path) -> None:
         nasnet.finetune(one, tmp_path / "out", weights="seeded:7", options=options())
 
 
+def test_a_folder_among_the_pictures_is_refused(data: Path) -> None:
+    # Its report's charts would be a class of the next run.
+    for inside in (data, data / "mine", data / "red"):
+        with pytest.raises(InputError, match="among the pictures"):
+            nasnet.finetune(data, inside, weights="seeded:7", options=options())
+    assert not (data / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("full", "text"),
+    [
+        ({"rate": float("nan")}, "rate above 0"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"augment": "wild"}, "wild"),
+        ({"warmup_epochs": -1.0}, "warmup_epochs"),
+        ({"batch": 0}, "batch starts at 1"),
+    ],
+)
+def test_options_of_all_layers_are_refused_before_features_are_computed(
+    full: dict[str, object], text: str, data: Path, tmp_path: Path
+) -> None:
+    events: list[FinetuneEvent] = []
+    with pytest.raises(InputError, match=text):
+        nasnet.finetune(
+            data,
+            tmp_path / "out",
+            weights="seeded:7",
+            options=options("full", **full),
+            on_event=events.append,
+        )
+    assert not events
+
+
+def test_mixing_needs_pairs() -> None:
+    with pytest.raises(InputError, match="even batch, found 5"):
+        options("full", batch=5, mixup=0.2)
+
+
+def test_all_layers_see_pictures_through_the_recipe_of_the_head(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nasnet.finetuning import full
+
+    seen: list[str] = []
+
+    class Watched(Loader):
+        def __init__(self, examples: Any, options: Any, **others: Any) -> None:
+            seen.append(options.recipe)
+            super().__init__(examples, options, **others)
+
+    monkeypatch.setattr(full, "Loader", Watched)
+    chosen = replace(options("full", epochs=1), recipe="tf1-hub")
+    nasnet.finetune(data, tmp_path / "out", weights="seeded:7", options=chosen)
+    assert seen == ["tf1-hub"]
+
+
+def test_imagenet_classes_are_known_by_name_id_and_number(tmp_path: Path) -> None:
+    for name in ("n01443537", "goldfish, Carassius auratus", "goldfish", "2"):
+        folder = tmp_path / name
+        folder_of_one = photos(folder, count=1, colours=("red",))
+        (folder_of_one / "red").rename(folder / name)
+        chosen = nasnet.EvaluateOptions(size=SIZE)
+        found = nasnet.evaluate("seeded:7", folder, options=chosen)
+        assert found.classes[2] == name
+        assert found.scores.confusion[2].sum() == 1
+        assert not found.notes
+
+
+def test_labels_that_count_no_background_are_told(data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,label\n{data / 'red' / '00.png'},0\n", encoding="utf-8")
+    found = nasnet.evaluate("seeded:7", table, options=nasnet.EvaluateOptions(size=SIZE))
+    assert any("background" in note and "one more" in note for note in found.notes)
+
+
 def test_a_head_needs_every_class() -> None:
     vectors = np.random.default_rng(0).random((6, 4), np.float32)
     with pytest.raises(InputError, match="2 of 3 classes"):
@@ -210,6 +288,19 @@ def test_two_classes_become_two_logits_whose_softmax_is_the_regression() -> None
     scaled = (vectors - vectors.mean(0)) / vectors.std(0)
     model = LogisticRegression(C=1.0).fit(scaled, labels)
     np.testing.assert_allclose(share, model.predict_proba(scaled)[:, 1], atol=2e-3)
+
+
+def test_a_feature_that_slept_in_training_cannot_outshout_all_others() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    vectors = random.normal(size=(40, 8)).astype(np.float32)
+    vectors[:, 0] += 3 * labels
+    vectors[:, 7] = 0
+    vectors[1, 7] = 1e-4  # one picture woke it, by a little
+    head = fit_head(vectors, labels, 2, HeadOptions(c=0.1))
+    awake = np.zeros((1, 8), np.float32)
+    awake[0, 7] = 1.0
+    assert np.ptp(head.logits(awake)) < 10
 
 
 def test_the_strength_is_tried_out_without_the_validation_set() -> None:

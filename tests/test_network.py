@@ -99,3 +99,8 @@ def test_too_small_pictures_are_refused() -> None:
 def test_an_unknown_endpoint_lists_those_there_are() -> None:
     with pytest.raises(SignatureError, match="no endpoint 'Cell_12'; there are Stem, Cell_0"):
         network.build(cells.MOBILE).endpoint("Cell_12")
+
+
+def test_fewer_than_no_classes_are_refused() -> None:
+    with pytest.raises(InputError, match="num_classes starts at 0"):
+        network.build(cells.MOBILE, num_classes=-1)

@@ -16,6 +16,7 @@ from nasnet.dataset import DatasetOptions, Example, open_examples
 from nasnet.engine import EngineOptions
 from nasnet.errors import InputError
 from nasnet.fetch import FetchOptions
+from nasnet.imagenet import BACKGROUND, namings
 from nasnet.load import open_weights
 from nasnet.metrics import Scores, score
 from nasnet.prediction import Predicted, Prediction, picture_of, predict
@@ -79,7 +80,8 @@ def evaluate(
 
     Args:
         module: a folder, file or handle with a classifier, such as what `finetune` wrote.
-        data: labelled pictures; classes are matched by name, integer labels by number.
+        data: labelled pictures; classes are matched by name, integer labels by number. A network
+            of ImageNet's classes knows them by name, by WordNet id and by number.
         options: how.
         on_done: told how many pictures of how many are done.
 
@@ -92,8 +94,16 @@ def evaluate(
     weights = opened.weights
     if not weights.num_classes:
         raise InputError(f"{weights.source} has no classifier: nothing to evaluate")
-    known = weights.labels or tuple(str(number) for number in range(weights.num_classes))
-    _, examples, notes = open_examples(data, classes=known, options=options.dataset)
+    usual, *others = namings(weights)
+    known, examples, notes = open_examples(
+        data, classes=usual, aliases=others, options=options.dataset
+    )
+    background = sum(example.label == 0 for example in examples)
+    if background and usual[0] == BACKGROUND:
+        notes += (
+            f"{background:,} pictures are labelled 0, which is the background here: ImageNet's "
+            "classes begin at 1, so labels of 0 to 999 need one more",
+        )
     height, width = options.size or opened.image_size
     prediction = Prediction(
         weights=weights,

@@ -1,6 +1,6 @@
 """ImageNet's classes in the order of the classifiers: WordNet ids and names.
 
-Called by `classify`, by exports and by `serve`; the table lies in the package's data.
+Called by `classify`, `evaluate`, exports and `serve`; the table lies in the package's data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from pathlib import Path
 
 from nasnet.weights import Weights
 
-__all__ = ["BACKGROUND", "ImageNetClass", "class_names", "imagenet_classes", "known_names"]
+__all__ = [
+    "BACKGROUND",
+    "ImageNetClass",
+    "class_names",
+    "imagenet_classes",
+    "known_names",
+    "namings",
+]
 
 BACKGROUND = "background"
 _TABLE = Path(__file__).parent / "data" / "imagenet_classes.tsv"
@@ -63,3 +70,25 @@ def known_names(weights: Weights) -> tuple[str, ...]:
     if weights.num_classes == _WITHOUT:
         return known
     return ()
+
+
+def namings(weights: Weights) -> tuple[tuple[str, ...], ...]:
+    """What labelled data may call a classifier's classes, the usual naming first.
+
+    Args:
+        weights: with a classifier.
+
+    Returns:
+        Lists as long as it has classes: its own labels alone; else numbers, and for ImageNet's
+        classes before them their names, their WordNet ids and the first word of each name.
+    """
+    if weights.labels:
+        return (weights.labels,)
+    numbers = tuple(str(number) for number in range(weights.num_classes))
+    if weights.num_classes not in (_WITH, _WITHOUT):
+        return (numbers,)
+    first = (BACKGROUND,) if weights.num_classes == _WITH else ()
+    ids = tuple(row.wordnet_id for row in imagenet_classes())
+    names = class_names(weights)
+    short = tuple(name.partition(", ")[0] for name in names)
+    return (names, (*first, *ids), short, numbers)

@@ -50,7 +50,8 @@ def build(
             strided pools read a zero-padded map: zeros count in averages and win over negatives.
 
     Raises:
-        InputError: no such padding, a size below 32 px, or too small for the auxiliary head.
+        InputError: no such padding, fewer than 0 classes, a size below 32 px, or too small for the
+            auxiliary head.
     """
     height = spec.image_size if height is None else height
     width = spec.image_size if width is None else width
@@ -59,6 +60,8 @@ def build(
         raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
     if padding not in PADDINGS:
         raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    if classes < 0:
+        raise InputError(f"num_classes starts at 0, which is no classifier; found {classes}")
     net = _Builder(spec, zeros=padding == "keras")
     # The hub modules' own first step; Slim's preprocessing, (x - 0.5) * 2, gives the same bits.
     rescaled = net.add("rescale", "rescale", (IMAGES,), (height, width, 3), scale=2.0, offset=-1.0)

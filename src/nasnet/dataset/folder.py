@@ -128,7 +128,8 @@ def _folders(root: str, parts: Mapping[bytes, str]) -> set[bytes]:
 def _layout(name: str, files: Sequence[bytes], pictures: int) -> str:
     tables = [id_of_path(one) for one in files if one.lower().endswith((b".csv", b".parquet"))]
     hint = f"; or give the table in it, {name}/{tables[0]}" if tables else ""
+    are = "is" if pictures == 1 else "are"
     return (
-        f"{name}: its {several(pictures, 'picture')} are in no class folders; expected "
+        f"{name}: its {several(pictures, 'picture')} {are} in no class folders; expected "
         f"{name}/<class>/<picture>, or {name}/train/<class>/<picture> and the same below val/{hint}"
     )

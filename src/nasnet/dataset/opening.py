@@ -96,6 +96,7 @@ def open_examples(
     data: str | os.PathLike[str],
     *,
     classes: Sequence[str] | None = None,
+    aliases: Sequence[Sequence[str]] = (),
     options: DatasetOptions | None = None,
 ) -> tuple[tuple[str, ...], tuple[Example, ...], tuple[str, ...]]:
     """Open labelled pictures as one list, whatever splits they have.
@@ -104,6 +105,8 @@ def open_examples(
         data: as for `open_dataset`.
         classes: what a network's outputs are called; those of the data if not given. Labels are
             matched by name; integers of which none is a name are indices.
+        aliases: other names of the same classes, in the same order; the first of them that has
+            every label of the data takes the place of `classes`, if those have not.
         options: which columns; the split does not count.
 
     Returns:
@@ -117,12 +120,22 @@ def open_examples(
     if classes is None:
         known, whose = classes_of(listing, rows), "the data"
     else:
-        known, whose = tuple(classes), "the network"
+        known, whose = _naming(listing, rows, (classes, *aliases)), "the network"
     examples = to_examples(listing, rows, known, whose=whose, by_index=True)
     parts = {row.part for row in rows}
     if len(parts) > 1:
         notes += (f"all splits of the data are taken together: {', '.join(sorted(parts))}",)
     return known, examples, (*listing.notes, *notes)
+
+
+def _naming(
+    listing: Listing, rows: Sequence[Row], namings: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    """The first naming of the classes that has all labels; the very first if none has."""
+    counted: dict[int | str | None, str] = {}
+    counted.update(enumerate(listing.names or ()))
+    labels = {str(counted.get(row.label, row.label)) for row in rows}
+    return tuple(next((names for names in namings if labels <= set(names)), namings[0]))
 
 
 def _apart(

@@ -14,7 +14,6 @@ import numpy as np
 
 from nasnet.augment import preset
 from nasnet.dataset import Dataset
-from nasnet.errors import InputError
 from nasnet.evaluation import accuracy
 from nasnet.finetuning.options import FinetuneOptions
 from nasnet.loader import Failure, Loader, LoaderOptions
@@ -29,9 +28,20 @@ from nasnet.training import (
     TrainResult,
 )
 from nasnet.training.logs import Logs
+from nasnet.training.replicas import ALONE, device_of
 from nasnet.weights import Weights, fingerprint
 
-__all__ = ["train_all"]
+__all__ = ["check", "train_all"]
+
+
+def check(options: FinetuneOptions, size: tuple[int, int]) -> None:
+    """Refuse, before hours of computing features, what training all layers would refuse after.
+
+    Raises:
+        InputError: an option is out of its range, or the device is not there.
+    """
+    device_of(_train_options(options).device, ALONE)
+    _loading(options, size)
 
 
 def train_all(
@@ -88,26 +98,20 @@ def train_all(
             "size": list(size),
             "recipe": options.recipe,
             "class_weights": options.class_weights,
-            **{key: value for key, value in asdict(full).items() if key in _LOADING},
+            **{key: value for key, value in asdict(full).items() if key in _LOADED},
         },
         labels=data.classes,
         on_event=tell,
     )
     if trainer.resume():
         logs.rewrite(trainer.history)
-    loading = LoaderOptions(
-        batch=full.batch,
-        size=size,
-        seed=options.seed,
-        augment=preset(full.augment),
-        mixup=full.mixup,
-    )
 
     def validate(present: Weights) -> dict[str, float]:
         prediction = options.prediction(present, "Logits", size)
         return accuracy(data.validation, data.classes, prediction)
 
     try:
+        loading = _loading(options, size)
         with Loader(data.train, loading, on_failure=on_failure) as loader:
             return trainer.fit(lambda epoch: loader, validate if data.validation else None)
     finally:
@@ -115,13 +119,22 @@ def train_all(
 
 
 # Options of the loader that a resumed run must share; the trainer compares its own.
-_LOADING = ("batch", "augment", "smoothing", "mixup")
+_LOADED = ("batch", "augment", "smoothing", "mixup")
+
+
+def _loading(options: FinetuneOptions, size: tuple[int, int]) -> LoaderOptions:
+    return LoaderOptions(
+        batch=options.full.batch,
+        size=size,
+        seed=options.seed,
+        augment=preset(options.full.augment),
+        recipe=options.recipe,
+        mixup=options.full.mixup,
+    )
 
 
 def _train_options(options: FinetuneOptions) -> TrainOptions:
     full = options.full
-    if full.batch % 2 and full.mixup:
-        raise InputError(f"mixup needs an even batch, found {full.batch}")
     return TrainOptions(
         epochs=full.epochs,
         optimizer=OptimizerOptions(

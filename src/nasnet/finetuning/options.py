@@ -103,9 +103,11 @@ class FinetuneOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is no mode."""
+        """Refuse what is no mode, and what one of the modes cannot do."""
         if self.mode not in ("head", "full"):
             raise InputError(f"no mode {self.mode!r}; there are head, full")
+        if self.mode == "full" and self.full.mixup and self.full.batch % 2:
+            raise InputError(f"mixup needs an even batch, found {self.full.batch}")
 
     def prediction(self, weights: Weights, endpoint: str, size: tuple[int, int]) -> Prediction:
         """How an endpoint of these pictures is computed, at a height and width."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nasnet import cells
 from nasnet.dataset import Dataset, Example, open_dataset
-from nasnet.errors import SourceError, needs
+from nasnet.errors import InputError, SourceError, needs
 from nasnet.evaluation import Evaluation, judge
 from nasnet.finetuning.options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.folder import ModuleFolder, write_into
@@ -59,6 +59,7 @@ def finetune(
 
     Raises:
         SourceError: the data cannot be read, have no labels, or one class only.
+        InputError: an option is out of its range, or the folder lies within that of the pictures.
         TrainingError: the loss became no number (the last good checkpoint is kept), nothing
             moved, or the folder belongs to another run.
         OutputError: the folder cannot be written, or another run writes into it.
@@ -66,6 +67,10 @@ def finetune(
     """
     options = options or FinetuneOptions()
     out = Path(folder)
+    _check_apart(out, data)
+    needs("sklearn", extra="sklearn")
+    if options.mode == "full":
+        needs("torch", extra="torch")
     found = open_dataset(data, options=options.dataset)
     opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
     with held(out):
@@ -84,6 +89,10 @@ def _run(
 ) -> FinetuneSummary:
     started = time.monotonic()
     size = options.size or opened.image_size
+    if options.mode == "full":
+        from nasnet.finetuning.full import check
+
+        check(options, size)
     notes = [*found.notes]
     if opened.weights.status == "untrained":
         notes.append(f"{opened.weights.source} is untrained: its features mean little")
@@ -127,7 +136,11 @@ def _run(
     write_into(module, out)
     seconds = time.monotonic() - started
     report = _report(
-        evaluation, history, out, _facts(opened, found, options, size, alone, kept, seconds), notes
+        evaluation,
+        history,
+        out,
+        _facts(opened, found, options, size, alone, head.c, kept, seconds),
+        notes,
     )
     if report is None:
         notes.append("no report was drawn: it needs pip install 'nasnet[report]'")
@@ -141,6 +154,16 @@ def _run(
         notes=tuple(notes),
         seconds=seconds,
     )
+
+
+def _check_apart(out: Path, data: str | os.PathLike[str]) -> None:
+    """Refuse to write among the pictures: the next run would take the report's for a class."""
+    folder = os.path.isdir(data)  # noqa: PTH112 - a pattern may be too long for a path
+    if folder and out.resolve().is_relative_to(Path(data).resolve()):
+        raise InputError(
+            f"{out} lies in {data}, among the pictures, where its report would be read as one of "
+            "the classes: name a folder outside"
+        )
 
 
 def _unreadable(failures: Sequence[tuple[str, str]]) -> list[str]:
@@ -181,7 +204,6 @@ def _all_layers(
     on_train: Callable[[TrainEvent], None] | None,
 ) -> tuple[Weights, Evaluation, History, list[str]]:
     """The trained weights, their evaluation, the history, and what to tell."""
-    needs("torch", extra="torch")
     from nasnet.finetuning.full import train_all
 
     result = train_all(
@@ -208,6 +230,7 @@ def _facts(
     options: FinetuneOptions,
     size: tuple[int, int],
     alone: float,
+    c: float,
     kept: str,
     seconds: float,
 ) -> tuple[tuple[str, str], ...]:
@@ -221,7 +244,7 @@ def _facts(
         ("Network", f"nasnet_{spec.name}, {size[0]}x{size[1]} px"),
         ("Preprocessing", get_recipe(options.recipe).name),
         ("Mode", options.mode),
-        ("Head alone", f"{alone:.1%}"),
+        ("Head alone", f"{alone:.1%}, logistic regression with C={c:g}"),
         ("Kept", kept),
         ("Time", str(timedelta(seconds=round(seconds)))),
     )

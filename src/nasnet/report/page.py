@@ -138,7 +138,7 @@ def _facts(report: Report) -> list[str]:
 
 def _training(report: Report, charts: Mapping[str, Chart]) -> list[str]:
     if "curves" not in charts:
-        return ["<p>No epochs were recorded.</p>"]
+        return []  # an evaluation, or a head alone: nothing was trained in epochs
     best = best_epoch(report.history)
     told = (
         f"The best validation accuracy, {best[1]:.1%}, came in epoch {best[0]:g}."
