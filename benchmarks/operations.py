@@ -20,7 +20,7 @@ from nasnet import cells, network, rewrites
 from nasnet.plan import IMAGES, Operation, Plan
 from nasnet.weights import seeded
 
-__all__ = ["Cost", "costs", "main", "table"]
+__all__ = ["Cost", "costs", "inference_plan", "main", "table"]
 
 # Steps that a kernel takes along when it reads or writes: they need not touch memory themselves.
 _TAKEN_ALONG = ("rescale", "relu", "add", "concat", "shift", "subsample", "batch_norm", "flatten")
@@ -41,6 +41,14 @@ class Cost:
     multiply_adds: int
     values: int
     fused: int
+
+
+def inference_plan(name: str) -> Plan:
+    """What a feature vector takes, from bytes: a preset's plan as engines compute it."""
+    spec = cells.preset(name)
+    plan = network.build(spec, height=spec.image_size, width=spec.image_size)
+    program = rewrites.Program(plan=plan, arrays=seeded(7, spec=name).arrays)
+    return rewrites.for_inference(program, ["global_pool"], uint8=True).plan
 
 
 def costs(plan: Plan) -> dict[str, Cost]:
@@ -115,14 +123,9 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, default=4800.0, help="GB/s")
     parser.add_argument("--rate", type=float, default=990.0, help="TFLOP/s")
     arguments = parser.parse_args()
-    weights = seeded(7, spec=arguments.network)
-    spec = cells.preset(arguments.network)
-    plan = network.build(spec, height=spec.image_size, width=spec.image_size)
-    program = rewrites.Program(plan=plan, arrays=weights.arrays)
-    rewritten = rewrites.for_inference(program, ["global_pool"], uint8=True)
     print(
         table(
-            costs(rewritten.plan),
+            costs(inference_plan(arguments.network)),
             size=arguments.bytes,
             bandwidth=arguments.bandwidth,
             rate=arguments.rate,

@@ -27,6 +27,7 @@ from nasnet.distill import (
     Answers,
     AnswersEvent,
     Distillation,
+    LiveTeacher,
     Teacher,
     held_out,
     open_answers,
@@ -37,6 +38,7 @@ from nasnet.loader import Loader, LoaderOptions, TrainBatch
 from nasnet.train import TrainRecipe, train
 from nasnet.train.recipe import Stage, TeacherOptions
 from nasnet.training import TrainEvent, TrainOptions
+from nasnet.weights import seeded
 from tests.pictures import jpeg, pixels
 from tests.test_training import one_thread, saved
 
@@ -56,6 +58,17 @@ class Picture:
 
 
 PICTURES = [Picture(str(number)) for number in range(5)]
+IDS = tuple(picture.id for picture in PICTURES)
+BATCH = TrainBatch(
+    epoch=0,
+    step=0,
+    images=np.zeros((0, 1, 1, 3), np.uint8),
+    labels=np.zeros(0, np.int64),
+    mixed=np.zeros(0, np.int64),
+    share=np.zeros(0, np.float32),
+    ids=(),
+    rows=np.zeros(0, np.int64),
+)
 
 
 def opened(folder: Path, **options: Any) -> Answers:
@@ -330,6 +343,72 @@ def test_only_views_that_are_missing_are_asked_about(answered: Path, tmp_path: P
     assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == names
     for name in names:
         assert (answered / name).read_bytes() == (tmp_path / "answers" / name).read_bytes()
+
+
+def test_views_made_in_processes_get_the_same_answers(
+    answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasnet.distill.answers._CHUNK", 2)  # four by two processes, one is left
+    found, expected = opened(tmp_path, workers=2), opened(answered)
+    for view in range(2):
+        for one, other in zip(found.of(view, IDS), expected.of(view, IDS), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+# -- a teacher that is asked as training goes
+
+
+@pytest.fixture(scope="module")
+def live(teacher: Teacher) -> LiveTeacher:
+    return LiveTeacher(NAME, PICTURES, augment=AUGMENT, seed=3, device="cpu")
+
+
+def test_it_is_shown_what_the_student_sees(teacher: Teacher, live: LiveTeacher) -> None:
+    images = np.stack([pixels(224, 224, seed=seed) for seed in range(3)])
+    expected = teacher(images)
+    with torch.no_grad():
+        shown = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+        logits, features = live.answers(shown, live.targets(BATCH))
+        small, _ = live.answers(shown[:, :, ::2, ::2], {})
+    np.testing.assert_allclose(logits, expected.logits, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(features, expected.features, rtol=1e-3, atol=1e-3)
+    assert small.shape == logits.shape  # whatever the size, it sees them at its own
+    assert live.sample().shape == (5, 1280)
+    np.testing.assert_array_equal(live.sample(), live.sample())
+
+
+LIVE = TrainRecipe(
+    name="live",
+    stages=(Stage(epochs=1, size=32, batch=2, crops=2),),
+    augment=AUGMENT,
+    mixup=0.3,
+    teacher=TeacherOptions(name=NAME, views=0),
+    train=TrainOptions(seed=3, clip=5.0, precision="auto"),
+)
+
+
+def test_a_student_learns_from_new_views_mixtures_and_given_weights(
+    teacher: Teacher, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(4):
+        (tmp_path / "data" / f"{number}.jpg").write_bytes(jpeg(seed=number))
+    losses: dict[str, list[float]] = {}
+    for run, start, workers in (("1", None, 0), ("2", None, 2), ("3", seeded(7), 0)):
+
+        def follow(event: TrainEvent, run: str = run) -> None:
+            if event.kind == "step":
+                losses.setdefault(run, []).append(event.row["loss"])
+
+        options = dataclasses.replace(LIVE.train, workers=workers)
+        recipe = dataclasses.replace(LIVE, train=options)
+        train(tmp_path / "data", tmp_path / run, recipe, weights=start, on_event=follow)
+        assert not (tmp_path / run / "answers").exists()
+    assert len(losses["1"]) == 2
+    assert losses["2"] == losses["1"]
+    assert losses["3"][0] != losses["1"][0]
+    with pytest.raises(TrainingError, match=r"belongs to another run \(weights was"):
+        train(tmp_path / "data", tmp_path / "3", LIVE)
 
 
 @contextmanager

@@ -269,7 +269,7 @@ def test_folders_that_cannot_be_made_are_said(data: Path, tmp_path: Path) -> Non
 
 
 def test_the_shipped_recipes_are_read() -> None:
-    assert shipped_recipes() == ("builtin", "cifar", "mobile")
+    assert shipped_recipes() == ("builtin", "builtin-live", "cifar", "mobile")
     found = {name: read_recipe(name) for name in shipped_recipes()}
     assert {name: recipe.name for name, recipe in found.items()} == {n: n for n in found}
     mobile = found["mobile"]
@@ -291,6 +291,9 @@ def test_the_shipped_recipes_are_read() -> None:
     assert [sizes[epoch - 1] for epoch in turns] == [128] * len(turns)  # each turn ends large
     assert builtin.recalibrate is not None
     assert builtin.recalibrate.size == 224
+    live = found["builtin-live"]
+    assert live.teacher is not None
+    assert (live.teacher.views, live.stages[0].crops, live.held_out) == (0, 2, builtin.held_out)
 
 
 def refusal(tmp_path: Path, text: str) -> str:
@@ -340,9 +343,14 @@ TEACHER = '[teacher]\nname = "efficientnet-lite0"\n'
         ("train.schedule.kind = 'up'\n" + STAGE, ", train, schedule, kind: 'up' is none of"),
         ("train.epochs = 3\n" + STAGE, ", train, epochs: say in [[stages]] how many"),
         ("held_out = 0.1\n" + STAGE, ": held_out is for a recipe with a [teacher]"),
-        ("mixup = 0.1\n" + TEACHER + STAGE, ": mixup is for labels; this recipe has a [teacher]"),
+        ("smoothing = 0.1\n" + TEACHER + STAGE, ": smoothing is for labels; this recipe has a"),
+        ("mixup = 0.1\n" + TEACHER + STAGE, ": mixup and crops make pictures a stored answer"),
+        (TEACHER + STAGE + "crops = 2\n", ": mixup and crops make pictures a stored answer"),
+        (STAGE + "crops = 0\n", ", stages 1: a stage needs epochs, batch and crops from 1"),
+        ("train.workers = -1\n" + STAGE, ", train: workers and cache_gb start at 0"),
+        ("train.workers = 1.5\n" + STAGE, ", train, workers: 1.5 is no integer"),
         ("network = 'cifar'\n" + TEACHER + STAGE, ": a teacher knows 1000 classes, nasnet_cifar"),
-        (TEACHER + "views = 0\n" + STAGE, ", teacher: a teacher needs views from 1"),
+        (TEACHER + "views = -1\n" + STAGE, ", teacher: a teacher needs views from 0"),
         ("[teacher]\nviews = 1\n" + STAGE, ", teacher: the key 'name' is missing"),
         ("aux_weight = 0.4\n" + STAGE + STAGE.replace("32", "64"), ": aux_weight: the auxiliary"),
         ("= 3", ": no TOML: Invalid statement"),
@@ -360,5 +368,7 @@ def test_recipes_that_are_no_text_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"my\.toml: no TOML: 'utf-8' codec"):
         read_recipe(path)
     for missing in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(InputError, match=r"no recipe of that name \(builtin, cifar, mobile\)"):
+        with pytest.raises(
+            InputError, match=r"no recipe of that name \(builtin, builtin-live, cifar,"
+        ):
             read_recipe(missing)
