@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from nasnet.loader import Loader, LoaderOptions
 from nasnet.torch_model import NASNet
 from nasnet.training import Classification, OptimizerOptions, Trainer, TrainOptions
 from nasnet.weights import seeded
-from tests.pictures import pixels
+from tests.test_training import examples
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
@@ -32,15 +31,6 @@ SPEC = dataclasses.replace(
     drop_path_keep_prob=0.7,
     dense_dropout_keep_prob=0.5,
 )
-
-
-@dataclass(frozen=True)
-class Labelled:
-    id: str
-    label: int
-
-    def read(self) -> np.ndarray:
-        return pixels(40, 44, seed=int(self.id))
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +64,8 @@ def losses(folder: Path, *, captured: bool, size: int = 32, **options: Any) -> l
     )
     assert made._captures
     made._captures = captured
-    examples = [Labelled(str(number), number % 3) for number in range(20)]
     loading = LoaderOptions(batch=4, size=(size, size), augment=preset("light"), mixup=0.2)
-    with Loader(examples, loading) as loader:
+    with Loader(examples(20), loading) as loader:
         made.fit(lambda epoch: loader)
     return found
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from nasnet.errors import InputError, SourceError
 from nasnet.loader import Example, Failure, Loader, LoaderOptions, TrainBatch
+from nasnet.machine import usable_cores
 
-__all__ = ["Batches", "ProcessLoader", "open_loader"]
+__all__ = ["Batches", "ProcessLoader", "open_loader", "processes_for"]
 
 OnFailure = Callable[[Failure], None]
 _AHEAD = 2  # whole batches that wait for training
@@ -38,6 +39,17 @@ class Batches(Protocol):
 
     def close(self) -> None:
         """End what works ahead."""
+
+
+def processes_for(device: str, asked: int | None = None) -> int:
+    """How many processes make batches for a kind of device, if nobody asks for another number.
+
+    One a core beside a GPU, which the threads of one process would keep waiting; none beside a
+    CPU, whose cores train.
+    """
+    if asked is not None:
+        return asked
+    return usable_cores() if device == "cuda" else 0
 
 
 def open_loader(

@@ -85,7 +85,11 @@ _FULL = FullOptions()
 @click.option("--clip", type=float, default=_FULL.clip, show_default=True)
 @click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
-    "--precision", type=click.Choice(["f32", "bf16", "f16"]), default="f32", show_default=True
+    "--precision",
+    type=click.Choice(["f32", "bf16", "f16", "auto"]),
+    default="f32",
+    show_default=True,
+    help="Of training all layers; auto is bf16 on a GPU, f32 elsewhere.",
 )
 @click.option(
     "--batch-norm",
@@ -167,7 +171,7 @@ def command(
         ema=ema,
         clip=clip,
         accumulate=accumulate,
-        precision=cast(Literal["f32", "bf16", "f16"], precision),
+        precision=cast(Literal["f32", "bf16", "f16", "auto"], precision),
         batch_norm=cast(Literal["batch", "moving"], batch_norm),
         batch_norm_momentum=batch_norm_momentum,
         patience=patience,

@@ -6,6 +6,7 @@ Called by `finetune.run` with mode `full`; needs torch (extra `torch`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from nasnet.augment import preset
 from nasnet.dataset import Dataset
 from nasnet.evaluation import accuracy
 from nasnet.finetuning.options import FinetuneOptions
-from nasnet.loader import Failure, Loader, LoaderOptions
+from nasnet.loader import Failure, LoaderOptions
+from nasnet.loader_processes import open_loader, processes_for
 from nasnet.torch_model import NASNet
 from nasnet.training import (
     Classification,
@@ -112,7 +114,9 @@ def train_all(
 
     try:
         loading = _loading(options, size)
-        with Loader(data.train, loading, on_failure=on_failure) as loader:
+        processes = processes_for(trainer.device.type)
+        opened = open_loader(data.train, loading, processes=processes, on_failure=on_failure)
+        with closing(opened) as loader:
             return trainer.fit(lambda epoch: loader, validate if data.validation else None)
     finally:
         logs.close()

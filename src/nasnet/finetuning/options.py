@@ -40,7 +40,8 @@ class FullOptions:
         ema: decay of the moving average of weights; 0 for none.
         clip: largest global norm of the gradients; 0 for no limit.
         accumulate: batches whose gradients make one step.
-        precision: `f32`, or mixed with `bf16` or `f16`.
+        precision: `f32`, or mixed with `bf16` or `f16`; `auto` is bf16 on a GPU that has it, f32
+            elsewhere.
         batch_norm: `moving` keeps batch norm's averages as they are (the safe choice where
             pictures are few); `batch` normalizes with the batch and moves them.
         batch_norm_momentum: decay of the averages.
@@ -63,7 +64,7 @@ class FullOptions:
     ema: float = 0.0
     clip: float = 5.0
     accumulate: int = 1
-    precision: Literal["f32", "bf16", "f16"] = "f32"
+    precision: Literal["f32", "bf16", "f16", "auto"] = "f32"
     batch_norm: Literal["batch", "moving"] = "moving"
     batch_norm_momentum: float = 0.99
     patience: int = 0

@@ -20,7 +20,7 @@ from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.evaluation import accuracy
 from nasnet.folder import DESCRIPTION, ModuleFolder, write_into
 from nasnet.loader import Failure
-from nasnet.machine import usable_cores
+from nasnet.loader_processes import processes_for
 from nasnet.prediction import Prediction
 from nasnet.run_folder import RUN_FILES, clear, held
 from nasnet.signatures import Task
@@ -138,7 +138,7 @@ def train(
             _clear(out, overwrite=overwrite)
         replicas.agree(False)  # nobody looks for a checkpoint before it is gone
         device = device_of(recipe.train.device, replicas)
-        workers = _workers(recipe, device.type)
+        workers = processes_for(device.type, recipe.train.workers)
         objective = _objective(
             recipe,
             found,
@@ -324,14 +324,6 @@ def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe, device: s
         return weights
     some = of_stage(found.train, recipe.stages[-1])
     return recalibrate(weights, some, options, device=device)
-
-
-def _workers(recipe: TrainRecipe, device: str) -> int:
-    """How many processes make batches."""
-    asked = recipe.train.workers
-    if asked is None:
-        return usable_cores() if device == "cuda" else 0
-    return asked
 
 
 def _size(recipe: TrainRecipe) -> int:
