@@ -17,7 +17,7 @@ from nasnet import engine
 from nasnet.cli.export import command
 from nasnet.errors import InputError, NasnetError, OutputError, SourceError
 from nasnet.exporting import TARGETS, exporting, target_of
-from nasnet.exporting.request import Output, Request
+from nasnet.exporting.request import PRECISIONS, Output, Precision, Request
 from nasnet.exporting.running import Run
 from nasnet.exporting.verifying import LIMITS, compare
 from nasnet.load import open_weights
@@ -160,7 +160,9 @@ def test_a_name_tells_the_target() -> None:
         ("m.pt2", {"pixels": "uint8"}, "torch has no pixels uint8"),
         ("m.ckpt", {"batch": 3}, "which have no batch size"),
         ("m.ckpt", {"padding": "keras"}, "cannot say that padding=keras"),
+        ("m.onnx", {"precision": "int16x8"}, "onnx has no precision int16x8"),
         ("m.tflite", {"precision": "int8", "pixels": "uint8"}, "int8 takes float32 pixels"),
+        ("m.tflite", {"precision": "int16x8", "pixels": "uint8"}, "int16x8 takes float32 pixels"),
         ("m.onnx", {"to": "coreml"}, "no target 'coreml'; there are onnx"),
         ("m.onnx", {"size": (16, 16)}, "too small"),
     ],
@@ -232,6 +234,35 @@ def test_an_export_that_computes_something_else_does_not_appear(
     assert [one.name for one in tmp_path.iterdir()] == ["photos"]
     unchecked = nasnet.export("seeded:7", tmp_path / "m.onnx", options=replace(asked, verify=False))
     assert unchecked.agreements == ()
+
+
+@pytest.mark.parametrize(
+    ("precision", "told"),
+    [
+        (
+            "int8",
+            r"take --precision int16x8, and --calibrate it on pictures of your own kind; --no",
+        ),
+        ("int16x8", r"--calibrate it on pictures of your own kind, or take --precision f16; --no"),
+        ("f32", r"nothing was kept: --no-verify keeps it"),
+    ],
+)
+def test_the_error_of_an_export_that_is_off_says_what_helps(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision, told: str
+) -> None:
+    row = TARGETS["onnx"]
+
+    def other(request: Request, path: Path) -> None:
+        assert (request.calibration is None) == (precision == "f32")
+        row.write(replace(request, weights=open_weights("seeded:8").weights), path)
+
+    rough = replace(row, write=other, precisions=PRECISIONS)
+    monkeypatch.setattr(exporting, "TARGETS", {"onnx": rough})
+    asked = options(photos, to="onnx", precision=precision, calibration=photos)
+    with pytest.raises(OutputError, match=told) as caught:
+        nasnet.export("seeded:7", tmp_path / "m.onnx", options=asked)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def wrong_answer(wrong: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:

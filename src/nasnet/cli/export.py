@@ -57,7 +57,7 @@ _TABLE = "\n".join(
     default="samples:",
     show_default=True,
     metavar="SOURCE",
-    help="Pictures for int8.",
+    help="Pictures for int16x8 and int8: a hundred of your own kind.",
 )
 @click.option(
     "--pictures",
@@ -93,7 +93,7 @@ def command(
 
     \b
     nasnet export builtin nasnet.onnx
-    nasnet export builtin nasnet.tflite --precision int8 --calibrate photos/
+    nasnet export builtin nasnet.tflite --precision int16x8 --calibrate photos/
     nasnet export builtin module --to savedmodel --output classifier
     """  # noqa: D301 - click wants the character itself
     # TensorFlow tells of its kernels on standard error, from C++, unless it is asked not to.

@@ -6,14 +6,23 @@ Private to `exporting`, offered by it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from nasnet.errors import InputError, OutputError
-from nasnet.exporting.request import OUTPUTS, PIXELS, PRECISIONS, Output, Pixels, Precision, Request
+from nasnet.exporting.request import (
+    CALIBRATED,
+    OUTPUTS,
+    PIXELS,
+    PRECISIONS,
+    Output,
+    Pixels,
+    Precision,
+    Request,
+)
 from nasnet.exporting.targets import TARGETS, Target
 from nasnet.exporting.verifying import Agreement, compare, pictures_for
 from nasnet.fetch import FetchEvent, FetchOptions
@@ -22,6 +31,12 @@ from nasnet.load import Averages, Opened, open_weights
 from nasnet.plan import Borders
 
 __all__ = ["ExportOptions", "Exported", "export", "target_of"]
+
+# What helps where a precision keeps too little.
+_REMEDIES: Mapping[Precision, str] = {
+    "int16x8": "--calibrate it on pictures of your own kind, or take --precision f16",
+    "int8": "take --precision int16x8, and --calibrate it on pictures of your own kind",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +48,12 @@ class ExportOptions:
         output: `features` (the vector), `classifier` (logits and probabilities) or `all` (every
             endpoint); what the module's task says if not given.
         size: height and width of the pictures; the module's own if not given.
-        precision: `f32`, `f16` or `int8`; what the target offers first if not given.
+        precision: `f32`, `f16`, `int16x8` or `int8`; what the target offers first if not given.
         pixels: `float32` in [0, 1], or `uint8`, where the target can take it.
         batch: pictures a run; any number if not given.
         padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
-        calibration: pictures for int8: any source; scikit-image's photographs if not given.
+        calibration: pictures for int16x8 and int8: any source; scikit-image's photographs if not
+            given.
         calibration_pictures: at most so many of them.
         verify: run the export by its own runtime and compare.
         pictures: to compare on: any source.
@@ -163,7 +179,7 @@ def export(
     request = _request(opened, key, row, options)
     tell = on_step or (lambda text: None)
     notes = list(opened.notes)
-    if request.precision == "int8":
+    if request.precision in CALIBRATED:
         tell("reading calibration pictures")
         found, what = pictures_for(request, options.calibration, options.calibration_pictures)
         notes.append(f"calibrated on {what}")
@@ -180,7 +196,7 @@ def export(
             run = row.run(request, made)
             runtime = run.runtime
             agreements = compare(request, run, pictures)
-            _check(agreements, place, runtime)
+            _check(agreements, place, runtime, request.precision)
         size = sum(file.stat().st_size for file in made.parent.rglob("*") if file.is_file())
     return Exported(
         output=place,
@@ -214,8 +230,8 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
     ):
         if value not in known:
             raise InputError(f"{key} has no {name} {value}; it has {', '.join(known)}")
-    if precision == "int8" and pixels == "uint8":
-        raise InputError("int8 takes float32 pixels: it is their range that is calibrated")
+    if precision in CALIBRATED and pixels == "uint8":
+        raise InputError(f"{precision} takes float32 pixels: it is their range that is calibrated")
     if options.batch and not row.fixed_batch:
         raise InputError(f"{key} holds weights, which have no batch size")
     if weights.padding != "slim" and not row.keeps_padding:
@@ -241,13 +257,16 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
     return request
 
 
-def _check(agreements: tuple[Agreement, ...], place: Path, runtime: str) -> None:
+def _check(
+    agreements: tuple[Agreement, ...], place: Path, runtime: str, precision: Precision
+) -> None:
     off = [one for one in agreements if not one.agrees]
     if off:
         worst = min(off, key=lambda one: one.cosine)
+        remedy = _REMEDIES.get(precision)
         raise OutputError(
             f"{place}: {runtime} gives another {worst.endpoint}: cosine {worst.cosine:.6f}, "
             f"largest error {worst.error:.1e} of the largest value (allowed: "
-            f"{worst.limit.cosine:.6f}, {worst.limit.error:.0e}); nothing was kept, "
-            "--no-verify keeps it"
+            f"{worst.limit.cosine:.6f}, {worst.limit.error:.0e}); nothing was kept: "
+            f"{f'{remedy}; ' if remedy else ''}--no-verify keeps it"
         )

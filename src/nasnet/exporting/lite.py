@@ -6,25 +6,37 @@ Private to `exporting`; needs TensorFlow to write (extra `tensorflow`) and eithe
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nasnet.errors import InputError, needs
-from nasnet.exporting.request import Request
+from nasnet.exporting.request import CALIBRATED, Precision, Request
 from nasnet.exporting.running import Arrays, Run
 from nasnet.exporting.tensorflow_operations import Mode, compute
 
 __all__ = ["run_lite", "write_lite"]
 
+# TensorFlow's names of the kernels of whole numbers, which are all that such a file may use.
+_KERNELS: Mapping[Precision, str] = {
+    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+    "int8": "TFLITE_BUILTINS_INT8",
+}
+# A flat colour can drive the last cells far beyond what photographs do. 16 bits have room to hold
+# that too, so that a picture of a rare kind is not clipped; in 8 bits it would leave the others
+# nothing.
+_COLOURS = (*product((0.0, 1.0), repeat=3), (0.5, 0.5, 0.5))
+
 
 def write_lite(request: Request, path: Path) -> None:
     """A `.tflite` file with the signature `serving_default`: `images` in, an output an endpoint.
 
-    Precisions: f32; f16 (weights stored so, computed in float32); int8 (weights by channel,
-    activations by the calibration pictures; input and output stay float32).
+    Precisions: f32; f16 (weights stored so, computed in float32); int16x8 and int8 (weights in 8
+    bits by channel, activations in 16 or 8 by the calibration pictures; input and output stay
+    float32).
     """
     tf = needs("tensorflow", extra="tensorflow")
     program = request.for_inference()
@@ -44,17 +56,23 @@ def write_lite(request: Request, path: Path) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if request.precision == "f16":
         converter.target_spec.supported_types = [tf.float16]
-    if request.precision == "int8":
+    if request.precision in CALIBRATED:
+        kernels = _KERNELS[request.precision]
         converter.representative_dataset = lambda: _calibrating(request)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, kernels)]
     path.write_bytes(converter.convert())
 
 
 def _calibrating(request: Request) -> Iterator[list[Arrays]]:
     if request.calibration is None or not len(request.calibration):
-        raise InputError("int8 needs calibration pictures: name some with --calibrate")
+        raise InputError(
+            f"{request.precision} needs calibration pictures: name some with --calibrate"
+        )
     for image in request.calibration:
         yield [image[None]]
+    for colour in _COLOURS if request.precision == "int16x8" else ():
+        shape = (1, request.height, request.width, 3)
+        yield [np.broadcast_to(np.asarray(colour, np.float32), shape)]
 
 
 def run_lite(request: Request, path: Path) -> Run:

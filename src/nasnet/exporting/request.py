@@ -20,10 +20,21 @@ from nasnet.imagenet import known_names
 from nasnet.signatures import Task
 from nasnet.weights import Weights, fingerprint
 
-__all__ = ["OUTPUTS", "PIXELS", "PRECISIONS", "Output", "Pixels", "Precision", "Request"]
+__all__ = [
+    "CALIBRATED",
+    "OUTPUTS",
+    "PIXELS",
+    "PRECISIONS",
+    "Output",
+    "Pixels",
+    "Precision",
+    "Request",
+]
 
-Precision = Literal["f32", "f16", "int8"]
+Precision = Literal["f32", "f16", "int16x8", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+# Their activations are whole numbers too, whose ranges pictures must tell.
+CALIBRATED: tuple[Precision, ...] = ("int16x8", "int8")
 Pixels = Literal["float32", "uint8"]
 PIXELS: tuple[Pixels, ...] = get_args(Pixels)
 Output = Literal["features", "classifier", "all"]
@@ -43,7 +54,7 @@ class Request:
         precision: of the numbers in the file.
         pixels: what the input takes: float32 in [0, 1], or uint8.
         batch: pictures a run, any number if None.
-        calibration: [n, height, width, 3] float32 in [0, 1], for int8.
+        calibration: [n, height, width, 3] float32 in [0, 1], where the precision is `CALIBRATED`.
     """
 
     weights: Weights

@@ -105,7 +105,7 @@ TARGETS: Mapping[str, Target] = {
         suffix=".tflite",
         write=write_lite,
         run=run_lite,
-        precisions=("f32", "f16", "int8"),
+        precisions=("f32", "f16", "int16x8", "int8"),
         pixels=("float32", "uint8"),
     ),
     "checkpoint": Target(

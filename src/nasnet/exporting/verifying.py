@@ -34,10 +34,11 @@ class Limit:
     cosine: float
 
 
-# int8 keeps directions, not values.
+# Calibrated whole numbers keep directions, not values.
 LIMITS: Mapping[Precision, Limit] = {
     "f32": Limit(1e-5, 1 - 1e-6),
     "f16": Limit(1e-2, 1 - 1e-3),
+    "int16x8": Limit(float("inf"), 0.995),
     "int8": Limit(float("inf"), 0.99),
 }
 
