@@ -24,6 +24,7 @@ from nasnet.machine import usable_cores
 __all__ = ["Batches", "ProcessLoader", "open_loader", "processes_for"]
 
 OnFailure = Callable[[Failure], None]
+_Gathered = tuple[TrainBatch, tuple[Failure, ...]]
 _AHEAD = 2  # whole batches that wait for training
 _END = 10.0  # seconds a process has to end by itself
 
@@ -166,22 +167,27 @@ class ProcessLoader:
         self._end()
 
     def _batches(self, number: int, start: int) -> Iterator[TrainBatch]:
-        if not self._workers:
-            self._begin()
-        ready: queue.Queue[TrainBatch | BaseException] = queue.Queue(_AHEAD)
+        ready: queue.Queue[_Gathered | Exception] = queue.Queue(_AHEAD)
         left = threading.Event()
         count = self.steps() - start
         thread = threading.Thread(target=self._gather, args=(count, ready, left), daemon=True)
         whole = False
         try:
+            if not self._workers:
+                self._begin()
             for worker in self._workers:
                 _send(worker, (number, start))
             thread.start()
             for _ in range(count):
                 found = ready.get()
-                if isinstance(found, BaseException):
+                if isinstance(found, Exception):
                     raise found
-                yield found
+                batch, failures = found
+                for failure in failures:
+                    if failure.id not in self._told:
+                        self._told.add(failure.id)
+                        self._on_failure(failure)
+                yield batch
             whole = True
         finally:
             left.set()
@@ -191,15 +197,15 @@ class ProcessLoader:
                 thread.join()
 
     def _gather(
-        self, count: int, ready: queue.Queue[TrainBatch | BaseException], left: threading.Event
+        self, count: int, ready: queue.Queue[_Gathered | Exception], left: threading.Event
     ) -> None:
         """In a thread: put the processes' rows together."""
         try:
             for _ in range(count):
-                batch: TrainBatch | BaseException = self._whole()
+                found = self._whole()
                 while not left.is_set():
                     try:
-                        ready.put(batch, timeout=0.1)
+                        ready.put(found, timeout=0.1)
                         break
                     except queue.Full:
                         continue
@@ -209,17 +215,20 @@ class ProcessLoader:
             if not left.is_set():
                 ready.put(error)
 
-    def _whole(self) -> TrainBatch:
+    def _whole(self) -> _Gathered:
         parts: list[TrainBatch] = []
+        failures: list[Failure] = []
         for worker in self._workers:
             try:
-                parts.append(self._received(worker.pipe))
+                part, failed = _received(worker.pipe)
+                parts.append(part)
+                failures += failed
             except (EOFError, OSError):
                 raise SourceError(
                     f"process {worker.process.pid}, which loads pictures, ended before its work "
                     "was done: if it was short of memory, take fewer workers"
                 ) from None
-        return replace(
+        batch = replace(
             parts[0],
             images=np.concatenate([part.images for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
@@ -228,22 +237,7 @@ class ProcessLoader:
             ids=tuple(id for part in parts for id in part.ids),
             rows=np.concatenate([part.rows for part in parts]),
         )
-
-    def _received(self, pipe: Connection) -> TrainBatch:
-        """One process's rows: what is small first, then its pictures as they lie in memory."""
-        said = pipe.recv()
-        if isinstance(said, Exception):
-            raise said
-        batch, shape, failures = said
-        images = np.empty(shape, np.uint8)
-        if images.size:
-            pipe.recv_bytes_into(images.data.cast("B"))
-        for failure in failures:
-            if failure.id not in self._told:
-                self._told.add(failure.id)
-                self._on_failure(failure)
-        found: TrainBatch = replace(batch, images=images)
-        return found
+        return batch, tuple(failures)
 
     def _begin(self) -> None:
         # Not forked: threads of other libraries would be cut off in the middle.
@@ -274,12 +268,24 @@ class ProcessLoader:
             worker.pipe.close()
 
 
+def _received(pipe: Connection) -> _Gathered:
+    """One process's rows: what is small first, then its pictures as they lie in memory."""
+    said = pipe.recv()
+    if isinstance(said, Exception):
+        raise said
+    batch, shape, failures = said
+    images = np.empty(shape, np.uint8)
+    pipe.recv_bytes_into(images.data.cast("B"))
+    return replace(batch, images=images), failures
+
+
 def _send(worker: _Worker, what: object) -> None:
     try:
         worker.pipe.send(what)
     except OSError:
         raise SourceError(
-            f"process {worker.process.pid}, which loads pictures, has ended: start again"
+            f"process {worker.process.pid}, which loads pictures, has ended: start again. A script "
+            'that trains needs `if __name__ == "__main__":` around that, or workers=0'
         ) from None
 
 
