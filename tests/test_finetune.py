@@ -19,7 +19,7 @@ from nasnet.errors import InputError, SourceError, TrainingError
 from nasnet.finetuning import FinetuneEvent, FinetuneOptions
 from nasnet.finetuning.options import FullOptions
 from nasnet.head import HeadOptions, fit_head
-from nasnet.loader import Loader
+from nasnet.loader_processes import Batches, open_loader
 
 SIZE = (32, 32)
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -240,12 +240,11 @@ def test_all_layers_see_pictures_through_the_recipe_of_the_head(
 
     seen: list[str] = []
 
-    class Watched(Loader):
-        def __init__(self, examples: Any, options: Any, **others: Any) -> None:
-            seen.append(options.recipe)
-            super().__init__(examples, options, **others)
+    def watched(examples: Any, options: Any, **others: Any) -> Batches:
+        seen.append(options.recipe)
+        return open_loader(examples, options, **others)
 
-    monkeypatch.setattr(full, "Loader", Watched)
+    monkeypatch.setattr(full, "open_loader", watched)
     chosen = replace(options("full", epochs=1), recipe="tf1-hub")
     nasnet.finetune(data, tmp_path / "out", weights="seeded:7", options=chosen)
     assert seen == ["tf1-hub"]

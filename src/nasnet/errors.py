@@ -33,13 +33,17 @@ class NasnetError(Exception):
     """Base of all errors this package raises on purpose: one clear line, fit to be shown."""
 
     def __str__(self) -> str:
-        """The line, whatever a file put into it: no control characters, not without end."""
-        text = super().__str__()
-        if len(text) > _LONGEST:
-            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-        if text.isprintable():
-            return text
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        """The line, whatever a file put into it."""
+        return _line(super().__str__())
+
+
+def _line(text: str) -> str:
+    """One line: no control characters, not without end."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InputError(NasnetError, TypeError, ValueError):
@@ -58,7 +62,11 @@ class WeightsError(NasnetError, ValueError):
 
 
 class FetchError(NasnetError, OSError):
-    """A handle that cannot be turned into a verified local folder."""
+    """A handle that cannot be turned into a verified local folder; lists what was tried."""
+
+    def __str__(self) -> str:
+        """A line for each source that was tried."""
+        return "\n".join(_line(line) for line in Exception.__str__(self).split("\n"))
 
 
 class SourceError(NasnetError, ValueError):
