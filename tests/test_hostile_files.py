@@ -18,7 +18,7 @@ from nasnet import wire
 from nasnet.errors import WeightsError
 from nasnet.load import open_path
 from nasnet.weights import seeded
-from tests.weight_files import arrays_of
+from tests.weight_files import arrays_of, node
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -114,15 +114,6 @@ def vast_shapes() -> bytes:
 
 
 # -- graphs
-
-
-def node(name: str, op: str, *inputs: str, **attributes: bytes) -> bytes:
-    data = wire.encode_bytes(1, name.encode()) + wire.encode_bytes(2, op.encode())
-    data += b"".join(wire.encode_bytes(3, source.encode()) for source in inputs)
-    for key, value in attributes.items():
-        pair = wire.encode_bytes(1, key.encode()) + wire.encode_bytes(2, value)
-        data += wire.encode_bytes(5, pair)
-    return wire.encode_bytes(1, data)
 
 
 def const(name: str, shape: tuple[int, ...], *, dtype: int = 1, stored: bytes = b"") -> bytes:

@@ -203,7 +203,7 @@ def _mindspore(folder: Path, weights: Weights) -> Path:
 # -- frozen graphs
 
 
-def _node(name: str, op: str, inputs: tuple[str, ...] = (), **attributes: bytes) -> bytes:
+def node(name: str, op: str, *inputs: str, **attributes: bytes) -> bytes:
     data = wire.encode_bytes(1, name.encode()) + wire.encode_bytes(2, op.encode())
     data += b"".join(wire.encode_bytes(3, source.encode()) for source in inputs)
     for key, value in attributes.items():
@@ -216,7 +216,7 @@ def _const(name: str, array: Array) -> bytes:
     shape = b"".join(wire.encode_bytes(2, wire.encode_integer(1, size)) for size in array.shape)
     tensor = wire.encode_integer(1, 1) + wire.encode_bytes(2, shape)
     tensor += wire.encode_bytes(4, np.ascontiguousarray(array, "<f4").tobytes())
-    return _node(name, "Const", value=wire.encode_bytes(8, tensor))
+    return node(name, "Const", value=wire.encode_bytes(8, tensor))
 
 
 _EPSILON = wire.encode_fixed32(4, int(np.float32(1e-3).view(np.uint32)))
@@ -240,20 +240,20 @@ def _nodes(op: Operation, arrays: Mapping[str, Array], call: Callable[[str], str
     if op.kind in ("conv", "depthwise"):
         kind = "Conv2D" if op.kind == "conv" else "DepthwiseConv2dNative"
         if len(constants) == 1:
-            return data + _node(name, kind, (*inputs, constants[0]))
-        data += _node(f"{name}/bare", kind, (*inputs, f"{constants[0]}:0", "^nothing"))
-        return data + _node(name, "BiasAdd", (f"{name}/bare", constants[1]))
+            return data + node(name, kind, *inputs, constants[0])
+        data += node(f"{name}/bare", kind, *inputs, f"{constants[0]}:0", "^nothing")
+        return data + node(name, "BiasAdd", f"{name}/bare", constants[1])
     if op.kind == "batch_norm":
         beta, gamma, mean, variance = constants
         order = (*inputs, gamma, beta, mean, variance)
-        return data + _node(name, "FusedBatchNormV3", order, epsilon=_EPSILON)
+        return data + node(name, "FusedBatchNormV3", *order, epsilon=_EPSILON)
     if op.kind == "concat":
-        data += _node(f"{name}/axis", "Const")
-        return data + _node(name, "ConcatV2", (*inputs, f"{name}/axis"))
+        data += node(f"{name}/axis", "Const")
+        return data + node(name, "ConcatV2", *inputs, f"{name}/axis")
     if op.kind == "dense":
-        data += _node(f"{name}/product", "MatMul", (*inputs, constants[0]))
-        return data + _node(name, "BiasAdd", (f"{name}/product", constants[1]))
-    return data + _node(name, _PLAIN[op.kind], inputs)
+        data += node(f"{name}/product", "MatMul", *inputs, constants[0])
+        return data + node(name, "BiasAdd", f"{name}/product", constants[1])
+    return data + node(name, _PLAIN[op.kind], *inputs)
 
 
 def graph_def(weights: Weights, *, folded: bool = False) -> bytes:
@@ -266,7 +266,7 @@ def graph_def(weights: Weights, *, folded: bool = False) -> bytes:
     def call(name: str) -> str:
         return numbers.setdefault(name, f"step_{len(numbers)}")
 
-    data = _node(call(IMAGES), "Placeholder")
+    data = node(call(IMAGES), "Placeholder")
     for op in program.plan.operations:
         data += _nodes(op, program.arrays, call)
     return data

@@ -29,7 +29,7 @@ __all__ = ["command"]
     "--recipe",
     default="mobile",
     show_default=True,
-    help="A recipe that comes with nasnet (mobile, cifar, builtin), or a TOML file of your own.",
+    help="A recipe that comes with nasnet (mobile, cifar, builtin, builtin-live), or a TOML file.",
 )
 @click.option(
     "-w",
