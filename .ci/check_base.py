@@ -15,14 +15,14 @@ for statement, extra in (
     ("import nasnet; nasnet.Module('seeded:7', trainable=True)", "torch"),
     ("import nasnet; nasnet.NASNetClassifier", "sklearn"),
     (
-        "from nasnet.engine import *; from nasnet.weights import seeded; "
+        "from nasnet.compute.engine import *; from nasnet.weights.weights import seeded; "
         "create(seeded(7), EngineOptions(engine='torch'))",
         "torch",
     ),
     (
-        "import tempfile, pathlib, nasnet.load; "
+        "import tempfile, pathlib, nasnet.weights.opening; "
         "path = pathlib.Path(tempfile.mkdtemp(), 'model.h5'); "
-        "path.write_bytes(b'\\x89HDF\\r\\n\\x1a\\n'); nasnet.load.open_path(path)",
+        "path.write_bytes(b'\\x89HDF\\r\\n\\x1a\\n'); nasnet.weights.opening.open_path(path)",
         "keras",
     ),
 ):

@@ -21,9 +21,10 @@ from benchmarks.chart import chart
 from benchmarks.peers import PEERS
 from benchmarks.report import Context, markdown, to_json
 from benchmarks.running import SECTIONS, Results, RunOptions, run_all
-from nasnet import cells, network
-from nasnet.machine import usable_cores
-from nasnet.summary import summarise
+from nasnet.network.build import build_plan
+from nasnet.network.spec import MOBILE
+from nasnet.network.summary import summarise
+from nasnet.system import usable_cores
 
 __all__ = ["main", "parsed"]
 
@@ -58,9 +59,7 @@ def main() -> None:
 
 def multiply_adds() -> int:
     """Of the features of one picture of 224x224, counted from the plan."""
-    return summarise(
-        network.build(cells.MOBILE, height=224, width=224, num_classes=0)
-    ).multiply_adds
+    return summarise(build_plan(MOBILE, height=224, width=224, num_classes=0)).multiply_adds
 
 
 def parsed(arguments: argparse.Namespace) -> RunOptions:

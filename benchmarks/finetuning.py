@@ -23,17 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet import finetune
-from nasnet.dataset import Dataset, Example, open_dataset
-from nasnet.distill import held_out, open_teacher
 from nasnet.errors import PictureError
-from nasnet.finetuning import FinetuneOptions
-from nasnet.finetuning.options import FullOptions
-from nasnet.head import HeadOptions, fit_head
-from nasnet.initial import initial
-from nasnet.load import open_weights
-from nasnet.prediction import Prediction, predict
-from nasnet.recipes import get_recipe, prepare
-from nasnet.weights import write_safetensors
+from nasnet.features.prediction import Prediction, predict
+from nasnet.pictures.labelled import Dataset, Example, open_dataset
+from nasnet.pictures.recipes import get_recipe, prepare
+from nasnet.train.distill import held_out, open_teacher
+from nasnet.train.finetune_options import FinetuneOptions, FullOptions
+from nasnet.train.head import HeadOptions, fit_head
+from nasnet.weights.initial import initial
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import write_safetensors
 
 Floats = npt.NDArray[np.float32]
 Features = Callable[[Sequence[Example]], tuple[Floats, npt.NDArray[np.int64]]]

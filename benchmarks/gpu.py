@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from benchmarks.operations import costs, inference_plan
-from nasnet.engine import EngineOptions, Precision, create
-from nasnet.loader import TrainBatch
-from nasnet.torch_model import NASNet
-from nasnet.training import Classification
-from nasnet.training.passes import Captured, Pass, Plain, Work
-from nasnet.weights import seeded
+from nasnet.compute.engine import EngineOptions, Precision, create
+from nasnet.compute.torch.model import NASNet
+from nasnet.pictures.batches import TrainBatch
+from nasnet.train.loop import Classification
+from nasnet.train.loop.passes import Captured, Pass, Plain, Work
+from nasnet.weights.weights import seeded
 
 __all__ = ["main"]
 

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import WEIGHTS, Floats, Peer, Pixels
-from nasnet import cells, network, onnx_graph, rewrites
-from nasnet.load import open_weights
+from nasnet.compute import onnx_model
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.spec import MOBILE
+from nasnet.weights.opening import open_weights
 
 __all__ = ["make", "naive_model"]
 
@@ -26,10 +29,10 @@ def make(kind: str, threads: int) -> Peer:
 def naive_model() -> bytes:
     """Every operation of the plan as one node or a few, batch norms and rescaling and all."""
     weights = open_weights(WEIGHTS).weights
-    plan = network.build(cells.MOBILE, height=224, width=224, num_classes=0)
+    plan = build_plan(MOBILE, height=224, width=224, num_classes=0)
     arrays = {name: weights.arrays[name] for name in plan.parameters}
     program = rewrites.keep(rewrites.Program(plan=plan, arrays=arrays), ("global_pool",))
-    return bytes(onnx_graph.render(program).SerializeToString())
+    return bytes(onnx_model.render(program).SerializeToString())
 
 
 def _scaled(images: Pixels) -> Floats:

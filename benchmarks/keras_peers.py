@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import WEIGHTS, Floats, Peer, Pixels, write_vectors
-from nasnet import names
-from nasnet.load import open_weights
+from nasnet.weights import layouts
+from nasnet.weights.opening import open_weights
 
 __all__ = ["make"]
 
@@ -74,7 +74,7 @@ def _fill(network: Any) -> None:  # noqa: ANN401
     weights = open_weights(WEIGHTS).weights
     layers: dict[str, dict[str, Any]] = {}
     there = {layer.name for layer in network.layers}
-    for name, place in names.places("keras", weights.spec, 1000).items():
+    for name, place in layouts.places("keras", weights.spec, 1000).items():
         layer, variable = place.key.split("/")
         if layer in there:
             layers.setdefault(layer, {})[variable] = weights.arrays[name]

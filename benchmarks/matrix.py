@@ -67,7 +67,7 @@ def _numpys(left: Floats, right: Floats) -> Callable[[], object]:
 
 
 def _precisions() -> list[str]:
-    from nasnet.engine_openvino import process_core
+    from nasnet.compute.openvino_engine import process_core
 
     able = process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ["f32", *(["bf16"] if "BF16" in able else [])]
@@ -82,7 +82,7 @@ def _openvinos(
     import openvino
     from openvino import opset13
 
-    from nasnet.engine_openvino import process_core
+    from nasnet.compute.openvino_engine import process_core
 
     given = opset13.parameter(left.shape, np.float32)
     product = opset13.matmul(given, opset13.constant(right), False, False)

@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nasnet import cells, network, rewrites
-from nasnet.plan import IMAGES, Operation, Plan
-from nasnet.weights import seeded
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.plan import IMAGES, Operation, Plan
+from nasnet.network.spec import PRESETS, preset
+from nasnet.weights.weights import seeded
 
 __all__ = ["Cost", "costs", "inference_plan", "main", "table"]
 
@@ -45,8 +47,8 @@ class Cost:
 
 def inference_plan(name: str) -> Plan:
     """What a feature vector takes, from bytes: a preset's plan as engines compute it."""
-    spec = cells.preset(name)
-    plan = network.build(spec, height=spec.image_size, width=spec.image_size)
+    spec = preset(name)
+    plan = build_plan(spec, height=spec.image_size, width=spec.image_size)
     program = rewrites.Program(plan=plan, arrays=seeded(7, spec=name).arrays)
     return rewrites.for_inference(program, ["global_pool"], uint8=True).plan
 
@@ -118,7 +120,7 @@ def _sum(counts: Iterable[int]) -> int:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operations")
-    parser.add_argument("--network", choices=list(cells.PRESETS), default="mobile")
+    parser.add_argument("--network", choices=list(PRESETS), default="mobile")
     parser.add_argument("--bytes", type=int, default=2, help="of one value: 2 is bf16")
     parser.add_argument("--bandwidth", type=float, default=4800.0, help="GB/s")
     parser.add_argument("--rate", type=float, default=990.0, help="TFLOP/s")

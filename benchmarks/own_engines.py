@@ -12,14 +12,15 @@ import numpy as np
 
 import nasnet
 from benchmarks.peers import WEIGHTS, Floats, Peer, Pixels
-from nasnet import EngineOptions, recipes
-from nasnet.engine import Engine, Precision, create, run
-from nasnet.features import FeatureMeta
-from nasnet.load import open_weights
-from nasnet.pipeline import vectors
-from nasnet.sink import open_sink
-from nasnet.source import Item, open_source
-from nasnet.weights import fingerprint
+from nasnet import EngineOptions
+from nasnet.compute.engine import Engine, Precision, create, run
+from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.pipeline import vectors
+from nasnet.features.store import open_sink
+from nasnet.pictures import recipes
+from nasnet.pictures.sources import Item, open_source
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import fingerprint
 
 __all__ = ["make"]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.plan import Borders
+from nasnet.network.plan import Borders
 
 __all__ = ["PEERS", "WEIGHTS", "Peer", "PeerRow", "absent", "make_peer", "write_vectors"]
 

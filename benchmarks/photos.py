@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import recipes
-from nasnet.source import open_source
+from nasnet.pictures import recipes
+from nasnet.pictures.sources import open_source
 
 __all__ = ["make_photos", "network_input"]
 

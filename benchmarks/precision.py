@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.statistic import percentile
-from nasnet import EngineOptions, recipes
-from nasnet.engine import PRECISIONS, Precision, create, run
+from nasnet import EngineOptions
+from nasnet.compute.engine import PRECISIONS, Precision, create, run
 from nasnet.errors import PictureError, UnsupportedError
-from nasnet.load import open_weights
-from nasnet.source import open_source
-from nasnet.weights import Weights
+from nasnet.pictures import recipes
+from nasnet.pictures.sources import open_source
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import Weights
 
 __all__ = ["Cost", "cost", "main", "table"]
 

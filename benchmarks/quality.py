@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.finetuning import lite_of, nasnet_of, pictures, pixels_of
-from nasnet.dataset import Example
-from nasnet.distill import held_out, open_teacher
-from nasnet.head import HeadOptions, fit_head
-from nasnet.load import open_weights
-from nasnet.prediction import Prediction, predict
-from nasnet.source import open_source
-from nasnet.weights import fingerprint
+from nasnet.features.prediction import Prediction, predict
+from nasnet.pictures.labelled import Example
+from nasnet.pictures.sources import open_source
+from nasnet.train.distill import held_out, open_teacher
+from nasnet.train.head import HeadOptions, fit_head
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import fingerprint
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -21,9 +21,9 @@ from benchmarks.peers import PEERS, WEIGHTS, absent
 from benchmarks.photos import make_photos, network_input
 from benchmarks.turns import Child, LeftOutError, command_of, schedule
 from nasnet import EngineOptions
-from nasnet.engine import create, run
-from nasnet.load import open_weights
-from nasnet.plan import Borders
+from nasnet.compute.engine import create, run
+from nasnet.network.plan import Borders
+from nasnet.weights.opening import open_weights
 
 __all__ = ["SECTIONS", "Calls", "Measured", "Results", "RunOptions", "agreement", "run_all"]
 

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nasnet import engine as engines
-from nasnet.engine import Engine, EngineOptions
-from nasnet.weights import seeded
+from nasnet.compute import engine as engines
+from nasnet.compute.engine import Engine, EngineOptions
+from nasnet.weights.weights import seeded
 
 WEIGHTS = 7
 

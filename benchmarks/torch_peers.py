@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.peers import WEIGHTS, Floats, Peer, Pixels, write_vectors
 from benchmarks.torchvision_here import import_torchvision
-from nasnet import names
-from nasnet.load import open_weights
+from nasnet.weights import layouts
+from nasnet.weights.opening import open_weights
 
 __all__ = ["make"]
 
@@ -84,7 +84,7 @@ def _cadenes(torch: Any) -> Any:  # noqa: ANN401
     network = module.NASNetAMobile(num_classes=1000).eval()
     weights = open_weights(WEIGHTS).weights
     state = network.state_dict()
-    for name, place in names.places("cadene", weights.spec, 0).items():
+    for name, place in layouts.places("cadene", weights.spec, 0).items():
         array = weights.arrays[name].transpose(place.axes)
         assert state[place.key].shape == array.shape, name
         state[place.key] = torch.tensor(np.ascontiguousarray(array))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import bundle, wire
-from nasnet.bundle.sstable import write_table
+from nasnet.weights.formats import protobuf, tf_checkpoint
+from nasnet.weights.formats.tf_checkpoint.sstable import write_table
 from tests.golden_seed import SMALL_BUNDLE
 
 Array = npt.NDArray[Any]
@@ -27,14 +27,14 @@ def entry(
     *, dtype: int = 1, shape: tuple[int, ...] = (), offset: int = 0, size: int = 4, **more: int
 ) -> bytes:
     """A BundleEntryProto; `more`: shard, crc."""
-    dims = b"".join(wire.encode_bytes(2, wire.encode_integer(1, dim)) for dim in shape)
+    dims = b"".join(protobuf.encode_bytes(2, protobuf.encode_integer(1, dim)) for dim in shape)
     return (
-        wire.encode_integer(1, dtype)
-        + wire.encode_bytes(2, dims)
-        + wire.encode_integer(3, more.get("shard", 0))
-        + wire.encode_integer(4, offset)
-        + wire.encode_integer(5, size)
-        + wire.encode_fixed32(6, more.get("crc", 0))
+        protobuf.encode_integer(1, dtype)
+        + protobuf.encode_bytes(2, dims)
+        + protobuf.encode_integer(3, more.get("shard", 0))
+        + protobuf.encode_integer(4, offset)
+        + protobuf.encode_integer(5, size)
+        + protobuf.encode_fixed32(6, more.get("crc", 0))
     )
 
 
@@ -51,8 +51,8 @@ def copy_small(folder: Path) -> Path:
 
 
 def read_everything(prefix: Path) -> dict[str, Array]:
-    checkpoint = bundle.open_checkpoint(prefix)
-    return bundle.read_all(checkpoint, checkpoint.entries)
+    checkpoint = tf_checkpoint.open_checkpoint(prefix)
+    return tf_checkpoint.read_all(checkpoint, checkpoint.entries)
 
 
 def assert_same(found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:

@@ -22,8 +22,8 @@ import ray
 
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions
-from nasnet.merging import merge
-from nasnet.scale import ClusterEvent, ClusterOptions, embed_on_cluster
+from nasnet.features.cluster import ClusterEvent, ClusterOptions, embed_on_cluster
+from nasnet.features.store.merge import merge
 
 WEIGHTS = "seeded:7"
 OPTIONS = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1))

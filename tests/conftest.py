@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nasnet import cells
-from nasnet.weights import Weights, seeded
+from nasnet.network.spec import preset
+from nasnet.weights.weights import Weights, seeded
 
 GOLDEN = Path(__file__).parent / "golden"
 PICTURES = {"mobile": 3, "cifar": 2, "large": 2}
@@ -29,7 +29,7 @@ def golden_numbers(spec: str) -> Mapping[str, npt.NDArray[np.float32]]:
 @cache
 def golden_images(spec: str) -> npt.NDArray[np.float32]:
     """The pictures it was fed, [n, size, size, 3] in [0, 1]: smooth colours with some noise."""
-    size, count = cells.preset(spec).image_size, PICTURES[spec]
+    size, count = preset(spec).image_size, PICTURES[spec]
     random = np.random.default_rng(1234)
     small = random.random((count, 8, 8, 3))
     position = (np.arange(size) + 0.5) * 8 / size - 0.5

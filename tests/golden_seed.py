@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import bundle
-from nasnet.weights import seeded_value
+from nasnet.weights.formats import tf_checkpoint
+from nasnet.weights.weights import seeded_value
 
 GOLDEN = Path(__file__).parent / "golden"
 SEED = 7
@@ -31,7 +31,7 @@ def golden_tensors(index: Path) -> dict[str, npt.NDArray[Any]]:
         name: np.zeros((), np.int64)
         if name == "global_step"
         else seeded_value(SEED, name, entry.shape)
-        for name, entry in bundle.open_checkpoint(index).entries.items()
+        for name, entry in tf_checkpoint.open_checkpoint(index).entries.items()
     }
 
 

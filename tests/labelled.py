@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from nasnet.dataset import DatasetOptions, Example, open_dataset, open_examples
 from nasnet.errors import SourceError
+from nasnet.pictures.labelled import DatasetOptions, Example, open_dataset, open_examples
 from tests.pictures import jpeg
 from tests.threads import at_once
 

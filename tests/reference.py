@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.plan import IMAGES, Operation
-from nasnet.rewrites import FUSED_EPSILON_FLOOR, Program
+from nasnet.network.plan import IMAGES, Operation
+from nasnet.network.rewrites import FUSED_EPSILON_FLOOR, Program
 
 Array = npt.NDArray[np.float64]
 

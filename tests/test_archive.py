@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nasnet.errors import FetchError
-from nasnet.fetch.archive import extract
+from nasnet.weights.fetch.archive import extract
 
 FILES = {
     "saved_model.pb": b"\x08\x01" * 300,

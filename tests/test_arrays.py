@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet.arrays import check_images
 from nasnet.errors import InputError
+from nasnet.pictures.arrays import check_images
 
 GOOD = np.random.default_rng(0).random((2, 32, 40, 3), dtype=np.float32)
 

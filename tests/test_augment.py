@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasnet.augment import PRESETS, AugmentOptions, _slim_window, augment, mix, preset
 from nasnet.errors import InputError
+from nasnet.pictures.augment import PRESETS, AugmentOptions, _slim_window, augment, mix, preset
 from tests.pictures import pixels
 from tests.threads import at_once
 

@@ -25,8 +25,9 @@ from benchmarks.running import Calls, Measured, Results, RunOptions, agreement
 from benchmarks.statistic import Spread, percentile, ratio, spread
 from benchmarks.timing import rate_of
 from benchmarks.turns import Child, LeftOutError, schedule
-from nasnet import cells, network
-from nasnet.summary import summarise
+from nasnet.network.build import build_plan
+from nasnet.network.spec import CIFAR
+from nasnet.network.summary import summarise
 
 CONTEXT = Context(
     machine="a machine",
@@ -320,7 +321,7 @@ def test_the_cost_of_a_precision_is_that_of_the_worst_picture_too() -> None:
 
 
 def test_what_a_picture_costs_is_counted_from_the_plan() -> None:
-    plan = network.build(cells.CIFAR)
+    plan = build_plan(CIFAR)
     found = costs(plan)
     assert sum(cost.multiply_adds for cost in found.values()) == summarise(plan).multiply_adds
     assert found["relu"].fused == 0 < found["relu"].values

@@ -15,8 +15,14 @@ from PIL import Image
 import nasnet
 from nasnet.cli.weights import command
 from nasnet.errors import InputError, OutputError, WeightsError
-from nasnet.load import open_weights
-from nasnet.weights import fingerprint, read_card, read_safetensors, seeded, write_safetensors
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import (
+    fingerprint,
+    read_card,
+    read_safetensors,
+    seeded,
+    write_safetensors,
+)
 from tests.pictures import jpeg
 
 ROOT = Path(__file__).parent.parent

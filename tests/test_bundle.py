@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nasnet import bundle
 from nasnet.errors import InputError, WeightsError
-from nasnet.weights import seeded_value
+from nasnet.weights.formats import tf_checkpoint
+from nasnet.weights.weights import seeded_value
 from tests.bundle_files import DATA, INDEX, Array, assert_same, file, read_everything
 from tests.golden_seed import (
     HUB_INDEX,
@@ -42,8 +42,8 @@ def test_every_tensor_of_a_tf_slim_checkpoint_is_read(slim: Path) -> None:
 
 
 def test_arrays_are_read_only_views_of_the_mapped_file(slim: Path) -> None:
-    checkpoint = bundle.open_checkpoint(slim)
-    value = bundle.read_tensor(checkpoint, "conv0/weights")
+    checkpoint = tf_checkpoint.open_checkpoint(slim)
+    value = tf_checkpoint.read_tensor(checkpoint, "conv0/weights")
     assert not value.flags.owndata
     assert not value.flags.writeable
     assert value.dtype == np.float32
@@ -55,7 +55,7 @@ def test_arrays_are_read_only_views_of_the_mapped_file(slim: Path) -> None:
 @pytest.mark.parametrize("index", [SLIM_INDEX, HUB_INDEX], ids=["slim", "hub"])
 def test_what_is_written_is_byte_for_byte_tensorflows(index: Path, tmp_path: Path) -> None:
     tensors = golden_tensors(index)
-    bundle.write_checkpoint(tmp_path / "m", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "m", tensors)
     assert file(tmp_path / "m", INDEX).read_bytes() == index.read_bytes()
     stored = b"".join(tensors[name].tobytes() for name in sorted(tensors))
     assert file(tmp_path / "m", DATA).read_bytes() == stored
@@ -65,7 +65,7 @@ def test_every_type_strings_and_partitioned_variables_are_read() -> None:
     found = read_everything(SMALL_BUNDLE)
     assert_same(found, small_tensors())
     assert all(value.flags.aligned and not value.flags.writeable for value in found.values())
-    entries = bundle.open_checkpoint(SMALL_BUNDLE).entries
+    entries = tf_checkpoint.open_checkpoint(SMALL_BUNDLE).entries
     assert entries["bfloat16"].dtype == "bfloat16"
     assert entries["a/strings"].dtype == "string"
     assert entries["parts/\xe9"].slices == (((0, 2), (0, 65)), ((0, 2), (65, 65)))
@@ -86,13 +86,13 @@ ARRAYS = st.sampled_from([np.dtype(name) for name in SMALL_NUMBER_TYPES]).flatma
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_bundle_survives_a_round_trip(tmp_path: Path, tensors: dict[str, Array]) -> None:
-    bundle.write_checkpoint(tmp_path / "m", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "m", tensors)
     assert_same(read_everything(tmp_path / "m"), tensors)
 
 
 def test_layout_in_memory_does_not_matter(tmp_path: Path) -> None:
     values = np.arange(24, dtype=np.float32).reshape(4, 6)
-    bundle.write_checkpoint(
+    tf_checkpoint.write_checkpoint(
         tmp_path / "m", {"big": values.astype(">f4"), "part": values[::2, 1:], "turned": values.T}
     )
     assert_same(
@@ -103,13 +103,13 @@ def test_layout_in_memory_does_not_matter(tmp_path: Path) -> None:
 
 def test_an_index_of_several_blocks_survives_a_round_trip(tmp_path: Path) -> None:
     tensors = {f"{'layer/' * 20}{n}": np.asarray(n, np.int32) for n in range(20_000)}
-    bundle.write_checkpoint(tmp_path / "m", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "m", tensors)
     assert file(tmp_path / "m", INDEX).stat().st_size > 262_144 + 1000
     assert_same(read_everything(tmp_path / "m"), tensors)
 
 
 def test_a_checkpoint_without_tensors_survives_a_round_trip(tmp_path: Path) -> None:
-    bundle.write_checkpoint(tmp_path / "m", {})
+    tf_checkpoint.write_checkpoint(tmp_path / "m", {})
     assert read_everything(tmp_path / "m") == {}
 
 
@@ -119,25 +119,25 @@ def test_a_checkpoint_without_tensors_survives_a_round_trip(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["", "\0x", "x" * 4097, "\ud800"])
 def test_impossible_names_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot name a tensor"):
-        bundle.write_checkpoint(tmp_path / "m", {name: np.zeros(2)})
+        tf_checkpoint.write_checkpoint(tmp_path / "m", {name: np.zeros(2)})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("dtype", [object, "U3", "S3", "datetime64[s]"])
 def test_types_that_are_not_numbers_are_refused(dtype: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tensor words"):
-        bundle.write_checkpoint(tmp_path / "m", {"words": np.zeros(2, dtype)})
+        tf_checkpoint.write_checkpoint(tmp_path / "m", {"words": np.zeros(2, dtype)})
 
 
 def test_a_prefix_needs_a_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="prefix"):
-        bundle.write_checkpoint("", {})
+        tf_checkpoint.write_checkpoint("", {})
 
 
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "occupied").write_bytes(b"")
     with pytest.raises(WeightsError, match="cannot be written"):
-        bundle.write_checkpoint(tmp_path / "occupied" / "m", {"v": np.zeros(2)})
+        tf_checkpoint.write_checkpoint(tmp_path / "occupied" / "m", {"v": np.zeros(2)})
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_a_write_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path:
             raise OSError(28, "No space left on device")
 
     old = {"v": np.arange(3.0)}
-    bundle.write_checkpoint(tmp_path / "m", old)
+    tf_checkpoint.write_checkpoint(tmp_path / "m", old)
     with pytest.raises(WeightsError, match="No space left"):
-        bundle.write_checkpoint(tmp_path / "m", Breaking(v=np.zeros(2)))
+        tf_checkpoint.write_checkpoint(tmp_path / "m", Breaking(v=np.zeros(2)))
     assert_same(read_everything(tmp_path / "m"), old)
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -176,14 +176,14 @@ def test_weights_averages_and_bookkeeping_are_told_apart() -> None:
     ]
     weights = [*names(""), "conv0_bn/gamma", "Adam/weights", "global_step/weights", "MyAdam"]
     averages = ["conv0/weights/ExponentialMovingAverage", "only/ExponentialMovingAverage"]
-    groups = bundle.group_names([*slots, *weights, *counters, *averages])
+    groups = tf_checkpoint.group_names([*slots, *weights, *counters, *averages])
     assert groups.plain == tuple(weights)
     assert groups.ignored == (*slots, *counters)
     assert groups.averages == {"conv0/weights": averages[0], "only": averages[1]}
 
 
 def test_the_names_of_a_tf_slim_checkpoint_are_weights() -> None:
-    groups = bundle.group_names(bundle.open_checkpoint(SLIM_INDEX).entries)
+    groups = tf_checkpoint.group_names(tf_checkpoint.open_checkpoint(SLIM_INDEX).entries)
     assert len(groups.plain) == 1138
     assert groups.averages == {}
     assert groups.ignored == ("global_step",)

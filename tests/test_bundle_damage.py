@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nasnet import bundle, wire
-from nasnet.bundle.sstable import crc32c, mask
 from nasnet.errors import WeightsError
+from nasnet.weights.formats import protobuf, tf_checkpoint
+from nasnet.weights.formats.tf_checkpoint.sstable import crc32c, mask
 from tests.bundle_files import (
     DATA,
     HEADER,
@@ -57,25 +57,25 @@ def test_a_flipped_bit_anywhere_is_detected_or_harmless(folder: Path, end: str) 
 
 
 def test_a_damaged_tensor_is_named_and_the_others_stay_readable(folder: Path) -> None:
-    checkpoint = bundle.open_checkpoint(folder)
+    checkpoint = tf_checkpoint.open_checkpoint(folder)
     damaged = bytearray(file(folder / "m", DATA).read_bytes())
     damaged[checkpoint.entries["scalar"].offset] ^= 0x40
     file(folder / "m", DATA).write_bytes(damaged)
     with pytest.raises(WeightsError, match=r"/m: tensor scalar: .* checksum"):
-        bundle.read_tensor(checkpoint, "scalar")
-    assert bundle.read_tensor(checkpoint, "scalar", verify=False).shape == ()
-    assert bundle.read_tensor(checkpoint, "numbers/int8").shape == (3, 4)
+        tf_checkpoint.read_tensor(checkpoint, "scalar")
+    assert tf_checkpoint.read_tensor(checkpoint, "scalar", verify=False).shape == ()
+    assert tf_checkpoint.read_tensor(checkpoint, "numbers/int8").shape == (3, 4)
 
 
 def test_a_missing_data_file_is_named(folder: Path) -> None:
     file(folder / "m", DATA).unlink()
     with pytest.raises(WeightsError, match=r"scalar: .*m\.data-00000-of-00001 is missing"):
-        bundle.read_tensor(bundle.open_checkpoint(folder), "scalar")
+        tf_checkpoint.read_tensor(tf_checkpoint.open_checkpoint(folder), "scalar")
 
 
 def test_an_unknown_tensor_gets_a_suggestion(folder: Path) -> None:
     with pytest.raises(WeightsError, match="no tensor scaler among its 19; did you mean scalar"):
-        bundle.read_tensor(bundle.open_checkpoint(folder), "scaler")
+        tf_checkpoint.read_tensor(tf_checkpoint.open_checkpoint(folder), "scaler")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_header_that_cannot_be_served_is_refused(
 ) -> None:
     prefix = write_index(tmp_path, (b"v", entry()), header=header)
     with pytest.raises(WeightsError, match=rf"m\.index: .*{words}"):
-        bundle.open_checkpoint(prefix)
+        tf_checkpoint.open_checkpoint(prefix)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_header_that_cannot_be_served_is_refused(
 def test_an_impossible_entry_is_refused_by_name(tmp_path: Path, value: bytes, words: str) -> None:
     prefix = write_index(tmp_path, (b"bad/v", value))
     with pytest.raises(WeightsError, match=rf"m\.index: tensor bad/v: .*{words}"):
-        bundle.open_checkpoint(prefix)
+        tf_checkpoint.open_checkpoint(prefix)
 
 
 @pytest.mark.parametrize(
@@ -137,19 +137,21 @@ def test_a_tensor_that_cannot_be_read_is_refused_by_name(
 ) -> None:
     prefix = write_index(tmp_path, (b"v", value))
     file(prefix, DATA).write_bytes(bytes(8))
-    checkpoint = bundle.open_checkpoint(prefix)
+    checkpoint = tf_checkpoint.open_checkpoint(prefix)
     with pytest.raises(WeightsError, match=f"tensor v: .*{words}"):
-        bundle.read_tensor(checkpoint, "v")
+        tf_checkpoint.read_tensor(checkpoint, "v")
 
 
 def test_overlapping_tensors_are_refused(tmp_path: Path) -> None:
     prefix = write_index(tmp_path, (b"v", entry(size=4)), (b"w", entry(size=4, offset=3)))
     with pytest.raises(WeightsError, match="v and w overlap"):
-        bundle.open_checkpoint(prefix)
+        tf_checkpoint.open_checkpoint(prefix)
 
 
 def extent(start: int, length: int) -> bytes:
-    return wire.encode_bytes(1, wire.encode_integer(1, start) + wire.encode_integer(2, length))
+    return protobuf.encode_bytes(
+        1, protobuf.encode_integer(1, start) + protobuf.encode_integer(2, length)
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_slices_that_do_not_make_a_whole_are_refused(
     tmp_path: Path, slices: list[tuple[int, int]], words: str
 ) -> None:
     whole = entry(shape=(4,), size=0) + b"".join(
-        wire.encode_bytes(7, extent(*place)) for place in slices
+        protobuf.encode_bytes(7, extent(*place)) for place in slices
     )
     crc = mask(crc32c(memoryview(bytes(12))))
     short = mask(crc32c(memoryview(bytes(4))))
@@ -181,9 +183,9 @@ def test_slices_that_do_not_make_a_whole_are_refused(
         (b"v", whole),
     )
     file(prefix, DATA).write_bytes(bytes(24))
-    checkpoint = bundle.open_checkpoint(prefix)
+    checkpoint = tf_checkpoint.open_checkpoint(prefix)
     with pytest.raises(WeightsError, match=f"tensor v: .*{words}"):
-        bundle.read_tensor(checkpoint, "v")
+        tf_checkpoint.read_tensor(checkpoint, "v")
 
 
 def test_a_compressed_block_is_refused_by_name(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_a_compressed_block_is_refused_by_name(tmp_path: Path) -> None:
     content[size + 1 : size + 5] = crc.to_bytes(4, "little")
     file(prefix, INDEX).write_bytes(content)
     with pytest.raises(WeightsError, match=r"m\.index: .*compressed with Snappy"):
-        bundle.open_checkpoint(prefix)
+        tf_checkpoint.open_checkpoint(prefix)
 
 
 def test_data_files_are_numbered(tmp_path: Path) -> None:
@@ -238,12 +240,12 @@ def test_nothing_but_a_weights_error_comes_of_hostile_content(
     prefix = write_index(tmp_path, *sorted(entries.items()), header=header)
     file(prefix, DATA).write_bytes(data)
     try:
-        checkpoint = bundle.open_checkpoint(prefix)
+        checkpoint = tf_checkpoint.open_checkpoint(prefix)
     except WeightsError:
         return
     for name in checkpoint.entries:
         try:
-            bundle.read_tensor(checkpoint, name, verify=verify)
+            tf_checkpoint.read_tensor(checkpoint, name, verify=verify)
         except WeightsError:
             continue
 
@@ -258,9 +260,9 @@ def test_nothing_but_a_weights_error_comes_of_hostile_blocks(tmp_path: Path, blo
         return checked + mask(crc32c(memoryview(checked))).to_bytes(4, "little")
 
     first = stored(block)
-    index = stored(b"\0\1\2a\0" + wire.encode_varint(len(block)) + b"\0\0\0\0\1\0\0\0")
-    handles = b"\0\0" + wire.encode_varint(len(first)) + wire.encode_varint(len(index) - 5)
+    index = stored(b"\0\1\2a\0" + protobuf.encode_varint(len(block)) + b"\0\0\0\0\1\0\0\0")
+    handles = b"\0\0" + protobuf.encode_varint(len(first)) + protobuf.encode_varint(len(index) - 5)
     footer = handles.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
     file(tmp_path / "m", INDEX).write_bytes(first + index + footer)
     with pytest.raises(WeightsError):
-        bundle.open_checkpoint(tmp_path / "m")
+        tf_checkpoint.open_checkpoint(tmp_path / "m")

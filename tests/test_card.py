@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nasnet.errors import FetchError
-from nasnet.load import open_weights
+from nasnet.weights.opening import open_weights
 from tests.conftest import golden_images, golden_numbers, relative_error
 from tests.golden_seed import make_hub_module
 from tests.http_server import HttpServer

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 import nasnet
 from nasnet.cli.classify import command
 from nasnet.errors import InputError
-from nasnet.folder import ModuleFolder, write_folder
-from nasnet.imagenet import BACKGROUND, class_names, imagenet_classes
-from nasnet.weights import Weights, seeded, write_safetensors
+from nasnet.weights.imagenet import BACKGROUND, class_names, imagenet_classes
+from nasnet.weights.module_folder import ModuleFolder, write_folder
+from nasnet.weights.weights import Weights, seeded, write_safetensors
 from tests.pictures import jpeg, pixels
 
 

@@ -75,9 +75,9 @@ def test_killed_and_started_again_it_ends_as_an_unbroken_run(photos: Path, tmp_p
     command = [*NASNET, "embed", str(photos), "-o", str(broken), *QUICK]
     code = (
         "import os, sys, threading\n"
-        "from nasnet.sink import Sink\n"
+        "from nasnet.features.store import Sink\n"
         "from nasnet.cli import main\n"
-        "import nasnet.embedding as e, nasnet.sink as s\n"
+        "import nasnet.features.embed as e, nasnet.features.store as s\n"
         "write = Sink.write\n"
         "def slow(self, batch):\n"
         "    write(self, batch)\n"

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 import nasnet
 from nasnet.cli.embed import command
-from nasnet.contact_sheet import SheetOptions, write_contact_sheet
 from nasnet.errors import InputError
+from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
 from tests.browser import PHONE, WIDE, browsing
 from tests.pictures import jpeg
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasnet.dataset import Dataset, DatasetOptions, Example, open_dataset, open_examples
-from nasnet.dataset.records import Row, distinct
-from nasnet.dataset.splitting import stratified
 from nasnet.errors import InputError, PictureError, SourceError
+from nasnet.pictures.labelled import Dataset, DatasetOptions, Example, open_dataset, open_examples
+from nasnet.pictures.labelled.records import Row, distinct
+from nasnet.pictures.labelled.splitting import stratified
 from tests.labelled import failure
 from tests.pictures import jpeg
 from tests.threads import at_once

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasnet.dataset import open_dataset, open_examples
-from nasnet.dataset.webdataset import expand_braces
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.labelled import open_dataset, open_examples
+from nasnet.pictures.labelled.webdataset import expand_braces
 from tests.labelled import PICTURES, failure, listed, read_all
 
 

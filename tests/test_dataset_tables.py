@@ -16,8 +16,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from nasnet.dataset import DatasetOptions, open_dataset, open_examples
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.labelled import DatasetOptions, open_dataset, open_examples
 from tests.labelled import PICTURES, failure, listed, read_all
 
 NAMES = ["zebra", "ant"]

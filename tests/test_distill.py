@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import nasnet
-from nasnet.augment import AugmentOptions
-from nasnet.distill import (
+from nasnet.errors import InputError, OutputError, SourceError, TrainingError
+from nasnet.pictures.augment import AugmentOptions
+from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
+from nasnet.train.distill import (
     TEACHERS,
     Answers,
     AnswersEvent,
@@ -33,12 +35,10 @@ from nasnet.distill import (
     open_answers,
     open_teacher,
 )
-from nasnet.errors import InputError, OutputError, SourceError, TrainingError
-from nasnet.loader import Loader, LoaderOptions, TrainBatch
-from nasnet.train import TrainRecipe, train
-from nasnet.train.recipe import Stage, TeacherOptions
-from nasnet.training import TrainEvent, TrainOptions
-from nasnet.weights import seeded
+from nasnet.train.from_scratch import train
+from nasnet.train.loop import TrainEvent, TrainOptions
+from nasnet.train.recipe import Stage, TeacherOptions, TrainRecipe
+from nasnet.weights.weights import seeded
 from tests.pictures import jpeg, pixels
 from tests.test_training import one_thread, saved
 
@@ -348,7 +348,9 @@ def test_only_views_that_are_missing_are_asked_about(answered: Path, tmp_path: P
 def test_views_made_in_processes_get_the_same_answers(
     answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasnet.distill.answers._CHUNK", 2)  # four by two processes, one is left
+    monkeypatch.setattr(
+        "nasnet.train.distill.answers._CHUNK", 2
+    )  # four by two processes, one is left
     found, expected = opened(tmp_path, workers=2), opened(answered)
     for view in range(2):
         for one, other in zip(found.of(view, IDS), expected.of(view, IDS), strict=True):

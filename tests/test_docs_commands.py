@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet.folder import ModuleFolder, write_folder
-from nasnet.weights import seeded, write_safetensors
+from nasnet.weights.module_folder import ModuleFolder, write_folder
+from nasnet.weights.weights import seeded, write_safetensors
 from tests.pictures import jpeg
 
 ROOT = Path(__file__).parent.parent

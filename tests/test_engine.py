@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from nasnet import engine
-from nasnet.engine import (
+from nasnet.compute import engine
+from nasnet.compute.engine import (
     Compiled,
     EngineOptions,
     Images,
@@ -18,9 +18,9 @@ from nasnet.engine import (
     key_for,
     padded,
 )
-from nasnet.engine_openvino import process_core
+from nasnet.compute.openvino_engine import process_core
 from nasnet.errors import MissingExtraError, UnsupportedError
-from nasnet.weights import Weights, seeded
+from nasnet.weights.weights import Weights, seeded
 
 
 def key(height: int) -> ModelKey:
@@ -58,7 +58,7 @@ def test_threads_may_come_first_together() -> None:
     code = (
         "import threading, numpy as np\n"
         "from nasnet import engine\n"
-        "from nasnet.weights import seeded\n"
+        "from nasnet.weights.weights import seeded\n"
         "weights, start = seeded(1, spec='cifar'), threading.Barrier(4)\n"
         "def work():\n"
         "    start.wait()\n"
@@ -77,8 +77,8 @@ def test_signals_are_taken_after_engines_went_in_any_order() -> None:
         "import gc, signal\n"
         "import numpy as np\n"
         "from nasnet import engine\n"
-        "from nasnet.engine import EngineOptions\n"
-        "from nasnet.weights import seeded\n"
+        "from nasnet.compute.engine import EngineOptions\n"
+        "from nasnet.weights.weights import seeded\n"
         "images = np.zeros((1, 32, 32, 3), np.float32)\n"
         "def make():\n"
         "    made = engine.create(seeded(7, spec='cifar'), EngineOptions(threads=1))\n"

@@ -27,13 +27,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nasnet
 from nasnet import Module
-from nasnet import engine as engines
-from nasnet.engine import Engine, EngineOptions, Images, Outputs
+from nasnet.compute import engine as engines
+from nasnet.compute.engine import Engine, EngineOptions, Images, Outputs
 from nasnet.errors import InputError, PictureError, WeightsError
-from nasnet.estimator import NASNetClassifier, NASNetFeatures, computing
-from nasnet.features import vectors_of
-from nasnet.load import Opened, open_weights
-from nasnet.weights import Weights, fingerprint, seeded, write_safetensors
+from nasnet.features.feature_set import vectors_of
+from nasnet.train.estimator import NASNetClassifier, NASNetFeatures, computing
+from nasnet.weights.opening import Opened, open_weights
+from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.pictures import encoded, jpeg, pixels
 
 WEIGHTS = "seeded:7"
@@ -456,7 +456,7 @@ def test_vectors_alone_need_no_weights() -> None:
 def test_without_scikit_learn_the_line_that_installs_it_is_said() -> None:
     code = (
         "import sys; sys.modules['sklearn'] = None\n"
-        "try:\n    import nasnet.estimator\n"
+        "try:\n    import nasnet.train.estimator\n"
         "except ImportError as error:\n    print(error)"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -13,15 +13,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 import nasnet
-from nasnet import engine
 from nasnet.cli.export import command
+from nasnet.compute import engine
 from nasnet.errors import InputError, NasnetError, OutputError, SourceError
-from nasnet.exporting import TARGETS, exporting, target_of
+from nasnet.exporting.export import target_of
 from nasnet.exporting.request import PRECISIONS, Output, Precision, Request
 from nasnet.exporting.running import Run
+from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import LIMITS, compare
-from nasnet.load import open_weights
-from nasnet.weights import Weights, fingerprint, seeded, write_safetensors
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.conftest import relative_error
 from tests.pictures import pixels
 
@@ -227,7 +228,7 @@ def test_an_export_that_computes_something_else_does_not_appear(
     def other(request: Request, path: Path) -> None:
         row.write(replace(request, weights=open_weights("seeded:8").weights), path)
 
-    monkeypatch.setattr(exporting, "TARGETS", {"onnx": replace(row, write=other)})
+    monkeypatch.setattr("nasnet.exporting.export.TARGETS", {"onnx": replace(row, write=other)})
     asked = options(photos, to="onnx")
     with pytest.raises(OutputError, match="gives another global_pool: cosine"):
         nasnet.export("seeded:7", tmp_path / "m.onnx", options=asked)
@@ -257,7 +258,7 @@ def test_the_error_of_an_export_that_is_off_says_what_helps(
         row.write(replace(request, weights=open_weights("seeded:8").weights), path)
 
     rough = replace(row, write=other, precisions=PRECISIONS)
-    monkeypatch.setattr(exporting, "TARGETS", {"onnx": rough})
+    monkeypatch.setattr("nasnet.exporting.export.TARGETS", {"onnx": rough})
     asked = options(photos, to="onnx", precision=precision, calibration=photos)
     with pytest.raises(OutputError, match=told) as caught:
         nasnet.export("seeded:7", tmp_path / "m.onnx", options=asked)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features import (
+from nasnet.features.feature_set import (
     SPACE,
     check_same_space,
     feature_schema,
@@ -21,7 +21,7 @@ from nasnet.features import (
     read_schema,
     vectors_of,
 )
-from nasnet.sink import FORMATS, record_batch
+from nasnet.features.store import FORMATS, record_batch
 from tests.contract.sink_rows import DIMENSIONS, META, rows
 from tests.contract.test_sink_contract import opened, write
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import pytest
 
 from nasnet.errors import FetchError, WeightsError
-from nasnet.fetch import Fetched, FetchEvent, FetchOptions, cache, fetch
-from nasnet.fetch.handles import parse_handle
+from nasnet.weights.fetch import Fetched, FetchEvent, FetchOptions, cache, fetch
+from nasnet.weights.fetch.handles import parse_handle
 from tests.http_server import Answer, HttpServer
 
 HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
@@ -529,7 +529,7 @@ def test_a_cache_that_cannot_be_written_is_named(
 CHILD = """
 import sys
 from pathlib import Path
-from nasnet.fetch import FetchOptions, fetch
+from nasnet.weights.fetch import FetchOptions, fetch
 
 def verify(path):
     if not (path / "tfhub_module.pb").is_file():

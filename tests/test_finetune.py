@@ -14,12 +14,11 @@ import pytest
 from PIL import Image
 
 import nasnet
-from nasnet.dataset import DatasetOptions
 from nasnet.errors import InputError, SourceError, TrainingError
-from nasnet.finetuning import FinetuneEvent, FinetuneOptions
-from nasnet.finetuning.options import FullOptions
-from nasnet.head import HeadOptions, fit_head
-from nasnet.loader_processes import Batches, open_loader
+from nasnet.pictures.batch_processes import Batches, open_loader
+from nasnet.pictures.labelled import DatasetOptions
+from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FullOptions
+from nasnet.train.head import HeadOptions, fit_head
 
 SIZE = (32, 32)
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -236,7 +235,6 @@ def test_mixing_needs_pairs() -> None:
 def test_all_layers_see_pictures_through_the_recipe_of_the_head(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nasnet.finetuning import full
 
     seen: list[str] = []
 
@@ -244,7 +242,7 @@ def test_all_layers_see_pictures_through_the_recipe_of_the_head(
         seen.append(options.recipe)
         return open_loader(examples, options, **others)
 
-    monkeypatch.setattr(full, "open_loader", watched)
+    monkeypatch.setattr("nasnet.train.finetune_full.open_loader", watched)
     chosen = replace(options("full", epochs=1), recipe="tf1-hub")
     nasnet.finetune(data, tmp_path / "out", weights="seeded:7", options=chosen)
     assert seen == ["tf1-hub"]

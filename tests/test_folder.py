@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from nasnet.errors import OutputError, WeightsError
-from nasnet.folder import (
+from nasnet.weights.module_folder import (
     DESCRIPTION,
     ModuleFolder,
     is_module_folder,
     read_folder,
     write_folder,
 )
-from nasnet.weights import fingerprint, seeded
+from nasnet.weights.weights import fingerprint, seeded
 
 MODULE = ModuleFolder(weights=seeded(4, spec="cifar"), task="classification", height=40, width=48)
 

@@ -3,9 +3,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nasnet import genuine
-from nasnet.genuine import HEAD, Table
-from nasnet.weights import Weights, seeded
+from nasnet.weights import genuine
+from nasnet.weights.genuine import HEAD, Table
+from nasnet.weights.weights import Weights, seeded
 
 
 @pytest.fixture

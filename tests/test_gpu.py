@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from nasnet import cells
-from nasnet.augment import preset
-from nasnet.engine import EngineOptions, create
-from nasnet.loader import Loader, LoaderOptions
-from nasnet.torch_model import NASNet
-from nasnet.training import Classification, OptimizerOptions, Trainer, TrainOptions
-from nasnet.weights import seeded
+from nasnet.compute.engine import EngineOptions, create
+from nasnet.compute.torch.model import NASNet
+from nasnet.network.spec import CIFAR
+from nasnet.pictures.augment import preset
+from nasnet.pictures.batches import Loader, LoaderOptions
+from nasnet.train.loop import Classification, OptimizerOptions, Trainer, TrainOptions
+from nasnet.weights.weights import seeded
 from tests.test_training import examples
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
 # With path dropout and dropout, so that random numbers are drawn within the graph.
 SPEC = dataclasses.replace(
-    cells.CIFAR,
+    CIFAR,
     num_cells=3,
     num_conv_filters=8,
     stem_filters=8,

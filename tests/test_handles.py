@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasnet.errors import FetchError
-from nasnet.fetch.handles import mirror_sources, note_for, parse_handle, published_handles
+from nasnet.weights.fetch.handles import mirror_sources, note_for, parse_handle, published_handles
 
 MOBILE = "google/imagenet/nasnet_mobile/feature_vector/3"
 

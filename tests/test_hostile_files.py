@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasnet import wire
 from nasnet.errors import WeightsError
-from nasnet.load import open_path
-from nasnet.weights import seeded
+from nasnet.weights.formats import protobuf
+from nasnet.weights.opening import open_path
+from nasnet.weights.weights import seeded
 from tests.weight_files import arrays_of, node
 
 
@@ -118,10 +118,10 @@ def vast_shapes() -> bytes:
 
 def const(name: str, shape: tuple[int, ...], *, dtype: int = 1, stored: bytes = b"") -> bytes:
     """A constant; of one value that stands for all of them if nothing else is stored."""
-    sides = b"".join(wire.encode_bytes(2, wire.encode_integer(1, side)) for side in shape)
-    tensor = wire.encode_integer(1, dtype) + wire.encode_bytes(2, sides)
-    tensor += stored or wire.encode_bytes(5, np.float32(1).tobytes())
-    return node(name, "Const", value=wire.encode_bytes(8, tensor))
+    sides = b"".join(protobuf.encode_bytes(2, protobuf.encode_integer(1, side)) for side in shape)
+    tensor = protobuf.encode_integer(1, dtype) + protobuf.encode_bytes(2, sides)
+    tensor += stored or protobuf.encode_bytes(5, np.float32(1).tobytes())
+    return node(name, "Const", value=protobuf.encode_bytes(8, tensor))
 
 
 FIRST = const("c", (3, 3, 3, 32)) + node("x", "Conv2D", "images", "c")
@@ -232,11 +232,11 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
         "topology is no graph",
     ),
     "an epsilon of 64 bits": (
-        lambda: node("a", "FusedBatchNorm", epsilon=wire.encode_integer(4, 1 << 60)),
+        lambda: node("a", "FusedBatchNorm", epsilon=protobuf.encode_integer(4, 1 << 60)),
         "damaged TensorFlow graph: a: its epsilon is no float",
     ),
     "a half of 20 bits": (
-        lambda: const("a", (1,), dtype=19, stored=wire.encode_integer(13, 1 << 20)),
+        lambda: const("a", (1,), dtype=19, stored=protobuf.encode_integer(13, 1 << 20)),
         "more than 16 bits",
     ),
     "constants that do not fit": (
@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
         "has 1 values for the shape",
     ),
     "a root of what is negative": (
-        lambda: const("c", KERNEL, stored=wire.encode_bytes(5, np.float32(-1).tobytes()))
+        lambda: const("c", KERNEL, stored=protobuf.encode_bytes(5, np.float32(-1).tobytes()))
         + node("k", "Rsqrt", "c") + node("x", "Conv2D", "images", "k") + node("m", "Mean", "x"),
         "no NASNet-A",
     ),

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nasnet import bundle, hubmodule
 from nasnet.errors import WeightsError
-from nasnet.hubmodule import IMAGE_MODULE_INFO, HubModule, Signature, TensorInfo
-from nasnet.wire import encode_bytes, encode_integer
+from nasnet.weights.formats import tf_checkpoint, tf_hub
+from nasnet.weights.formats.protobuf import encode_bytes, encode_integer
+from nasnet.weights.formats.tf_hub import IMAGE_MODULE_INFO, HubModule, Signature, TensorInfo
 from tests.golden_seed import make_hub_module
 
 INFERENCE: frozenset[str] = frozenset()
@@ -21,7 +21,7 @@ ENDPOINTS = {"Stem", "Reduction_Cell_0", "Reduction_Cell_1", "global_pool", *CEL
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> HubModule:
-    return hubmodule.read_hub_module(make_hub_module(tmp_path_factory.mktemp("hub")))
+    return tf_hub.read_hub_module(make_hub_module(tmp_path_factory.mktemp("hub")))
 
 
 # A module as small as one can be, made by hand
@@ -92,34 +92,34 @@ def test_signatures_name_their_tensors(golden: HubModule) -> None:
 def test_the_picture_size_is_attached(golden: HubModule) -> None:
     for variant in golden.variants.values():
         assert set(variant.attachments) == {IMAGE_MODULE_INFO}
-        assert hubmodule.image_size(variant.attachments) == (224, 224)
+        assert tf_hub.image_size(variant.attachments) == (224, 224)
 
 
 def test_the_variables_are_a_checkpoint(golden: HubModule) -> None:
-    checkpoint = bundle.open_checkpoint(golden.variables)
-    groups = bundle.group_names(checkpoint.entries)
+    checkpoint = tf_checkpoint.open_checkpoint(golden.variables)
+    groups = tf_checkpoint.group_names(checkpoint.entries)
     assert len(groups.plain) == 1124
     assert not groups.averages
     assert not groups.ignored
-    assert bundle.read_tensor(checkpoint, "conv0/weights").shape == (3, 3, 3, 32)
-    assert sum(value.size for value in bundle.read_all(checkpoint, groups.plain).values()) == (
-        4_269_716
-    )
+    assert tf_checkpoint.read_tensor(checkpoint, "conv0/weights").shape == (3, 3, 3, 32)
+    assert sum(
+        value.size for value in tf_checkpoint.read_all(checkpoint, groups.plain).values()
+    ) == (4_269_716)
 
 
 def test_a_module_is_told_from_other_folders(golden: HubModule, tmp_path: Path) -> None:
-    assert hubmodule.is_hub_module(golden.folder)
-    assert hubmodule.is_saved_model(str(golden.folder))
+    assert tf_hub.is_hub_module(golden.folder)
+    assert tf_hub.is_saved_model(str(golden.folder))
     for path in (tmp_path, tmp_path / "missing", golden.folder / "tfhub_module.pb", "nul\0l"):
-        assert not hubmodule.is_hub_module(path)
-        assert not hubmodule.is_saved_model(path)
+        assert not tf_hub.is_hub_module(path)
+        assert not tf_hub.is_saved_model(path)
 
 
 # Made by hand
 
 
 def test_signatures_may_have_several_inputs(tmp_path: Path) -> None:
-    module = hubmodule.read_hub_module(write_module(tmp_path, saved_model(meta_graph())))
+    module = tf_hub.read_hub_module(write_module(tmp_path, saved_model(meta_graph())))
     assert module.variables == tmp_path / "variables" / "variables"
     assert dict(module.variants[INFERENCE].signatures) == {
         "image_feature_vector_with_bn_hparams": Signature(
@@ -143,16 +143,16 @@ def test_signatures_may_have_several_inputs(tmp_path: Path) -> None:
     ],
 )
 def test_picture_sizes_may_be_left_open(message: bytes, size: tuple[int, int] | None) -> None:
-    assert hubmodule.image_size({IMAGE_MODULE_INFO: message}) == size
+    assert tf_hub.image_size({IMAGE_MODULE_INFO: message}) == size
 
 
 def test_no_attachment_is_no_picture_size() -> None:
-    assert hubmodule.image_size({}) is None
+    assert tf_hub.image_size({}) is None
 
 
 def test_a_damaged_attachment_is_reported() -> None:
     with pytest.raises(WeightsError, match="image_module_info: field 1 claims"):
-        hubmodule.image_size({IMAGE_MODULE_INFO: b"\x0a\x06\x08"})
+        tf_hub.image_size({IMAGE_MODULE_INFO: b"\x0a\x06\x08"})
 
 
 # Refusals
@@ -167,10 +167,10 @@ def test_a_damaged_attachment_is_reported() -> None:
 )
 def test_other_saved_models_are_refused_by_name(tmp_path: Path, extra: bytes, words: str) -> None:
     write_module(tmp_path, saved_model(meta_graph("serve") + extra), definition=None)
-    assert hubmodule.is_saved_model(tmp_path)
-    assert not hubmodule.is_hub_module(tmp_path)
+    assert tf_hub.is_saved_model(tmp_path)
+    assert not tf_hub.is_hub_module(tmp_path)
     with pytest.raises(WeightsError, match=words):
-        hubmodule.read_hub_module(tmp_path)
+        tf_hub.read_hub_module(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_module_definitions_that_cannot_be_served(
 ) -> None:
     folder = write_module(tmp_path, saved_model(meta_graph()), definition=definition)
     with pytest.raises(WeightsError, match=rf"tfhub_module\.pb: .*{words}"):
-        hubmodule.read_hub_module(folder)
+        tf_hub.read_hub_module(folder)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_module_definitions_that_cannot_be_served(
 )
 def test_damaged_graph_files_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(WeightsError, match=rf"saved_model\.pb: .*{words}"):
-        hubmodule.read_hub_module(write_module(tmp_path, content))
+        tf_hub.read_hub_module(write_module(tmp_path, content))
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
@@ -211,14 +211,14 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = write_module(tmp_path, saved_model(meta_graph()))
     (folder / name).unlink()
     with pytest.raises(WeightsError, match=f"{name} is missing"):
-        hubmodule.read_hub_module(folder)
+        tf_hub.read_hub_module(folder)
 
 
 def test_other_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"neither tfhub_module\.pb nor saved_model\.pb"):
-        hubmodule.read_hub_module(tmp_path)
+        tf_hub.read_hub_module(tmp_path)
     with pytest.raises(WeightsError, match="is not a folder"):
-        hubmodule.read_hub_module(tmp_path / "missing")
+        tf_hub.read_hub_module(tmp_path / "missing")
 
 
 @given(st.data())
@@ -232,8 +232,8 @@ def test_nothing_but_a_weights_error_comes_of_damage(tmp_path: Path, data: st.Da
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     length = data.draw(st.just(len(content)) | st.integers(0, len(content)))
     try:
-        module = hubmodule.read_hub_module(write_module(tmp_path, bytes(content[:length])))
+        module = tf_hub.read_hub_module(write_module(tmp_path, bytes(content[:length])))
         for variant in module.variants.values():
-            hubmodule.image_size(variant.attachments)
+            tf_hub.image_size(variant.attachments)
     except WeightsError:
         pass

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from nasnet.errors import PictureError
-from nasnet.image import Decoding, Pixels, decode, from_array, from_pil
-from nasnet.image.exif import orientation_of, turned
+from nasnet.pictures.decode import Decoding, Pixels, decode, from_array, from_pil
+from nasnet.pictures.decode.exif import orientation_of, turned
 from tests.pictures import encoded, jpeg, pixels
 from tests.threads import at_once
 
@@ -220,7 +220,7 @@ def test_jpeg_is_decoded_without_pillow() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     code = (
-        "import sys; from nasnet.image import Decoding, decode;"
+        "import sys; from nasnet.pictures.decode import Decoding, decode;"
         "print(decode(sys.stdin.buffer.read(), Decoding(), target=(9, 9)).pixels.shape,"
         "'PIL' in sys.modules)"
     )

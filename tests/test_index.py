@@ -21,8 +21,8 @@ from nasnet.cli.index import command as index_command
 from nasnet.cli.outliers import command as outliers_command
 from nasnet.cli.search import command as search_command
 from nasnet.errors import InputError, NasnetError, OutputError
-from nasnet.features import FeatureMeta, Features
-from nasnet.neighbours import unit
+from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.index.neighbours import unit
 from tests.pictures import jpeg
 
 META = FeatureMeta(
@@ -186,7 +186,7 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, damage: str) -> None:
 KILLED = """
 import os, signal, sys
 import nasnet
-from nasnet.index import folder
+from nasnet.features.index import folder
 from tests.test_index import features
 
 stage = sys.argv[2]

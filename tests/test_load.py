@@ -4,10 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nasnet import bundle, genuine, load
 from nasnet.errors import InputError, WeightsError
-from nasnet.load import Averages, open_path, open_weights
-from nasnet.weights import Weights, fingerprint, seeded, write_safetensors
+from nasnet.weights import genuine, opening
+from nasnet.weights.formats import tf_checkpoint
+from nasnet.weights.opening import Averages, open_path, open_weights
+from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.golden_seed import make_hub_module, make_slim_checkpoint
 from tests.test_genuine import table_of
 
@@ -70,7 +71,7 @@ def test_seeds_open_for_every_preset() -> None:
 
 
 def small_checkpoint(folder: Path, tensors: Arrays) -> Path:
-    bundle.write_checkpoint(folder / "model.ckpt", tensors)
+    tf_checkpoint.write_checkpoint(folder / "model.ckpt", tensors)
     return folder / "model.ckpt"
 
 
@@ -142,10 +143,10 @@ def test_two_modules_in_one_checkpoint_are_not_guessed_between(
 def test_half_precision_is_widened_and_integers_are_refused(tmp_path: Path, plain: Arrays) -> None:
     tensors: dict[str, npt.NDArray[np.generic]] = dict(plain)
     tensors["cell_0/1x1/weights"] = plain["cell_0/1x1/weights"].astype(np.float16)
-    bundle.write_checkpoint(tmp_path / "half", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "half", tensors)
     assert open_path(tmp_path / "half").weights.arrays["cell_0/1x1/weights"].dtype == np.float32
     tensors["cell_0/1x1/weights"] = plain["cell_0/1x1/weights"].astype(np.int32)
-    bundle.write_checkpoint(tmp_path / "ints", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "ints", tensors)
     with pytest.raises(WeightsError, match="cell_0/1x1/weights is int32"):
         open_path(tmp_path / "ints")
 
@@ -171,4 +172,4 @@ def test_what_is_nothing_of_ours_is_said_so(tmp_path: Path) -> None:
 
 
 def test_the_default_is_the_module_this_package_stands_for() -> None:
-    assert load.DEFAULT_HANDLE.endswith("google/imagenet/nasnet_mobile/feature_vector/3")
+    assert opening.DEFAULT_HANDLE.endswith("google/imagenet/nasnet_mobile/feature_vector/3")

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet import recipes
-from nasnet.augment import PRESETS, AugmentOptions, augment
-from nasnet.dataset import Example as DatasetExample
 from nasnet.errors import InputError, PictureError, SourceError
-from nasnet.image import Decoding
-from nasnet.loader import Example, Failure, Loader, LoaderOptions, TrainBatch
+from nasnet.pictures import recipes
+from nasnet.pictures.augment import PRESETS, AugmentOptions, augment
+from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
+from nasnet.pictures.decode import Decoding
+from nasnet.pictures.labelled import Example as DatasetExample
 from tests.pictures import encoded, jpeg, pixels
 
 OPTIONS = LoaderOptions(

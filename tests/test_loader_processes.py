@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasnet.augment import PRESETS
-from nasnet.dataset import Example
 from nasnet.errors import InputError, SourceError
-from nasnet.loader import Failure, Loader, LoaderOptions, TrainBatch
-from nasnet.loader_processes import ProcessLoader, open_loader
-from nasnet.source.files import read_file
+from nasnet.pictures.augment import PRESETS
+from nasnet.pictures.batch_processes import ProcessLoader, open_loader
+from nasnet.pictures.batches import Failure, Loader, LoaderOptions, TrainBatch
+from nasnet.pictures.labelled import Example
+from nasnet.pictures.sources.files import read_file
 from tests.pictures import jpeg
 
 OPTIONS = LoaderOptions(batch=8, size=(24, 32), seed=3, augment=PRESETS["default"], mixup=0.4)

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import nasnet
 from nasnet.cli.map import command
 from nasnet.errors import InputError
-from nasnet.features import Features
-from nasnet.mapping import folders_of, project
+from nasnet.features.feature_set import Features
+from nasnet.features.map_page import folders_of, project
 from tests.browser import browsing, calm, calm_within
 from tests.pictures import jpeg
 from tests.test_index import features, with_failures

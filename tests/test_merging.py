@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 import nasnet
-from nasnet import EmbedOptions, EngineOptions, SourceOptions, merging
+from nasnet import EmbedOptions, EngineOptions, SourceOptions
 from nasnet.cli.merge import command
 from nasnet.errors import OutputError
-from nasnet.features import FeatureMeta, read_meta
-from nasnet.merging import MergeOptions, merge
-from nasnet.sink import Batch, SinkOptions, open_sink
+from nasnet.features.feature_set import FeatureMeta, read_meta
+from nasnet.features.store import Batch, SinkOptions, open_sink
+from nasnet.features.store.merge import MergeOptions, merge
 from tests.pictures import jpeg
 
 META = FeatureMeta(
@@ -103,7 +103,7 @@ def test_shards_are_put_in_order_and_all_must_be_there(tmp_path: Path) -> None:
 def test_an_id_that_comes_twice_is_refused(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "_HASHES", at_once)
+    monkeypatch.setattr("nasnet.features.store.merge._HASHES", at_once)
     one, two = write(tmp_path / "1.npy", names("a", 9)), write(tmp_path / "2.npy", ["b", "a5"])
     with pytest.raises(OutputError, match=r"'a5' is in .*1\.npy and in .*2\.npy"):
         merge([one, two], tmp_path / "all.parquet")

@@ -22,7 +22,7 @@ from sklearn.metrics import (
 )
 
 from nasnet.errors import InputError
-from nasnet.metrics import (
+from nasnet.train.metrics import (
     Scores,
     as_dict,
     by_recall,
@@ -164,7 +164,7 @@ def test_many_rows_are_scored_in_blocks_with_the_same_result(
 ) -> None:
     logits, labels = drawn(100, 6)
     whole = as_dict(score(logits, labels, names(6)))
-    monkeypatch.setattr("nasnet.metrics.checks._BLOCK", 42)
+    monkeypatch.setattr("nasnet.train.metrics.checks._BLOCK", 42)
     assert as_dict(score(logits, labels, names(6))) == whole
 
 

@@ -2,35 +2,36 @@ import math
 
 import pytest
 
-from nasnet import cells, network
 from nasnet.errors import InputError, SignatureError
+from nasnet.network.build import build_plan
+from nasnet.network.spec import CIFAR, LARGE, MOBILE, Spec, preset
 
 
-def parameters(spec: cells.Spec, *, num_classes: int | None = None, aux_head: bool = False) -> int:
-    plan = network.build(spec, num_classes=num_classes, aux_head=aux_head)
+def parameters(spec: Spec, *, num_classes: int | None = None, aux_head: bool = False) -> int:
+    plan = build_plan(spec, num_classes=num_classes, aux_head=aux_head)
     return sum(math.prod(shape) for shape in plan.parameters.values())
 
 
 def test_mobile_has_the_published_number_of_parameters() -> None:
-    assert parameters(cells.MOBILE, num_classes=0) == 4_269_716
-    assert parameters(cells.MOBILE, num_classes=1000) == 5_326_716
-    assert parameters(cells.MOBILE) == 5_327_773
-    assert parameters(cells.MOBILE, aux_head=True) == 7_741_574
+    assert parameters(MOBILE, num_classes=0) == 4_269_716
+    assert parameters(MOBILE, num_classes=1000) == 5_326_716
+    assert parameters(MOBILE) == 5_327_773
+    assert parameters(MOBILE, aux_head=True) == 7_741_574
 
 
 def test_large_has_the_published_number_of_parameters() -> None:
-    assert parameters(cells.LARGE) == 88_953_851
+    assert parameters(LARGE) == 88_953_851
 
 
 @pytest.mark.parametrize(("name", "expected"), [("mobile", 563_639_872), ("large", 23.78e9)])
 def test_multiply_adds_are_the_published_ones(name: str, expected: float) -> None:
-    plan = network.build(cells.preset(name))
+    plan = build_plan(preset(name))
     total = sum(plan.multiply_adds(operation) for operation in plan.operations)
     assert total == pytest.approx(expected, rel=2e-4)
 
 
 def test_mobile_endpoints_have_slims_shapes() -> None:
-    plan = network.build(cells.MOBILE)
+    plan = build_plan(MOBILE)
     shapes = {name: plan.endpoint(name).shape for name in plan.endpoints}
     expected: dict[str, tuple[int, ...]] = {"Stem": (28, 28, 88)}
     expected |= {f"Cell_{i}": (28, 28, 264) for i in range(4)}
@@ -44,13 +45,13 @@ def test_mobile_endpoints_have_slims_shapes() -> None:
 
 
 def test_no_classifier_without_classes() -> None:
-    plan = network.build(cells.MOBILE, num_classes=0)
+    plan = build_plan(MOBILE, num_classes=0)
     assert "Logits" not in plan.endpoints
     assert not any(name.startswith("final_layer/FC") for name in plan.parameters)
 
 
 def test_stem_pads_evenly_at_111_and_after_at_even_sizes() -> None:
-    plan = network.build(cells.MOBILE)
+    plan = build_plan(MOBILE)
     first = plan["cell_stem_0/comb_iter_0/left/separable_5x5_1/depthwise"]
     assert first.padding == ((2, 2), (2, 2))
     second = plan["cell_stem_1/comb_iter_0/left/separable_5x5_1/depthwise"]
@@ -59,31 +60,31 @@ def test_stem_pads_evenly_at_111_and_after_at_even_sizes() -> None:
 
 
 def test_only_cifars_first_cell_projects_pools_and_unused_states() -> None:
-    projections = [n for n in network.build(cells.CIFAR).parameters if "cell_output" in n]
+    projections = [n for n in build_plan(CIFAR).parameters if "cell_output" in n]
     assert {name.split("/")[0] for name in projections} == {"cell_0"}
-    for spec in (cells.MOBILE, cells.LARGE):
-        names = network.build(spec).parameters
+    for spec in (MOBILE, LARGE):
+        names = build_plan(spec).parameters
         assert not any("cell_output" in name or "bn_1/" in name for name in names)
 
 
 def test_path_dropout_is_planned_where_the_recipe_has_any() -> None:
-    def kinds(spec: cells.Spec) -> set[str]:
-        return {operation.kind for operation in network.build(spec).operations}
+    def kinds(spec: Spec) -> set[str]:
+        return {operation.kind for operation in build_plan(spec).operations}
 
-    assert "drop_path" not in kinds(cells.MOBILE)
-    assert "drop_path" in kinds(cells.LARGE) & kinds(cells.CIFAR)
+    assert "drop_path" not in kinds(MOBILE)
+    assert "drop_path" in kinds(LARGE) & kinds(CIFAR)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (97, 64), (225, 223), (331, 600)])
 def test_parameters_do_not_depend_on_the_size(size: tuple[int, int]) -> None:
-    plan = network.build(cells.MOBILE, height=size[0], width=size[1])
-    assert plan.parameters == network.build(cells.MOBILE).parameters
+    plan = build_plan(MOBILE, height=size[0], width=size[1])
+    assert plan.parameters == build_plan(MOBILE).parameters
     assert plan.num_features == 1056
 
 
 def test_each_operation_reads_only_earlier_ones() -> None:
     seen = {"images"}
-    for operation in network.build(cells.LARGE, aux_head=True).operations:
+    for operation in build_plan(LARGE, aux_head=True).operations:
         assert seen.issuperset(operation.inputs)
         assert operation.name not in seen
         seen.add(operation.name)
@@ -91,16 +92,16 @@ def test_each_operation_reads_only_earlier_ones() -> None:
 
 def test_too_small_pictures_are_refused() -> None:
     with pytest.raises(InputError, match="31x40 px are too small: 32 px"):
-        network.build(cells.MOBILE, height=31, width=40)
+        build_plan(MOBILE, height=31, width=40)
     with pytest.raises(InputError, match="auxiliary head"):
-        network.build(cells.MOBILE, height=32, width=32, aux_head=True)
+        build_plan(MOBILE, height=32, width=32, aux_head=True)
 
 
 def test_an_unknown_endpoint_lists_those_there_are() -> None:
     with pytest.raises(SignatureError, match="no endpoint 'Cell_12'; there are Stem, Cell_0"):
-        network.build(cells.MOBILE).endpoint("Cell_12")
+        build_plan(MOBILE).endpoint("Cell_12")
 
 
 def test_fewer_than_no_classes_are_refused() -> None:
     with pytest.raises(InputError, match="num_classes starts at 0"):
-        network.build(cells.MOBILE, num_classes=-1)
+        build_plan(MOBILE, num_classes=-1)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet import cells, engine, network, rewrites
-from nasnet.embedding import EmbedOptions
-from nasnet.engine import ENGINES, EngineOptions, ModelKey
+from nasnet.compute import engine
+from nasnet.compute.engine import ENGINES, EngineOptions, ModelKey
 from nasnet.errors import InputError, OutputError, WeightsError
-from nasnet.features import check_same_space, read_meta
-from nasnet.load import open_path
-from nasnet.weights import Weights, fingerprint, read_safetensors, seeded, write_safetensors
+from nasnet.features.embed import EmbedOptions
+from nasnet.features.feature_set import check_same_space, read_meta
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.spec import MOBILE
+from nasnet.weights.opening import open_path
+from nasnet.weights.weights import Weights, fingerprint, read_safetensors, seeded, write_safetensors
 from tests import reference
 from tests.conftest import relative_error
 
@@ -32,8 +35,8 @@ def pictures(height: int, width: int) -> np.ndarray:
 
 
 def by_definition(weights: Weights, images: np.ndarray) -> np.ndarray:
-    plan = network.build(
-        cells.MOBILE,
+    plan = build_plan(
+        MOBILE,
         height=images.shape[1],
         width=images.shape[2],
         num_classes=0,
@@ -57,7 +60,7 @@ def test_every_engine_computes_it(keras: Weights, height: int, width: int) -> No
 
 def test_the_pytorch_network_computes_it(keras: Weights) -> None:
     torch = pytest.importorskip("torch")
-    from nasnet.torch_model import NASNet
+    from nasnet.compute.torch.model import NASNet
 
     images = pictures(47, 50)
     net = NASNet("mobile", num_classes=0, padding="keras")
@@ -69,7 +72,7 @@ def test_the_pytorch_network_computes_it(keras: Weights) -> None:
 
 
 def test_only_the_strided_pools_of_reduction_cells_change() -> None:
-    plans = [network.build(cells.MOBILE, padding=padding) for padding in ("slim", "keras")]
+    plans = [build_plan(MOBILE, padding=padding) for padding in ("slim", "keras")]
     differ = [
         (one.name, one.kind)
         for one, other in zip(*(plan.operations for plan in plans), strict=True)
@@ -80,7 +83,7 @@ def test_only_the_strided_pools_of_reduction_cells_change() -> None:
     assert all("stem" in name or "reduction" in name for name, _ in differ)
     assert plans[0].parameters == plans[1].parameters
     with pytest.raises(InputError, match="no padding 'valid'; there are slim, keras"):
-        network.build(cells.MOBILE, padding="valid")  # type: ignore[arg-type]
+        build_plan(MOBILE, padding="valid")  # type: ignore[arg-type]
 
 
 def test_it_is_part_of_what_the_weights_are(tmp_path: Path, keras: Weights) -> None:
@@ -92,7 +95,7 @@ def test_it_is_part_of_what_the_weights_are(tmp_path: Path, keras: Weights) -> N
     key = ModelKey(
         height=64, width=64, uint8=False, endpoints=("global_pool",), batch=1, alone=True
     )
-    assert b"keras" in engine.onnx_model(keras, key)
+    assert b"keras" in engine.onnx_bytes(keras, key)
     write_safetensors(replace(keras, padding="odd"), tmp_path / "k.safetensors")  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match="its padding 'odd' is none of slim, keras"):
         open_path(tmp_path / "k.safetensors")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasnet.pickles import Name, PickleError, load_pickle
+from nasnet.weights.formats.pickles import Name, PickleError, load_pickle
 
 NUMBERS = st.integers() | st.floats(allow_nan=False)
 VALUES = st.recursive(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasnet.plan import same_padding
+from nasnet.network.plan import same_padding
 
 
 @given(

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet import bundle, engine, genuine, names
-from nasnet.bundle.sstable import mask
-from nasnet.engine import EngineOptions
+from nasnet.compute import engine
+from nasnet.compute.engine import EngineOptions
 from nasnet.errors import WeightsError
-from nasnet.load import open_path, open_weights
-from nasnet.weights import Weights, fingerprint, seeded
+from nasnet.weights import genuine, layouts
+from nasnet.weights.formats import tf_checkpoint
+from nasnet.weights.formats.tf_checkpoint.sstable import mask
+from nasnet.weights.opening import open_path, open_weights
+from nasnet.weights.weights import Weights, fingerprint, seeded
 from tests.conftest import relative_error
 from tests.golden_seed import GOLDEN
 from tests.weight_files import KINDS, NEAR, arrays_of, make
@@ -132,15 +134,15 @@ def test_a_file_of_pytorch_that_is_called_tar_is_no_archive(folder: Path) -> Non
 def test_a_names_table_is_one_to_one_and_has_every_variable() -> None:
     for spec in ("mobile", "large"):
         weights = seeded(1, spec=spec, num_classes=10)
-        for layout in names.LAYOUTS:
-            places = names.places(layout, spec, 10)
+        for layout in layouts.LAYOUTS:
+            places = layouts.places(layout, spec, 10)
             assert set(places) == set(weights.arrays), layout
             assert len({place.key for place in places.values()}) == len(places), layout
             for name, place in places.items():
                 shape = weights.arrays[name].shape
                 there = place.shape(shape)
                 assert tuple(there[axis] for axis in place.back) == shape
-            found = names.recognise(place.key for place in places.values())
+            found = layouts.recognise(place.key for place in places.values())
             assert found is not None
             assert (found.layout, found.spec) == (layout, spec)
 
@@ -161,14 +163,14 @@ def test_a_names_table_is_one_to_one_and_has_every_variable() -> None:
     ],
 )  # fmt: skip
 def test_a_variable_has_its_name_in_every_layout(layout: str, name: str, key: str) -> None:
-    assert names.places(layout, "mobile", 1000)[name].key == key
+    assert layouts.places(layout, "mobile", 1000)[name].key == key
 
 
 def test_the_published_keras_checkpoints_index_agrees_with_the_fingerprints(tmp_path: Path) -> None:
     """Names, shapes and CRC-32C of the genuine trained weights, out of TensorFlow's own index."""
     (tmp_path / "variables.index").write_bytes(lzma.decompress(INDEX.read_bytes()))
-    checkpoint = bundle.open_checkpoint(tmp_path / "variables")
-    found = names.recognise(checkpoint.entries)
+    checkpoint = tf_checkpoint.open_checkpoint(tmp_path / "variables")
+    found = layouts.recognise(checkpoint.entries)
     assert found is not None
     assert (found.layout, found.spec, len(found.stored)) == ("keras", "mobile", 1126)
     table = genuine.published_table("mobile")

@@ -11,12 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from nasnet.cells import preset  # noqa: E402
-from nasnet.dataset import Example  # noqa: E402
+from nasnet.compute.torch.model import NASNet  # noqa: E402
 from nasnet.errors import InputError, PictureError, TrainingError  # noqa: E402
-from nasnet.torch_model import NASNet  # noqa: E402
-from nasnet.training import RecalibrateOptions, recalibrate  # noqa: E402
-from nasnet.weights import seeded  # noqa: E402
+from nasnet.network.spec import preset  # noqa: E402
+from nasnet.pictures.labelled import Example  # noqa: E402
+from nasnet.train.loop import RecalibrateOptions, recalibrate  # noqa: E402
+from nasnet.weights.weights import seeded  # noqa: E402
 from tests.pictures import jpeg, pixels  # noqa: E402
 
 WEIGHTS = seeded(7, spec="cifar", num_classes=3)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from nasnet.errors import InputError, PictureError
-from nasnet.recipes import DEFAULT, RECIPES, describe, get_recipe, prepare
+from nasnet.pictures.recipes import DEFAULT, RECIPES, describe, get_recipe, prepare
 from tests.pictures import encoded, jpeg, pixels
 
 

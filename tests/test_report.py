@@ -17,15 +17,15 @@ import pytest
 from PIL import Image
 
 from nasnet.errors import InputError, MissingExtraError, OutputError
-from nasnet.metrics import Scores, by_recall, score
-from nasnet.report import Mistake, Report, write_report
-from nasnet.report.canvas import Style, png
-from nasnet.report.figures import calibration, confusion, curves, per_class
-from nasnet.report.lettering import lettering_for
-from nasnet.report.markup import Chart
-from nasnet.report.page import page as html
-from nasnet.report.theme import DARK, LIGHT, Theme
-from nasnet.report.wall import mistakes
+from nasnet.train.metrics import Scores, by_recall, score
+from nasnet.train.report import Mistake, Report, write_report
+from nasnet.train.report.canvas import Style, png
+from nasnet.train.report.figures import calibration, confusion, curves, per_class
+from nasnet.train.report.lettering import lettering_for
+from nasnet.train.report.markup import Chart
+from nasnet.train.report.page import page as html
+from nasnet.train.report.theme import DARK, LIGHT, Theme
+from nasnet.train.report.wall import mistakes
 
 from .pictures import encoded, pixels
 
@@ -457,7 +457,7 @@ def test_a_write_that_fails_midway_leaves_the_earlier_report_whole(
         if len(synced) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nasnet.report.files.os.fsync", full)
+    monkeypatch.setattr("nasnet.train.report.files.os.fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(report(["other", "classes"]), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

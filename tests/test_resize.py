@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nasnet.resize import Kernel, bilinear, pillow_bilinear
+from nasnet.pictures.resize import Kernel, bilinear, pillow_bilinear
 from tests.pictures import pixels
 from tests.threads import at_once
 

@@ -3,16 +3,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nasnet import cells, network, rewrites
-from nasnet.rewrites import Program
-from nasnet.weights import seeded
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.rewrites import Program
+from nasnet.network.spec import preset
+from nasnet.weights.weights import seeded
 from tests.conftest import relative_error
 from tests.reference import compute
 
 
 def small(name: str, *, height: int = 32, width: int = 32) -> Program:
     weights = seeded(3, spec=name)
-    plan = network.build(cells.preset(name), height=height, width=width)
+    plan = build_plan(preset(name), height=height, width=width)
     return Program(plan=plan, arrays=weights.arrays)
 
 

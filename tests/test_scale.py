@@ -22,10 +22,15 @@ from hypothesis import strategies as st
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions, SourceOptions
 from nasnet.errors import ClusterError, InputError, MissingExtraError, OutputError, SourceError
-from nasnet.features import FeatureMeta
-from nasnet.job import job_meta, open_job
-from nasnet.merging import merge
-from nasnet.place import (
+from nasnet.features.cluster import ClusterOptions, embed_on_cluster
+from nasnet.features.cluster.crew import Crew, Outcome, layout_of
+from nasnet.features.cluster.options import PartDone, WorkerInfo
+from nasnet.features.cluster.running import _drive, _Run
+from nasnet.features.cluster.work import Worker
+from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.job import job_meta, open_job
+from nasnet.features.store.merge import merge
+from nasnet.features.store.place import (
     RunManifest,
     clear,
     find_parts,
@@ -36,12 +41,7 @@ from nasnet.place import (
     write_manifest,
     write_part,
 )
-from nasnet.scale import ClusterOptions, embed_on_cluster
-from nasnet.scale.crew import Crew, Outcome, layout_of
-from nasnet.scale.options import PartDone, WorkerInfo
-from nasnet.scale.running import _drive, _Run
-from nasnet.scale.work import Worker
-from nasnet.source import Shard, Split, split_source
+from nasnet.pictures.sources import Shard, Split, split_source
 from tests.pictures import jpeg
 
 ROOT = Path(__file__).parent.parent

@@ -20,11 +20,11 @@ import pyarrow
 import pytest
 
 import nasnet
-from nasnet import weights
 from nasnet.errors import InputError, SourceError
-from nasnet.recipes import get_recipe, prepare
+from nasnet.pictures.recipes import get_recipe, prepare
+from nasnet.pictures.sources import open_source
 from nasnet.serve import Limits, ModelChoice, ServeOptions, photo_index, serve
-from nasnet.source import open_source
+from nasnet.weights import weights
 from tests import pictures
 from tests.serving import Serving, form
 
@@ -224,7 +224,7 @@ def test_classify_gives_the_likeliest_first(service: Serving, module: nasnet.Mod
     rows = service.post("/classify?top=3", JPEGS[0]).json["results"]
     shares = [one["probability"] for one in rows[0]["classes"]]
     image = prepare(JPEGS[0], get_recipe("photo"), 224, 224).pixels[None]
-    logits = nasnet.engine.run(module.engine, image, ("Logits",))["Logits"][0]
+    logits = nasnet.compute.engine.run(module.engine, image, ("Logits",))["Logits"][0]
     assert rows[0]["classes"][0]["index"] == int(np.argmax(logits))
     assert shares == sorted(shares, reverse=True)
     assert len(service.post("/classify?top=1001", JPEGS[0]).json["results"][0]["classes"]) == 1001

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet.recipes import get_recipe, prepare
+from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.serve import ModelChoice, ServeOptions
 from tests import pictures
 from tests.serving import Serving

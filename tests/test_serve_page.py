@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import nasnet
-from nasnet import weights
-from nasnet.imagenet import class_names
 from nasnet.serve import ModelChoice, ServeOptions
+from nasnet.weights import weights
+from nasnet.weights.imagenet import class_names
 from tests import pictures
 from tests.browser import PHONE, WIDE, browsing, calm, calm_within, requested
 from tests.serving import Serving, form

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasnet.errors import SourceError
-from nasnet.source import SourceOptions, open_source, split_source
-from nasnet.source.item import even_cuts
+from nasnet.pictures.sources import SourceOptions, open_source, split_source
+from nasnet.pictures.sources.item import even_cuts
 
 
 @given(

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features import feature_schema, read_features
-from nasnet.sink import Batch, SinkOptions, open_sink, record_batch
+from nasnet.features.feature_set import feature_schema, read_features
+from nasnet.features.store import Batch, SinkOptions, open_sink, record_batch
 from tests.contract.sink_rows import DIMENSIONS, META, rows
 from tests.contract.test_sink_contract import check, opened, write
 
@@ -44,7 +44,7 @@ def test_two_runs_do_not_write_one_output(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from nasnet.sink import open_sink; from pathlib import Path\n"
+        "import sys, time; from nasnet.features.store import open_sink; from pathlib import Path\n"
         "from tests.contract.sink_rows import META\n"
         "sink = open_sink(Path(sys.argv[1]), meta=META, dimensions=5)\n"
         "print('ready', flush=True); time.sleep(60)"
@@ -163,7 +163,7 @@ def test_a_full_disk_loses_nothing_that_was_safe(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from nasnet.errors import OutputError\n"
-        "from nasnet.sink import SinkOptions, open_sink\n"
+        "from nasnet.features.store import SinkOptions, open_sink\n"
         "from tests.contract.sink_rows import META, rows\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "output, room = Path(sys.argv[1]), int(sys.argv[2])\n"
@@ -288,7 +288,7 @@ def test_a_large_append_finds_its_rows_again(tmp_path: Path) -> None:
 
 def test_opening_the_room_imports_nothing_heavy() -> None:
     code = (
-        "import sys, nasnet.sink; "
+        "import sys, nasnet.features.store; "
         "print([m for m in ('pyarrow', 'filelock', 'fsspec') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nasnet.errors import InputError, MissingExtraError, PictureError, SourceError
-from nasnet.source import Item, SourceOptions, open_source, path_of_id
-from nasnet.source import archive as archive_room
-from nasnet.source import files as files_room
-from nasnet.source.item import id_of_path
+from nasnet.pictures.sources import Item, SourceOptions, open_source, path_of_id
+from nasnet.pictures.sources import archive as archive_room
+from nasnet.pictures.sources import files as files_room
+from nasnet.pictures.sources.item import id_of_path
 from tests.http_server import Answer, HttpServer
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
@@ -284,7 +284,7 @@ def test_lists_are_cut_alike_however_they_arrive(entries: list[str], step: int, 
 def test_standard_input_is_read_as_it_comes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"1")
     code = (
-        "from nasnet.source import open_source\n"
+        "from nasnet.pictures.sources import open_source\n"
         "source = open_source('-')\n"
         "for item in source: print(source.count, item.id, item.read(), flush=True)\n"
     )
@@ -522,7 +522,7 @@ def test_a_table_that_is_none_is_said_so(tmp_path: Path) -> None:
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from nasnet.source import remote
+    from nasnet.pictures.sources import remote
 
     monkeypatch.setattr(remote, "_PAUSE_S", 0.0)
     with HttpServer() as server:
@@ -634,7 +634,7 @@ def test_shards_count_from_zero(tmp_path: Path) -> None:
 
 def test_opening_the_room_imports_nothing_heavy() -> None:
     code = (
-        "import sys, nasnet.source; "
+        "import sys, nasnet.pictures.sources; "
         "print([m for m in ('pyarrow','PIL','fsspec','aiohttp','skimage') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -1,16 +1,17 @@
-from nasnet import cells, network
-from nasnet.summary import summarise
+from nasnet.network.build import build_plan
+from nasnet.network.spec import MOBILE, preset
+from nasnet.network.summary import summarise
 
 
 def test_blocks_add_up_to_the_network() -> None:
-    summary = summarise(network.build(cells.MOBILE))
+    summary = summarise(build_plan(MOBILE))
     assert summary.parameters == sum(block.parameters for block in summary.blocks) == 5_327_773
     assert summary.trainable == 5_291_035
     assert summary.multiply_adds == summary.blocks[-1].total_multiply_adds == 563_639_872
 
 
 def test_mobile_has_its_cells_in_order_with_their_ends() -> None:
-    blocks = {block.name: block for block in summarise(network.build(cells.MOBILE)).blocks}
+    blocks = {block.name: block for block in summarise(build_plan(MOBILE)).blocks}
     cells_of_mobile = [f"cell_{index}" for index in range(12)]
     cells_of_mobile.insert(8, "reduction_cell_1")
     cells_of_mobile.insert(4, "reduction_cell_0")
@@ -29,7 +30,7 @@ def test_mobile_has_its_cells_in_order_with_their_ends() -> None:
 
 def test_previous_inputs_are_adjusted_as_slim_does() -> None:
     def factorized(name: str) -> list[str]:
-        blocks = summarise(network.build(cells.preset(name))).blocks
+        blocks = summarise(build_plan(preset(name))).blocks
         return [block.name for block in blocks if block.previous == "factorized"]
 
     assert factorized("mobile") == ["cell_stem_1", "cell_0", "cell_4", "cell_8"]

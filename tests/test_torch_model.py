@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from nasnet import cells
+from nasnet.compute.torch.model import NASNet
+from nasnet.compute.torch.operations import Behaviour, compute
 from nasnet.errors import InputError, SignatureError, WeightsError
-from nasnet.initial import initial
-from nasnet.plan import Operation
-from nasnet.torch_model import NASNet
-from nasnet.torch_operations import Behaviour, compute
-from nasnet.weights import seeded
+from nasnet.network.plan import Operation
+from nasnet.network.spec import CIFAR, MOBILE
+from nasnet.weights.initial import initial
+from nasnet.weights.weights import seeded
 from tests.conftest import golden_images, golden_numbers, relative_error, statistic
 
 DECAY = {"mobile": 0.99, "cifar": 0.9}
@@ -131,7 +131,7 @@ def test_weights_come_back_bit_for_bit() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (97, 64), (60, 61)])
 def test_any_size_gives_the_numbers_of_the_engines(height: int, width: int) -> None:
-    from nasnet import engine
+    from nasnet.compute import engine
 
     images = np.random.default_rng(0).random((2, height, width, 3), dtype=np.float32)
     weights = seeded(7)
@@ -153,7 +153,7 @@ def test_a_single_value_a_channel_normalizes_to_beta_and_leaves_its_variance_alo
         "moving_mean": torch.zeros(2),
         "moving_variance": torch.ones(2),
     }
-    behaviour = Behaviour(spec=cells.MOBILE, training=True, decay=0.9)
+    behaviour = Behaviour(spec=MOBILE, training=True, decay=0.9)
     x = torch.tensor([5.0, 7.0])[None, :, None, None]
     assert compute(operation, [x], parameters, behaviour).flatten().tolist() == [1.0, 2.0]
     torch.testing.assert_close(parameters["moving_mean"], torch.tensor([0.5, 0.7]))
@@ -162,7 +162,7 @@ def test_a_single_value_a_channel_normalizes_to_beta_and_leaves_its_variance_alo
 
 def drop_path(cell: int, progress: float) -> torch.Tensor:
     """What becomes of 4,000 ones: 0, or 1 / keep."""
-    behaviour = Behaviour(spec=cells.CIFAR, training=True, progress=torch.tensor(progress))
+    behaviour = Behaviour(spec=CIFAR, training=True, progress=torch.tensor(progress))
     operation = Operation(name="d", kind="drop_path", inputs=("x",), shape=(1, 1, 1), cell=cell)
     torch.manual_seed(0)
     return compute(operation, [torch.ones(4000, 1, 1, 1)], {}, behaviour).flatten()
@@ -196,12 +196,12 @@ def test_dropout_stands_between_features_and_classifier_only() -> None:
 
 def test_a_network_of_several_processes_draws_one_mask_for_the_whole_batch() -> None:
     operation = Operation(name="d", kind="dropout", inputs=("x",), shape=(8,))
-    whole = Behaviour(spec=cells.MOBILE, training=True)
+    whole = Behaviour(spec=MOBILE, training=True)
     torch.manual_seed(3)
     expected = compute(operation, [torch.ones(6, 8)], {}, whole)
     parts = []
     for rank in range(2):
-        part = Behaviour(spec=cells.MOBILE, training=True, replica=(rank, 2))
+        part = Behaviour(spec=MOBILE, training=True, replica=(rank, 2))
         torch.manual_seed(3)
         parts.append(compute(operation, [torch.ones(3, 8)], {}, part))
     torch.testing.assert_close(torch.cat(parts), expected)
@@ -332,7 +332,7 @@ def test_autocast_channels_last_and_copies_work() -> None:
 COMPILED = """
 import torch
 from nasnet.torch_model import NASNet
-from nasnet.weights import seeded
+from nasnet.weights.weights import seeded
 
 x = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
 for spec, make in (

@@ -18,10 +18,10 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError, NasnetError, OutputError, SourceError, TrainingError
-from nasnet.train import TrainRecipe, TrainSummary, read_recipe, shipped_recipes, train
-from nasnet.train.recipe import Stage
-from nasnet.training import TrainEvent
-from nasnet.weights import read_safetensors
+from nasnet.train.from_scratch import TrainSummary, train
+from nasnet.train.loop import TrainEvent
+from nasnet.train.recipe import Stage, TrainRecipe, read_recipe, shipped_recipes
+from nasnet.weights.weights import read_safetensors
 from tests.pictures import encoded, jpeg, pixels
 from tests.test_training import one_thread, same, untimed
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasnet import cells
-from nasnet.augment import preset
+from nasnet.compute.torch.model import NASNet
 from nasnet.errors import InputError, TrainingError
-from nasnet.loader import Loader, LoaderOptions, TrainBatch
-from nasnet.torch_model import NASNet
-from nasnet.training import (
+from nasnet.network.spec import CIFAR
+from nasnet.pictures.augment import preset
+from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
+from nasnet.train.loop import (
     ALONE,
     Classification,
     Forward,
@@ -35,15 +35,15 @@ from nasnet.training import (
     TrainOptions,
     device_of,
 )
-from nasnet.training.checkpoint import read_checkpoint
-from nasnet.training.logs import Logs
-from nasnet.training.optimizers import load_slots, make, slots
-from nasnet.training.schedules import factor
-from nasnet.training.state import depths_of
-from nasnet.training.stopping import Stopping
+from nasnet.train.loop.checkpoint import read_checkpoint
+from nasnet.train.loop.logs import Logs
+from nasnet.train.loop.optimizers import load_slots, make, slots
+from nasnet.train.loop.schedules import factor
+from nasnet.train.loop.state import depths_of
+from nasnet.train.loop.stopping import Stopping
 from tests.pictures import pixels
 
-SPEC = dataclasses.replace(cells.CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
+SPEC = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
 CLASSES = ("bird", "cat", "dog")
 STEADY = ScheduleOptions(kind="constant")
 

@@ -18,12 +18,12 @@ import pytest
 import torch
 
 import nasnet
-from nasnet.distill import Answers, Distillation
-from nasnet.torch_model import NASNet
-from nasnet.train import TrainRecipe, train
-from nasnet.train.recipe import Stage
-from nasnet.training import ALONE, OptimizerOptions, Replicas, TrainEvent, joined
-from nasnet.training.checkpoint import read_checkpoint
+from nasnet.compute.torch.model import NASNet
+from nasnet.train.distill import Answers, Distillation
+from nasnet.train.from_scratch import train
+from nasnet.train.loop import ALONE, OptimizerOptions, Replicas, TrainEvent, joined
+from nasnet.train.loop.checkpoint import read_checkpoint
+from nasnet.train.recipe import Stage, TrainRecipe
 from tests.pictures import jpeg
 from tests.test_training import SPEC, examples, loader, saved, trainer
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
+from nasnet.compute.torch.model import NASNet
 from nasnet.errors import OutputError, TrainingError
-from nasnet.torch_model import NASNet
-from nasnet.training import OptimizerOptions, ScheduleOptions, Trainer, TrainEvent
-from nasnet.training.checkpoint import read_checkpoint, write_checkpoint
-from nasnet.training.logs import Logs
+from nasnet.train.loop import OptimizerOptions, ScheduleOptions, Trainer, TrainEvent
+from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
+from nasnet.train.loop.logs import Logs
 from tests.test_training import SPEC, loader, network, same, saved, trainer, untimed
 
 ROOT = Path(__file__).parent.parent

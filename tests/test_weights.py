@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from nasnet import weights
 from nasnet.errors import InputError, WeightsError
-from nasnet.weights import Weights
+from nasnet.weights import weights
+from nasnet.weights.weights import Weights
 
 
 def shapes_of(some: Weights) -> dict[str, tuple[int, ...]]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasnet import wire
-from nasnet.wire import MalformedError
+from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.protobuf import MalformedError
 
 
 def view(*parts: bytes) -> memoryview:
@@ -17,10 +17,10 @@ def view(*parts: bytes) -> memoryview:
 @given(st.integers(0, 2**64 - 1), st.binary(max_size=3), st.binary(max_size=3))
 @settings(deadline=None)
 def test_varints_survive_a_round_trip(value: int, before: bytes, after: bytes) -> None:
-    encoded = wire.encode_varint(value)
+    encoded = protobuf.encode_varint(value)
     assert len(encoded) <= 10
     end = len(before) + len(encoded)
-    assert wire.read_varint(view(before, encoded, after), len(before)) == (value, end)
+    assert protobuf.read_varint(view(before, encoded, after), len(before)) == (value, end)
 
 
 @pytest.mark.parametrize(
@@ -34,42 +34,44 @@ def test_varints_survive_a_round_trip(value: int, before: bytes, after: bytes) -
 )
 def test_impossible_varints_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(MalformedError, match=words):
-        wire.read_varint(view(data), 0)
+        protobuf.read_varint(view(data), 0)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
 @settings(deadline=None)
 def test_signed_numbers_survive_a_round_trip(value: int) -> None:
-    assert wire.signed(wire.message(view(wire.encode_integer(3, value))), 3) == value
+    assert protobuf.signed(protobuf.message(view(protobuf.encode_integer(3, value))), 3) == value
 
 
 def test_fields_come_in_stored_order_with_their_values() -> None:
     data = view(
-        wire.encode_integer(1, 300),
-        wire.encode_bytes(2, b"abc"),
-        wire.encode_fixed32(6, 0xDEADBEEF),
+        protobuf.encode_integer(1, 300),
+        protobuf.encode_bytes(2, b"abc"),
+        protobuf.encode_fixed32(6, 0xDEADBEEF),
         b"\x39" + bytes(range(8)),  # field 7, fixed64
-        wire.encode_bytes(2, b""),
+        protobuf.encode_bytes(2, b""),
     )
-    assert list(wire.fields(data)) == [
+    assert list(protobuf.fields(data)) == [
         (1, 300),
         (2, b"abc"),
         (6, 0xDEADBEEF),
         (7, 0x0706050403020100),
         (2, b""),
     ]
-    fields = wire.message(data)
-    assert wire.integer(fields, 1) == 300
-    assert wire.submessages(fields, 2) == [b"abc", b""]
-    assert len(wire.submessage(fields, 2)) == 0, "the last occurrence of a singular field counts"
-    assert wire.integer(fields, 99) == 0
-    assert len(wire.submessage(fields, 99)) == 0
+    fields = protobuf.message(data)
+    assert protobuf.integer(fields, 1) == 300
+    assert protobuf.submessages(fields, 2) == [b"abc", b""]
+    assert len(protobuf.submessage(fields, 2)) == 0, (
+        "the last occurrence of a singular field counts"
+    )
+    assert protobuf.integer(fields, 99) == 0
+    assert len(protobuf.submessage(fields, 99)) == 0
 
 
 def test_default_values_are_left_out_but_empty_messages_are_not() -> None:
-    assert wire.encode_integer(1, 0) == b""
-    assert wire.encode_fixed32(1, 0) == b""
-    assert wire.encode_bytes(2, b"") == b"\x12\x00"
+    assert protobuf.encode_integer(1, 0) == b""
+    assert protobuf.encode_fixed32(1, 0) == b""
+    assert protobuf.encode_bytes(2, b"") == b"\x12\x00"
 
 
 @pytest.mark.parametrize(
@@ -86,20 +88,20 @@ def test_default_values_are_left_out_but_empty_messages_are_not() -> None:
 )
 def test_impossible_fields_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(MalformedError, match=words):
-        wire.message(view(data))
+        protobuf.message(view(data))
 
 
 def test_a_field_of_the_wrong_kind_is_refused() -> None:
     with pytest.raises(MalformedError, match="bytes where a number"):
-        wire.integer(wire.message(view(wire.encode_bytes(1, b"x"))), 1)
+        protobuf.integer(protobuf.message(view(protobuf.encode_bytes(1, b"x"))), 1)
     with pytest.raises(MalformedError, match="a number where bytes"):
-        wire.submessage(wire.message(view(wire.encode_integer(1, 5))), 1)
+        protobuf.submessage(protobuf.message(view(protobuf.encode_integer(1, 5))), 1)
 
 
 def test_text_must_be_utf8() -> None:
-    assert wire.text(view("Größe".encode())) == "Größe"
+    assert protobuf.text(view("Größe".encode())) == "Größe"
     with pytest.raises(MalformedError, match="UTF-8"):
-        wire.text(view(b"\xff\xfe"))
+        protobuf.text(view(b"\xff\xfe"))
 
 
 @pytest.mark.parametrize(
@@ -113,20 +115,20 @@ def test_text_must_be_utf8() -> None:
     ],
 )
 def test_shapes(data: bytes, shape: tuple[int | None, ...] | None) -> None:
-    assert wire.shape_of(view(data)) == shape
+    assert protobuf.shape_of(view(data)) == shape
 
 
 def test_a_negative_size_is_refused() -> None:
     with pytest.raises(MalformedError, match="negative"):
-        wire.shape_of(view(wire.encode_bytes(2, wire.encode_integer(1, -2))))
+        protobuf.shape_of(view(protobuf.encode_bytes(2, protobuf.encode_integer(1, -2))))
 
 
 @given(st.binary(max_size=60))
 @settings(deadline=None, max_examples=200)
 def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     try:
-        wire.message(view(data))
-        wire.shape_of(view(data))
+        protobuf.message(view(data))
+        protobuf.shape_of(view(data))
     except MalformedError:
         pass
 
@@ -134,10 +136,10 @@ def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
 def test_a_mapped_file_is_its_bytes_and_read_only(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
-    assert len(wire.map_file(path)) == 0
+    assert len(protobuf.map_file(path)) == 0
     path.write_bytes(b"abc")
-    mapped = wire.map_file(path)
+    mapped = protobuf.map_file(path)
     assert bytes(mapped) == b"abc"
     assert mapped.readonly
     with pytest.raises(OSError, match="missing"):
-        wire.map_file(tmp_path / "missing")
+        protobuf.map_file(tmp_path / "missing")

@@ -21,10 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nasnet import cli, names
+from nasnet import cli
 from nasnet.errors import NasnetError
-from nasnet.load import open_path
-from nasnet.weights import Weights, seeded
+from nasnet.weights import layouts
+from nasnet.weights.opening import open_path
+from nasnet.weights.weights import Weights, seeded
 from tests.weight_files import KINDS, NEAR, arrays_of, graph_def
 
 RAN = "something_ran"
@@ -562,5 +563,5 @@ def test_flipped_cut_and_repeated(tmp_path: Path, small: dict[str, bytes], data:
 
 
 def test_a_names_table_takes_any_names(small: dict[str, bytes]) -> None:
-    assert names.recognise([]) is None
-    assert names.recognise(["/", "//", ":0", "a/b:0", "conv0/weights"]) is None
+    assert layouts.recognise([]) is None
+    assert layouts.recognise(["/", "//", ":0", "a/b:0", "conv0/weights"]) is None

@@ -12,19 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import bundle, cells, names, network, wire
-from nasnet.bundle.sstable import crc32c, mask, read_table, write_table
-from nasnet.conversion import FORMATS
-from nasnet.plan import IMAGES, Operation
-from nasnet.rewrites import Program, drop_training_only, fold_batch_norm
-from nasnet.weights import Weights
+from nasnet.network.build import build_plan
+from nasnet.network.plan import IMAGES, Operation
+from nasnet.network.rewrites import Program, drop_training_only, fold_batch_norm
+from nasnet.network.spec import preset
+from nasnet.weights import layouts
+from nasnet.weights.formats import protobuf, tf_checkpoint
+from nasnet.weights.formats.tf_checkpoint.sstable import crc32c, mask, read_table, write_table
+from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.weights import Weights
 
 Array = npt.NDArray[Any]
 
 
 def arrays_of(weights: Weights, layout: str) -> dict[str, Array]:
     """Arrays by the names and in the axes of a layout."""
-    found = names.places(layout, weights.spec, weights.num_classes)
+    found = layouts.places(layout, weights.spec, weights.num_classes)
     return {
         place.key: np.ascontiguousarray(weights.arrays[name].transpose(place.axes))
         for name, place in found.items()
@@ -142,10 +145,10 @@ def object_graph(keys: Mapping[str, str]) -> bytes:
     nodes = b""
     for full, key in keys.items():
         attribute = b"".join(
-            wire.encode_bytes(number, text.encode())
+            protobuf.encode_bytes(number, text.encode())
             for number, text in ((1, "VARIABLE_VALUE"), (2, full), (3, key))
         )
-        nodes += wire.encode_bytes(1, wire.encode_bytes(2, attribute))
+        nodes += protobuf.encode_bytes(1, protobuf.encode_bytes(2, attribute))
     return nodes
 
 
@@ -154,15 +157,15 @@ def _add_string(prefix: Path, name: str, value: bytes) -> None:
     shard, index = Path(f"{prefix}.data-00000-of-00001"), Path(f"{prefix}.index")
     lengths = crc32c(memoryview(len(value).to_bytes(4, "little")))
     tail = mask(lengths).to_bytes(4, "little") + value
-    stored = wire.encode_varint(len(value)) + tail
+    stored = protobuf.encode_varint(len(value)) + tail
     added = (
-        wire.encode_integer(1, 7)
-        + wire.encode_bytes(2, b"")
-        + wire.encode_integer(4, shard.stat().st_size)
-        + wire.encode_integer(5, len(stored))
-        + wire.encode_fixed32(6, mask(crc32c(memoryview(tail), lengths)))
+        protobuf.encode_integer(1, 7)
+        + protobuf.encode_bytes(2, b"")
+        + protobuf.encode_integer(4, shard.stat().st_size)
+        + protobuf.encode_integer(5, len(stored))
+        + protobuf.encode_fixed32(6, mask(crc32c(memoryview(tail), lengths)))
     )
-    pairs = [(bytes(key), bytes(entry)) for key, entry in read_table(wire.map_file(index))]
+    pairs = [(bytes(key), bytes(entry)) for key, entry in read_table(protobuf.map_file(index))]
     with shard.open("ab") as file:
         file.write(stored)
     index.unlink()
@@ -181,7 +184,7 @@ def _saved_model(layout: str) -> Callable[[Path, Weights], Path]:
         tensors = {keys[name]: array for name, array in arrays.items()}
         graph = object_graph(keys)
         prefix = folder / "variables" / "variables"
-        bundle.write_checkpoint(prefix, tensors)
+        tf_checkpoint.write_checkpoint(prefix, tensors)
         _add_string(prefix, "_CHECKPOINTABLE_OBJECT_GRAPH", graph)
         (folder / "saved_model.pb").write_bytes(b"\x08\x01")
         return folder
@@ -192,10 +195,10 @@ def _saved_model(layout: str) -> Callable[[Path, Weights], Path]:
 def _mindspore(folder: Path, weights: Weights) -> Path:
     data = b""
     for key, array in arrays_of(weights, "mindcv").items():
-        tensor = b"".join(wire.encode_integer(1, size) for size in array.shape)
-        tensor += wire.encode_bytes(2, b"Float32") + wire.encode_bytes(3, array.tobytes())
-        value = wire.encode_bytes(1, key.encode()) + wire.encode_bytes(2, tensor)
-        data += wire.encode_bytes(1, value)
+        tensor = b"".join(protobuf.encode_integer(1, size) for size in array.shape)
+        tensor += protobuf.encode_bytes(2, b"Float32") + protobuf.encode_bytes(3, array.tobytes())
+        value = protobuf.encode_bytes(1, key.encode()) + protobuf.encode_bytes(2, tensor)
+        data += protobuf.encode_bytes(1, value)
     (folder / "nasnet.ckpt").write_bytes(data)
     return folder / "nasnet.ckpt"
 
@@ -204,22 +207,24 @@ def _mindspore(folder: Path, weights: Weights) -> Path:
 
 
 def node(name: str, op: str, *inputs: str, **attributes: bytes) -> bytes:
-    data = wire.encode_bytes(1, name.encode()) + wire.encode_bytes(2, op.encode())
-    data += b"".join(wire.encode_bytes(3, source.encode()) for source in inputs)
+    data = protobuf.encode_bytes(1, name.encode()) + protobuf.encode_bytes(2, op.encode())
+    data += b"".join(protobuf.encode_bytes(3, source.encode()) for source in inputs)
     for key, value in attributes.items():
-        pair = wire.encode_bytes(1, key.encode()) + wire.encode_bytes(2, value)
-        data += wire.encode_bytes(5, pair)
-    return wire.encode_bytes(1, data)
+        pair = protobuf.encode_bytes(1, key.encode()) + protobuf.encode_bytes(2, value)
+        data += protobuf.encode_bytes(5, pair)
+    return protobuf.encode_bytes(1, data)
 
 
 def _const(name: str, array: Array) -> bytes:
-    shape = b"".join(wire.encode_bytes(2, wire.encode_integer(1, size)) for size in array.shape)
-    tensor = wire.encode_integer(1, 1) + wire.encode_bytes(2, shape)
-    tensor += wire.encode_bytes(4, np.ascontiguousarray(array, "<f4").tobytes())
-    return node(name, "Const", value=wire.encode_bytes(8, tensor))
+    shape = b"".join(
+        protobuf.encode_bytes(2, protobuf.encode_integer(1, size)) for size in array.shape
+    )
+    tensor = protobuf.encode_integer(1, 1) + protobuf.encode_bytes(2, shape)
+    tensor += protobuf.encode_bytes(4, np.ascontiguousarray(array, "<f4").tobytes())
+    return node(name, "Const", value=protobuf.encode_bytes(8, tensor))
 
 
-_EPSILON = wire.encode_fixed32(4, int(np.float32(1e-3).view(np.uint32)))
+_EPSILON = protobuf.encode_fixed32(4, int(np.float32(1e-3).view(np.uint32)))
 _PLAIN = {
     "relu": "Relu",
     "add": "AddV2",
@@ -258,7 +263,7 @@ def _nodes(op: Operation, arrays: Mapping[str, Array], call: Callable[[str], str
 
 def graph_def(weights: Weights, *, folded: bool = False) -> bytes:
     """A frozen graph; with batch norms folded into the convolutions if `folded`."""
-    plan = network.build(cells.preset(weights.spec), num_classes=weights.num_classes)
+    plan = build_plan(preset(weights.spec), num_classes=weights.num_classes)
     program = drop_training_only(Program(plan=plan, arrays=weights.arrays))
     program = fold_batch_norm(program) if folded else program
     numbers: dict[str, str] = {}
@@ -296,7 +301,7 @@ def _plain_npz(folder: Path, weights: Weights) -> Path:
 
 
 def _slim_checkpoint(folder: Path, weights: Weights) -> Path:
-    bundle.write_checkpoint(folder / "model.ckpt", weights.arrays)
+    tf_checkpoint.write_checkpoint(folder / "model.ckpt", weights.arrays)
     return folder / "model.ckpt"
 
 

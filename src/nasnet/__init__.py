@@ -9,19 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from nasnet._version import __version__
+
 if TYPE_CHECKING:
-    from nasnet.classifying import Classified, ClassifyOptions, Guess, classify
-    from nasnet.conversion import Conversion, ConvertOptions, convert
-    from nasnet.dataset import DatasetOptions
-    from nasnet.embedding import (
-        EmbedEvent,
-        EmbedOptions,
-        EmbedSummary,
-        embed,
-        embed_batches,
-        embed_to_file,
-    )
-    from nasnet.engine import EngineOptions
+    from nasnet.compute.engine import EngineOptions
     from nasnet.errors import (
         ClusterError,
         FetchError,
@@ -36,14 +27,25 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from nasnet.estimator import NASNetClassifier as NASNetClassifier
-    from nasnet.estimator import NASNetFeatures as NASNetFeatures
-    from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
-    from nasnet.exporting import Exported, ExportOptions, export
-    from nasnet.features import Features, read_features
-    from nasnet.fetch import FetchEvent, FetchOptions
-    from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
-    from nasnet.index import (
+    from nasnet.exporting.convert import Conversion, ConvertOptions, convert
+    from nasnet.exporting.export import Exported, ExportOptions, export
+    from nasnet.features.classify import Classified, ClassifyOptions, Guess, classify
+    from nasnet.features.cluster import (
+        ClusterEvent,
+        ClusterOptions,
+        ClusterSummary,
+        embed_on_cluster,
+    )
+    from nasnet.features.embed import (
+        EmbedEvent,
+        EmbedOptions,
+        EmbedSummary,
+        embed,
+        embed_batches,
+        embed_to_file,
+    )
+    from nasnet.features.feature_set import Features, read_features
+    from nasnet.features.index import (
         Index,
         IndexOptions,
         add_to_index,
@@ -53,101 +55,106 @@ if TYPE_CHECKING:
         outliers,
         picture_vectors,
     )
-    from nasnet.mapping import MapOptions, write_map
-    from nasnet.merging import MergeOptions, MergeSummary, merge
-    from nasnet.module import (
+    from nasnet.features.map_page import MapOptions, write_map
+    from nasnet.features.store import SinkOptions
+    from nasnet.features.store.merge import MergeOptions, MergeSummary, merge
+    from nasnet.hub.module import (
         Module,
         eval_function_for_module,
         get_expected_image_size,
         get_num_image_channels,
     )
-    from nasnet.module_spec import ModuleSpec, load_module_spec, resolve
-    from nasnet.recipes import RECIPES, Recipe
-    from nasnet.scale import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
-    from nasnet.signatures import ImageModuleInfo, TensorInfo, Variable
-    from nasnet.sink import SinkOptions
-    from nasnet.source import SourceOptions
+    from nasnet.hub.signatures import ImageModuleInfo, TensorInfo, Variable
+    from nasnet.hub.spec import ModuleSpec, load_module_spec, resolve
+    from nasnet.pictures.labelled import DatasetOptions
+    from nasnet.pictures.recipes import RECIPES, Recipe
+    from nasnet.pictures.sources import SourceOptions
+    from nasnet.train.estimator import NASNetClassifier as NASNetClassifier
+    from nasnet.train.estimator import NASNetFeatures as NASNetFeatures
+    from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate
+    from nasnet.train.finetune import finetune
+    from nasnet.train.finetune_options import FinetuneOptions, FinetuneSummary
+    from nasnet.weights.fetch import FetchEvent, FetchOptions
 
-__version__ = "0.1.0"
 
 # Public name -> the room it lives in.
 _ROOMS = {
     "ClusterError": "errors",
-    "ClusterEvent": "scale",
-    "ClusterOptions": "scale",
-    "ClusterSummary": "scale",
-    "Classified": "classifying",
-    "ClassifyOptions": "classifying",
-    "Conversion": "conversion",
-    "ConvertOptions": "conversion",
-    "DatasetOptions": "dataset",
-    "EmbedEvent": "embedding",
-    "EmbedOptions": "embedding",
-    "EmbedSummary": "embedding",
-    "EngineOptions": "engine",
-    "EvaluateOptions": "evaluation",
-    "Evaluation": "evaluation",
-    "ExportOptions": "exporting",
-    "Exported": "exporting",
-    "Features": "features",
+    "ClusterEvent": "features.cluster",
+    "ClusterOptions": "features.cluster",
+    "ClusterSummary": "features.cluster",
+    "Classified": "features.classify",
+    "ClassifyOptions": "features.classify",
+    "Conversion": "exporting.convert",
+    "ConvertOptions": "exporting.convert",
+    "DatasetOptions": "pictures.labelled",
+    "EmbedEvent": "features.embed",
+    "EmbedOptions": "features.embed",
+    "EmbedSummary": "features.embed",
+    "EngineOptions": "compute.engine",
+    "EvaluateOptions": "train.evaluate",
+    "Evaluation": "train.evaluate",
+    "ExportOptions": "exporting.export",
+    "Exported": "exporting.export",
+    "Features": "features.feature_set",
     "FetchError": "errors",
-    "FetchEvent": "fetch",
-    "FetchOptions": "fetch",
-    "FinetuneOptions": "finetuning",
-    "FinetuneSummary": "finetuning",
-    "Guess": "classifying",
-    "ImageModuleInfo": "signatures",
-    "Index": "index",
-    "IndexOptions": "index",
+    "FetchEvent": "weights.fetch",
+    "FetchOptions": "weights.fetch",
+    "FinetuneOptions": "train.finetune_options",
+    "FinetuneSummary": "train.finetune_options",
+    "Guess": "features.classify",
+    "ImageModuleInfo": "hub.signatures",
+    "Index": "features.index",
+    "IndexOptions": "features.index",
     "InputError": "errors",
-    "MapOptions": "mapping",
+    "MapOptions": "features.map_page",
     "MissingExtraError": "errors",
-    "MergeOptions": "merging",
-    "MergeSummary": "merging",
-    "Module": "module",
-    "ModuleSpec": "module_spec",
+    "MergeOptions": "features.store.merge",
+    "MergeSummary": "features.store.merge",
+    "Module": "hub.module",
+    "ModuleSpec": "hub.spec",
     "NasnetError": "errors",
     "OutputError": "errors",
     "PictureError": "errors",
-    "RECIPES": "recipes",
-    "Recipe": "recipes",
+    "RECIPES": "pictures.recipes",
+    "Recipe": "pictures.recipes",
     "SignatureError": "errors",
-    "SinkOptions": "sink",
+    "SinkOptions": "features.store",
     "SourceError": "errors",
-    "SourceOptions": "source",
-    "TensorInfo": "signatures",
+    "SourceOptions": "pictures.sources",
+    "TensorInfo": "hub.signatures",
     "TrainingError": "errors",
     "UnsupportedError": "errors",
-    "Variable": "signatures",
+    "Variable": "hub.signatures",
     "WeightsError": "errors",
-    "add_to_index": "index",
-    "build_index": "index",
-    "classify": "classifying",
-    "convert": "conversion",
-    "embed": "embedding",
-    "embed_batches": "embedding",
-    "embed_on_cluster": "scale",
-    "embed_to_file": "embedding",
-    "eval_function_for_module": "module",
-    "evaluate": "evaluation",
-    "export": "exporting",
-    "finetune": "finetuning",
-    "get_expected_image_size": "module",
-    "get_num_image_channels": "module",
-    "load_module_spec": "module_spec",
-    "merge": "merging",
-    "near_duplicates": "index",
-    "open_index": "index",
-    "outliers": "index",
-    "picture_vectors": "index",
-    "read_features": "features",
-    "resolve": "module_spec",
-    "write_map": "mapping",
+    "add_to_index": "features.index",
+    "build_index": "features.index",
+    "classify": "features.classify",
+    "convert": "exporting.convert",
+    "embed": "features.embed",
+    "embed_batches": "features.embed",
+    "embed_on_cluster": "features.cluster",
+    "embed_to_file": "features.embed",
+    "eval_function_for_module": "hub.module",
+    "evaluate": "train.evaluate",
+    "export": "exporting.export",
+    "finetune": "train.finetune",
+    "get_expected_image_size": "hub.module",
+    "get_num_image_channels": "hub.module",
+    "load_module_spec": "hub.spec",
+    "merge": "features.store.merge",
+    "near_duplicates": "features.index",
+    "open_index": "features.index",
+    "outliers": "features.index",
+    "picture_vectors": "features.index",
+    "read_features": "features.feature_set",
+    "resolve": "hub.spec",
+    "write_map": "features.map_page",
 }
 # Alike, but the room needs an extra to be imported: not for `from nasnet import *`.
 _ROOMS_WITH_EXTRAS = {
-    "NASNetClassifier": "estimator",
-    "NASNetFeatures": "estimator",
+    "NASNetClassifier": "train.estimator",
+    "NASNetFeatures": "train.estimator",
 }
 
 __all__ = [

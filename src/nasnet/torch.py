@@ -19,12 +19,12 @@ needs("huggingface_hub", extra="torch")
 
 from torch import Tensor, nn  # noqa: E402
 
-from nasnet import cells  # noqa: E402
-from nasnet.fetch import FetchOptions  # noqa: E402
-from nasnet.load import DEFAULT_HANDLE, open_weights  # noqa: E402
-from nasnet.torch_model import NASNet  # noqa: E402
-from nasnet.torch_segment import feature_rows  # noqa: E402
-from nasnet.torch_weights import from_state, key_of, name_of, to_state  # noqa: E402
+from nasnet.compute.torch.model import NASNet  # noqa: E402
+from nasnet.compute.torch.segment import feature_rows  # noqa: E402
+from nasnet.compute.torch.state import from_state, key_of, name_of, to_state  # noqa: E402
+from nasnet.network.spec import PRESETS, preset  # noqa: E402
+from nasnet.weights.fetch import FetchOptions  # noqa: E402
+from nasnet.weights.opening import DEFAULT_HANDLE, open_weights  # noqa: E402
 
 __all__ = [
     "FeatureInfo",
@@ -146,7 +146,7 @@ def create_model(
         FetchError: the handle cannot be had.
         WeightsError: the weights are damaged, or belong to another network.
     """
-    spec = cells.preset(name)
+    spec = preset(name)
     opened = None
     if weights is not None:
         handle = DEFAULT_HANDLE if weights == "published" else os.fspath(weights)
@@ -186,7 +186,7 @@ def register_timm() -> bool:
         from timm.models import is_model, register_model
     except (ImportError, RuntimeError):  # timm is there, but torchvision is not, or is broken
         return False
-    for spec in cells.PRESETS.values():
+    for spec in PRESETS.values():
         name = f"nasnet_{spec.name}"
         if not is_model(name):
             register_model(_entry_point(name))

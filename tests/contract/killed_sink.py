@@ -23,15 +23,15 @@ import pyarrow.compute
 import pyarrow.ipc
 import pyarrow.parquet  # noqa: F401
 
-import nasnet.sink
+import nasnet.features.store
 from nasnet.errors import OutputError
-from nasnet.features import read_features
-from nasnet.sink import Batch, SinkOptions, open_sink
+from nasnet.features.feature_set import read_features
+from nasnet.features.store import Batch, SinkOptions, open_sink
 from tests.contract.sink_rows import DIMENSIONS, META, rows
 
 ROWS = 30
 OLD = 12  # rows of the file that is there before
-ROOM = str(Path(nasnet.sink.__file__).parent)
+ROOM = str(Path(nasnet.features.store.__file__).parent)
 KILLED = 9
 
 

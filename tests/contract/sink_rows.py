@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nasnet.features import FeatureMeta
-from nasnet.sink import Batch
+from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.store import Batch
 
 DIMENSIONS = 5
 META = FeatureMeta(

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from nasnet import engine
-from nasnet.engine import Engine, EngineOptions
+from nasnet.compute import engine
+from nasnet.compute.engine import Engine, EngineOptions
 from nasnet.errors import InputError, SignatureError
-from nasnet.weights import Weights
+from nasnet.weights.weights import Weights
 from tests.conftest import (
     golden_images,
     golden_numbers,

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from nasnet.errors import OutputError
-from nasnet.features import read_features, read_meta
-from nasnet.sink import FORMATS, Batch, Sink, SinkOptions, open_sink
+from nasnet.features.feature_set import read_features, read_meta
+from nasnet.features.store import FORMATS, Batch, Sink, SinkOptions, open_sink
 from tests.contract.sink_rows import DIMENSIONS, META, rows
 
 Mode = Literal["resume", "overwrite", "append"]
@@ -264,7 +264,7 @@ def test_memory_does_not_grow_with_the_rows(suffix: str, tmp_path: Path) -> None
     code = (
         "import resource, sys; from pathlib import Path; import numpy as np\n"
         "from dataclasses import replace\n"
-        "from nasnet.sink import Batch, SinkOptions, open_sink\n"
+        "from nasnet.features.store import Batch, SinkOptions, open_sink\n"
         "from tests.contract.sink_rows import META\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
         "def run(name, count):\n"

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from nasnet.errors import PictureError, SourceError
-from nasnet.source import Item, SourceOptions, open_source
+from nasnet.pictures.sources import Item, SourceOptions, open_source
 from tests.http_server import HttpServer
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nasnet import bundle
 from nasnet.errors import WeightsError
+from nasnet.weights.formats import tf_checkpoint
 from tests.golden_seed import SMALL_BUNDLE, SMALL_NUMBER_TYPES, make_slim_checkpoint, small_tensors
 
 pytestmark = pytest.mark.interop
@@ -56,7 +56,7 @@ def test_the_golden_small_bundle_is_what_tensorflow_writes(tf: Any, tmp_path: Pa
 def test_tensorflow_restores_what_is_written(tf: Any, tmp_path: Path) -> None:
     tensors = {n: v for n, v in small_tensors().items() if v.dtype.name in SMALL_NUMBER_TYPES}
     assert len({value.dtype for value in tensors.values()}) == len(SMALL_NUMBER_TYPES)
-    bundle.write_checkpoint(tmp_path / "ours", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "ours", tensors)
     reader = tf.train.load_checkpoint(str(tmp_path / "ours"))
     assert set(reader.get_variable_to_shape_map()) == set(tensors)
     for name, value in tensors.items():
@@ -69,7 +69,7 @@ def test_an_index_of_several_blocks_is_byte_for_byte_tensorflows(tf: Any, tmp_pa
     names = {f"{'layer' * int(n % 23)}/{n}\xff{chr(int(n) % 500 + 1)}" for n in range(24_000)}
     tensors = {n: random.standard_normal(3).astype(np.float32) for n in sorted(names)}
     save(tf, tmp_path / "theirs", [(name, "", value) for name, value in tensors.items()])
-    bundle.write_checkpoint(tmp_path / "ours", tensors)
+    tf_checkpoint.write_checkpoint(tmp_path / "ours", tensors)
     index, data = files(tmp_path / "ours")
     assert len(index) > 2 * 262_144
     assert [index, data] == files(tmp_path / "theirs")
@@ -84,9 +84,9 @@ def test_reads_a_checkpoint_merged_from_several_data_files(tf: Any, tmp_path: Pa
     tf.raw_ops.MergeV2Checkpoints(
         checkpoint_prefixes=parts, destination_prefix=str(tmp_path / "whole")
     )
-    checkpoint = bundle.open_checkpoint(tmp_path)
+    checkpoint = tf_checkpoint.open_checkpoint(tmp_path)
     assert checkpoint.num_shards == 3
-    for name, value in bundle.read_all(checkpoint, values).items():
+    for name, value in tf_checkpoint.read_all(checkpoint, values).items():
         np.testing.assert_array_equal(value, values[name])
 
 
@@ -110,24 +110,24 @@ def test_reads_partitioned_variables_of_a_graph(tf: Any, tmp_path: Path) -> None
             {"rows": tf.concat(list(rows), 0), "columns": tf.concat(list(columns), 1)}
         )
         tf1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-    checkpoint = bundle.open_checkpoint(tmp_path)  # through the state file that Saver wrote
+    checkpoint = tf_checkpoint.open_checkpoint(tmp_path)  # through the state file that Saver wrote
     assert set(checkpoint.entries) == {"rows", "columns"}
-    for name, value in bundle.read_all(checkpoint, expected).items():
+    for name, value in tf_checkpoint.read_all(checkpoint, expected).items():
         np.testing.assert_array_equal(value, expected[name])
 
 
 def test_reads_an_object_based_checkpoint(tf: Any, tmp_path: Path) -> None:
     variable = tf.Variable(np.arange(6, dtype=np.float32).reshape(2, 3))
     tf.train.Checkpoint(kernel=variable, step=tf.Variable(5)).save(str(tmp_path / "ckpt"))
-    checkpoint = bundle.open_checkpoint(tmp_path)
-    groups = bundle.group_names(checkpoint.entries)
+    checkpoint = tf_checkpoint.open_checkpoint(tmp_path)
+    groups = tf_checkpoint.group_names(checkpoint.entries)
     assert groups.plain == (
         "kernel/.ATTRIBUTES/VARIABLE_VALUE",
         "step/.ATTRIBUTES/VARIABLE_VALUE",
     )
-    value = bundle.read_tensor(checkpoint, groups.plain[0])
+    value = tf_checkpoint.read_tensor(checkpoint, groups.plain[0])
     np.testing.assert_array_equal(value, variable.numpy())
-    graph = bundle.read_tensor(checkpoint, "_CHECKPOINTABLE_OBJECT_GRAPH")
+    graph = tf_checkpoint.read_tensor(checkpoint, "_CHECKPOINTABLE_OBJECT_GRAPH")
     assert graph.shape == ()
     assert b"kernel" in graph.item()
 
@@ -151,7 +151,7 @@ def test_groups_the_names_of_a_real_training_run(tf: Any, tmp_path: Path) -> Non
         tf.train.ExponentialMovingAverage(0.9).apply([weights])
         session.run(tf1.global_variables_initializer())
         tf1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-    groups = bundle.group_names(bundle.open_checkpoint(tmp_path).entries)
+    groups = tf_checkpoint.group_names(tf_checkpoint.open_checkpoint(tmp_path).entries)
     assert groups.plain == ("conv0/weights",)
     assert groups.averages == {"conv0/weights": "conv0/weights/ExponentialMovingAverage"}
     assert len(groups.ignored) >= 12
@@ -164,17 +164,17 @@ def test_refuses_a_real_v1_checkpoint(tf: Any, tmp_path: Path) -> None:
         session.run(tf1.global_variables_initializer())
         tf1.train.Saver(write_version=1).save(session, str(tmp_path / "model.ckpt"))
     for path in (tmp_path, tmp_path / "model.ckpt"):
-        assert bundle.is_checkpoint(path)
+        assert tf_checkpoint.is_checkpoint(path)
         with pytest.raises(WeightsError, match="V1 format"):
-            bundle.open_checkpoint(path)
+            tf_checkpoint.open_checkpoint(path)
     (tmp_path / "model.ckpt").rename(tmp_path / "renamed.index")
     with pytest.raises(WeightsError, match="V1 format"):
-        bundle.open_checkpoint(tmp_path / "renamed.index")
+        tf_checkpoint.open_checkpoint(tmp_path / "renamed.index")
 
 
 def test_tensorflow_reads_the_rebuilt_golden_checkpoint(tf: Any, tmp_path: Path) -> None:
     prefix = make_slim_checkpoint(tmp_path)
     reader = tf.train.load_checkpoint(str(prefix))
     name = "cell_11/comb_iter_0/left/separable_5x5_1/pointwise_weights"
-    ours = bundle.read_tensor(bundle.open_checkpoint(prefix), name)
+    ours = tf_checkpoint.read_tensor(tf_checkpoint.open_checkpoint(prefix), name)
     np.testing.assert_array_equal(reader.get_tensor(name), ours, strict=True)

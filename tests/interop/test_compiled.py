@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasnet import engine
-from nasnet.engine import EngineOptions
-from nasnet.weights import Weights
+from nasnet.compute import engine
+from nasnet.compute.engine import EngineOptions
+from nasnet.weights.weights import Weights
 from tests.conftest import relative_error
 
 pytestmark = [
@@ -35,9 +35,9 @@ def test_a_machine_without_a_compiler_says_so(tmp_path: Path) -> None:
     code = (
         "import numpy as np\n"
         "from nasnet import engine\n"
-        "from nasnet.engine import EngineOptions\n"
+        "from nasnet.compute.engine import EngineOptions\n"
         "from nasnet.errors import UnsupportedError\n"
-        "from nasnet.weights import seeded\n"
+        "from nasnet.weights.weights import seeded\n"
         "made = engine.create(seeded(7), EngineOptions(engine='torch', compile=True))\n"
         "try:\n"
         "    engine.run(made, np.zeros((2, 32, 32, 3), np.uint8), ('Stem',))\n"

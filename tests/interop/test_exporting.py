@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet.exporting import TARGETS
-from nasnet.load import open_weights
-from nasnet.weights import fingerprint, seeded
+from nasnet.exporting.targets import TARGETS
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import fingerprint, seeded
 from tests.conftest import relative_error
 
 pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nasnet.fetch import FetchEvent, FetchOptions, fetch
+from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch
 from tests.http_server import Answer, HttpServer
 from tests.test_fetch import ARCHIVE, HANDLE, MODULE, TARBALL, files, verify
 

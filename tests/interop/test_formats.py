@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet import engine, names
-from nasnet.conversion import FORMATS, ConvertOptions, convert
-from nasnet.engine import ENGINES, EngineOptions
+from nasnet.compute import engine
+from nasnet.compute.engine import ENGINES, EngineOptions
 from nasnet.errors import WeightsError
-from nasnet.load import open_path, open_weights
-from nasnet.readers import keras_layers
-from nasnet.weights import Weights, fingerprint, seeded
+from nasnet.exporting.convert import ConvertOptions, convert
+from nasnet.weights import layouts
+from nasnet.weights.formats.keras_order import keras_layers
+from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.opening import open_path, open_weights
+from nasnet.weights.weights import Weights, fingerprint, seeded
 from tests.conftest import golden_images, relative_error
 
 # Keras and TensorFlow warn of their own affairs.
@@ -40,7 +42,7 @@ def keras() -> Any:
 def filled(model: Any, weights: Weights) -> Any:
     """Keras' model with these weights, each set by its layer's and its own name."""
     layers: dict[str, dict[str, Any]] = {}
-    for name, place in names.places("keras", weights.spec, weights.num_classes).items():
+    for name, place in layouts.places("keras", weights.spec, weights.num_classes).items():
         layer, variable = place.key.split("/")
         layers.setdefault(layer, {})[variable] = weights.arrays[name]
     for name, values in layers.items():
@@ -193,7 +195,7 @@ def test_keras_takes_what_we_write(folder: Path, keras: Any, top: bool) -> None:
         else:
             model = build(weights=None, include_top=top, input_shape=shape)
             model.load_weights(folder / name)
-        for variable, place in names.places("keras", "mobile", weights.num_classes).items():
+        for variable, place in layouts.places("keras", "mobile", weights.num_classes).items():
             layer, leaf = place.key.split("/")
             found = next(v for v in model.get_layer(layer).weights if v.name == leaf)
             np.testing.assert_array_equal(np.asarray(found), weights.arrays[variable])
@@ -212,7 +214,7 @@ def test_large_networks_layers_come_in_keras_order(keras: Any) -> None:
             counts[kind] = number + 1
             expected[f"{kind}_{number}" if number else kind] = layer.name
     assert list(keras_layers("large", classes=1000).items()) == list(expected.items())
-    places = names.places("keras", "large", 1000)
+    places = layouts.places("keras", "large", 1000)
     shapes = {
         f"{layer.name}/{v.name}": tuple(v.shape) for layer in model.layers for v in layer.weights
     }

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet import hubmodule
 from nasnet.errors import WeightsError
+from nasnet.weights.formats import tf_hub
 from tests.golden_seed import make_hub_module
 
 pytestmark = pytest.mark.interop
@@ -39,7 +39,7 @@ def test_signatures_and_tags_are_those_of_tensorflows_protos(tf: Any, tmp_path: 
 
     folder = make_hub_module(tmp_path)
     theirs = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    ours = hubmodule.read_hub_module(folder)
+    ours = tf_hub.read_hub_module(folder)
     assert len(ours.variants) == len(theirs.meta_graphs)
     for graph in theirs.meta_graphs:
         variant = ours.variants[frozenset(graph.meta_info_def.tags)]
@@ -59,9 +59,9 @@ def test_saved_models_of_tensorflow_2_are_refused_by_name(tf: Any, tmp_path: Pat
     model = tf.Module()
     model.scale = tf.Variable(2.0)
     tf.saved_model.save(model, str(tmp_path))
-    assert hubmodule.is_saved_model(tmp_path)
+    assert tf_hub.is_saved_model(tmp_path)
     with pytest.raises(WeightsError, match="TF2 SavedModel"):
-        hubmodule.read_hub_module(tmp_path)
+        tf_hub.read_hub_module(tmp_path)
 
 
 def test_saved_models_of_tensorflow_1_are_refused_by_name(tf: Any, tmp_path: Path) -> None:
@@ -75,4 +75,4 @@ def test_saved_models_of_tensorflow_1_are_refused_by_name(tf: Any, tmp_path: Pat
             session, str(tmp_path / "served"), {"images": images}, {"default": images * variable}
         )
     with pytest.raises(WeightsError, match="TF1 SavedModel"):
-        hubmodule.read_hub_module(tmp_path / "served")
+        tf_hub.read_hub_module(tmp_path / "served")

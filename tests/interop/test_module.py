@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet.plan import Operation
+from nasnet.network.plan import Operation
 from tests.conftest import golden_images, relative_error
 from tests.golden_seed import make_hub_module
 
@@ -34,9 +34,10 @@ def test_the_module_gives_what_tensorflow_hub_gives(tmp_path: Path) -> None:
 def test_any_size_is_padded_as_tensorflow_pads() -> None:  # noqa: C901 - one case a kind
     """TF-Slim's operations themselves, on odd, even and oblong pictures."""
     tf = pytest.importorskip("tensorflow")
-    from nasnet import cells, network
-    from nasnet.plan import IMAGES
-    from nasnet.weights import seeded
+    from nasnet.network.build import build_plan
+    from nasnet.network.plan import IMAGES
+    from nasnet.network.spec import MOBILE
+    from nasnet.weights.weights import seeded
 
     weights = seeded(7).arrays
 
@@ -71,7 +72,7 @@ def test_any_size_is_padded_as_tensorflow_pads() -> None:  # noqa: C901 - one ca
                 return tf.reduce_mean(inputs[0], [1, 2])
 
     for size in ((32, 32), (97, 64), (150, 225)):
-        plan = network.build(cells.MOBILE, height=size[0], width=size[1], num_classes=0)
+        plan = build_plan(MOBILE, height=size[0], width=size[1], num_classes=0)
         images = np.random.default_rng(0).random((1, *size, 3), dtype=np.float32)
         values = {IMAGES: tf.constant(images)}
         for op in plan.operations:

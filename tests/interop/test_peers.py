@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet import cells, network
-from nasnet.engine import EngineOptions, create, run
-from nasnet.weights import Weights
+from nasnet.compute.engine import EngineOptions, create, run
+from nasnet.network.build import build_plan
+from nasnet.network.spec import MOBILE
+from nasnet.weights.weights import Weights
 from tests.conftest import golden_images, golden_weights, relative_error
 
 pytestmark = pytest.mark.interop
@@ -74,7 +75,7 @@ def test_cadenes_torch_code_gives_the_same_features() -> None:
     theirs = module.NASNetAMobile(num_classes=1000).eval()
     weights = golden_weights("mobile")
     state = theirs.state_dict()
-    for name in network.build(cells.MOBILE, num_classes=0).parameters:
+    for name in build_plan(MOBILE, num_classes=0).parameters:
         array = weights.arrays[name]
         if array.ndim == 4:
             array = array.transpose((2, 3, 0, 1) if "depthwise" in name else (3, 2, 0, 1))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasnet.image import decode
-from nasnet.recipes import RECIPES, prepare
+from nasnet.pictures.decode import decode
+from nasnet.pictures.recipes import RECIPES, prepare
 from tests.pictures import encoded, jpeg, pixels
 
 pytestmark = pytest.mark.interop

@@ -17,9 +17,9 @@ from PIL import Image
 import nasnet
 import nasnet.torch
 from benchmarks.torchvision_here import import_torchvision
+from nasnet.compute.torch.state import to_state
 from nasnet.errors import InputError
-from nasnet.torch_weights import to_state
-from nasnet.weights import seeded, write_safetensors
+from nasnet.weights.weights import seeded, write_safetensors
 from tests.pictures import pixels
 
 pytestmark = pytest.mark.interop

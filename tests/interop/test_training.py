@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from nasnet import cells, network
-from nasnet.augment import preset
-from nasnet.cells import Spec
-from nasnet.loader import Loader, LoaderOptions, TrainBatch
-from nasnet.plan import IMAGES, Operation
-from nasnet.torch_model import NASNet
-from nasnet.torch_operations import Behaviour, compute
-from nasnet.torch_weights import key_of, to_state
-from nasnet.training import (
+from nasnet.compute.torch.model import NASNet
+from nasnet.compute.torch.operations import Behaviour, compute
+from nasnet.compute.torch.state import key_of, to_state
+from nasnet.network.build import build_plan
+from nasnet.network.plan import IMAGES, Operation
+from nasnet.network.spec import CIFAR, MOBILE, Spec, preset
+from nasnet.pictures.augment import preset as augment_preset
+from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
+from nasnet.train.loop import (
     Classification,
     OptimizerOptions,
     ScheduleOptions,
@@ -29,8 +29,8 @@ from nasnet.training import (
     TrainEvent,
     TrainOptions,
 )
-from nasnet.training.optimizers import RMSPropTF
-from nasnet.weights import seeded_value
+from nasnet.train.loop.optimizers import RMSPropTF
+from nasnet.weights.weights import seeded_value
 from tests.conftest import relative_error
 from tests.interop.tf_renderer import LEAST_EPSILON, Pass, ours, slim, tensorflow_pass
 from tests.pictures import pixels
@@ -42,7 +42,7 @@ DECAY = 0.9
 PROGRESS = 0.75  # of path dropout's ramp
 # Odd and even maps of every depth; as small as the auxiliary head allows.
 SIZES = {"mobile": (75, 80), "cifar": (32, 32)}
-SMALL = dataclasses.replace(cells.CIFAR, num_cells=3, num_conv_filters=4, stem_filters=6)
+SMALL = dataclasses.replace(CIFAR, num_cells=3, num_conv_filters=4, stem_filters=6)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def one_thread() -> Iterator[None]:
 def scopes(spec: str) -> list[str]:
     """All of the mobile network; the first, middle and last of the cifar network."""
     size = SIZES[spec]
-    plan = network.build(cells.preset(spec), height=size[0], width=size[1], aux_head=True)
+    plan = build_plan(preset(spec), height=size[0], width=size[1], aux_head=True)
     found = list(dict.fromkeys(op.name.partition("/")[0] for op in plan.operations))
     chosen = ("l1_stem_3x3", "l1_stem_bn", "cell_0", "reduction_cell_0", "cell_8", "aux_11")
     return found if spec == "mobile" else [*chosen, "cell_17", "final_layer"]
@@ -236,7 +236,7 @@ def targets_of(objective: Classification, batch: TrainBatch) -> dict[str, torch.
 
 
 @pytest.mark.parametrize(
-    ("spec", "size"), [(cells.MOBILE, (75, 80)), (dataclasses.replace(SMALL, num_cells=6), None)]
+    ("spec", "size"), [(MOBILE, (75, 80)), (dataclasses.replace(SMALL, num_cells=6), None)]
 )
 def test_the_whole_networks_loss_and_gradients_are_tensorflows(
     spec: Spec, size: tuple[int, int] | None
@@ -290,9 +290,9 @@ def test_the_whole_networks_loss_and_gradients_are_tensorflows(
     ("spec", "shape", "spread"),
     [
         # One picture and a map of one pixel: torch's own batch norm refuses it.
-        pytest.param(cells.MOBILE, (1, 1, 1, 8), 1.0, id="a single value"),
+        pytest.param(MOBILE, (1, 1, 1, 8), 1.0, id="a single value"),
         # Epsilon decides: cifar asks for 1e-5 and gets TensorFlow 1's least.
-        pytest.param(cells.CIFAR, (2, 3, 3, 8), 1e-4, id="hardly any variance"),
+        pytest.param(CIFAR, (2, 3, 3, 8), 1e-4, id="hardly any variance"),
     ],
 )
 def test_batch_norm_at_its_limits_is_tensorflows(
@@ -428,7 +428,7 @@ def test_averaged_weights_are_tensorflows(tmp_path: Path, decay: float) -> None:
         on_event=watch,
     )
     pictures = [Labelled(str(number), number % 2) for number in range(12)]
-    options = LoaderOptions(batch=4, size=(32, 32), augment=preset("light"), threads=1)
+    options = LoaderOptions(batch=4, size=(32, 32), augment=augment_preset("light"), threads=1)
     with Loader(pictures, options) as loader:
         trainer.fit(lambda epoch: loader)
     assert len(seen) == 6

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasnet.cells import Spec
-from nasnet.plan import Operation
-from nasnet.torch_model import NASNet
-from nasnet.torch_weights import key_of
+from nasnet.compute.torch.model import NASNet
+from nasnet.compute.torch.state import key_of
+from nasnet.network.plan import Operation
+from nasnet.network.spec import Spec
 
 __all__ = ["LEAST_EPSILON", "Pass", "ours", "slim", "tensorflow_pass"]
 

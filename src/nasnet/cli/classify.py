@@ -13,16 +13,16 @@ from pathlib import Path
 
 import click
 
-from nasnet.classifying import Classified, ClassifyOptions, classify
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.progress import download_progress, rows_progress
-from nasnet.embedding import EmbedEvent, EmbedOptions
-from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
+from nasnet.compute.engine import ENGINES, PRECISIONS, EngineOptions, Precision
 from nasnet.errors import InputError
-from nasnet.files import write_whole
-from nasnet.load import DEFAULT_CLASSIFIER
-from nasnet.module_spec import load_module_spec
-from nasnet.source import SourceOptions
+from nasnet.features.classify import Classified, ClassifyOptions, classify
+from nasnet.features.embed import EmbedEvent, EmbedOptions
+from nasnet.hub.spec import load_module_spec
+from nasnet.pictures.sources import SourceOptions
+from nasnet.system import write_whole
+from nasnet.weights.opening import DEFAULT_CLASSIFIER
 
 __all__ = ["command"]
 

@@ -6,8 +6,8 @@ Called by the command `embed` only.
 from __future__ import annotations
 
 from nasnet.cli.progress import download_progress, rows_progress
-from nasnet.embedding import EmbedOptions
-from nasnet.scale import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
+from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
+from nasnet.features.embed import EmbedOptions
 
 __all__ = ["run_on_cluster"]
 

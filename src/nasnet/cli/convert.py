@@ -12,9 +12,10 @@ import click
 
 from nasnet.cli.options import averages_option
 from nasnet.cli.progress import download_progress
-from nasnet.conversion import FORMATS, Conversion, ConvertOptions, convert
-from nasnet.load import Averages
-from nasnet.plan import PADDINGS, Borders
+from nasnet.exporting.convert import Conversion, ConvertOptions, convert
+from nasnet.network.plan import PADDINGS, Borders
+from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.opening import Averages
 
 __all__ = ["command"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from nasnet.features import read_features
-from nasnet.index import near_duplicates
+from nasnet.features.feature_set import read_features
+from nasnet.features.index import near_duplicates
 
 __all__ = ["command"]
 

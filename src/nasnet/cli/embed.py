@@ -13,16 +13,16 @@ import click
 from nasnet.cli.cluster import run_on_cluster
 from nasnet.cli.options import SIZE, Size, averages_option
 from nasnet.cli.progress import download_progress, rows_progress
-from nasnet.contact_sheet import SheetOptions, write_contact_sheet
-from nasnet.embedding import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
-from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
-from nasnet.features import read_features
-from nasnet.load import DEFAULT_HANDLE, Averages
-from nasnet.plan import PADDINGS, Borders
-from nasnet.recipes import RECIPES
-from nasnet.scale import ClusterOptions, ClusterSummary
-from nasnet.sink import SinkOptions
-from nasnet.source import SourceOptions
+from nasnet.compute.engine import ENGINES, PRECISIONS, EngineOptions, Precision
+from nasnet.features.cluster import ClusterOptions, ClusterSummary
+from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
+from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
+from nasnet.features.feature_set import read_features
+from nasnet.features.store import SinkOptions
+from nasnet.network.plan import PADDINGS, Borders
+from nasnet.pictures.recipes import RECIPES
+from nasnet.pictures.sources import SourceOptions
+from nasnet.weights.opening import DEFAULT_HANDLE, Averages
 
 __all__ = ["command"]
 

@@ -12,10 +12,10 @@ import click
 
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.training import TrainingProgress
-from nasnet.dataset import DatasetOptions
-from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
-from nasnet.evaluation import EvaluateOptions, Evaluation, evaluate
-from nasnet.metrics import as_dict, table
+from nasnet.compute.engine import ENGINES, PRECISIONS, EngineOptions, Precision
+from nasnet.pictures.labelled import DatasetOptions
+from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate
+from nasnet.train.metrics import as_dict, table
 
 __all__ = ["command"]
 
@@ -96,7 +96,7 @@ def _tell(found: Evaluation, *, limit: int, as_json: bool) -> None:
 
 
 def _write(found: Evaluation, data: str, folder: Path) -> Path:
-    from nasnet.report import Report, write_report
+    from nasnet.train.report import Report, write_report
 
     report = Report(
         title="Evaluation",

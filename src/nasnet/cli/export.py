@@ -15,10 +15,12 @@ import click
 
 from nasnet.cli.options import SIZE, Size, averages_option
 from nasnet.cli.progress import download_progress
-from nasnet.exporting import TARGETS, Agreement, Exported, ExportOptions, export
+from nasnet.exporting.export import Exported, ExportOptions, export
 from nasnet.exporting.request import OUTPUTS, PIXELS, PRECISIONS, Output, Pixels, Precision
-from nasnet.load import Averages
-from nasnet.plan import PADDINGS, Borders
+from nasnet.exporting.targets import TARGETS
+from nasnet.exporting.verifying import Agreement
+from nasnet.network.plan import PADDINGS, Borders
+from nasnet.weights.opening import Averages
 
 __all__ = ["command"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from nasnet.cli.progress import download_progress
-from nasnet.load import DEFAULT_HANDLE, open_weights
+from nasnet.weights.opening import DEFAULT_HANDLE, open_weights
 
 __all__ = ["command"]
 

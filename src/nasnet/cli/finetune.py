@@ -10,14 +10,14 @@ from typing import Literal, cast
 
 import click
 
-from nasnet.augment import PRESETS
 from nasnet.cli.options import SIZE, Size
 from nasnet.cli.training import TrainingProgress, data_options, dataset_options
-from nasnet.finetuning import FinetuneOptions, FinetuneSummary, finetune
-from nasnet.finetuning.options import FullOptions
-from nasnet.head import HeadOptions
-from nasnet.load import DEFAULT_HANDLE
-from nasnet.metrics import table
+from nasnet.pictures.augment import PRESETS
+from nasnet.train.finetune import finetune
+from nasnet.train.finetune_options import FinetuneOptions, FinetuneSummary, FullOptions
+from nasnet.train.head import HeadOptions
+from nasnet.train.metrics import table
+from nasnet.weights.opening import DEFAULT_HANDLE
 
 __all__ = ["command"]
 

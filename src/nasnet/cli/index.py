@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from nasnet.index import KINDS, IndexOptions, add_to_index, build_index
-from nasnet.index.folder import Kind
+from nasnet.features.index import KINDS, IndexOptions, add_to_index, build_index
+from nasnet.features.index.folder import Kind
 
 __all__ = ["command"]
 

@@ -10,15 +10,16 @@ from dataclasses import asdict
 
 import click
 
-from nasnet import cells, network
 from nasnet.cli.options import SIZE, Size
-from nasnet.summary import Block, summarise
+from nasnet.network.build import build_plan
+from nasnet.network.spec import PRESETS, preset
+from nasnet.network.summary import Block, summarise
 
 __all__ = ["command"]
 
 
 @click.command("info")
-@click.argument("name", default="mobile", type=click.Choice(list(cells.PRESETS)))
+@click.argument("name", default="mobile", type=click.Choice(list(PRESETS)))
 @click.option(
     "--size", type=SIZE, help="Input size, HEIGHTxWIDTH or one number; the network's own if left."
 )
@@ -30,7 +31,7 @@ def command(name: str, size: Size | None, classes: int | None, as_json: bool) ->
     NAME is mobile (the default), large or cifar.
     """
     height, width = size or (None, None)
-    plan = network.build(cells.preset(name), height=height, width=width, num_classes=classes)
+    plan = build_plan(preset(name), height=height, width=width, num_classes=classes)
     summary = summarise(plan)
     if as_json:
         endpoints = {end: list(plan.endpoint(end).shape) for end in plan.endpoints}

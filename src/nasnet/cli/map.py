@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from nasnet.errors import InputError
-from nasnet.features import read_features
-from nasnet.mapping import METHODS, MapOptions, Method, folders_of, write_map
+from nasnet.features.feature_set import read_features
+from nasnet.features.map_page import METHODS, MapOptions, Method, folders_of, write_map
 
 __all__ = ["command"]
 

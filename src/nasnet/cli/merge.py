@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from nasnet.cli.progress import rows_progress
-from nasnet.merging import MergeOptions, merge
+from nasnet.features.store.merge import MergeOptions, merge
 
 __all__ = ["command"]
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 import click
 
-from nasnet.load import Averages
+from nasnet.weights.opening import Averages
 
 __all__ = ["SIZE", "Size", "averages_option"]
 

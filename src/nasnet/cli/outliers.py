@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from nasnet.features import read_features
-from nasnet.index import outliers
+from nasnet.features.feature_set import read_features
+from nasnet.features.index import outliers
 
 __all__ = ["command"]
 

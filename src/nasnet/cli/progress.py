@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import click
 
-from nasnet.fetch import FetchEvent
+from nasnet.weights.fetch import FetchEvent
 
 __all__ = ["Progress", "download_progress", "rows_progress"]
 

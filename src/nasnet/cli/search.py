@@ -14,11 +14,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.contact_sheet import SheetRow, write_rows
 from nasnet.errors import InputError
-from nasnet.features import check_same_space, meta_file, read_features
-from nasnet.index import Index, open_index, picture_vectors
-from nasnet.thumbnails import thumbnails
+from nasnet.features.contact_sheet import SheetRow, write_rows
+from nasnet.features.feature_set import check_same_space, meta_file, read_features
+from nasnet.features.index import Index, open_index, picture_vectors
+from nasnet.pictures.thumbnails import thumbnails
 
 __all__ = ["command"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import click
 
 from nasnet.cli.progress import rows_progress
-from nasnet.embedding import EmbedEvent
-from nasnet.engine import ENGINES, PRECISIONS, EngineOptions, Precision
-from nasnet.load import DEFAULT_HANDLE
-from nasnet.plan import PADDINGS, Borders
-from nasnet.recipes import RECIPES
+from nasnet.compute.engine import ENGINES, PRECISIONS, EngineOptions, Precision
+from nasnet.features.embed import EmbedEvent
+from nasnet.network.plan import PADDINGS, Borders
+from nasnet.pictures.recipes import RECIPES
 from nasnet.serve import Limits, ModelChoice, ServeEvent, ServeOptions, photo_index, serve
+from nasnet.weights.opening import DEFAULT_HANDLE
 
 __all__ = ["command"]
 

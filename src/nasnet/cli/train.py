@@ -87,9 +87,10 @@ def command(
     import dataclasses
 
     needs("torch", extra="torch")
-    from nasnet.load import open_weights
-    from nasnet.train import read_recipe, train
-    from nasnet.training import joined
+    from nasnet.train.from_scratch import train
+    from nasnet.train.loop import joined
+    from nasnet.train.recipe import read_recipe
+    from nasnet.weights.opening import open_weights
 
     table = read_recipe(recipe)
     asked = {

@@ -14,10 +14,10 @@ import click
 from nasnet.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from nasnet.dataset import DatasetOptions
-    from nasnet.distill import AnswersEvent
-    from nasnet.finetuning import FinetuneEvent
-    from nasnet.training import TrainEvent
+    from nasnet.pictures.labelled import DatasetOptions
+    from nasnet.train.distill import AnswersEvent
+    from nasnet.train.finetune_options import FinetuneEvent
+    from nasnet.train.loop import TrainEvent
 
 __all__ = ["TrainingProgress", "data_options", "dataset_options"]
 
@@ -55,7 +55,7 @@ def dataset_options(
     seed: int,
 ) -> DatasetOptions:
     """The options about data as the library takes them."""
-    from nasnet.dataset import DatasetOptions
+    from nasnet.pictures.labelled import DatasetOptions
 
     return DatasetOptions(
         label_column=label_column,

@@ -15,8 +15,8 @@ import click
 
 from nasnet.cli.options import averages_option
 from nasnet.errors import InputError
-from nasnet.load import BUILTIN, Averages, Opened, open_weights
-from nasnet.weights import fingerprint, write_safetensors
+from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
+from nasnet.weights.weights import fingerprint, write_safetensors
 
 __all__ = ["command"]
 

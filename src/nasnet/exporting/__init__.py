@@ -1,20 +1,4 @@
-"""The network for other runtimes: ONNX, OpenVINO, PyTorch, TensorFlow, Keras, LiteRT.
+"""The network and its weights for other runtimes and as other files, each proved by its reader.
 
-Called by the command line and by users; weight files alone are `conversion`'s work.
+It trains nothing and stores no vectors; a file appears only after it was checked.
 """
-
-from __future__ import annotations
-
-from nasnet.exporting.exporting import Exported, ExportOptions, export, target_of
-from nasnet.exporting.targets import TARGETS, Target
-from nasnet.exporting.verifying import Agreement
-
-__all__ = [
-    "TARGETS",
-    "Agreement",
-    "ExportOptions",
-    "Exported",
-    "Target",
-    "export",
-    "target_of",
-]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nasnet import onnx_graph
-from nasnet.engine_openvino import process_core
+from nasnet.compute import onnx_model
+from nasnet.compute.openvino_engine import process_core
 from nasnet.errors import needs
 from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
@@ -20,7 +20,7 @@ __all__ = ["run_onnx", "run_openvino", "write_onnx", "write_openvino"]
 
 
 def _model(request: Request, *, half: bool) -> bytes:
-    model = onnx_graph.render(
+    model = onnx_model.render(
         request.for_inference(),
         uint8=request.pixels == "uint8",
         half=half,

@@ -11,12 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from nasnet import names
 from nasnet.errors import needs
 from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
-from nasnet.plan import IMAGES, NO_PADDING, Operation, Plan
-from nasnet.rewrites import FUSED_EPSILON_FLOOR, Program, drop_training_only, keep, share_equal
+from nasnet.network.plan import IMAGES, NO_PADDING, Operation, Plan
+from nasnet.network.rewrites import (
+    FUSED_EPSILON_FLOOR,
+    Program,
+    drop_training_only,
+    keep,
+    share_equal,
+)
+from nasnet.weights import layouts
 
 __all__ = ["keras_model", "run_keras", "write_keras"]
 
@@ -72,7 +78,7 @@ def keras_model(request: Request) -> Any:  # noqa: ANN401
 def _layer_names(request: Request) -> Mapping[str, str]:
     """Scope of a variable -> name of the layer that holds it."""
     weights = request.weights
-    places = names.places("keras", weights.spec, weights.num_classes)
+    places = layouts.places("keras", weights.spec, weights.num_classes)
     found: dict[str, str] = {}
     for name, place in places.items():
         found[name.rsplit("/", 1)[0]] = place.key.rsplit("/", 1)[0]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from nasnet.compute.tensorflow_operations import Mode, compute
 from nasnet.errors import InputError, needs
 from nasnet.exporting.request import CALIBRATED, Precision, Request
 from nasnet.exporting.running import Arrays, Run
-from nasnet.exporting.tensorflow_operations import Mode, compute
 
 __all__ = ["run_lite", "write_lite"]
 

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 import nasnet
-from nasnet import cells, network, rewrites
 from nasnet.errors import InputError
-from nasnet.imagenet import known_names
-from nasnet.signatures import Task
-from nasnet.weights import Weights, fingerprint
+from nasnet.hub.signatures import Task
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.spec import preset
+from nasnet.weights.imagenet import known_names
+from nasnet.weights.weights import Weights, fingerprint
 
 __all__ = [
     "CALIBRATED",
@@ -98,8 +100,8 @@ class Request:
 
     def program(self) -> rewrites.Program:
         """The network as it is described, with its weights."""
-        plan = network.build(
-            cells.preset(self.weights.spec),
+        plan = build_plan(
+            preset(self.weights.spec),
             height=self.height,
             width=self.width,
             num_classes=self.weights.num_classes,

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from nasnet.compute.tensorflow_operations import Mode, compute
 from nasnet.errors import needs
 from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
-from nasnet.exporting.tensorflow_operations import Mode, compute
-from nasnet.rewrites import keep, share_equal
+from nasnet.network.rewrites import keep, share_equal
 
 __all__ = ["run_saved_model", "write_saved_model"]
 

@@ -16,14 +16,14 @@ from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
 
 if TYPE_CHECKING:
-    from nasnet.torch_model import NASNet
+    from nasnet.compute.torch.model import NASNet
 
 __all__ = ["run_huggingface", "run_torch", "write_huggingface", "write_torch"]
 
 
 def _network(request: Request) -> NASNet:
     needs("torch", extra="torch")
-    from nasnet.torch_model import NASNet
+    from nasnet.compute.torch.model import NASNet
 
     weights = request.weights
     headless = request.output == "features"
@@ -113,7 +113,7 @@ def write_huggingface(request: Request, path: Path) -> None:
 def run_huggingface(request: Request, path: Path) -> Run:
     """PyTorch, from the folder."""
     torch = needs("torch", extra="torch")
-    from nasnet.torch_model import NASNet
+    from nasnet.compute.torch.model import NASNet
 
     with redirect_stdout(None):  # the mixin prints that the folder is a folder
         network = NASNet.from_pretrained(str(path)).eval()

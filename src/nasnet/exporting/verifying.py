@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import engine, recipes
+from nasnet.compute import engine
 from nasnet.errors import MissingExtraError, PictureError, SourceError
 from nasnet.exporting.request import Precision, Request
 from nasnet.exporting.running import Arrays, Run
-from nasnet.source import SourceOptions, open_source
+from nasnet.pictures import recipes
+from nasnet.pictures.sources import SourceOptions, open_source
 
 __all__ = ["LIMITS", "Agreement", "Limit", "compare", "pictures_for"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nasnet import engine
-from nasnet.conversion import FORMATS
+from nasnet.compute import engine
 from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
-from nasnet.load import open_path
+from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.opening import open_path
 
 __all__ = ["run_weights", "writer_of"]
 

@@ -18,9 +18,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.engine import Engine, Images
+from nasnet.compute.engine import Engine, Images
 from nasnet.errors import PictureError
-from nasnet.recipes import Prepared
+from nasnet.pictures.recipes import Prepared
 from nasnet.serve.refusals import overloaded
 
 __all__ = ["Batcher", "Computed", "Lane", "Watch"]

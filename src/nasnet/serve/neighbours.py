@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.features import FeatureMeta
+from nasnet.features.feature_set import FeatureMeta
 
 __all__ = ["NearestIndex"]
 

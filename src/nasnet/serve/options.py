@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nasnet.engine import EngineOptions
+from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError, needs
-from nasnet.fetch import FetchOptions
-from nasnet.load import DEFAULT_HANDLE
-from nasnet.plan import Borders
+from nasnet.network.plan import Borders
+from nasnet.weights.fetch import FetchOptions
+from nasnet.weights.opening import DEFAULT_HANDLE
 
 __all__ = ["Limits", "ModelChoice", "ServeEvent", "ServeOptions", "check_extra", "is_loopback"]
 

@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from nasnet.embedding import EmbedEvent, EmbedOptions, embed_to_file
 from nasnet.errors import OutputError, SourceError
-from nasnet.fetch.cache import cache_root
-from nasnet.module_spec import ModuleSpec, load_module_spec
+from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_to_file
+from nasnet.features.store import SinkOptions
+from nasnet.hub.spec import ModuleSpec, load_module_spec
+from nasnet.pictures.sources import open_source
 from nasnet.serve.options import ServeOptions, check_extra
-from nasnet.sink import SinkOptions
-from nasnet.source import open_source
-from nasnet.weights import fingerprint
+from nasnet.weights.fetch.cache import cache_root
+from nasnet.weights.weights import fingerprint
 
 __all__ = ["photo_index"]
 

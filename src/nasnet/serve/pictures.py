@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from nasnet import recipes
 from nasnet.errors import PictureError
-from nasnet.image import measure
-from nasnet.recipes import Prepared, Recipe
+from nasnet.pictures import recipes
+from nasnet.pictures.decode import measure
+from nasnet.pictures.recipes import Prepared, Recipe
 from nasnet.serve.refusals import TOO_LARGE
 
 __all__ = ["check_picture", "preparer"]

@@ -196,8 +196,8 @@ def _arrow(done: _Done) -> bytes:
     """The table `nasnet embed` writes, as an Arrow stream."""
     import pyarrow
 
-    from nasnet.features import feature_schema
-    from nasnet.sink import Batch, record_batch
+    from nasnet.features.feature_set import feature_schema
+    from nasnet.features.store import Batch, record_batch
 
     batch = Batch(
         ids=done.ids,

@@ -17,22 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 import nasnet
-from nasnet import engine as engines
-from nasnet import recipes
-from nasnet.engine import Engine
+from nasnet.compute import engine as engines
+from nasnet.compute.engine import Engine
 from nasnet.errors import InputError
-from nasnet.features import FeatureMeta, check_same_space
-from nasnet.imagenet import class_names
-from nasnet.index import open_index
-from nasnet.module_spec import ModuleSpec, load_module_spec
-from nasnet.recipes import Recipe
+from nasnet.features.feature_set import FeatureMeta, check_same_space
+from nasnet.features.index import open_index
+from nasnet.hub.spec import ModuleSpec, load_module_spec
+from nasnet.pictures import recipes
+from nasnet.pictures.recipes import Recipe
 from nasnet.serve.batching import Batcher, Computed, Lane
 from nasnet.serve.metrics import Metrics
 from nasnet.serve.neighbours import NearestIndex
 from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
 from nasnet.serve.pictures import preparer
 from nasnet.serve.refusals import Refusal, overloaded
-from nasnet.weights import fingerprint
+from nasnet.weights.imagenet import class_names
+from nasnet.weights.weights import fingerprint
 
 __all__ = ["Held", "Model", "Service", "open_service", "softmax"]
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from nasnet import recipes
 from nasnet.errors import PictureError
-from nasnet.image import Decoding
-from nasnet.resize import pillow_bilinear
+from nasnet.pictures import recipes
+from nasnet.pictures.decode import Decoding
+from nasnet.pictures.resize import pillow_bilinear
+from nasnet.pictures.sources import path_of_id
 from nasnet.serve import openapi
 from nasnet.serve.pictures import check_picture
 from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.serve.service import Service
-from nasnet.source import path_of_id
 
 __all__ = ["PAGE_POLICY", "routes"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.arrays import check_images
 from nasnet.errors import InputError
+from nasnet.pictures.arrays import check_images
 from nasnet.serve.batching import Computed
 from nasnet.serve.refusals import Refusal, of_reason
 

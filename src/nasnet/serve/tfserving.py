@@ -14,13 +14,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nasnet.hub.signatures import Signature, TensorInfo
 from nasnet.serve import openapi
 from nasnet.serve.batching import Computed
 from nasnet.serve.bodies import parse_json, read_body, render_json
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Model, Service
 from nasnet.serve.tensors import Picture, array_of, base64_of, first_error
-from nasnet.signatures import Signature, TensorInfo
 
 __all__ = ["routes"]
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nasnet import cells
-from nasnet.augment import AugmentOptions
 from nasnet.errors import InputError
-from nasnet.training import RecalibrateOptions, TrainOptions
+from nasnet.network.spec import Spec, preset
+from nasnet.pictures.augment import AugmentOptions
+from nasnet.train.loop import RecalibrateOptions, TrainOptions
 
 __all__ = ["Stage", "TeacherOptions", "TrainRecipe", "read_recipe", "shipped_recipes"]
 
@@ -55,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherOptions:
-    """Whom a student learns from; see `nasnet.distill`.
+    """Whom a student learns from; see `nasnet.train.distill`.
 
     Attributes:
         name: a key of `distill.TEACHERS`.
@@ -125,7 +125,7 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         """Check the names, and that the parts fit each other."""
-        spec = cells.preset(self.network)
+        spec = preset(self.network)
         if not self.stages:
             raise InputError("a recipe needs at least one [[stages]] table")
         if not 0 <= self.smoothing < 1 or not 0 <= self.held_out < 1:
@@ -147,7 +147,7 @@ class TrainRecipe:
         train = dataclasses.replace(self.train, epochs=self.epochs)
         object.__setattr__(self, "train", train)
 
-    def _check_teacher(self, spec: cells.Spec) -> None:
+    def _check_teacher(self, spec: Spec) -> None:
         if self.teacher is None:
             if self.held_out:
                 raise InputError("held_out is for a recipe with a [teacher]")

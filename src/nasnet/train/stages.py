@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nasnet.dataset import Example
-from nasnet.loader import Failure, LoaderOptions
-from nasnet.loader_processes import Batches, open_loader
+from nasnet.pictures.batch_processes import Batches, open_loader
+from nasnet.pictures.batches import Failure, LoaderOptions
+from nasnet.pictures.labelled import Example
+from nasnet.train.loop import Replicas
 from nasnet.train.recipe import Stage, TrainRecipe
-from nasnet.training import Replicas
 
 __all__ = ["Loaders", "of_stage"]
 

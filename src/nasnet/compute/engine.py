@@ -1,0 +1,270 @@
+"""The seam behind which a framework computes: the `Engine` protocol, its options, its registry.
+
+Called by `module` and `pipeline`; each engine lives in a file of its own that is imported on use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.compute import onnx_model
+from nasnet.errors import InputError
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.spec import preset
+from nasnet.system import usable_cores
+from nasnet.weights.weights import Weights, fingerprint
+
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Engine",
+    "EngineOptions",
+    "ModelKey",
+    "Precision",
+    "create",
+    "onnx_bytes",
+    "padded",
+    "run",
+]
+
+Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Outputs = dict[str, npt.NDArray[np.float32]]
+Precision = Literal["f32", "bf16", "f16", "auto"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+T = TypeVar("T")
+
+# Engine name -> the room that has its `create`.
+ENGINES: Mapping[str, str] = {
+    "openvino": "nasnet.compute.openvino_engine",
+    "onnxruntime": "nasnet.compute.onnxruntime_engine",
+    "torch": "nasnet.compute.torch_engine",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to compute.
+
+    Attributes:
+        engine: a key of `ENGINES`.
+        device: as the engine calls it; `CPU` everywhere.
+        precision: `f32`, exact; `bf16` or `f16`, faster where the device has that arithmetic and
+            a little off; `auto`, the fastest the device has (bfloat16, else f32 on a CPU).
+        threads: cores to use; those of the affinity mask and the container's quota if not given.
+        batch: pictures in one run of one stream; if not given 4, which fits the cache of common
+            cores best, or 64 on a GPU by the torch engine.
+        compile: let torch fuse the network's kernels (`torch.compile`): a minute at the first call
+            of each size. Only of the torch engine; the others always compile.
+    """
+
+    engine: str = "openvino"
+    device: str = "CPU"
+    precision: Precision = "f32"
+    threads: int | None = None
+    batch: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine could do."""
+        if self.engine not in ENGINES:
+            raise InputError(f"no engine {self.engine!r}; there are {', '.join(ENGINES)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        if any(count is not None and count < 1 for count in (self.batch, self.threads)):
+            raise InputError(
+                f"batch and threads start at 1, found batch={self.batch}, threads={self.threads}"
+            )
+        if self.compile and self.engine != "torch":
+            raise InputError(f"compile is for the torch engine; {self.engine} always compiles")
+
+    @property
+    def cores(self) -> int:
+        """The number of threads that is meant."""
+        return usable_cores() if self.threads is None else self.threads
+
+    def pictures(self, usual: int = 4) -> int:
+        """The batch that is meant: what was asked for, else what is usual for the device."""
+        return usual if self.batch is None else self.batch
+
+
+class Engine(Protocol):
+    """Runs one network's weights on one device.
+
+    `infer` is safe to call from `streams` threads at once and releases the interpreter lock.
+    """
+
+    @property
+    def name(self) -> str:
+        """Framework and version, for reports."""
+
+    @property
+    def device(self) -> str:
+        """The device that really computes."""
+
+    @property
+    def precision(self) -> str:
+        """The precision it really computes in."""
+
+    @property
+    def batch(self) -> int:
+        """The most pictures one call takes."""
+
+    @property
+    def streams(self) -> int:
+        """How many calls at once use the device fully."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether fewer pictures than a batch are done soonest one by one."""
+
+    def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
+        """Compute endpoints of up to `batch` pictures.
+
+        Args:
+            images: [n, height, width, 3], float32 in [0, 1] or uint8.
+            endpoints: TF-Slim endpoint names.
+            alone: no other call runs at the same time, so this one may use every core.
+
+        Returns:
+            Endpoint -> float32 array, [n, ...] in TF-Slim's layout.
+        """
+
+    def close(self) -> None:
+        """Give the compiled models back."""
+
+
+class _EngineFactory(Protocol):
+    def __call__(self, weights: Weights, options: EngineOptions) -> Engine: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelKey:
+    """What one compiled model was made for."""
+
+    height: int
+    width: int
+    uint8: bool
+    endpoints: tuple[str, ...]
+    batch: int
+    alone: bool
+
+
+def create(weights: Weights, options: EngineOptions | None = None) -> Engine:
+    """Make the engine the options name, with these weights.
+
+    Raises:
+        MissingExtraError: its framework is not installed.
+        UnsupportedError: this machine lacks the device or the precision.
+    """
+    options = options or EngineOptions()
+    room = importlib.import_module(ENGINES[options.engine])
+    return cast(_EngineFactory, room.create)(weights, options)
+
+
+def onnx_bytes(weights: Weights, key: ModelKey) -> bytes:
+    """The rewritten network of a key as a serialised ONNX model."""
+    plan = build_plan(
+        preset(weights.spec),
+        height=key.height,
+        width=key.width,
+        num_classes=weights.num_classes,
+        padding=weights.padding,
+    )
+    program = rewrites.Program(plan=plan, arrays=weights.arrays)
+    rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
+    metadata = {
+        "weights": weights.source,
+        "weights_fingerprint": fingerprint(weights),
+        "padding": weights.padding,
+    }
+    model = onnx_model.render(rewritten, uint8=key.uint8, batch=key.batch, metadata=metadata)
+    return bytes(model.SerializeToString())
+
+
+def key_for(images: Images, endpoints: tuple[str, ...], *, batch: int, alone: bool) -> ModelKey:
+    """The compiled model that suits a call: of one picture if it comes alone, else of a batch."""
+    return ModelKey(
+        height=images.shape[1],
+        width=images.shape[2],
+        uint8=images.dtype == np.uint8,
+        endpoints=endpoints,
+        batch=1 if alone and len(images) == 1 else batch,
+        alone=alone,
+    )
+
+
+class Compiled(Generic[T]):
+    """The few models an engine keeps compiled, safe between threads.
+
+    Each size and set of endpoints needs one of its own, with its own activations; the least
+    recently used leaves first, so memory stays bounded however many sizes come along.
+    """
+
+    def __init__(self, compile_model: Callable[[ModelKey], T], *, keep: int = 4) -> None:
+        self._compile = compile_model
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._models: OrderedDict[ModelKey, T] = OrderedDict()
+
+    def get(self, key: ModelKey) -> T:
+        """The model for a key, compiled now if it is not there."""
+        with self._lock:
+            if key not in self._models:
+                self._models[key] = self._compile(key)
+                if len(self._models) > self._keep:
+                    self._models.popitem(last=False)
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._models.clear()
+
+
+def run(engine: Engine, images: Images, endpoints: Sequence[str]) -> Outputs:
+    """Compute endpoints of any number of pictures.
+
+    Fewer than a batch go one by one over all cores, where that is quickest; batches too few for
+    the streams go one after another over all cores; more go over all streams at once.
+
+    Args:
+        engine: where to compute.
+        images: [n, height, width, 3], float32 in [0, 1] or uint8.
+        endpoints: TF-Slim endpoint names.
+    """
+    names = tuple(endpoints)
+    count = len(images)
+    if not count or (count < engine.batch and engine.apart):
+        # An empty batch still has to tell its shapes: compute one black picture, keep none.
+        some = images if count else np.zeros((1, *images.shape[1:]), images.dtype)
+        ones = [engine.infer(some[i : i + 1], names, alone=True) for i in range(max(count, 1))]
+        return {name: np.concatenate([one[name] for one in ones])[:count] for name in names}
+    starts = range(0, count, engine.batch)
+    # All cores on one batch lose little to each other; half of the streams idle lose half.
+    alone = 2 * len(starts) <= engine.streams
+
+    def part(start: int) -> Outputs:
+        return engine.infer(images[start : start + engine.batch], names, alone=alone)
+
+    with ThreadPoolExecutor(1 if alone else engine.streams) as threads:
+        parts = list(threads.map(part, starts))
+    return {name: np.concatenate([one[name] for one in parts]) for name in names}
+
+
+def padded(images: Images, batch: int) -> npt.NDArray[Any]:
+    """A contiguous batch of exactly `batch` pictures; what is lacking repeats the last one."""
+    lacking = batch - len(images)
+    if lacking:
+        images = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)])
+    return np.ascontiguousarray(images)

@@ -1,0 +1,167 @@
+"""The OpenVINO engine, the default: fastest on CPUs of those measured, exact when told f32.
+
+Made by `engine.create`; no tensor of OpenVINO leaves this file.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.compute.engine import (
+    Compiled,
+    EngineOptions,
+    Images,
+    ModelKey,
+    Outputs,
+    Precision,
+    key_for,
+    onnx_bytes,
+    padded,
+)
+from nasnet.errors import UnsupportedError
+from nasnet.weights.weights import Weights
+
+if TYPE_CHECKING:
+    import openvino
+
+__all__ = ["create", "process_core"]
+
+# OpenVINO's Python layer fills a table of types when first used; two threads that come first at
+# once wait for each other for ever (2026.4). Whoever makes an engine uses it once, one at a time.
+_FIRST_USE = threading.Lock()
+
+
+def create(weights: Weights, options: EngineOptions) -> _OpenVino:
+    """Make the engine.
+
+    Raises:
+        UnsupportedError: the device is not there, or lacks the precision.
+    """
+    core = process_core()
+    if options.device.split(".")[0].split(":")[0] not in (*core.available_devices, "AUTO"):
+        raise UnsupportedError(
+            f"OpenVINO finds no device {options.device!r}; "
+            f"it has {', '.join(core.available_devices)}"
+        )
+    return _OpenVino(weights, options, core, precision=_precision(options, core))
+
+
+# Precision -> what OpenVINO calls the arithmetic, the fastest first.
+_ARITHMETIC: Mapping[Precision, str] = {"f16": "FP16", "bf16": "BF16"}
+
+
+def _precision(options: EngineOptions, core: openvino.Core) -> Precision:
+    """What is computed in: as was asked for, or the fastest there is."""
+    if options.precision == "f32":
+        return "f32"
+    able = core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
+    if options.precision == "auto":
+        return next((name for name, word in _ARITHMETIC.items() if word in able), "f32")
+    if _ARITHMETIC[options.precision] not in able:
+        raise UnsupportedError(
+            f"{options.device} has no {options.precision} arithmetic (it has {', '.join(able)}); "
+            "use f32, or auto for the fastest it has"
+        )
+    return options.precision
+
+
+def process_core() -> openvino.Core:
+    """The process's one OpenVINO core, which lives as long as the process.
+
+    Its CPU plugin gives the thread that makes it another stack for signal handlers, and takes it
+    away when it goes (2026.4). Of several cores that go in another order than they came, the
+    last leaves a stack that is no memory any more, and the next Ctrl-C ends the process.
+    """
+    with _FIRST_USE:
+        return _core()
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    import openvino
+
+    openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
+    return openvino.Core()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """An infer request with NumPy views of its tensors, whose places never change."""
+
+    images: npt.NDArray[Any]
+    outputs: list[npt.NDArray[np.float32]]
+    start: Callable[[], object]
+
+
+class _OpenVino:
+    """Compiled models of one set of weights; lives as long as its owner."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        options: EngineOptions,
+        core: openvino.Core,
+        *,
+        precision: Precision,
+    ) -> None:
+        import openvino
+
+        self.name = f"openvino {openvino.__version__.split('-')[0]}"
+        self.device = options.device
+        self.precision = precision
+        self.batch = options.pictures()
+        self.streams = options.cores
+        self.apart = True
+        self._weights = weights
+        self._core = core
+        self._requests = Compiled(self._compile)
+
+    def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
+        key = key_for(images, endpoints, batch=self.batch, alone=alone)
+        requests = self._requests.get(key)
+        request = requests.get()
+        try:
+            request.images[...] = padded(images, key.batch)
+            request.start()
+            return {
+                name: output[: len(images)].copy()
+                for name, output in zip(endpoints, request.outputs, strict=True)
+            }
+        finally:
+            requests.put(request)
+
+    def close(self) -> None:
+        self._requests.clear()
+
+    def _compile(self, key: ModelKey) -> SimpleQueue[_Request]:
+        """Compile a model; a queue hands its infer requests out to one thread each."""
+        streams = 1 if key.alone else self.streams
+        properties: dict[str, Any] = {
+            # OpenVINO takes bfloat16 by itself where the processor has it.
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY" if key.alone else "THROUGHPUT",
+        }
+        if self.device == "CPU":
+            properties |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self.streams}
+        model = self._core.read_model(onnx_bytes(self._weights, key))
+        compiled = self._core.compile_model(model, self.device, properties)
+        requests: SimpleQueue[_Request] = SimpleQueue()
+        for _ in range(streams):
+            request = compiled.create_infer_request()
+            outputs = range(len(key.endpoints))
+            requests.put(
+                _Request(
+                    images=request.get_input_tensor(0).data,
+                    outputs=[request.get_output_tensor(index).data for index in outputs],
+                    start=request.infer,
+                )
+            )
+        return requests

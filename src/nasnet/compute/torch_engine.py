@@ -1,0 +1,179 @@
+"""The PyTorch engine: the rewritten plan computed by torch's kernels, on CPU or GPU.
+
+Called through `engine.create`; needs torch (extra `torch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nasnet.compute.engine import (
+    Compiled,
+    EngineOptions,
+    Images,
+    ModelKey,
+    Outputs,
+    Precision,
+    key_for,
+    padded,
+)
+from nasnet.errors import UnsupportedError, needs
+from nasnet.network import rewrites
+from nasnet.network.build import build_plan
+from nasnet.network.spec import preset
+from nasnet.weights.weights import Weights
+
+__all__ = ["create"]
+
+_DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+_GPU_BATCH = 64
+
+
+def create(weights: Weights, options: EngineOptions) -> _Torch:
+    """Make the engine.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        UnsupportedError: this machine lacks the device.
+    """
+    torch = needs("torch", extra="torch")
+    try:
+        device = torch.device(options.device.lower())
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        there = ["CPU", *(["CUDA"] if torch.cuda.is_available() else [])]
+        raise UnsupportedError(
+            f"this machine's torch has no device {options.device!r}; it has {', '.join(there)}"
+        ) from None
+    return _Torch(weights, options, torch, device, precision=_precision(options, torch, device))
+
+
+def _precision(options: EngineOptions, torch: Any, device: Any) -> Precision:  # noqa: ANN401
+    """What is computed in: as was asked for, or what is fastest.
+
+    On a CPU that is f32: of these many small convolutions torch's bfloat16 kernels gain nothing.
+    """
+    if options.precision == "auto":
+        if device.type != "cuda":
+            return "f32"
+        return "bf16" if torch.cuda.is_bf16_supported() else "f16"
+    return options.precision
+
+
+class _Torch:
+    """One set of weights on one device; lives as long as its owner."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        options: EngineOptions,
+        torch: Any,  # noqa: ANN401
+        device: Any,  # noqa: ANN401
+        *,
+        precision: Precision,
+    ) -> None:
+        self.name = f"torch {torch.__version__}"
+        self.device = str(device).upper()
+        self.precision = precision
+        gpu = device.type == "cuda"
+        self.batch = options.pictures(_GPU_BATCH) if gpu else options.pictures()
+        self.streams = 1  # torch spreads one call over all cores by itself
+        self.apart = False
+        # A compiled network and a captured one are made for one batch size each.
+        self._fixed = options.compile or gpu
+        self._compiles = options.compile
+        self._weights = weights
+        self._torch = torch
+        self._place = device
+        self._dtype = getattr(torch, _DTYPES[precision])
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        self._runners = Compiled(self._compile)
+
+    def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
+        alone = self._fixed and len(images) == 1
+        key = key_for(images, endpoints, batch=self.batch, alone=alone)
+        run = self._runners.get(key)
+        torch = self._torch
+        pixels = padded(images, key.batch) if self._fixed else np.ascontiguousarray(images)
+        with torch.inference_mode():
+            values = run(torch.from_numpy(pixels))
+        return {
+            name: value.numpy()[: len(images)]
+            for name, value in zip(endpoints, values, strict=True)
+        }
+
+    def close(self) -> None:
+        self._runners.clear()
+
+    def _compile(self, key: ModelKey) -> Any:  # noqa: ANN401
+        from nasnet.compute.torch.operations import Behaviour, compute
+        from nasnet.compute.torch.state import key_of, to_state
+
+        spec = preset(self._weights.spec)
+        plan = build_plan(
+            spec,
+            height=key.height,
+            width=key.width,
+            num_classes=self._weights.num_classes,
+            padding=self._weights.padding,
+        )
+        program = rewrites.Program(plan=plan, arrays=self._weights.arrays)
+        program = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
+        torch = self._torch
+        tensors = {
+            name: tensor.to(self._place, self._dtype).contiguous(
+                memory_format=torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+            )
+            for name, tensor in to_state(program.arrays).items()
+        }
+        behaviour = Behaviour(spec=spec)
+        steps = [
+            (op, {name.rpartition("/")[2]: tensors[key_of(name)] for name in op.parameters})
+            for op in program.plan.operations
+        ]
+        last_use = {name: i for i, (op, _) in enumerate(steps) for name in op.inputs}
+        wanted = [program.plan.endpoints[name] for name in key.endpoints]
+
+        def run(images: Any) -> list[Any]:  # noqa: ANN401
+            """Pictures and endpoints in TF-Slim's layout, both on the device."""
+            values: dict[str, Any] = {"images": images.permute(0, 3, 1, 2).to(self._dtype)}
+            for number, (op, parameters) in enumerate(steps):
+                read = [values[name] for name in op.inputs]
+                values[op.name] = compute(op, read, parameters, behaviour)
+                for name in set(op.inputs):
+                    if last_use[name] == number and name not in wanted:
+                        del values[name]
+            found = (values[name] for name in wanted)
+            return [
+                (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).float().contiguous()
+                for value in found
+            ]
+
+        pixels = torch.uint8 if key.uint8 else torch.float32
+        shape = (key.batch, key.height, key.width, 3)
+        if self._compiles:
+            run = _compiled(torch, run, torch.zeros(shape, dtype=pixels, device=self._place))
+        if self._place.type == "cuda":
+            from nasnet.compute.torch_cuda_graph import on_gpu
+
+            return on_gpu(run, torch.zeros(shape, dtype=pixels, device=self._place))
+        # A compiled network may give the same memory again: results are the caller's own.
+        return lambda images: [value.clone() for value in run(images.to(self._place))]
+
+
+def _compiled(torch: Any, run: Any, images: Any) -> Any:  # noqa: ANN401
+    """Compile now, on pictures like those to come: what it lacks is said before work begins."""
+    made = torch.compile(run, dynamic=False)
+    try:
+        with torch.inference_mode():
+            made(images)
+    except RuntimeError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UnsupportedError(
+            f"torch cannot compile the network here ({first}); go on without compile"
+        ) from None
+    return made

@@ -1,0 +1,207 @@
+"""One weight file into another: opened as everywhere, converted, written, read back and compared.
+
+Private to `conversion`, offered by it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasnet.errors import InputError, OutputError, WeightsError
+from nasnet.network.plan import Borders
+from nasnet.system import staged
+from nasnet.weights import layouts
+from nasnet.weights.fetch import FetchEvent, FetchOptions
+from nasnet.weights.formats.writers import FORMATS, Format
+from nasnet.weights.opening import Averages, Opened, open_path, open_weights
+from nasnet.weights.weights import Weights, fingerprint
+
+__all__ = ["Conversion", "ConvertOptions", "convert", "format_of"]
+
+_IMAGENET = (1000, 1001)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertOptions:
+    """How to convert.
+
+    Attributes:
+        to: a key of `FORMATS`; told from the output's name if not given.
+        classes: 1000 (ImageNet without background), 1001 (with it, first) or 0 (no classifier);
+            what the format's readers expect if not given.
+        padding: whose border pixels to write into the file, `slim` or `keras`; only this
+            package's own format can say it.
+        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
+        overwrite: replace an output that is there.
+        fetch: where to look for a handle and what is allowed.
+    """
+
+    to: str | None = None
+    classes: int | None = None
+    padding: Borders | None = None
+    averages: Averages = "auto"
+    overwrite: bool = False
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        output: the file, or the prefix of a checkpoint's files.
+        format: what was read.
+        to: the key of what was written.
+        opened: the weights as they were opened.
+        weights: the weights as they were written.
+        tensors: how many were written.
+        largest_difference: between what was written and what was read back, 0 as a rule.
+        notes: what a user should know.
+    """
+
+    output: Path
+    format: str
+    to: str
+    opened: Opened
+    weights: Weights
+    tensors: int
+    largest_difference: float
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the weights that were written."""
+        return fingerprint(self.weights)
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's name means.
+
+    Raises:
+        InputError: none; the text lists them.
+    """
+    name = path.name.lower()
+    for key, row in FORMATS.items():
+        if name.endswith(row.suffixes):
+            return key
+    known = ", ".join(f"{row.suffixes[0]} ({key})" for key, row in FORMATS.items() if row.suffixes)
+    raise InputError(
+        f"{path}: its name does not tell the format; end it in one of {known}, or say to="
+    )
+
+
+def convert(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    options: ConvertOptions | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> Conversion:
+    """Convert weights: anything that opens, into a weight file of another kind.
+
+    What was written is read back and compared before it appears under its name.
+
+    Args:
+        source: a handle, path or `seeded:N`, as everywhere.
+        output: the file; for a checkpoint, the prefix of its two files.
+        options: how.
+        on_fetch: told of downloads.
+
+    Raises:
+        InputError: no such format, or classes that these weights cannot have.
+        OutputError: the output is there already, or cannot be written.
+        WeightsError: the source holds no NASNet-A weights, or is damaged.
+        MissingExtraError: the format's own library is not installed.
+    """
+    options = options or ConvertOptions()
+    target = Path(output)
+    key = options.to or format_of(target)
+    if key not in FORMATS:
+        raise InputError(f"no format {key!r}; there are {', '.join(FORMATS)}")
+    row = FORMATS[key]
+    _check_free(target, row, options)
+    opened = open_weights(
+        os.fspath(source),
+        averages=options.averages,
+        padding=options.padding,
+        fetch_options=options.fetch,
+        on_event=on_fetch,
+    )
+    weights, notes = _fitted(opened.weights, row, options, key)
+    difference = _write(weights, target, row)
+    return Conversion(
+        output=target,
+        format=opened.format,
+        to=key,
+        opened=opened,
+        weights=weights,
+        tensors=len(_written(weights, row)),
+        largest_difference=difference,
+        notes=(*opened.notes, *notes),
+    )
+
+
+def _fitted(
+    weights: Weights, row: Format, options: ConvertOptions, key: str
+) -> tuple[Weights, list[str]]:
+    """The weights with the classes that are wanted, and what to tell."""
+    notes: list[str] = []
+    classes = options.classes
+    if classes is None and row.classes and weights.num_classes in _IMAGENET:
+        classes = row.classes
+    if classes is not None:
+        weights, note = layouts.with_classes(weights, classes)
+        notes += [note] if note else []
+    if not layouts.places(row.layout, weights.spec, weights.num_classes):
+        raise InputError(f"{key} has no names for nasnet_{weights.spec}: take another format")
+    lost = len(weights.arrays) - len(_written(weights, row))
+    if lost:
+        notes.append(f"{lost} tensors of the auxiliary head are left out: {key} has none")
+    if weights.padding != "slim" and not row.keeps_padding:
+        notes.append(f"padding={weights.padding} is not written: {key} has no place for it")
+    return weights, notes
+
+
+def _written(weights: Weights, row: Format) -> list[str]:
+    """The variables that a format has a place for."""
+    places = layouts.places(row.layout, weights.spec, weights.num_classes, aux_head=True)
+    return [name for name in weights.arrays if name in places]
+
+
+def _check_free(target: Path, row: Format, options: ConvertOptions) -> None:
+    taken = Path(f"{target}.index") if row.many_files else target
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: name a file in it")
+    if taken.exists() and not options.overwrite:
+        raise OutputError(f"{taken} exists: name another file, or overwrite it")
+
+
+def _write(weights: Weights, target: Path, row: Format) -> float:
+    """Write beside the target, read back, put in place; returns the largest difference."""
+    # A checkpoint's index goes last: without it there is no checkpoint.
+    with staged(target, last=".index") as place:
+        row.write(weights, place)
+        return _compare(weights, open_path(place).weights, row)
+
+
+def _compare(weights: Weights, back: Weights, row: Format) -> float:
+    """The largest difference of a value read back, as a share of its tensor's largest."""
+    largest = 0.0
+    for name in _written(weights, row):
+        one: Any = weights.arrays[name]
+        other = back.arrays.get(name)
+        if other is None or other.shape != one.shape:
+            raise WeightsError(f"{name} does not come back from the file that was written")
+        scale = float(np.abs(one).max(initial=0.0)) or 1.0
+        largest = max(largest, float(np.abs(one - other).max(initial=0.0)) / scale)
+    if largest > 0.0:
+        raise WeightsError(
+            f"what was written reads back with a difference of {largest:.1e}: nothing was kept"
+        )
+    return largest

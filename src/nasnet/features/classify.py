@@ -1,0 +1,142 @@
+"""What is on a picture: the classifier's first few classes by name, for every picture of a source.
+
+Called by `nasnet classify` and by users; pictures that cannot be read are reasons, not errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from nasnet.errors import InputError
+from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
+from nasnet.features.feature_set import vectors_of
+from nasnet.hub.spec import ModuleSpec, load_module_spec
+from nasnet.weights.fetch import FetchEvent
+from nasnet.weights.imagenet import class_names
+from nasnet.weights.opening import DEFAULT_CLASSIFIER
+
+__all__ = ["Classified", "ClassifyOptions", "Guess", "classify"]
+
+_ENDPOINT = "Predictions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyOptions:
+    """How to classify.
+
+    Attributes:
+        top: how many classes to give of each picture.
+        embed: how pictures are read, prepared and computed; its endpoint does not count.
+    """
+
+    top: int = 5
+    embed: EmbedOptions = field(default_factory=EmbedOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse no class at all."""
+        if self.top < 1:
+            raise InputError(f"top starts at 1, found {self.top}")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A class and how sure the classifier is.
+
+    Attributes:
+        index: of the class, background included where there is one.
+        name: of the class.
+        probability: 0 to 1, of the softmax over all classes.
+    """
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One picture.
+
+    Attributes:
+        id: of the picture.
+        guesses: the most probable first; empty if there is an error.
+        error: why there are none.
+    """
+
+    id: str
+    guesses: tuple[Guess, ...]
+    error: str | None = None
+
+
+def classify(
+    source: Any,  # noqa: ANN401
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_CLASSIFIER,
+    options: ClassifyOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> Generator[Classified, None, None]:
+    """Classify every picture of a source, in order, a few at a time.
+
+    Args:
+        source: anything `nasnet.embed` takes.
+        weights: with a classifier: a classification module's handle, `builtin`, a folder that
+            `nasnet finetune` wrote, or any file of weights.
+        options: how.
+        on_event: told how far it is.
+        on_fetch: told of downloads.
+
+    Raises:
+        InputError: the weights have no classifier.
+        SourceError: the source cannot be opened, or is empty.
+        FetchError: the weights cannot be had.
+        WeightsError: they are no NASNet-A weights, or damaged.
+    """
+    options = options or ClassifyOptions()
+    spec = (
+        weights
+        if isinstance(weights, ModuleSpec)
+        else load_module_spec(
+            weights,
+            padding=options.embed.padding,
+            fetch_options=options.embed.fetch,
+            on_event=on_fetch,
+        )
+    )
+    if not spec.opened.weights.num_classes:
+        raise InputError(
+            f"{spec.opened.weights.source} has no classifier: take weights that have one, such as "
+            "builtin or what nasnet finetune wrote"
+        )
+    names = class_names(spec.opened.weights)
+    asked = replace(options.embed, endpoint=_ENDPOINT)
+    batches = embed_batches(source, weights=spec, options=asked, on_event=on_event)
+    return _classified(batches, names, min(options.top, len(names)))
+
+
+def _classified(
+    batches: Generator[Any, None, None], names: tuple[str, ...], top: int
+) -> Generator[Classified, None, None]:
+    import pyarrow
+
+    try:
+        for batch in batches:
+            table = pyarrow.Table.from_batches([batch])
+            rows = zip(
+                table["id"].to_pylist(), vectors_of(table), table["error"].to_pylist(), strict=True
+            )
+            for id, probabilities, error in rows:
+                if error is not None:
+                    yield Classified(id, (), error)
+                    continue
+                best = np.argsort(-probabilities, kind="stable")[:top].tolist()
+                yield Classified(
+                    id, tuple(Guess(n, names[n], float(probabilities[n])) for n in best)
+                )
+    finally:
+        batches.close()

@@ -1,0 +1,11 @@
+"""Bulk work on many machines, through Ray: shards out, parts in, nothing lost and nothing doubled.
+
+Called by whoever has more pictures than one machine can do; `embedding` is the same on one machine.
+"""
+
+from __future__ import annotations
+
+from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary, WorkerInfo
+from nasnet.features.cluster.running import embed_on_cluster
+
+__all__ = ["ClusterEvent", "ClusterOptions", "ClusterSummary", "WorkerInfo", "embed_on_cluster"]

@@ -1,0 +1,377 @@
+"""Drives a run on a cluster: takes up what an earlier run left, shares out the rest, ends it.
+
+Called by users of the package, and by the command line. What makes it right: the same source is
+cut into the same shards each time; a part appears whole or not at all under its shard's number; a
+shard is done when its part is there, and the run when all are. Who computes it, how often it was
+begun, and whether two did it at once, changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasnet.errors import ClusterError, InputError, OutputError, SourceError
+from nasnet.features.cluster.crew import Crew, Outcome, connected, layout_of
+from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
+from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta
+from nasnet.features.job import EmbedOptions, Job, job_meta, open_job
+from nasnet.features.store import FORMATS, check_alike
+from nasnet.features.store.merge import check_free, parts_of_run, write_features
+from nasnet.features.store.place import (
+    Part,
+    Place,
+    RunManifest,
+    clear,
+    find_parts,
+    numbers,
+    open_place,
+    read_manifest,
+    remove_place,
+    tidy,
+    write_manifest,
+)
+from nasnet.hub.spec import ModuleSpec
+from nasnet.pictures.sources import Shard, Split, split_source
+from nasnet.weights.fetch import FetchEvent
+from nasnet.weights.opening import DEFAULT_HANDLE
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["embed_on_cluster"]
+
+_TROUBLED = 16  # shards given up, after which nothing more is tried
+_TICK = 5.0  # seconds between two reports at most
+_LOCK = "_lock"
+_SHARDS = ".shards"  # beside a finished file to come: its parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """Where rows go: a folder of parts, and the file that is made of them, if one is asked for."""
+
+    name: str
+    place: Place
+    file: bool
+
+
+def embed_on_cluster(
+    source: Any,  # noqa: ANN401
+    output: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    cluster: ClusterOptions | None = None,
+    on_event: Callable[[ClusterEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> ClusterSummary:
+    """Compute the vector of every picture of a source, on all machines of a Ray cluster.
+
+    The rows are those of `embed_to_file`. Workers and machines may end at any moment: what they
+    were at is computed anew. Stopped or killed and started again alike, a run goes on with the
+    shards whose parts are not there.
+
+    Args:
+        source: as for `embed`; all machines must see it at the same path or URL, unless its
+            pictures are in this program's memory.
+        output: a folder for the parts, or a file (`.parquet`, `.arrow`, `.npy`) that is joined of
+            them at the end; at any path all machines see or URL fsspec knows.
+        weights: as for `embed`; read here and sent to the workers.
+        options: how to compute; `append` and shards are for single machines.
+        cluster: how to spread the work.
+        on_event: told how far it is.
+        on_fetch: told of downloads.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ClusterError: no machine has room for a worker, or shards fail each time; what is done is
+            safe, and the same command goes on with it.
+        OutputError: the output is in the way, or cannot be written.
+        SourceError: the source cannot be opened, is empty, or changed since the run began.
+    """
+    options, cluster = options or EmbedOptions(), cluster or ClusterOptions()
+    started = time.monotonic()
+    if options.sink.mode == "append":
+        raise InputError(
+            "a run on a cluster adds to no file: write the new pictures to an output of their own "
+            "and join the two by nasnet merge"
+        )
+    if options.source.shard != (0, 1):
+        raise InputError("a cluster shares out the work itself: leave --shard to single machines")
+    target = _target(output, cluster)
+    mode = options.sink.mode
+    _check_start(target, mode, cluster)
+    split = split_source(source, options=options.source)
+    job = open_job(weights, options, on_fetch)
+    with connected(cluster, job) as ray, _held(target):
+        layout = layout_of(ray, cluster, options.engine)
+        crew = Crew(ray, job, target.place, layout, cluster.patience)
+        try:
+            while not crew.workers:
+                crew.wait(_TICK)
+            manifest, found = _take_up(target, job, crew, split, cluster, mode)
+            run = _Run(split=split, manifest=manifest, found=found, on_event=on_event)
+            _drive(run, crew, cluster.attempts)
+        finally:
+            crew.close()
+        rows, failures = _finish(target, job, run, cluster)
+    return ClusterSummary(
+        output=target.name,
+        rows=rows,
+        failures=failures,
+        resumed=run.resumed,
+        seconds=time.monotonic() - started,
+        reasons=tuple(run.reasons.most_common(5)),
+        weights=manifest.meta.module,
+        status=manifest.meta.weights_status,
+        engine=f"{manifest.meta.engine}, {manifest.meta.precision}",
+        recipe=manifest.meta.recipe,
+        notes=job.opened.notes,
+        shards=run.shards,
+        workers=crew.most,
+        lost=crew.lost,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """How far a run is."""
+
+    split: Split
+    manifest: RunManifest
+    found: dict[int, Part]
+    on_event: Callable[[ClusterEvent], None] | None
+    done: int = 0
+    failures: int = 0
+    resumed: int = 0
+    shards: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    tries: Counter[int] = field(default_factory=Counter)
+    given_up: list[str] = field(default_factory=list)
+
+    def todo(self) -> Iterator[Shard]:
+        """The shards whose parts are not there."""
+        for shard in self.split.shards(self.manifest.shard_rows):
+            self.shards += 1
+            part = self.found.get(shard.number)
+            if part is None:
+                yield shard
+            elif part.shard != shard.name or (shard.rows is not None and shard.rows != part.rows):
+                raise SourceError(
+                    f"the source has changed since the run began: shard {shard.number} was "
+                    f"{part.shard}, now it is {shard.name}; use --overwrite to start anew"
+                )
+
+    def take(self, outcome: Outcome, attempts: int) -> Shard | None:
+        """Note what became of a shard; one that is to be tried again is given back."""
+        if outcome.part is not None:
+            self.done += outcome.part.rows
+            self.failures += outcome.part.failures
+            self.reasons.update(outcome.part.reasons)
+            return None
+        number = outcome.shard.number
+        self.tries[number] += 1
+        if self.tries[number] < attempts:
+            return outcome.shard
+        reason = "its worker ended each time (out of memory?)"
+        if outcome.error is not None:
+            reason = next(iter(str(outcome.error).splitlines()), type(outcome.error).__name__)
+        self.given_up.append(f"{outcome.shard.name}: {reason}")
+        return None
+
+    def report(self, crew: Crew) -> None:
+        if self.on_event is not None:
+            self.on_event(
+                ClusterEvent(
+                    done=self.done,
+                    total=self.split.count,
+                    failures=self.failures,
+                    resumed=self.resumed,
+                    workers=crew.workers,
+                    lost=crew.lost,
+                )
+            )
+
+
+def _drive(run: _Run, crew: Crew, attempts: int) -> None:
+    """Share out the shards until all are done, or given up."""
+    run.resumed = run.done = sum(part.rows for part in run.found.values())
+    run.failures = sum(part.failures for part in run.found.values())
+    run.report(crew)
+    new, again = run.todo(), deque[Shard]()
+    while len(run.given_up) < _TROUBLED:
+        if not again and (shard := next(new, None)) is not None:
+            again.append(shard)
+        if not again and not crew.busy:
+            break
+        if again and crew.free:
+            crew.submit(again.popleft(), run.manifest.meta)
+            continue
+        for outcome in crew.wait(_TICK):
+            if (shard := run.take(outcome, attempts)) is not None:
+                again.append(shard)
+        run.report(crew)
+    if run.given_up:
+        raise ClusterError(
+            f"{len(run.given_up)} shards could not be computed, tried {attempts} times each; all "
+            "others are safe, and the same command goes on with these: "
+            + "; ".join(run.given_up[:3])
+        )
+
+
+def _target(output: str | os.PathLike[str], cluster: ClusterOptions) -> _Target:
+    text = os.fspath(output)
+    file = Path(text.rstrip("/")).suffix in FORMATS
+    place = open_place(text + _SHARDS if file else text, cluster.storage_options)
+    if place.local and "://" not in text:
+        text = os.path.abspath(text)  # noqa: PTH100 - as open_place has it
+    return _Target(name=text, place=place, file=file)
+
+
+def _check_start(target: _Target, mode: str, cluster: ClusterOptions) -> None:
+    """Refuse, before anything is begun, an output that is in the way."""
+    manifest = read_manifest(target.place) if mode != "overwrite" else None
+    if not target.file:
+        if manifest is None and mode != "overwrite":
+            _check_empty(target.place)
+        elif manifest is not None and manifest.rows is not None:
+            raise OutputError(f"{target.name} is finished already: --overwrite starts anew")
+        return
+    if target.place.local:
+        other = Path(target.name.removeprefix("file://") + ".parts")
+        if other.exists():
+            raise OutputError(
+                f"{other} is left of a run on one machine: go on with that one, or remove it"
+            )
+        file = Path(target.place.root.removesuffix(_SHARDS))
+        over = manifest is not None and manifest.rows is not None and file.exists()
+        if over and manifest and read_meta(file).created == manifest.meta.created:
+            remove_place(target.place)  # it was killed while it tidied up
+            manifest = None
+    replaces = mode == "overwrite" or (manifest is not None and manifest.overwrites)
+    check_free(target.name, cluster.storage_options, overwrite=replaces)
+
+
+def _check_empty(place: Place) -> None:
+    system = place.system
+    if not system.exists(place.root):
+        return
+    if not system.isdir(place.root):
+        raise OutputError(f"{place.name} is a file: name a folder, or a file ending in .parquet")
+    names = [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(place.root, False)]
+    others = [name for name in names if name and name not in (_LOCK, place.root.split("/")[-1])]
+    if others:
+        raise OutputError(
+            f"{place.name} holds other things ({others[0]}): name an empty folder, or a new one"
+        )
+
+
+@contextmanager
+def _held(target: _Target) -> Iterator[None]:
+    """Keep other runs from the same folder, on a disk; a far store knows no locks.
+
+    Raises:
+        OutputError: another run has it.
+    """
+    from filelock import FileLock, Timeout
+
+    if not target.place.local:
+        yield
+        return
+    folder = Path(target.place.root)
+    try:
+        folder.mkdir(parents=not target.file, exist_ok=True)
+        lock = FileLock(folder / _LOCK, blocking=False)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"{target.name} is being written by another run: wait for it") from None
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)  # while held: see `Parts.remove`
+        lock.release()
+        if target.file:
+            with suppress(OSError):  # there are parts in it
+                folder.rmdir()
+
+
+def _take_up(
+    target: _Target, job: Job, crew: Crew, split: Split, cluster: ClusterOptions, mode: str
+) -> tuple[RunManifest, dict[int, Part]]:
+    """Decide what this run is: a new one, or one that goes on, with the parts it has."""
+    info = crew.workers[0]
+    place = target.place
+    meta = job_meta(job, split.name, engine=info.engine, precision=info.precision)
+    kind = _schema(job, meta).field("vector").type
+    vector = f"{kind.value_type}[{kind.list_size}]"
+    pending = read_manifest(place) if mode != "overwrite" else None
+    if pending is None:
+        rows = cluster.shard_rows or _usual_rows(split.count, crew)
+        there = target.file and place.system.exists(place.root.removesuffix(_SHARDS))
+        manifest = RunManifest(meta=meta, vector=vector, shard_rows=rows, overwrites=there)
+        clear(place)
+        write_manifest(place, manifest)
+        return manifest, {}
+    check_alike(pending.meta, meta, place.name)
+    if pending.vector != vector:
+        raise OutputError(
+            f"{place.name} has vectors of {pending.vector}, this run makes {vector}: run it as "
+            "before, name another output, or use --overwrite"
+        )
+    tidy(place)
+    return pending, find_parts(place)
+
+
+def _usual_rows(count: int | None, crew: Crew) -> int:
+    """Enough shards that all workers end about together; large enough that files stay few."""
+    if count is None:
+        return 4096
+    wanted = -(-count // (16 * crew.hired))
+    return max(64, min(16_384, wanted))
+
+
+def _schema(job: Job, meta: FeatureMeta) -> pyarrow.Schema:
+    return feature_schema(job.dimensions, meta, vector_dtype=job.options.sink.vector_dtype)
+
+
+def _finish(target: _Target, job: Job, run: _Run, cluster: ClusterOptions) -> tuple[int, int]:
+    """Make sure that all is there, say so, and make the file if one is asked for."""
+    place = target.place
+    there = numbers(place)
+    if there != list(range(run.shards)):
+        odd = sorted(set(there) ^ set(range(run.shards)))[0]
+        raise SourceError(
+            f"{place.name}: part {odd} is {'missing' if odd < run.shards else 'too many'} of "
+            f"{run.shards}: the source or the folder has changed since the run began; use "
+            "--overwrite to start anew"
+        )
+    if run.done == 0:
+        remove_place(place)
+        raise SourceError(f"{run.split.name}: no pictures in it")
+    manifest = replace(run.manifest, shards=run.shards, rows=run.done, failures=run.failures)
+    write_manifest(place, manifest)
+    if not target.file:
+        return run.done, run.failures
+    schema = _schema(job, manifest.meta)
+    seen = 0
+
+    def tables() -> Iterator[pyarrow.Table]:
+        nonlocal seen
+        for table in parts_of_run(place, schema.names):
+            seen += table.num_rows
+            yield table.cast(schema)
+        if seen != run.done:
+            raise OutputError(f"{place.name}: {seen} rows where {run.done} were computed: damaged")
+
+    write_features(target.name, schema, run.done, tables(), cluster.storage_options)
+    remove_place(place)
+    return run.done, run.failures

@@ -1,0 +1,236 @@
+"""Pictures in, vectors out, in bulk: source, recipe, engine and sink put together.
+
+The public functions `embed`, `embed_batches` and `embed_to_file`; called by users and the CLI.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasnet.compute import engine as engines
+from nasnet.compute.engine import Engine
+from nasnet.errors import SourceError
+from nasnet.features.feature_set import FeatureMeta, feature_schema
+from nasnet.features.job import EmbedOptions, Job, compute, job_meta, open_job
+from nasnet.features.store import Batch, Sink, open_sink, record_batch
+from nasnet.hub.spec import ModuleSpec
+from nasnet.pictures.sources import Item, Source, open_source
+from nasnet.weights.fetch import FetchEvent
+from nasnet.weights.opening import DEFAULT_HANDLE
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["EmbedEvent", "EmbedOptions", "EmbedSummary", "embed", "embed_batches", "embed_to_file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedEvent:
+    """How far a run is.
+
+    Attributes:
+        done: rows done, those of earlier runs included.
+        total: rows to come in all, None where the source cannot tell.
+        failures: rows of this run without a vector.
+        resumed: rows of earlier runs that are kept.
+    """
+
+    done: int
+    total: int | None
+    failures: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSummary:
+    """What a run did.
+
+    Attributes:
+        output: the finished file.
+        rows: rows in it.
+        failures: rows of it without a vector, with the reason.
+        resumed: rows that were there before this run.
+        seconds: time of this run, from opening the weights to the finished file.
+        reasons: the most frequent reasons of failures of this run, with their counts.
+        weights: where the weights come from.
+        status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`.
+        engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
+        recipe: the preprocessing, with its version.
+        notes: what a user should know about the weights.
+    """
+
+    output: Path
+    rows: int
+    failures: int
+    resumed: int
+    seconds: float
+    reasons: tuple[tuple[str, int], ...]
+    weights: str
+    status: str
+    engine: str
+    recipe: str
+    notes: tuple[str, ...]
+
+
+def embed(
+    source: Any,  # noqa: ANN401
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> pyarrow.Table:
+    """Compute the vector of every picture of a source, in memory.
+
+    Args:
+        source: a folder, picture, glob, list file, archive or table (see `nasnet embed --help`),
+            or an iterable of paths, bytes, arrays, PIL images, or (id, any of these).
+        weights: a published handle, a file, `seeded:N`, or a module's spec.
+        options: how.
+        on_event: told how far it is.
+        on_fetch: told of downloads.
+
+    Returns:
+        A table with the columns id, vector (fixed_size_list<float32>[1056], null where there is
+        none), width, height and error (null where there is none), one row per picture, in order.
+        Its metadata say which weights and which preprocessing made it.
+
+    Raises:
+        SourceError: the source cannot be opened, or is empty.
+        FetchError: the weights cannot be had.
+        WeightsError: they are no NASNet-A weights, or damaged.
+        InputError: no such recipe, endpoint, or the like.
+    """
+    import pyarrow
+
+    batches = embed_batches(
+        source, weights=weights, options=options, on_event=on_event, on_fetch=on_fetch
+    )
+    first = next(batches)
+    return pyarrow.Table.from_batches([first, *batches])
+
+
+def embed_batches(
+    source: Any,  # noqa: ANN401
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> Generator[pyarrow.RecordBatch, None, None]:
+    """The same as `embed`, a few rows at a time: memory stays flat however many there are.
+
+    Args and errors are those of `embed`; the stream may be left early.
+    """
+    options = options or EmbedOptions()
+    pictures = open_source(source, options=options.source)
+    job = open_job(weights, options, on_fetch)
+    engine, meta = _begin(job, pictures)
+    schema = feature_schema(job.dimensions, meta)
+    try:
+        for batch in _watched(compute(job, engine, pictures), pictures.count, on_event):
+            yield record_batch(batch, schema)
+    finally:
+        engine.close()
+
+
+def embed_to_file(
+    source: Any,  # noqa: ANN401
+    output: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    options: EmbedOptions | None = None,
+    on_event: Callable[[EmbedEvent], None] | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> EmbedSummary:
+    """Compute the vector of every picture of a source, into a file.
+
+    Stopped at any moment, by Ctrl-C or kill -9, and started again alike, it goes on after the
+    last rows that are safe, and ends with every picture exactly once.
+
+    Args:
+        source: as for `embed`.
+        output: `.parquet`, `.arrow`, or `.npy` (with `.ids.jsonl` and `.json` beside it).
+        weights: as for `embed`.
+        options: how.
+        on_event: told how far it is.
+        on_fetch: told of downloads.
+
+    Raises:
+        OutputError: the file is in the way, or cannot be written; nothing finished is touched.
+        SourceError: the source cannot be opened, is empty, or changed since the run began.
+    """
+    options = options or EmbedOptions()
+    started = time.monotonic()
+    pictures = open_source(source, options=options.source)
+    job = open_job(weights, options, on_fetch)
+    engine, meta = _begin(job, pictures)
+    sink = open_sink(Path(output), meta=meta, dimensions=job.dimensions, options=options.sink)
+    reasons: Counter[str] = Counter()
+    resumed = sink.resume_at
+    try:
+        items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
+        total = pictures.count if options.sink.mode != "append" else None
+        for batch in _watched(compute(job, engine, items), total, on_event, resumed=resumed):
+            sink.write(batch)
+            reasons.update(error for error in batch.errors if error is not None)
+        rows, failures = sink.finish()
+    finally:
+        sink.close()
+        engine.close()
+    return EmbedSummary(
+        output=Path(output),
+        rows=rows,
+        failures=failures,
+        resumed=resumed,
+        seconds=time.monotonic() - started,
+        reasons=tuple(reasons.most_common(5)),
+        weights=meta.module,
+        status=meta.weights_status,
+        engine=f"{meta.engine}, {meta.precision}",
+        recipe=meta.recipe,
+        notes=job.opened.notes,
+    )
+
+
+def _begin(job: Job, pictures: Source) -> tuple[Engine, FeatureMeta]:
+    engine = engines.create(job.opened.weights, job.options.engine)
+    computes = f"{engine.name}, {engine.device}"
+    return engine, job_meta(job, pictures.name, engine=computes, precision=engine.precision)
+
+
+def _watched(
+    batches: Iterable[Batch],
+    total: int | None,
+    on_event: Callable[[EmbedEvent], None] | None,
+    *,
+    resumed: int = 0,
+) -> Iterator[Batch]:
+    """Hand batches on and report after each."""
+    done, failures = resumed, 0
+    report = on_event or (lambda event: None)
+    report(EmbedEvent(done=done, total=total, failures=0, resumed=resumed))
+    for batch in batches:
+        yield batch
+        done += len(batch.ids)
+        failures += sum(error is not None for error in batch.errors)
+        report(EmbedEvent(done=done, total=total, failures=failures, resumed=resumed))
+
+
+def _after_committed(items: Iterator[Item], sink: Sink) -> Iterator[Item]:
+    """Pass over what an earlier run did, making sure that it is the same."""
+    for number, (id, _) in enumerate(sink.committed()):
+        item = next(items, None)
+        if item is None or item.id != id:
+            found = "the end" if item is None else repr(item.id)
+            raise SourceError(
+                f"the source has changed since the run began: row {number} was {id!r}, "
+                f"now it is {found}; use --overwrite to start anew"
+            )
+    yield from items

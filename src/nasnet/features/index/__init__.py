@@ -1,0 +1,25 @@
+"""Indexes over feature sets: built, added to, searched; near-duplicates and outliers.
+
+Called by the command line, by `serve` and by users.
+"""
+
+from __future__ import annotations
+
+from nasnet.features.index.folder import KINDS, IndexOptions, add_to_index, build_index
+from nasnet.features.index.opened import Index, open_index
+from nasnet.features.index.pictures import picture_vectors
+from nasnet.features.index.similar import Group, Outlier, near_duplicates, outliers
+
+__all__ = [
+    "KINDS",
+    "Group",
+    "Index",
+    "IndexOptions",
+    "Outlier",
+    "add_to_index",
+    "build_index",
+    "near_duplicates",
+    "open_index",
+    "outliers",
+    "picture_vectors",
+]

@@ -1,0 +1,250 @@
+"""Building an index and adding to it: new files first, then the one that names them.
+
+Private to `index`, offered by it. Killed at any moment, an index is what it was or what it is to
+be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from nasnet.errors import InputError, OutputError
+from nasnet.features.feature_set import Features, check_same_space, read_features
+from nasnet.features.index.approximate import build_approximate
+from nasnet.features.index.layout import (
+    CONTENTS,
+    Contents,
+    Part,
+    ids_of,
+    map_vectors,
+    read_contents,
+    vectors_file,
+    write_contents,
+)
+from nasnet.features.index.neighbours import unit
+from nasnet.system import held
+
+__all__ = ["KINDS", "Added", "IndexOptions", "add_to_index", "build_index"]
+
+Kind = Literal["auto", "exact", "ivf"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_EXACT_UP_TO = 1_000_000  # rows; beyond, a search through all takes seconds
+_TAIL = 0.1  # share of rows that may wait for the approximate index to be made anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions:
+    """How to build.
+
+    Attributes:
+        kind: `exact`; `ivf`, a faiss index of lists (extra `search`); `auto`, exact up to a
+            million rows.
+        overwrite: replace an index that is there.
+    """
+
+    kind: Kind = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no kind."""
+        if self.kind not in KINDS:
+            raise InputError(f"no kind of index {self.kind!r}; there are {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What building or adding did.
+
+    Attributes:
+        path: the index.
+        rows: how many it has now.
+        added: how many of them are new.
+        known: pictures that were there already, by id; they keep their vectors.
+        without: pictures that have no vector.
+        kind: `exact` or `ivf`.
+        recall: recall@10 against exact search, measured; 1 for an exact index.
+    """
+
+    path: Path
+    rows: int
+    added: int
+    known: int
+    without: int
+    kind: str
+    recall: float
+
+
+def build_index(
+    features: Features | str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    options: IndexOptions | None = None,
+) -> Added:
+    """Build an index over a feature set.
+
+    Args:
+        features: the set, or its file.
+        path: the folder.
+        options: how.
+
+    Raises:
+        OutputError: something is there already, or it cannot be written.
+        InputError: there is no vector in the set.
+        MissingExtraError: faiss is wanted and not installed.
+    """
+    options = options or IndexOptions()
+    found = _read(features)
+    folder = Path(path)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if not options.overwrite:
+            raise OutputError(f"{folder} exists: add to it, name another folder, or overwrite it")
+        if not (folder / CONTENTS).is_file():
+            raise OutputError(f"{folder} is no index, so it is not replaced")
+    contents = Contents(
+        kind=options.kind, dimensions=found.vectors.shape[1], meta=found.meta, parts=()
+    )
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        contents, added = _with_rows(temporary, contents, found, known=set())
+        if not contents.rows:
+            raise InputError("not one row of this feature set has a vector")
+        write_contents(temporary, _with_approximate(temporary, contents))
+        if folder.exists():
+            folder.rename(temporary / "old")
+        temporary.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(temporary)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder / "old")
+    return _told(folder, added)
+
+
+def add_to_index(
+    path: str | os.PathLike[str], features: Features | str | os.PathLike[str]
+) -> Added:
+    """Add the pictures of a feature set that an index does not have.
+
+    Killed at any moment, the index is the old one or the new one.
+
+    Args:
+        path: the folder.
+        features: the set, or its file; of the same weights and preprocessing.
+
+    Raises:
+        InputError: its vectors cannot be compared with those of the index.
+        OutputError: the folder is no index, another process adds to it, or it cannot be written.
+    """
+    found = _read(features)
+    folder = Path(path)
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is no index")
+    with held(folder):
+        contents = read_contents(folder)
+        check_same_space(contents.meta, found.meta)
+        _sweep(folder, contents)
+        known = {id for part in contents.parts for id in ids_of(folder, part)}
+        try:
+            contents, added = _with_rows(folder, contents, found, known=known)
+            if added[0]:
+                write_contents(folder, _with_approximate(folder, contents))
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+        _sweep(folder, read_contents(folder))
+    return _told(folder, added)
+
+
+def _read(features: Features | str | os.PathLike[str]) -> Features:
+    return features if isinstance(features, Features) else read_features(features)
+
+
+def _with_rows(
+    folder: Path, contents: Contents, found: Features, *, known: set[str]
+) -> tuple[Contents, tuple[int, int, int]]:
+    """Write a part of the rows that are new; (added, known, without a vector)."""
+    good = np.asarray(np.isfinite(found.vectors).all(axis=1))
+    rows: list[int] = []
+    seen = 0
+    for row in np.flatnonzero(good):
+        id = found.ids[row]
+        if id in known:
+            seen += 1
+            continue
+        known.add(id)
+        rows.append(int(row))
+    counts = (len(rows), seen, int(len(good) - good.sum()))
+    if not rows:
+        return contents, counts
+    part = Part(name=f"part-{len(contents.parts):06d}-{uuid.uuid4().hex[:8]}", rows=len(rows))
+    _write_vectors(vectors_file(folder, part), found, rows)
+    with (folder / f"{part.name}.ids.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(found.ids[row]) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+    return replace(contents, parts=(*contents.parts, part)), counts
+
+
+def _write_vectors(path: Path, found: Features, rows: Sequence[int]) -> None:
+    """Unit vectors, some at a time: the set may be mapped from a file larger than memory."""
+    shape = (len(rows), found.vectors.shape[1])
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for start in range(0, len(rows), 8192):
+        some = np.asarray(rows[start : start + 8192])
+        out[start : start + len(some)] = unit(found.vectors[some])
+    out.flush()
+    del out
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _with_approximate(folder: Path, contents: Contents) -> Contents:
+    """Decide the kind, and make the approximate index anew where it lags behind."""
+    kind = contents.kind
+    if kind == "auto":
+        kind = "exact" if contents.rows <= _EXACT_UP_TO else "ivf"
+    contents = replace(contents, kind=kind)
+    if kind == "exact":
+        return contents
+    present = contents.approximate
+    if present is not None and contents.rows - present.rows <= _TAIL * contents.rows:
+        return contents
+    parts = [map_vectors(folder, part, contents.dimensions) for part in contents.parts]
+    return replace(contents, approximate=build_approximate(folder, parts))
+
+
+def _sweep(folder: Path, contents: Contents) -> None:
+    """Take away what a killed process left."""
+    names = {part.name for part in contents.parts}
+    near = contents.approximate.file if contents.approximate else ""
+    for file in folder.iterdir():
+        stem = file.name.partition(".")[0]
+        leftover = file.name.startswith("part-") and stem not in names
+        if leftover or (file.suffix == ".faiss" and file.name != near):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _told(folder: Path, added: tuple[int, int, int]) -> Added:
+    contents = read_contents(folder)
+    return Added(
+        path=folder,
+        rows=contents.rows,
+        added=added[0],
+        known=added[1],
+        without=added[2],
+        kind=contents.kind,
+        recall=contents.approximate.recall if contents.approximate else 1.0,
+    )

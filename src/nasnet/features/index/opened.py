@@ -1,0 +1,181 @@
+"""An index that was opened: its vectors mapped from their files, searched from any thread.
+
+Private to `index`, offered by it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import InputError
+from nasnet.features.feature_set import FeatureMeta, Features, features_of, read_features
+from nasnet.features.index.approximate import open_approximate
+from nasnet.features.index.layout import CONTENTS, ids_of, map_vectors, read_contents
+from nasnet.features.index.neighbours import nearest, unit
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["Index", "open_index"]
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+class Index:
+    """Vectors with ids, to find the nearest of. What is added later is seen when it is opened anew.
+
+    Attributes:
+        meta: what its vectors say about themselves.
+        ids: one a row.
+        kind: `exact` or `ivf`.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        parts: Sequence[Floats],
+        meta: FeatureMeta,
+        *,
+        approximate: Any = None,  # noqa: ANN401
+        covered: int = 0,
+    ) -> None:
+        """Take what was opened; users call `open_index`.
+
+        Args:
+            ids: one a row, all parts together.
+            parts: float32 [rows, dimensions] each, of length 1.
+            meta: what the vectors say about themselves.
+            approximate: a faiss index over the first rows.
+            covered: how many.
+        """
+        self.meta = meta
+        self.ids = list(ids)
+        self.kind = "exact" if approximate is None else "ivf"
+        self._parts = list(parts)
+        self._approximate = approximate
+        self._covered = covered
+        self._rows: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dimensions(self) -> int:
+        """Of a vector."""
+        return int(self._parts[0].shape[1])
+
+    def row(self, id: str) -> int:
+        """The row of an id.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self._rows:
+            self._rows = {name: row for row, name in enumerate(self.ids)}
+        if id not in self._rows:
+            raise InputError(f"no picture {id!r} in this index; its first is {self.ids[0]!r}")
+        return self._rows[id]
+
+    def vectors(self, rows: Rows | Sequence[int]) -> Floats:
+        """The unit vectors of rows, float32 [n, dimensions]."""
+        rows = np.asarray(rows, np.int64)
+        found = np.empty((len(rows), self.dimensions), np.float32)
+        begin = 0
+        for part in self._parts:
+            mine = (rows >= begin) & (rows < begin + len(part))
+            found[mine] = part[rows[mine] - begin]
+            begin += len(part)
+        return found
+
+    def nearest(self, vectors: Floats, k: int = 10) -> tuple[Rows, Floats]:
+        """The nearest rows of vectors, by cosine.
+
+        Args:
+            vectors: float32 [n, dimensions], of any length.
+            k: how many; as many as there are if there are fewer.
+
+        Returns:
+            Rows, int64 [n, k], and cosines, float32 [n, k], the nearest first.
+
+        Raises:
+            InputError: other dimensions, a value that is no number, or k below 1.
+        """
+        vectors = np.asarray(vectors, np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
+            raise InputError(
+                f"vectors have shape {list(vectors.shape)}, expected [n, {self.dimensions}]"
+            )
+        if not np.isfinite(vectors).all():
+            raise InputError("a vector to search for holds a value that is no finite number")
+        if k < 1:
+            raise InputError(f"k starts at 1, found {k}")
+        queries, k = unit(vectors), min(k, len(self))
+        rows = np.zeros((len(queries), 0), np.int64)
+        cosines = np.zeros((len(queries), 0), np.float32)
+        begin, covered = 0, 0
+        if self._approximate is not None:
+            near = self._approximate.search(np.ascontiguousarray(queries), k)
+            # Fewer in the lists it looks into than are asked for: then all are looked at.
+            if (near[1] >= 0).all():
+                cosines, rows, covered = near[0], near[1], self._covered
+        for part in self._parts:
+            end = begin + len(part)
+            if end > covered:
+                start = max(covered - begin, 0)
+                more, values = nearest(part[start:], queries, k)
+                rows = np.concatenate([rows, more + begin + start], axis=1)
+                cosines = np.concatenate([cosines, values], axis=1)
+            begin = end
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, best, axis=1), np.take_along_axis(cosines, best, axis=1)
+
+    def search(self, vectors: Floats, k: int = 10) -> tuple[list[list[str]], Floats]:
+        """As `nearest`, with ids for rows."""
+        rows, cosines = self.nearest(vectors, k)
+        return [[self.ids[row] for row in some] for some in rows], cosines
+
+
+def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index:
+    """Open an index's folder; or a feature set as an exact index in memory.
+
+    Args:
+        path: a folder that `build_index` wrote, or a `.parquet`, `.arrow` or `.npy` of `nasnet
+            embed`, or a set that was read, or a table as `nasnet.embed` gives it.
+
+    Raises:
+        OutputError: it is neither, or damaged.
+        InputError: a feature set without one vector.
+        MissingExtraError: it needs faiss, which is not installed.
+    """
+    if isinstance(path, Features):
+        return _in_memory(path)
+    if not isinstance(path, str | os.PathLike):
+        return _in_memory(features_of(path))
+    folder = Path(path)
+    if not folder.is_dir() and folder.name != CONTENTS:
+        return _in_memory(read_features(folder))
+    folder = folder.parent if folder.name == CONTENTS else folder
+    contents = read_contents(folder)
+    near = contents.approximate
+    return Index(
+        [id for part in contents.parts for id in ids_of(folder, part)],
+        [map_vectors(folder, part, contents.dimensions) for part in contents.parts],
+        contents.meta,
+        approximate=None if near is None else open_approximate(folder, near),
+        covered=0 if near is None else near.rows,
+    )
+
+
+def _in_memory(features: Features) -> Index:
+    good = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
+    if not len(good):
+        raise InputError("not one row of this feature set has a vector")
+    ids = [features.ids[row] for row in good]
+    return Index(ids, [unit(features.vectors[good])], features.meta)

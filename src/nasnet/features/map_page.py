@@ -1,0 +1,244 @@
+"""A feature set as a map: two dimensions, groups by colour, one HTML page that opens offline.
+
+Called by `nasnet map` and by users; the page is in the package's data.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import InputError, needs
+from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.index.neighbours import unit
+from nasnet.pictures.sources import SourceOptions
+from nasnet.pictures.thumbnails import thumbnails
+from nasnet.system import write_whole
+from nasnet.train.metrics import display_name
+
+__all__ = ["METHODS", "MapOptions", "folders_of", "project", "write_map"]
+
+Method = Literal["umap", "pca"]
+METHODS: tuple[Method, ...] = get_args(Method)
+_PAGE = Path(__file__).parent.parent / "data" / "map"
+_LEAST_FOR_UMAP = 5
+_STATUS = {
+    "untrained": "The weights are untrained: what is near what means nothing.",
+    "builtin": "The weights are the package's own, builtin, not Google's.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOptions:
+    """How to draw.
+
+    Attributes:
+        method: `umap` (extra `map`), which keeps neighbours together, or `pca`.
+        clusters: groups to find by k-means (extra `map`), where no labels are given; 0 for none.
+        neighbours: of UMAP: few show small groups, many the whole.
+        seed: of UMAP and k-means; the same map each time.
+        pictures: at most so many small pictures are put into the page, evenly spread.
+        thumbnail: their longest side, in pixels.
+        source: how the pictures are read; as when the vectors were computed.
+    """
+
+    method: Method = "umap"
+    clusters: int = 12
+    neighbours: int = 15
+    seed: int = 1
+    pictures: int = 2000
+    thumbnail: int = 96
+    source: SourceOptions = field(default_factory=SourceOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no map."""
+        if self.method not in METHODS:
+            raise InputError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
+        if min(self.clusters, self.pictures) < 0 or self.neighbours < 2 or self.thumbnail < 16:
+            raise InputError(
+                "a map needs clusters and pictures from 0, neighbours from 2 and thumbnail from "
+                f"16, found {self.clusters}, {self.pictures}, {self.neighbours}, {self.thumbnail}"
+            )
+
+
+def project(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[np.float32]:
+    """Two dimensions for many: by UMAP (McInnes et al. 2018) on cosines, or by PCA.
+
+    Args:
+        vectors: float32 [n, dimensions], finite.
+        options: how.
+
+    Returns:
+        float32 [n, 2], each axis from 0 to 1; the larger spread fills it.
+
+    Raises:
+        MissingExtraError: umap-learn is not installed.
+    """
+    some = unit(vectors)
+    if options.method == "umap" and len(some) >= _LEAST_FOR_UMAP:
+        places = _umap(some, options)
+    else:
+        places = _pca(some)
+    low, high = places.min(axis=0), places.max(axis=0)
+    span = float((high - low).max()) or 1.0
+    middle = (low + high) / 2
+    return np.asarray((places - middle) / span + 0.5, np.float32)
+
+
+def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[np.float32]:
+    with warnings.catch_warnings():  # of TensorFlow, of one job, of its spectrum
+        warnings.simplefilter("ignore")
+        umap = needs("umap", extra="map")
+        made = umap.UMAP(
+            n_neighbors=min(options.neighbours, len(vectors) - 1),
+            metric="cosine",
+            random_state=options.seed,
+            n_jobs=1,
+            init="spectral" if len(vectors) > options.neighbours + 3 else "random",
+        )
+        return np.asarray(made.fit_transform(vectors), np.float32)
+
+
+def _pca(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    centred = vectors - vectors.mean(axis=0)
+    # Eigenvectors of the covariance: its side is the dimensions, however many rows there are.
+    covariance = centred.T.astype(np.float64) @ centred.astype(np.float64)
+    _, axes = np.linalg.eigh(covariance)
+    places = centred @ axes[:, :-3:-1]
+    signs = np.sign(places[np.abs(places).argmax(axis=0), np.arange(places.shape[1])])
+    flat = np.zeros((len(places), 2), np.float32)
+    flat[:, : places.shape[1]] = places * np.where(signs == 0, 1, signs)
+    return flat
+
+
+def folders_of(ids: Sequence[str]) -> dict[str, str]:
+    """The folder of each id as its label, as classes are laid out on disk."""
+    return {id: id.rpartition("/")[0].rpartition("/")[2] for id in ids}
+
+
+def write_map(
+    features: Features,
+    path: str | os.PathLike[str],
+    *,
+    pictures: Any = None,  # noqa: ANN401
+    labels: Mapping[str, str] | None = None,
+    options: MapOptions | None = None,
+) -> int:
+    """Write the map of a feature set.
+
+    Args:
+        features: the vectors; rows without one are left out.
+        path: the HTML file.
+        pictures: the source they were computed from, for small pictures; none are shown without.
+        labels: id -> name of its group; ids that are not in it are `other`. Groups are found if
+            none are given.
+        options: how.
+
+    Returns:
+        How many pictures are on it.
+
+    Raises:
+        InputError: fewer than two pictures have a vector.
+        MissingExtraError: umap-learn or scikit-learn is wanted and not installed.
+        SourceError: the pictures' source cannot be opened.
+        OutputError: the page cannot be written.
+    """
+    options = options or MapOptions()
+    good = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
+    if len(good) < 2:
+        raise InputError(
+            f"{len(good)} of {len(features.ids)} pictures have a vector: a map needs two"
+        )
+    vectors = features.vectors[good]
+    ids = [features.ids[row] for row in good]
+    places = project(vectors, options)
+    names, group = _groups(vectors, ids, labels, options)
+    images: dict[str, str] = {}
+    if pictures is not None and options.pictures:
+        shown = np.unique(np.linspace(0, len(ids) - 1, options.pictures).round().astype(int))
+        images = thumbnails(
+            pictures,
+            {ids[row] for row in shown},
+            recipe=features.meta.recipe,
+            side=options.thumbnail,
+            source=options.source,
+            quality=70,
+        )
+    data = {
+        "ids": [display_name(id) for id in ids],
+        "x": np.round(places[:, 0].astype(float), 5).tolist(),
+        "y": np.round(places[:, 1].astype(float), 5).tolist(),
+        "group": group,
+        "groups": [display_name(name) for name in names],
+        "images": [images.get(id, "") for id in ids],
+    }
+    write_whole(Path(path), _page(features.meta, data, options.method).encode())
+    return len(ids)
+
+
+def _groups(
+    vectors: npt.NDArray[np.float32],
+    ids: Sequence[str],
+    labels: Mapping[str, str] | None,
+    options: MapOptions,
+) -> tuple[list[str], list[int]]:
+    """Names of groups, the largest first, and the group of each row."""
+    if labels is None and options.clusters > 1 and len(ids) > options.clusters:
+        cluster = needs("sklearn.cluster", extra="map")
+        made = cluster.KMeans(options.clusters, n_init=4, random_state=options.seed)
+        found = made.fit_predict(unit(vectors)).tolist()
+        ranked = [n for n, _ in Counter(found).most_common()]  # the largest is the first
+        mine = [f"group {ranked.index(n) + 1}" for n in found]
+    else:
+        known = labels or {}
+        mine = [known.get(id) or "other" for id in ids]
+    counts: dict[str, int] = {}
+    for name in mine:
+        counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda name: (name == "other", -counts[name], name))
+    order = {name: n for n, name in enumerate(names)}
+    return names, [order[name] for name in mine]
+
+
+def _page(meta: FeatureMeta, data: Mapping[str, object], method: str) -> str:
+    style = (_PAGE / "page.css").read_text(encoding="utf-8")
+    script = (_PAGE / "page.js").read_text(encoding="utf-8")
+    warning = _STATUS.get(meta.weights_status, "")
+    count = len(data["ids"])  # type: ignore[arg-type]
+    facts = (
+        f"{count:,} pictures of {meta.source}, by {method.upper()}; weights {meta.module} "
+        f"({meta.weights_status}, fingerprint {meta.weights_fingerprint}); {meta.network}, "
+        f"{meta.endpoint}, recipe {meta.recipe}, {meta.size} px"
+    )
+    values = {
+        # Nothing but what is in the file, and no script but these bytes.
+        "POLICY": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{_digest(script)}'",
+        "TITLE": "Map of pictures",
+        "FACTS": html.escape(display_name(facts)),
+        "WARNING": f'<p class="warn">{html.escape(warning)}</p>' if warning else "",
+        "STYLE": style,
+        "SCRIPT": script,
+        # In JSON inside HTML, `<` could end the element.
+        "DATA": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
+    }
+    page = (_PAGE / "page.html").read_text(encoding="utf-8")
+    parts = page.split("@")
+    # Every second part is a name: what is put in is never looked at again.
+    return "".join(values[part] if n % 2 else part for n, part in enumerate(parts))
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

@@ -1,0 +1,142 @@
+"""Items in, batches of vectors out, in order: decode threads and engine streams overlap.
+
+Called by `embed`; it knows no files and no formats, only the seams of source, recipe and engine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.compute.engine import Engine, Images
+from nasnet.errors import PictureError
+from nasnet.features.store import Batch
+from nasnet.pictures.recipes import Prepared
+from nasnet.pictures.sources import Item
+
+__all__ = ["vectors"]
+
+# How many rows wait between the stages, in batches of the engine: enough that neither side
+# starves when a large picture comes along, few enough that memory stays flat.
+_DECODED_AHEAD = 6
+_ROWS_WITHOUT_PICTURE = 64  # rows of failures that are handed on without waiting for a picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: str
+    prepared: Prepared | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class _Group:
+    """Rows that leave together: up to a batch of pictures and the failures between them."""
+
+    rows: list[_Row] = field(default_factory=list)
+    pictures: int = 0
+
+    def add(self, row: _Row) -> None:
+        self.rows.append(row)
+        self.pictures += row.prepared is not None
+
+
+def vectors(
+    items: Iterable[Item],
+    prepare: Callable[[Item], Prepared],
+    engine: Engine,
+    endpoint: str,
+    *,
+    width: int,
+    decode_threads: int,
+) -> Iterator[Batch]:
+    """Compute a vector for every item, or note why there is none.
+
+    Every item gives exactly one row, in the order they came. An error of the source itself (a
+    damaged archive, say) ends the run; errors of one picture do not.
+
+    Args:
+        items: pictures to come; read from this thread only.
+        prepare: turns an item into network input; raises `PictureError` with the reason.
+        engine: where to compute.
+        endpoint: which vector; of a map the mean over its positions is taken.
+        width: length of the vector.
+        decode_threads: how many call `prepare` at once.
+    """
+    decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+    streams = ThreadPoolExecutor(engine.streams, thread_name_prefix="infer")
+    try:
+        computed: deque[Future[Batch]] = deque()
+        for group in _groups(_decoded(items, prepare, decoders, engine), engine.batch):
+            computed.append(streams.submit(_compute, group, engine, endpoint, width))
+            while len(computed) > engine.streams + 1:
+                yield computed.popleft().result()
+        while computed:
+            yield computed.popleft().result()
+    finally:
+        # On Ctrl-C and on a closed generator: nothing new starts, what runs ends.
+        decoders.shutdown(wait=True, cancel_futures=True)
+        streams.shutdown(wait=True, cancel_futures=True)
+
+
+def _decoded(
+    items: Iterable[Item],
+    prepare: Callable[[Item], Prepared],
+    decoders: ThreadPoolExecutor,
+    engine: Engine,
+) -> Iterator[_Row]:
+    ahead = engine.batch * (engine.streams + _DECODED_AHEAD)
+    waiting: deque[Future[_Row]] = deque()
+
+    def decode(item: Item) -> _Row:
+        try:
+            return _Row(item.id, prepare(item), None)
+        except PictureError as error:
+            return _Row(item.id, None, str(error))
+
+    for item in items:
+        waiting.append(decoders.submit(decode, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _groups(rows: Iterable[_Row], batch: int) -> Iterator[_Group]:
+    group = _Group()
+    for row in rows:
+        group.add(row)
+        if group.pictures == batch or len(group.rows) >= batch + _ROWS_WITHOUT_PICTURE:
+            yield group
+            group = _Group()
+    if group.rows:
+        yield group
+
+
+def _compute(group: _Group, engine: Engine, endpoint: str, width: int) -> Batch:
+    result: npt.NDArray[np.float32] = np.full((len(group.rows), width), np.nan, np.float32)
+    if group.pictures:
+        pixels = [row.prepared.pixels for row in group.rows if row.prepared is not None]
+        images = cast(Images, np.stack(pixels))
+        found = engine.infer(images, (endpoint,), alone=False)[endpoint]
+        if found.ndim == 4:
+            found = found.mean(axis=(1, 2))
+        good = [index for index, row in enumerate(group.rows) if row.prepared is not None]
+        result[good] = found
+    return Batch(
+        ids=[row.id for row in group.rows],
+        vectors=result,
+        widths=np.array(
+            [row.prepared.width if row.prepared else 0 for row in group.rows], np.int32
+        ),
+        heights=np.array(
+            [row.prepared.height if row.prepared else 0 for row in group.rows], np.int32
+        ),
+        errors=[row.error for row in group.rows],
+    )

@@ -1,0 +1,207 @@
+"""Vectors or logits of labelled pictures, in memory, through the fast engine.
+
+Called by fine-tuning, evaluation and training; what cannot be read is a reason, not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.compute import engine
+from nasnet.compute.engine import EngineOptions
+from nasnet.errors import OutputError, PictureError, SourceError
+from nasnet.features.pipeline import vectors
+from nasnet.network.build import build_plan
+from nasnet.network.spec import preset
+from nasnet.pictures import recipes
+from nasnet.pictures.labelled import Example
+from nasnet.pictures.resize import pillow_bilinear
+from nasnet.pictures.sources import Item
+from nasnet.system import write_whole
+from nasnet.weights.weights import Weights, fingerprint
+
+__all__ = ["Predicted", "Prediction", "picture_of", "predict", "predict_cached"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What to compute, and how.
+
+    Attributes:
+        weights: whose.
+        endpoint: `global_pool` for features, `Logits` for a classifier's.
+        recipe: the preprocessing, by name.
+        height: pictures are brought to it, in pixels.
+        width: alike.
+        engine: how to compute.
+    """
+
+    weights: Weights
+    endpoint: str
+    recipe: str = "photo"
+    height: int = 224
+    width: int = 224
+    engine: EngineOptions = field(default_factory=EngineOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """What came of it.
+
+    Attributes:
+        values: float32 [pictures, width], of the pictures that could be read, in order.
+        rows: int64 [pictures]: which examples these are.
+        failures: (id, reason) of the others.
+    """
+
+    values: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+    failures: tuple[tuple[str, str], ...]
+
+    def labels(self, examples: Sequence[Example]) -> npt.NDArray[np.int64]:
+        """The labels of the rows of `values`, of the examples they were computed from."""
+        return np.array([examples[row].label for row in self.rows], np.int64)
+
+
+def predict(
+    examples: Sequence[Example],
+    prediction: Prediction,
+    *,
+    on_done: Callable[[int], None] | None = None,
+) -> Predicted:
+    """Compute an endpoint of every example that can be read.
+
+    Args:
+        examples: labelled pictures.
+        prediction: what and how.
+        on_done: told how many are done.
+
+    Raises:
+        SignatureError: there is no such endpoint.
+        SourceError: not one picture can be read.
+    """
+    weights = prediction.weights
+    plan = build_plan(
+        preset(weights.spec),
+        height=prediction.height,
+        width=prediction.width,
+        num_classes=weights.num_classes,
+    )
+    width = plan.endpoint(prediction.endpoint).shape[-1]
+    recipe = recipes.get_recipe(prediction.recipe)
+
+    def prepare(item: Item) -> recipes.Prepared:
+        return recipes.prepare(item.read(), recipe, prediction.height, prediction.width)
+
+    made = engine.create(weights, prediction.engine)
+    values, failures = [], []
+    readable: list[int] = []
+    done = 0
+    items = (Item(example.id, example.read) for example in examples)
+    try:
+        run = partial(vectors, width=width, decode_threads=prediction.engine.cores)
+        for batch in run(items, prepare, made, prediction.endpoint):
+            good = [row for row, error in enumerate(batch.errors) if error is None]
+            readable += [done + row for row in good]
+            values.append(np.asarray(batch.vectors)[good])
+            failures += [
+                (id, error)
+                for id, error in zip(batch.ids, batch.errors, strict=True)
+                if error is not None
+            ]
+            done += len(batch.ids)
+            if on_done is not None:
+                on_done(done)
+    finally:
+        made.close()
+    if not readable:
+        first = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
+        raise SourceError(f"not one of {len(examples)} pictures can be read{first}")
+    return Predicted(
+        values=np.concatenate(values),
+        rows=np.array(readable, np.int64),
+        failures=tuple(failures),
+    )
+
+
+def predict_cached(
+    examples: Sequence[Example],
+    prediction: Prediction,
+    file: Path,
+    *,
+    identity: str,
+    on_done: Callable[[int], None] | None = None,
+) -> Predicted:
+    """The same, kept in a file: computed only if the file is not there, or is of something else.
+
+    Args:
+        examples: labelled pictures.
+        prediction: what and how.
+        file: a safetensors file.
+        identity: fingerprint of the examples.
+        on_done: told how many are done.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import json
+
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import save
+
+    key = {
+        "pictures": identity,
+        "weights": fingerprint(prediction.weights),
+        "endpoint": prediction.endpoint,
+        "recipe": recipes.get_recipe(prediction.recipe).name,
+        "size": f"{prediction.height}x{prediction.width}",
+        "precision": prediction.engine.precision,
+    }
+    if file.exists():
+        try:
+            with safe_open(str(file), framework="numpy") as stored:
+                metadata = stored.metadata() or {}
+                if all(metadata.get(name) == value for name, value in key.items()):
+                    failures = json.loads(metadata["failures"])
+                    return Predicted(
+                        values=stored.get_tensor("values"),
+                        rows=stored.get_tensor("rows"),
+                        failures=tuple((id, reason) for id, reason in failures),
+                    )
+        except (SafetensorError, OSError, ValueError, KeyError):
+            pass  # a damaged cache is computed anew
+    found = predict(examples, prediction, on_done=on_done)
+    metadata = {**key, "failures": json.dumps(list(found.failures))}
+    data = save({"values": found.values, "rows": found.rows}, metadata=metadata)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
+    write_whole(file, data)
+    return found
+
+
+def picture_of(
+    example: Example, prediction: Prediction, longest: int
+) -> npt.NDArray[np.uint8] | None:
+    """One picture to show, in its own shape; None if it cannot be read.
+
+    Args:
+        example: which.
+        prediction: whose recipe decodes it.
+        longest: the longer side of what is given, in pixels at most.
+    """
+    recipe = recipes.get_recipe(prediction.recipe)
+    try:
+        read = recipes.open_picture(example.read(), recipe.decoding, target=(longest, longest))
+    except PictureError:
+        return None
+    share = min(longest / max(read.pixels.shape[:2]), 1.0)
+    rows, columns = (max(round(side * share), 1) for side in read.pixels.shape[:2])
+    return pillow_bilinear(read.pixels, rows, columns)

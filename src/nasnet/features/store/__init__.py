@@ -1,0 +1,24 @@
+"""Where vectors go: parts on the way, one finished file at the end, nothing lost to a kill.
+
+Called by `pipeline` for its batches and by `embedding`, which opens a sink and writes to it;
+`merging` and `scale` use its formats.
+"""
+
+from __future__ import annotations
+
+from nasnet.features.store.formats import FORMATS
+from nasnet.features.store.merging import Known, plan_merge
+from nasnet.features.store.rows import Batch, record_batch
+from nasnet.features.store.writing import Sink, SinkOptions, check_alike, open_sink
+
+__all__ = [
+    "FORMATS",
+    "Batch",
+    "Known",
+    "Sink",
+    "SinkOptions",
+    "check_alike",
+    "open_sink",
+    "plan_merge",
+    "record_batch",
+]

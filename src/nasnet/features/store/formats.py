@@ -1,0 +1,202 @@
+"""The file formats of finished feature sets: Parquet, Arrow, and .npy with its neighbours.
+
+Called by `writing` and `merging`; a format streams tables into a file and out of it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasnet.features.feature_set import ids_file, meta_file, meta_of, number_type, vectors_of
+from nasnet.features.store.rows import with_nan, with_nulls
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["FORMATS", "Format", "Tables", "sync", "sync_folder"]
+
+Tables = Iterator["pyarrow.Table"]
+
+_ROWS = 4096  # in a row group, and read at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One way to keep a feature set.
+
+    Attributes:
+        files: which files it consists of, the one the user named last.
+        write: (path, schema, rows, tables) writes it; exactly `rows` rows will come.
+        read: (path, schema, columns) gives its rows as tables of these columns of the schema.
+        rows: how many rows a file has.
+    """
+
+    files: Callable[[Path], list[Path]]
+    write: Callable[[Path, pyarrow.Schema, int, Tables], None]
+    read: Callable[[Path, pyarrow.Schema, Sequence[str]], Tables]
+    rows: Callable[[Path], int]
+
+
+def sync(path: Path) -> None:
+    """Make a file's content safe on disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder safe on disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _alone(output: Path) -> list[Path]:
+    return [output]
+
+
+def _regrouped(tables: Tables) -> Tables:
+    """The same rows in tables of `_ROWS` or a few more: small parts make no small row groups."""
+    import pyarrow
+
+    waiting: list[pyarrow.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(one.num_rows for one in waiting) >= _ROWS:
+            yield pyarrow.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pyarrow.concat_tables(waiting)
+
+
+def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
+    import pyarrow.parquet
+
+    # A failed row has a vector of NaN, see `with_nan`. Many features are exactly 0, so zstd saves
+    # about a quarter; dictionaries and statistics of single numbers only cost.
+    with pyarrow.parquet.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["error"],
+        write_statistics=["id", "width", "height", "error"],
+    ) as writer:
+        for table in _regrouped(tables):
+            writer.write_table(with_nan(table), row_group_size=2 * _ROWS)
+
+
+def _read_parquet(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS, columns=list(columns)):
+            yield pyarrow.Table.from_batches([batch]).select(list(columns))
+
+
+def _rows_of_parquet(path: Path) -> int:
+    import pyarrow.parquet
+
+    return int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+def _write_arrow(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
+    import pyarrow
+    import pyarrow.ipc
+
+    with (
+        pyarrow.OSFile(str(path), "wb") as file,
+        pyarrow.ipc.new_file(file, schema) as writer,
+    ):
+        for table in _regrouped(tables):
+            writer.write_table(with_nulls(table).combine_chunks())
+
+
+def _read_arrow(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
+    import pyarrow
+    import pyarrow.ipc
+
+    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
+        for index in range(reader.num_record_batches):
+            yield pyarrow.Table.from_batches([reader.get_batch(index)]).select(list(columns))
+
+
+def _rows_of_arrow(path: Path) -> int:
+    import pyarrow
+    import pyarrow.ipc
+
+    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
+        counts = (reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
+        return sum(counts)
+
+
+def _files_of_npy(output: Path) -> list[Path]:
+    return [ids_file(output), meta_file(output), output]
+
+
+def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
+    """Vectors in .npy, NaN for failures; ids and reasons as JSON lines; metadata as JSON."""
+    kind = schema.field("vector").type
+    number = number_type(schema).newbyteorder("<")
+    header = {"descr": number.str, "fortran_order": False, "shape": (rows, kind.list_size)}
+    text = json.dumps(meta_of(schema), indent=1, ensure_ascii=False)
+    meta_file(path).write_text(text, encoding="utf-8")
+    index = 0
+    with path.open("wb") as vectors, ids_file(path).open("w", encoding="utf-8") as lines:
+        np.lib.format.write_array_header_1_0(vectors, header)
+        for table in tables:
+            vectors.write(vectors_of(table).astype(number, copy=False).tobytes())
+            for row in table.drop_columns(["vector"]).to_pylist():
+                lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
+                index += 1
+
+
+def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
+    import pyarrow
+
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    kind = schema.field("vector").type
+    with ids_file(path).open(encoding="utf-8") as lines:
+        start = 0
+        while rows := [json.loads(line) for _, line in zip(range(_ROWS), lines, strict=False)]:
+
+            def column(
+                name: str, rows: list[dict[str, Any]] = rows, start: int = start
+            ) -> pyarrow.Array:
+                if name != "vector":
+                    return pyarrow.array([row[name] for row in rows], schema.field(name).type)
+                numbers = np.ascontiguousarray(vectors[start : start + len(rows)]).reshape(-1)
+                failed = pyarrow.array([row["error"] is not None for row in rows])
+                return pyarrow.FixedSizeListArray.from_arrays(
+                    pyarrow.array(numbers), kind.list_size, mask=failed
+                )
+
+            part = pyarrow.schema([schema.field(name) for name in columns])
+            yield pyarrow.Table.from_arrays([column(name) for name in columns], schema=part)
+            start += len(rows)
+
+
+def _rows_of_npy(path: Path) -> int:
+    return len(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+_ARROW = Format(files=_alone, write=_write_arrow, read=_read_arrow, rows=_rows_of_arrow)
+FORMATS: Mapping[str, Format] = {
+    ".parquet": Format(
+        files=_alone, write=_write_parquet, read=_read_parquet, rows=_rows_of_parquet
+    ),
+    ".arrow": _ARROW,
+    ".feather": _ARROW,
+    ".npy": Format(files=_files_of_npy, write=_write_npy, read=_read_npy, rows=_rows_of_npy),
+}

@@ -1,0 +1,360 @@
+"""Joins feature sets into one: the outputs of `--shard` runs, or the parts of a run on a cluster.
+
+Called by the command line, and by `scale` for its finished file. Rows are streamed; of all that is
+joined only a number of 8 bytes a row is held, and of no more than some millions of rows at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasnet.errors import OutputError
+from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
+from nasnet.features.store import FORMATS
+from nasnet.features.store.place import (
+    Place,
+    find_parts,
+    is_run,
+    numbers,
+    open_place,
+    read_manifest,
+    read_part,
+)
+from nasnet.pictures.sources import shard_name
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["MergeOptions", "MergeSummary", "check_free", "merge", "parts_of_run", "write_features"]
+
+_ALIKE = (*SPACE, "recipe_text", "precision")
+_SHARD = re.compile(r"(?P<source>.*), shard (?P<index>\d+) of (?P<count>\d+)", re.DOTALL)
+_HASHES = 1 << 24  # of ids, held at once
+_COLUMNS = ("id", "vector", "width", "height", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeOptions:
+    """How feature sets are joined.
+
+    Attributes:
+        overwrite: replace an output that is there.
+        keep_duplicates: an id may come more than once, as in a list that names a picture twice.
+        storage_options: for fsspec, where a part or the output is a URL.
+    """
+
+    overwrite: bool = False
+    keep_duplicates: bool = False
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeSummary:
+    """What was joined.
+
+    Attributes:
+        output: the file.
+        parts: what it was made of, in the order of the rows.
+        rows: in all.
+        failures: rows without a vector.
+        seconds: how long it took.
+    """
+
+    output: str
+    parts: tuple[str, ...]
+    rows: int
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A feature set to be joined; `tables` gives its rows in order, anew at each call."""
+
+    name: str
+    meta: FeatureMeta
+    vector: str
+    rows: int
+    tables: Callable[[Sequence[str]], Iterator[pyarrow.Table]]
+
+
+def merge(
+    parts: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    options: MergeOptions | None = None,
+    on_event: Callable[[int, int], None] | None = None,
+) -> MergeSummary:
+    """Join feature sets of the same weights, recipe, size and so on into one file.
+
+    Shards of one source come in the order of their numbers, whatever the order they are named in,
+    and all must be there; other sets come in the order they are named in.
+
+    Args:
+        parts: `.parquet`, `.arrow` or `.npy` files, or folders a run on a cluster wrote, which may
+            be URLs.
+        output: `.parquet`, `.arrow` or `.npy`; may be a URL.
+        options: how.
+        on_event: told rows done and rows in all.
+
+    Raises:
+        OutputError: a part is no finished feature set, or unlike the others; an id comes twice, or
+            a shard is missing; the output is in the way or cannot be written. Nothing is changed.
+    """
+    options = options or MergeOptions()
+    started = time.monotonic()
+    check_free(output, options.storage_options, overwrite=options.overwrite)
+    if not parts:
+        raise OutputError("nothing to merge: name the outputs that belong together")
+    found = [_open(part, options.storage_options) for part in parts]
+    first = found[0]
+    for other in found[1:]:
+        _check_alike(first, other)
+    found, source = _in_order(found)
+    if not options.keep_duplicates:
+        _check_ids(found)
+    total = sum(part.rows for part in found)
+    schema = _schema(found, source)
+    done = failures = 0
+
+    def tables() -> Iterator[pyarrow.Table]:
+        nonlocal done, failures
+        for part in found:
+            for table in part.tables(_COLUMNS):
+                failures += table.num_rows - table["error"].null_count
+                yield table.cast(schema)
+                done += table.num_rows
+                if on_event is not None:
+                    on_event(done, total)
+        if done != total:
+            raise OutputError(f"{done:,} rows were read where {total:,} were announced: damaged")
+
+    write_features(output, schema, total, tables(), options.storage_options)
+    return MergeSummary(
+        output=os.fspath(output),
+        parts=tuple(part.name for part in found),
+        rows=total,
+        failures=failures,
+        seconds=time.monotonic() - started,
+    )
+
+
+def parts_of_run(place: Place, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
+    """The rows of all parts of a run in order."""
+    for number in numbers(place):
+        yield from read_part(place, number, columns)
+
+
+def check_free(
+    output: str | os.PathLike[str], storage: Mapping[str, Any], *, overwrite: bool
+) -> None:
+    """Refuse a file that cannot be written, or that is there and is not to be replaced.
+
+    Raises:
+        OutputError: the format is not known, or the file is in the way.
+    """
+    text = os.fspath(output)
+    suffix = Path(text).suffix
+    if suffix not in FORMATS:
+        raise OutputError(
+            f"{text}: no format for {suffix or 'a name without ending'!r}; "
+            f"there are {', '.join(FORMATS)}"
+        )
+    folder = open_place(text.rpartition("/")[0] if "://" in text else Path(text).parent, storage)
+    if folder.local and not Path(folder.root).is_dir():
+        raise OutputError(f"{text}: no folder {folder.name}")
+    for file in FORMATS[suffix].files(Path(Path(text).name)):
+        if folder.system.isdir(f"{folder.root}/{file}"):
+            raise OutputError(f"{text} is a folder: name a file in it")
+        if not overwrite and folder.system.exists(f"{folder.root}/{file}"):
+            raise OutputError(f"{folder.name}/{file} is there already: --overwrite replaces it")
+
+
+def write_features(
+    output: str | os.PathLike[str],
+    schema: pyarrow.Schema,
+    rows: int,
+    tables: Iterator[pyarrow.Table],
+    storage: Mapping[str, Any],
+) -> None:
+    """Write a finished file, near or far; it is there when all of it is.
+
+    Args:
+        output: its name; the ending names the format.
+        schema: of the feature set, with what it says about itself.
+        rows: how many will come.
+        tables: they.
+        storage: for fsspec.
+
+    Raises:
+        OutputError: it cannot be written; what was there before is kept.
+    """
+    text = os.fspath(output)
+    kind = FORMATS[Path(text).suffix]
+    far = "://" in text
+    place = open_place(text.rpartition("/")[0] if far else Path(text).parent, storage)
+    folder = Path(tempfile.mkdtemp(prefix=".nasnet-", dir=place.root if place.local else None))
+    try:
+        target = folder / Path(text).name
+        kind.write(target, schema, rows, tables)
+        for file in kind.files(target):
+            if place.local:
+                with file.open("rb+") as whole:
+                    os.fsync(whole.fileno())
+                file.replace(Path(place.root) / file.name)
+            else:
+                place.system.put_file(str(file), f"{place.root}/{file.name}")
+    except OSError as error:
+        raise OutputError(f"{text} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
+    text = os.fspath(part)
+    suffix = Path(text).suffix
+    if suffix in FORMATS and "://" not in text and not Path(text).is_dir():
+        file = Path(text)
+        if not file.exists():
+            begun = file.with_name(file.name + ".parts").exists()
+            why = "is not finished: start the command that writes it again" if begun else "is not"
+            raise OutputError(f"{text} {why}{'' if begun else ' there'}")
+        meta, schema = read_meta(file), read_schema(file)
+        lacking = [name for name in _COLUMNS if name not in schema.names]
+        if lacking:
+            raise OutputError(f"{text}: it has no column {lacking[0]!r}")
+        kind = FORMATS[suffix]
+        return _Part(
+            name=text,
+            meta=meta,
+            vector=_vector(schema),
+            rows=kind.rows(file),
+            tables=partial(kind.read, file, schema),
+        )
+    place = open_place(text, storage)
+    if not is_run(place):
+        raise OutputError(
+            f"{text}: neither a feature set ({', '.join(FORMATS)}) nor a folder that a run on a "
+            "cluster wrote"
+        )
+    return _of_run(place)
+
+
+def _of_run(place: Place) -> _Part:
+    manifest = read_manifest(place)
+    if manifest is None or manifest.rows is None:
+        raise OutputError(f"{place.name} is not finished: start the command that writes it again")
+    rows = sum(part.rows for part in find_parts(place).values())
+    if rows != manifest.rows:
+        raise OutputError(
+            f"{place.name}: its parts have {rows:,} rows where {manifest.rows:,} were written: "
+            "parts were removed or damaged; run the command that wrote it again with --overwrite"
+        )
+    return _Part(
+        name=place.name,
+        meta=manifest.meta,
+        vector=manifest.vector,
+        rows=rows,
+        tables=partial(parts_of_run, place),
+    )
+
+
+def _vector(schema: pyarrow.Schema) -> str:
+    kind = schema.field("vector").type
+    return f"{kind.value_type}[{kind.list_size}]"
+
+
+def _check_alike(one: _Part, other: _Part) -> None:
+    for key in _ALIKE:
+        mine, theirs = getattr(one.meta, key), getattr(other.meta, key)
+        if mine != theirs:
+            raise OutputError(
+                f"{one.name} and {other.name} do not belong together: {key.replace('_', ' ')} is "
+                f"{mine} in one and {theirs} in the other; compute both alike"
+            )
+    if one.vector != other.vector:
+        raise OutputError(
+            f"{one.name} has vectors of {one.vector}, {other.name} of {other.vector}: write both "
+            "with the same --vector-dtype"
+        )
+
+
+def _in_order(parts: list[_Part]) -> tuple[list[_Part], str]:
+    """The parts in the order of their rows, and what the whole's source is called."""
+    found = [_SHARD.fullmatch(part.meta.source) for part in parts]
+    shards = [match for match in found if match is not None]
+    wholes = {(match["source"], int(match["count"])) for match in shards}
+    if len(shards) < len(parts) or len(wholes) > 1:
+        return parts, "; ".join(dict.fromkeys(part.meta.source for part in parts))
+    source, count = wholes.pop()
+    by_number: dict[int, _Part] = {}
+    for match, part in zip(shards, parts, strict=True):
+        same = by_number.setdefault(int(match["index"]), part)
+        if same is not part:
+            raise OutputError(f"{same.name} and {part.name} are both of {part.meta.source}")
+    lacking = [number for number in range(count) if number not in by_number]
+    if lacking:
+        raise OutputError(
+            f"{shard_name(source, lacking[0], count)} is missing ({len(lacking)} of {count} are): "
+            "name all shards"
+        )
+    return [by_number[number] for number in range(count)], source
+
+
+def _check_ids(parts: Sequence[_Part]) -> None:
+    """Refuse an id that comes twice.
+
+    Python's 64-bit hashes of the ids are compared first, in as many passes as keep them small;
+    only ids of equal hashes are looked at themselves.
+    """
+    passes = max(1, -(-sum(part.rows for part in parts) // _HASHES))
+    for turn in range(passes):
+        kept = []
+        for part in parts:
+            for table in part.tables(("id",)):
+                hashes = np.fromiter(map(hash, table["id"].to_pylist()), np.int64, table.num_rows)
+                kept.append(hashes[hashes % passes == turn])
+        all_of_them = np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+        del kept
+        suspects = all_of_them[1:][all_of_them[1:] == all_of_them[:-1]]
+        if len(suspects):
+            _find_duplicate(parts, set(suspects[:1000].tolist()))
+
+
+def _find_duplicate(parts: Sequence[_Part], suspects: set[int]) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        for table in part.tables(("id",)):
+            for id in table["id"].to_pylist():
+                if hash(id) not in suspects:
+                    continue
+                if id in seen:
+                    where = f"twice in {part.name}"
+                    if seen[id] != part.name:
+                        where = f"in {seen[id]} and in {part.name}"
+                    raise OutputError(f"{id!r} is {where}: --keep-duplicates takes both rows")
+                seen[id] = part.name
+
+
+def _schema(parts: Sequence[_Part], source: str) -> pyarrow.Schema:
+    metas = [part.meta for part in parts]
+    meta = replace(
+        metas[0],
+        source=source,
+        engine="; ".join(dict.fromkeys(one.engine for one in metas)),
+        created=min(one.created for one in metas),
+    )
+    kind, _, length = parts[0].vector.partition("[")
+    dtype = "float16" if kind == "halffloat" else "float32"
+    return feature_schema(int(length.rstrip("]")), meta, vector_dtype=dtype)

@@ -1,0 +1,312 @@
+"""The folder of an unfinished output: its lock, its manifest, its parts, and how it ends.
+
+Called by `writing`. Every file in it appears by renaming, so each is whole or not there:
+
+    x.parquet.parts/
+        lock                  held by the system for as long as the run lives
+        manifest.json         what the run is; written first
+        part-00000.parquet    rows in order; written one by one
+        final-x.parquet       the finished file under way
+    The manifest is rewritten as `publishing` when the final files are whole; from then on the run
+    is done, and whoever comes next only moves them into place and removes the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasnet.errors import OutputError
+from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.store.formats import sync, sync_folder
+
+if TYPE_CHECKING:
+    import pyarrow
+    from filelock import FileLock
+
+__all__ = ["Manifest", "Parts", "open_parts", "vector_text"]
+
+_VERSION = 1  # of this layout
+_LOCK = "lock"
+_MANIFEST = "manifest.json"
+_FINAL = "final-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an unfinished run is.
+
+    Attributes:
+        mode: `new`, `overwrite` or `append`.
+        vector: type of the vectors, such as `float[1056]`.
+        base: of `append`: rows and creation time of the file that is appended to.
+        meta: what the feature set will say about itself.
+        publishing: names of the final files once all are whole.
+    """
+
+    mode: str
+    vector: str
+    base: str
+    meta: FeatureMeta
+    publishing: tuple[str, ...] = ()
+
+
+def _written(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, make it safe on disk, rename it.
+
+    Raises:
+        OutputError: it cannot be written; nothing of it is left.
+    """
+    temporary = target.with_name(f"{target.name}.tmp")
+    try:
+        write(temporary)
+        sync(temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written: {error.strerror or error}; what was safe stays: make "
+            "room and start the same command again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_parts(folder: Path, output: Path) -> Parts:
+    """Take the folder for this run; what a finished run left in it is tidied up first.
+
+    Raises:
+        OutputError: it cannot be made, another run holds it, or its manifest is damaged.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{output} is being written by another run, which holds {folder / _LOCK}: wait for it"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{folder / _LOCK} cannot be made: {error.strerror or error}") from error
+    parts = Parts(folder, output, lock)
+    try:
+        parts.tidy()
+    except BaseException:
+        lock.release()
+        raise
+    return parts
+
+
+class Parts:
+    """The folder, held by this run until `release` or `remove`."""
+
+    def __init__(self, folder: Path, output: Path, lock: FileLock) -> None:
+        self.folder = folder
+        self.output = output
+        self.counts: list[int] = []  # rows of each whole part
+        self._lock = lock
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.folder / _MANIFEST).exists()
+
+    def tidy(self) -> None:
+        """Finish what an earlier run had all but finished, and remove what it left half-written."""
+        manifest = self.read_manifest(strict=False)
+        if manifest is not None and manifest.publishing:
+            self._move(manifest.publishing)
+            self.clear()
+        for leftover in [*self.folder.glob("*.tmp"), *self.folder.glob(f"{_FINAL}*")]:
+            leftover.unlink()
+
+    def read_manifest(self, *, strict: bool = True) -> Manifest | None:
+        """What the run in this folder is, None if there is none.
+
+        Raises:
+            OutputError: it is damaged, or of another version, and `strict`.
+        """
+        path = self.folder / _MANIFEST
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found.pop("manifest") != _VERSION:
+                raise ValueError("it is of another version of this package")
+            names = {field.name for field in fields(FeatureMeta)}
+            meta = {name: str(value) for name, value in found.pop("meta").items() if name in names}
+            publishing = tuple(found.pop("publishing"))
+            return Manifest(meta=FeatureMeta(**meta), publishing=publishing, **found)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if not strict:
+                return None
+            raise OutputError(
+                f"{path}: damaged ({error}); remove {self.folder}, or use --overwrite"
+            ) from error
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Say what the run is.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        text = json.dumps({"manifest": _VERSION, **asdict(manifest)}, indent=1)
+        _written(self.folder / _MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def find(self, schema: pyarrow.Schema) -> None:
+        """Count the whole parts; the first one that is not, and all after it, are removed."""
+        self.counts = []
+        while (rows := _whole_rows(self._part(len(self.counts)), schema)) is not None:
+            self.counts.append(rows)
+        for extra in self.folder.glob("part-*.parquet"):
+            number = extra.stem.removeprefix("part-")
+            if not number.isdigit() or int(number) >= len(self.counts):
+                extra.unlink()
+
+    def add(self, table: pyarrow.Table) -> None:
+        """Write the next part.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        import pyarrow.parquet
+
+        def write(temporary: Path) -> None:
+            # Uncompressed: parts are read once and thrown away.
+            pyarrow.parquet.write_table(
+                table,
+                temporary,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=False,
+                write_page_checksum=True,
+            )
+
+        _written(self._part(len(self.counts)), write)
+        self.counts.append(table.num_rows)
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pyarrow.Table]:
+        """The rows so far, a table a part.
+
+        Raises:
+            OutputError: a part was damaged since it was written.
+        """
+        return (self.table(number, columns) for number in range(len(self.counts)))
+
+    def table(self, number: int, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """The rows of one part.
+
+        Raises:
+            OutputError: it was damaged since it was written.
+        """
+        import pyarrow
+        import pyarrow.parquet
+
+        path = self._part(number)
+        wanted = None if columns is None else list(columns)
+        try:
+            return pyarrow.parquet.read_table(path, columns=wanted, page_checksum_verification=True)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise OutputError(
+                f"{path}: damaged ({error}); remove it and start the same command again: what it "
+                "held, and what came after it, is computed anew"
+            ) from error
+
+    def publish(
+        self, manifest: Manifest, files: Sequence[Path], write: Callable[[Path], None]
+    ) -> None:
+        """Make the finished files and put them in their places, all or none.
+
+        Args:
+            manifest: of this run.
+            files: the finished files, in the order in which they shall appear.
+            write: makes them all, given the last one's path under a name in this folder.
+
+        Raises:
+            OutputError: the disk is full, or the like; the parts stay.
+        """
+        targets = [self.folder / f"{_FINAL}{file.name}" for file in files]
+        try:
+            write(targets[-1])
+            for target in targets:
+                sync(target)
+            sync_folder(self.folder)
+        except OSError as error:
+            for target in targets:
+                target.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self.output} cannot be written: {error.strerror or error}; all rows are safe "
+                f"in {self.folder}: make room and start the same command again"
+            ) from error
+        names = tuple(file.name for file in files)
+        self.write_manifest(replace(manifest, publishing=names))
+        self._move(names)
+
+    def _move(self, names: Sequence[str]) -> None:
+        for name in names:
+            final = self.folder / f"{_FINAL}{name}"
+            if final.exists():
+                final.replace(self.output.with_name(name))
+        sync_folder(self.output.parent)
+
+    def clear(self) -> None:
+        """Remove all but the lock; the manifest last, because it says whether rows are needed."""
+        self.counts = []
+        manifest = self.folder / _MANIFEST
+        for file in self.folder.iterdir():
+            if file.name != _LOCK and file != manifest:
+                file.unlink()
+        manifest.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let the next run have the folder."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it."""
+        self.clear()
+        lock = self.folder / _LOCK
+        if os.name == "posix":
+            # It goes while it is held: who waits for it notices, and does not share it with a
+            # third run that makes a new one.
+            lock.unlink(missing_ok=True)
+            self._lock.release()
+        else:
+            self._lock.release()
+            with suppress(OSError):  # another run has taken it
+                lock.unlink(missing_ok=True)
+        with suppress(OSError):  # another run has begun in it
+            self.folder.rmdir()
+
+    def _part(self, number: int) -> Path:
+        return self.folder / f"part-{number:05d}.parquet"
+
+
+def vector_text(schema: pyarrow.Schema) -> str:
+    """The type of the vectors in a few letters, such as `float[1056]`."""
+    kind = schema.field("vector").type
+    return f"{kind.value_type}[{kind.list_size}]"
+
+
+def _whole_rows(part: Path, schema: pyarrow.Schema) -> int | None:
+    """Rows of a part, None if it is not there, not whole, or not ours."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(part) as file:
+            found = file.schema_arrow
+            same = vector_text(found) == vector_text(schema) and found.names == schema.names
+            return int(file.metadata.num_rows) if same else None
+    except (OSError, KeyError, AttributeError, pyarrow.ArrowException):
+        return None

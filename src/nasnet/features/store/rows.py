@@ -1,0 +1,104 @@
+"""A batch of rows, and how it looks in Arrow.
+
+Called by `pipeline`, which makes batches, and by `writing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.features.feature_set import number_type, vectors_of
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["Batch", "record_batch", "with_nan", "with_nulls"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Some rows in order.
+
+    Attributes:
+        ids: one a row.
+        vectors: float32 [rows, dimensions]; what stands in rows with an error does not count.
+        widths: int32, of the upright picture in pixels; 0 where unknown.
+        heights: int32, alike.
+        errors: why there is no vector, or None.
+    """
+
+    ids: list[str]
+    vectors: npt.NDArray[np.float32]
+    widths: npt.NDArray[np.int32]
+    heights: npt.NDArray[np.int32]
+    errors: list[str | None]
+
+
+def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    """A batch as Arrow: null vectors (NaN beneath) and sizes where there is an error.
+
+    Args:
+        batch: the rows.
+        schema: of the feature set; the vectors take its type, float32 or float16.
+    """
+    import pyarrow
+
+    failed = np.array([error is not None for error in batch.errors], bool)
+    kind = schema.field("vector").type
+    numbers = np.array(batch.vectors, number_type(schema))
+    numbers[failed] = np.nan
+    vectors = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(numbers.reshape(-1)), kind.list_size, mask=pyarrow.array(failed)
+    )
+    arrays = [
+        _text(batch.ids),
+        vectors,
+        pyarrow.array(batch.widths, pyarrow.int32(), mask=failed),
+        pyarrow.array(batch.heights, pyarrow.int32(), mask=failed),
+        _text(batch.errors),
+    ]
+    return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def with_nan(table: pyarrow.Table) -> pyarrow.Table:
+    """The same rows with NaN in place of null vectors, as Parquet files hold them.
+
+    pyarrow up to 25 can neither write nor read a Parquet file with a null in a column of lists of
+    a fixed size: one failed picture would make the whole file unreadable for most of the world.
+    """
+    return table if table["vector"].null_count == 0 else _rebuilt(table, None)
+
+
+def with_nulls(table: pyarrow.Table) -> pyarrow.Table:
+    """The same rows with null vectors where there is an error, as Arrow files hold them."""
+    failed = np.asarray(table["error"].is_valid())
+    return table if table["vector"].null_count == failed.sum() else _rebuilt(table, failed)
+
+
+def _rebuilt(table: pyarrow.Table, failed: npt.NDArray[np.bool_] | None) -> pyarrow.Table:
+    import pyarrow
+
+    place = table.schema.get_field_index("vector")
+    field = table.schema.field(place)
+    numbers = vectors_of(table).astype(number_type(table.schema), copy=False).reshape(-1)
+    mask = None if failed is None else pyarrow.array(failed)
+    vectors = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(numbers), field.type.list_size, mask=mask
+    )
+    return table.set_column(place, field, vectors.cast(field.type))
+
+
+def _text(values: Sequence[str | None]) -> pyarrow.Array:
+    """A column of text; what no encoding can hold (half a surrogate pair) is written out."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(values, pyarrow.string())
+    except UnicodeEncodeError:
+        valid = [value and value.encode("utf-8", "backslashreplace").decode() for value in values]
+        return pyarrow.array(valid, pyarrow.string())

@@ -1,0 +1,391 @@
+"""From a spec and a size to a plan: how TF-Slim wires the cells together.
+
+The only room that knows the wiring; called by whoever needs a plan, imports `cells` and `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nasnet.errors import InputError
+from nasnet.network.plan import (
+    IMAGES,
+    NO_PADDING,
+    PADDINGS,
+    Borders,
+    Kind,
+    Operation,
+    Padding,
+    Plan,
+    same_padding,
+)
+from nasnet.network.spec import Genotype, Spec
+
+__all__ = ["MIN_SIZE", "build_plan"]
+
+MIN_SIZE = 32
+
+
+def build_plan(
+    spec: Spec,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    num_classes: int | None = None,
+    aux_head: bool = False,
+    padding: Borders = "slim",
+) -> Plan:
+    """Build the plan of a network, as TF-Slim's `build_nasnet_{mobile,large,cifar}` wire it.
+
+    Args:
+        spec: the network.
+        height: input height in pixels, at least 32; the spec's own size if not given.
+        width: input width in pixels, alike.
+        num_classes: classes of the classifier, background included; 0 leaves it out (the feature
+            vector is then the last endpoint); None means as many as the spec says.
+        aux_head: include the auxiliary classifier that is used in training only.
+        padding: `slim`, or `keras` for the numbers of keras.applications (2.2.3 and later), whose
+            strided pools read a zero-padded map: zeros count in averages and win over negatives.
+
+    Raises:
+        InputError: no such padding, fewer than 0 classes, a size below 32 px, or too small for the
+            auxiliary head.
+    """
+    height = spec.image_size if height is None else height
+    width = spec.image_size if width is None else width
+    classes = spec.num_classes if num_classes is None else num_classes
+    if min(height, width) < MIN_SIZE:
+        raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
+    if padding not in PADDINGS:
+        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    if classes < 0:
+        raise InputError(f"num_classes starts at 0, which is no classifier; found {classes}")
+    net = _Builder(spec, zeros=padding == "keras")
+    # The hub modules' own first step; Slim's preprocessing, (x - 0.5) * 2, gives the same bits.
+    rescaled = net.add("rescale", "rescale", (IMAGES,), (height, width, 3), scale=2.0, offset=-1.0)
+    outputs: list[str | None] = [None]
+    cell_number = 0
+    if spec.stem == "imagenet":
+        net.conv("conv0", rescaled, spec.stem_filters, kernel=3, stride=2, valid=True)
+        outputs.append(net.batch_norm("conv0_bn", "conv0"))
+        for index in range(2):
+            filters = int(spec.num_conv_filters / spec.filter_scaling_rate ** (2 - index))
+            name = f"cell_stem_{index}"
+            out = net.cell(name, spec.reduction, outputs[-1], outputs[-2], filters, 2, cell_number)
+            outputs.append(out)
+            cell_number += 1
+    else:
+        net.conv("l1_stem_3x3", rescaled, spec.stem_filters, kernel=3)
+        outputs.append(net.batch_norm("l1_stem_bn", "l1_stem_3x3"))
+    net.endpoints["Stem"] = _present(outputs[-1])
+
+    scaling = 1.0
+    reductions = spec.reduction_indices
+    aux_cell = reductions[1] - 1 if aux_head and len(reductions) >= 2 else None
+    for index in range(spec.num_cells):
+        previous = outputs[-2]
+        if index in reductions:
+            scaling *= spec.filter_scaling_rate
+            filters = int(spec.num_conv_filters * scaling)
+            name = f"reduction_cell_{reductions.index(index)}"
+            out = net.cell(name, spec.reduction, outputs[-1], outputs[-2], filters, 2, cell_number)
+            net.endpoints[f"Reduction_Cell_{reductions.index(index)}"] = out
+            outputs.append(out)
+            cell_number += 1
+        if not spec.skip_reduction_layer_input:
+            previous = outputs[-2]
+        filters = int(spec.num_conv_filters * scaling)
+        out = net.cell(f"cell_{index}", spec.normal, outputs[-1], previous, filters, 1, cell_number)
+        net.endpoints[f"Cell_{index}"] = out
+        outputs.append(out)
+        cell_number += 1
+        if index == aux_cell and classes:
+            net.aux_head(f"aux_{index}/aux_logits", out, classes)
+    net.head(_present(outputs[-1]), classes)
+    return Plan(
+        spec=spec,
+        height=height,
+        width=width,
+        operations=tuple(net.operations.values()),
+        endpoints=dict(net.endpoints),
+        parameters=dict(net.parameters),
+    )
+
+
+def _present(name: str | None) -> str:
+    if name is None:
+        raise AssertionError("the builder read an output before it was made")
+    return name
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Collects operations while `build` walks the network; lives for one call."""
+
+    spec: Spec
+    zeros: bool
+    operations: dict[str, Operation] = field(default_factory=dict)
+    endpoints: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        kind: Kind,
+        inputs: Iterable[str],
+        shape: tuple[int, ...],
+        *,
+        parameters: Mapping[str, tuple[int, ...]] | None = None,
+        kernel: tuple[int, int] = (1, 1),
+        stride: int = 1,
+        padding: Padding = NO_PADDING,
+        cell: int | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        zeros: bool = False,
+    ) -> str:
+        parameters = parameters or {}
+        self.parameters.update(parameters)
+        self.operations[name] = Operation(
+            name=name,
+            kind=kind,
+            inputs=tuple(inputs),
+            shape=shape,
+            parameters=tuple(parameters),
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            cell=cell,
+            scale=scale,
+            offset=offset,
+            zeros=zeros,
+        )
+        return name
+
+    def shape(self, name: str) -> tuple[int, int, int]:
+        height, width, channels = self.operations[name].shape
+        return height, width, channels
+
+    def window(
+        self, source: str, kernel: tuple[int, int], stride: int, valid: bool
+    ) -> tuple[int, int, Padding]:
+        """Output height, width and the padding of a window that slides over `source`."""
+        height, width, _ = self.shape(source)
+        if valid:
+            rows = (height - kernel[0]) // stride + 1
+            return rows, (width - kernel[1]) // stride + 1, NO_PADDING
+        padding = same_padding(height, kernel[0], stride), same_padding(width, kernel[1], stride)
+        return -(-height // stride), -(-width // stride), padding
+
+    def relu(self, source: str) -> str:
+        # All readers of a tensor share one ReLU: TF-Slim writes one each, the values are equal.
+        name = f"{source}/relu"
+        if name not in self.operations:
+            self.add(name, "relu", (source,), self.operations[source].shape)
+        return name
+
+    def conv(
+        self,
+        name: str,
+        source: str,
+        filters: int,
+        *,
+        kernel: int | tuple[int, int] = 1,
+        stride: int = 1,
+        valid: bool = False,
+    ) -> str:
+        window = (kernel, kernel) if isinstance(kernel, int) else kernel
+        rows, columns, padding = self.window(source, window, stride, valid)
+        return self.add(
+            name,
+            "conv",
+            (source,),
+            (rows, columns, filters),
+            parameters={f"{name}/weights": (*window, self.shape(source)[2], filters)},
+            kernel=window,
+            stride=stride,
+            padding=padding,
+        )
+
+    def batch_norm(self, name: str, source: str) -> str:
+        shape = self.shape(source)
+        leaves = ("beta", "gamma", "moving_mean", "moving_variance")
+        parameters = {f"{name}/{leaf}": (shape[2],) for leaf in leaves}
+        return self.add(name, "batch_norm", (source,), shape, parameters=parameters)
+
+    def pool(
+        self, name: str, kind: Literal["avg_pool", "max_pool"], source: str, stride: int
+    ) -> str:
+        rows, columns, padding = self.window(source, (3, 3), stride, valid=False)
+        shape = (rows, columns, self.shape(source)[2])
+        return self.add(
+            name,
+            kind,
+            (source,),
+            shape,
+            kernel=(3, 3),
+            stride=stride,
+            padding=padding,
+            zeros=self.zeros and stride > 1,
+        )
+
+    def separable(self, scope: str, source: str, filters: int, kernel: int, stride: int) -> str:
+        """Twice: ReLU, depthwise, pointwise, batch norm; the stride is the first one's."""
+        for layer in (1, 2):
+            label = f"{kernel}x{kernel}_{layer}"
+            name = f"{scope}/separable_{label}"
+            relu = self.relu(source)
+            channels = self.shape(source)[2]
+            rows, columns, padding = self.window(relu, (kernel, kernel), stride, valid=False)
+            depthwise = self.add(
+                f"{name}/depthwise",
+                "depthwise",
+                (relu,),
+                (rows, columns, channels),
+                parameters={f"{name}/depthwise_weights": (kernel, kernel, channels, 1)},
+                kernel=(kernel, kernel),
+                stride=stride,
+                padding=padding,
+            )
+            pointwise = self.add(
+                f"{name}/pointwise",
+                "conv",
+                (depthwise,),
+                (rows, columns, filters),
+                parameters={f"{name}/pointwise_weights": (1, 1, channels, filters)},
+            )
+            source = self.batch_norm(f"{scope}/bn_sep_{label}", pointwise)
+            stride = 1
+        return source
+
+    def factorized_reduction(self, scope: str, source: str, filters: int, stride: int) -> str:
+        """TF-Slim's `factorized_reduction`: even pixels and odd pixels, side by side."""
+        if stride == 1:
+            self.conv(f"{scope}/path_conv", source, filters)
+            return self.batch_norm(f"{scope}/path_bn", f"{scope}/path_conv")
+        height, width, channels = self.shape(source)
+        half = filters // 2
+        even = self.conv(f"{scope}/path1_conv", source, half, stride=stride)
+        shifted = self.add(f"{scope}/path2_shift", "shift", (source,), (height, width, channels))
+        odd = self.conv(f"{scope}/path2_conv", shifted, filters - half, stride=stride)
+        rows, columns, _ = self.shape(even)
+        both = self.add(f"{scope}/paths", "concat", (even, odd), (rows, columns, filters))
+        return self.batch_norm(f"{scope}/final_path_bn", both)
+
+    def adjust_previous(self, scope: str, source: str, previous: str | None, filters: int) -> str:
+        """TF-Slim's `_reduce_prev_layer`: give the previous output this cell's size and width."""
+        if previous is None:
+            return source
+        shape = self.shape(previous)
+        if shape[:2] != self.shape(source)[:2]:
+            return self.factorized_reduction(scope, self.relu(previous), filters, 2)
+        if shape[2] != filters:
+            self.conv(f"{scope}/prev_1x1", self.relu(previous), filters)
+            return self.batch_norm(f"{scope}/prev_bn", f"{scope}/prev_1x1")
+        return previous
+
+    def branch(self, scope: str, operation: str, source: str, filters: int, stride: int) -> str:
+        channels = self.shape(source)[2]
+        if operation == "none":
+            if stride == 1 and channels == filters:
+                return source
+            self.conv(f"{scope}/1x1", self.relu(source), filters, stride=stride)
+            return self.batch_norm(f"{scope}/bn_1", f"{scope}/1x1")
+        if operation.startswith("separable"):
+            return self.separable(scope, source, filters, int(operation[10]), stride)
+        pooled = self.pool(
+            f"{scope}/pool",
+            "avg_pool" if operation.startswith("avg") else "max_pool",
+            source,
+            stride,
+        )
+        if channels == filters:
+            return pooled
+        self.conv(f"{scope}/1x1", pooled, filters)
+        return self.batch_norm(f"{scope}/bn_1", f"{scope}/1x1")
+
+    def cell(
+        self,
+        scope: str,
+        genotype: Genotype,
+        source: str | None,
+        previous: str | None,
+        filters: int,
+        stride: int,
+        number: int,
+    ) -> str:
+        source = _present(source)
+        adjusted = self.adjust_previous(scope, source, previous, filters)
+        self.conv(f"{scope}/1x1", self.relu(source), filters)
+        states = [self.batch_norm(f"{scope}/beginning_bn", f"{scope}/1x1"), adjusted]
+        drops_paths = self.spec.drop_path_keep_prob < 1.0
+        for pair in range(len(genotype.operations) // 2):
+            sides = []
+            for side, position in (("left", 2 * pair), ("right", 2 * pair + 1)):
+                index = genotype.hiddenstate_indices[position]
+                operation = genotype.operations[position]
+                branch = f"{scope}/comb_iter_{pair}/{side}"
+                # Only the cell's own inputs are strided: later states have the new size already.
+                step = stride if index < 2 else 1
+                out = self.branch(branch, operation, states[index], filters, step)
+                if drops_paths and operation != "none":
+                    shape = self.shape(out)
+                    out = self.add(f"{branch}/drop_path", "drop_path", (out,), shape, cell=number)
+                sides.append(out)
+            shape = self.shape(sides[0])
+            states.append(self.add(f"{scope}/comb_iter_{pair}/combine", "add", sides, shape))
+        rows, columns, _ = self.shape(states[-1])
+        parts = []
+        for index, (state, used) in enumerate(zip(states, genotype.used_hiddenstates, strict=True)):
+            if used:
+                continue
+            shape = self.shape(state)
+            if shape != (rows, columns, filters):
+                step = 1 if shape[:2] == (rows, columns) else 2
+                reduction = f"{scope}/cell_output/reduction_{index}"
+                state = self.factorized_reduction(reduction, state, filters, step)
+            parts.append(state)
+        out_shape = (rows, columns, filters * len(parts))
+        return self.add(f"{scope}/cell_output/concat", "concat", parts, out_shape)
+
+    def dense(self, scope: str, source: str, units: int) -> str:
+        channels = self.operations[source].shape[0]
+        parameters: dict[str, tuple[int, ...]] = {
+            f"{scope}/weights": (channels, units),
+            f"{scope}/biases": (units,),
+        }
+        return self.add(scope, "dense", (source,), (units,), parameters=parameters)
+
+    def aux_head(self, scope: str, source: str, classes: int) -> None:
+        """TF-Slim's `_build_aux_head`: what helps the middle of the network learn."""
+        relu = self.relu(source)
+        if min(self.shape(relu)[:2]) < 5:
+            raise InputError(
+                f"the auxiliary head needs a 5x5 map, {source} has {self.shape(relu)[0]}x"
+                f"{self.shape(relu)[1]} px: use larger pictures or leave the head out"
+            )
+        rows, columns, _ = self.window(relu, (5, 5), 3, valid=True)
+        shape = (rows, columns, self.shape(relu)[2])
+        pooled = self.add(f"{scope}/pool", "avg_pool", (relu,), shape, kernel=(5, 5), stride=3)
+        self.conv(f"{scope}/proj", pooled, 128)
+        narrow = self.relu(self.batch_norm(f"{scope}/aux_bn0", f"{scope}/proj"))
+        self.conv(f"{scope}/Conv", narrow, 768, kernel=(rows, columns), valid=True)
+        wide = self.relu(self.batch_norm(f"{scope}/aux_bn1", f"{scope}/Conv"))
+        flat = self.add(f"{scope}/flatten", "flatten", (wide,), (768,))
+        self.endpoints["AuxLogits"] = self.dense(f"{scope}/FC", flat, classes)
+
+    def head(self, source: str, classes: int) -> None:
+        relu = self.relu(source)
+        pooled = self.add("final_layer/global_pool", "global_pool", (relu,), (self.shape(relu)[2],))
+        self.endpoints["global_pool"] = pooled
+        if not classes:
+            return
+        if self.spec.dense_dropout_keep_prob < 1.0:
+            shape = self.operations[pooled].shape
+            pooled = self.add("final_layer/dropout", "dropout", (pooled,), shape)
+        self.endpoints["Logits"] = self.dense("final_layer/FC", pooled, classes)
+        self.endpoints["Predictions"] = self.add(
+            "final_layer/predictions", "softmax", ("final_layer/FC",), (classes,)
+        )

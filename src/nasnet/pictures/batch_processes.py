@@ -1,0 +1,309 @@
+"""Training batches made in several processes: the same ones as a loader's own, sooner.
+
+Called by training and distillation where a GPU would wait for the threads of one process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import numpy as np
+
+from nasnet.errors import InputError, SourceError
+from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
+from nasnet.system import usable_cores
+
+__all__ = ["Batches", "ProcessLoader", "open_loader", "processes_for"]
+
+OnFailure = Callable[[Failure], None]
+_Gathered = tuple[TrainBatch, tuple[Failure, ...]]
+_AHEAD = 2  # whole batches that wait for training
+_END = 10.0  # seconds a process has to end by itself
+
+
+class Batches(Protocol):
+    """What training takes batches from; lives while a run needs it."""
+
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[TrainBatch]:
+        """The batches of an epoch, in order; see `Loader.epoch`."""
+
+    def close(self) -> None:
+        """End what works ahead."""
+
+
+def processes_for(device: str, asked: int | None = None) -> int:
+    """How many processes make batches for a kind of device, if nobody asks for another number.
+
+    One a core beside a GPU, which the threads of one process would keep waiting; none beside a
+    CPU, whose cores train.
+    """
+    if asked is not None:
+        return asked
+    return usable_cores() if device == "cuda" else 0
+
+
+def open_loader(
+    examples: Sequence[Example],
+    options: LoaderOptions,
+    *,
+    processes: int = 0,
+    on_failure: OnFailure | None = None,
+) -> Batches:
+    """A loader in this process, or in several of its own.
+
+    Args:
+        examples: labelled pictures.
+        options: how batches are made; they are the same either way.
+        processes: at most so many; fewer where a batch cannot be shared evenly by them. Below 2
+            the threads of this process do it, and also where the examples cannot be sent to
+            another process (rows of a table in memory, say).
+        on_failure: told once of every unreadable picture.
+
+    Raises:
+        InputError: see `Loader`.
+        SourceError: alike.
+    """
+    shares = _shares(len(examples), options, processes)
+    if shares < 2 or not _sendable(examples[0]):
+        return Loader(examples, options, on_failure=on_failure)
+    return ProcessLoader(examples, options, processes=shares, on_failure=on_failure)
+
+
+def _shares(count: int, options: LoaderOptions, processes: int) -> int:
+    """How many processes can share a batch as evenly as it takes."""
+    world = options.replica[1]
+    grain = world * (2 if options.mixes else 1)
+    whole = options.augment is not None and options.drop_last and count >= options.batch
+    possible = (n for n in range(processes, 1, -1) if options.batch % (n * grain) == 0)
+    return next(possible, 0) if whole else 0
+
+
+def _sendable(example: Example) -> bool:
+    try:
+        pickle.dumps(example)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: Any
+    pipe: Connection
+
+
+class ProcessLoader:
+    """Batches whose rows are shared out to processes; an epoch that is left ends these.
+
+    Pictures are decoded in whichever process needs them first and kept there, so the memory for
+    decoded pictures is divided.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        options: LoaderOptions,
+        *,
+        processes: int,
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        """Say what to load; processes start with the first epoch.
+
+        Args:
+            examples: labelled pictures whose `read` can be sent to another process.
+            options: how batches are made.
+            processes: how many; they share every batch evenly.
+            on_failure: told once of every unreadable picture, by who iterates.
+
+        Raises:
+            InputError: the processes cannot share a batch evenly.
+        """
+        if _shares(len(examples), options, processes) != processes:
+            raise InputError(
+                f"{processes} processes cannot share {len(examples)} pictures in batches of "
+                f"{options.batch} evenly"
+            )
+        self._examples = examples
+        self._options = options
+        self._processes = processes
+        self._on_failure = on_failure or (lambda failure: None)
+        self._told: set[str] = set()
+        self._workers: list[_Worker] = []
+        self._closed = False
+        # Of this process's whole share; never asked for a picture.
+        self._plan = Loader(examples, options)
+
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return self._plan.steps()
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[TrainBatch]:
+        """The batches of an epoch, in order; see `Loader.epoch`.
+
+        Raises:
+            InputError: the loader is closed, or a number is negative.
+            SourceError: (while iterating) not one picture can be read, or a process ended.
+        """
+        if self._closed:
+            raise InputError("the loader is closed: make a new one")
+        if min(number, start) < 0:
+            raise InputError(f"epoch and start begin at 0, found {number} and {start}")
+        return self._batches(number, start)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._closed = True
+        self._end()
+
+    def _batches(self, number: int, start: int) -> Iterator[TrainBatch]:
+        ready: queue.Queue[_Gathered | Exception] = queue.Queue(_AHEAD)
+        left = threading.Event()
+        count = self.steps() - start
+        thread = threading.Thread(target=self._gather, args=(count, ready, left), daemon=True)
+        whole = False
+        try:
+            if not self._workers:
+                self._begin()
+            for worker in self._workers:
+                _send(worker, (number, start))
+            thread.start()
+            for _ in range(count):
+                found = ready.get()
+                if isinstance(found, Exception):
+                    raise found
+                batch, failures = found
+                for failure in failures:
+                    if failure.id not in self._told:
+                        self._told.add(failure.id)
+                        self._on_failure(failure)
+                yield batch
+            whole = True
+        finally:
+            left.set()
+            if not whole:  # the processes are in the middle of an epoch nobody wants
+                self._end()
+            if thread.ident is not None:
+                thread.join()
+
+    def _gather(
+        self, count: int, ready: queue.Queue[_Gathered | Exception], left: threading.Event
+    ) -> None:
+        """In a thread: put the processes' rows together."""
+        try:
+            for _ in range(count):
+                found = self._whole()
+                while not left.is_set():
+                    try:
+                        ready.put(found, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if left.is_set():
+                    return
+        except Exception as error:  # whoever iterates is to have it
+            if not left.is_set():
+                ready.put(error)
+
+    def _whole(self) -> _Gathered:
+        parts: list[TrainBatch] = []
+        failures: list[Failure] = []
+        for worker in self._workers:
+            try:
+                part, failed = _received(worker.pipe)
+                parts.append(part)
+                failures += failed
+            except (EOFError, OSError):
+                raise SourceError(
+                    f"process {worker.process.pid}, which loads pictures, ended before its work "
+                    "was done: if it was short of memory, take fewer workers"
+                ) from None
+        batch = replace(
+            parts[0],
+            images=np.concatenate([part.images for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            mixed=np.concatenate([part.mixed for part in parts]),
+            share=np.concatenate([part.share for part in parts]),
+            ids=tuple(id for part in parts for id in part.ids),
+            rows=np.concatenate([part.rows for part in parts]),
+        )
+        return batch, tuple(failures)
+
+    def _begin(self) -> None:
+        # Not forked: threads of other libraries would be cut off in the middle.
+        context = multiprocessing.get_context("spawn")
+        rank, world = self._options.replica
+        for number in range(self._processes):
+            options = replace(
+                self._options,
+                replica=(rank * self._processes + number, world * self._processes),
+                threads=1,
+                cache_bytes=self._options.cache_bytes // self._processes,
+            )
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(options, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(_Worker(process, ours))
+        examples = list(self._examples)
+        for worker in self._workers:  # all start meanwhile
+            _send(worker, examples)
+
+    def _end(self) -> None:
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join(_END)
+            worker.pipe.close()
+
+
+def _received(pipe: Connection) -> _Gathered:
+    """One process's rows: what is small first, then its pictures as they lie in memory."""
+    said = pipe.recv()
+    if isinstance(said, Exception):
+        raise said
+    batch, shape, failures = said
+    images = np.empty(shape, np.uint8)
+    pipe.recv_bytes_into(images.data.cast("B"))
+    return replace(batch, images=images), failures
+
+
+def _send(worker: _Worker, what: object) -> None:
+    try:
+        worker.pipe.send(what)
+    except OSError:
+        raise SourceError(
+            f"process {worker.process.pid}, which loads pictures, has ended: start again. A script "
+            'that trains needs `if __name__ == "__main__":` around that, or workers=0'
+        ) from None
+
+
+def _serve(options: LoaderOptions, pipe: Connection) -> None:
+    """In a process: make this share of every batch of each epoch that is asked for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
+    failures: list[Failure] = []
+    try:
+        with Loader(pipe.recv(), options, on_failure=failures.append) as loader:
+            while True:
+                number, start = pipe.recv()
+                for batch in loader.epoch(number, start=start):
+                    images = np.ascontiguousarray(batch.images)
+                    small = replace(batch, images=images[:0])
+                    pipe.send((small, images.shape, tuple(failures)))
+                    failures.clear()
+                    pipe.send_bytes(images.data.cast("B"))
+    except (EOFError, OSError):
+        return  # nobody listens any more
+    except Exception as error:
+        pipe.send(error)

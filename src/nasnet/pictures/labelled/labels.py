@@ -1,0 +1,161 @@
+"""From what the data call a class to its index: which labels can be used, which classes there are.
+
+Called by `opening` and, for single labels, by the readers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import cast
+
+from nasnet.errors import SourceError
+from nasnet.pictures.labelled.records import Example, Listing, Row, several, shown
+
+__all__ = ["check_names", "classes_of", "labelled", "raw_label", "text_labels", "to_examples"]
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # 007 is a name: its zeros would get lost
+_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_NO_LABEL = -1  # Hugging Face's number for a row of a class nobody knows
+
+
+def raw_label(where: str, value: object) -> int | str | None:
+    """A label as JSON or a table has it; None and empty text are none.
+
+    Raises:
+        SourceError: it is a number with a fraction, a list or something else that names no class.
+    """
+    if value is None or isinstance(value, bool):
+        return None if value is None else str(value).lower()
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, float):
+        raise SourceError(f"{where}: label {value} is a float; a class is text or an integer")
+    kind = type(value).__name__
+    raise SourceError(f"{where}: a label of type {kind}; a class is text or an integer")
+
+
+def text_labels(name: str, texts: Sequence[str]) -> list[int | str | None]:
+    """Labels that were written as text; integers if all of them are.
+
+    Raises:
+        SourceError: all are numbers, and some have fractions.
+    """
+    labels = [text.strip() or None for text in texts]
+    different = {label for label in labels if label is not None}
+    if all(_INTEGER.fullmatch(label) for label in different):
+        return [None if label is None else int(label) for label in labels]
+    if all(_DECIMAL.fullmatch(label) for label in different):
+        for odd in sorted(one for one in different if not one.lstrip("+-").isdigit()):
+            raise SourceError(f"{name}: label {odd} is a float; a class is text or an integer")
+    return list(labels)
+
+
+def check_names(where: str, names: object) -> tuple[str, ...]:
+    """A list of class names.
+
+    Raises:
+        SourceError: it is none, or has a name twice or an empty one.
+    """
+    if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
+        raise SourceError(f"{where}: class names are a list of text, none of it empty")
+    if len(set(names)) < len(names):
+        twice = sorted({one for one in names if names.count(one) > 1})
+        raise SourceError(f"{where}: class names must differ; {shown(twice)} is there twice")
+    return tuple(names)
+
+
+def labelled(listing: Listing) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows that have a label, and a note on those that have none.
+
+    Raises:
+        SourceError: none has one.
+    """
+    missing = (None,) if listing.names is None else (None, _NO_LABEL)
+    rows = [row for row in listing.rows if row.label not in missing]
+    without = len(listing.rows) - len(rows)
+    if listing.rows and not rows:
+        raise SourceError(f"{listing.name}: none of its {several(without, 'row')} has a label")
+    note = f"{several(without, 'row')} without a label left out"
+    return rows, (note,) if without else ()
+
+
+def classes_of(listing: Listing, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The classes of some rows: as the data name them, else numbers in order or sorted names.
+
+    Raises:
+        SourceError: some labels are names and some numbers that count nothing.
+    """
+    if listing.names is not None:
+        return listing.names
+    different = {row.label for row in rows}
+    numbers = [label for label in different if isinstance(label, int)]
+    names = [label for label in different if isinstance(label, str)]
+    if numbers and names:
+        raise SourceError(
+            f"{listing.name}: some labels are names ({shown(sorted(names))}), some numbers "
+            f"({shown(sorted(numbers))}); make them all one or the other"
+        )
+    return tuple(str(number) for number in sorted(numbers)) or tuple(sorted(names))
+
+
+def to_examples(
+    listing: Listing,
+    rows: Sequence[Row],
+    classes: Sequence[str],
+    *,
+    whose: str,
+    by_index: bool = False,
+) -> tuple[Example, ...]:
+    """Rows as examples of these classes, matched by name.
+
+    Args:
+        listing: where the rows come from.
+        rows: with labels.
+        classes: all there may be.
+        whose: who has these classes, for the message.
+        by_index: integers that count nothing and of which none is a name are indices.
+
+    Raises:
+        SourceError: a label is none of them.
+    """
+    different = dict.fromkeys(row.label for row in rows)
+    counted = listing.names
+    numbers = bool(different) and all(isinstance(label, int) for label in different)
+    named = not {str(label) for label in different}.isdisjoint(classes)
+    if by_index and counted is None and numbers and not named:
+        counted = tuple(classes)
+    names = {label: _called(listing.name, label, counted) for label in different}
+    index = {name: number for number, name in enumerate(classes)}
+    unknown = sorted(set(names.values()) - set(index))
+    if unknown:
+        raise SourceError(
+            f"{listing.name}: {shown(unknown)} {'is' if len(unknown) == 1 else 'are'} not among "
+            f"the {several(len(classes), 'class')} of {whose} ({shown(classes)})"
+        )
+    if counted == tuple(classes) and numbers:
+        table = {label: cast(int, label) for label in different}
+    else:
+        table = {label: index[name] for label, name in names.items()}
+        many = Counter(classes)
+        for name in names.values():
+            if many[name] > 1:  # ImageNet has two cranes
+                raise SourceError(
+                    f"{listing.name}: {many[name]} classes of {whose} are called {name}; label "
+                    "pictures with the index of the class"
+                )
+    return tuple(Example(row.id, table[row.label], row.read) for row in rows)
+
+
+def _called(name: str, label: int | str | None, counted: Sequence[str] | None) -> str:
+    if not isinstance(label, int) or counted is None:
+        return str(label)
+    if not 0 <= label < len(counted):
+        raise SourceError(
+            f"{name}: label {label}, but there are {len(counted)} class names "
+            f"(0 to {len(counted) - 1})"
+        )
+    return counted[label]

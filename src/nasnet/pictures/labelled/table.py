@@ -1,0 +1,275 @@
+"""Rows of a Parquet or Arrow table or a CSV: a column of pictures, one of classes, one of splits.
+
+Called by `opening` and `huggingface`. Columns are found as sources find them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, cast
+
+from nasnet.errors import SourceError
+from nasnet.pictures.labelled.blocks import Blocks, Cell, open_blocks
+from nasnet.pictures.labelled.features import class_names, features_of, picture_column
+from nasnet.pictures.labelled.labels import raw_label, text_labels
+from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, several
+from nasnet.pictures.labelled.splitting import part_of
+from nasnet.pictures.sources.files import _PATH_COLUMNS, named
+from nasnet.pictures.sources.item import id_of_path, refusal
+from nasnet.pictures.sources.table import _Columns, _find_columns, _id, _kind, _picture
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["csv_listing", "table_listing"]
+
+_SPLIT_COLUMN = "split"
+_NO_PATH = "the row names no picture"
+
+
+def table_listing(
+    path: str,
+    options: DatasetOptions,
+    *,
+    features: Mapping[str, Any] | None = None,
+    part: str = "",
+    prefix: str = "",
+    first: int = 0,
+) -> Listing:
+    """Rows of a Parquet file or an Arrow IPC file or stream.
+
+    Args:
+        path: of the file.
+        options: the columns.
+        features: as Hugging Face describes columns; from the file itself if not given.
+        part: the split all rows belong to, if they have no such column.
+        prefix: of the ids.
+        first: number of the first row.
+
+    Raises:
+        SourceError: it is damaged, or has no such columns.
+    """
+    name = id_of_path(os.path.normpath(path))
+    blocks = open_blocks(path)
+    features = features or features_of(name, blocks.schema)
+    columns = _columns(name, blocks.schema, features, options, os.path.dirname(path))  # noqa: PTH120
+    _check_label(name, blocks.schema, options.label_column)
+    labels = _values(name, blocks, options.label_column)
+    parts = [part] * len(labels)
+    if not part and _is_text(blocks.schema, _SPLIT_COLUMN):
+        parts = _parts(name, _values(name, blocks, _SPLIT_COLUMN))
+    names = class_names(name, features, options.label_column)
+    classes = [raw_label(name, label) for label in labels]
+    if columns.kind == "text":
+        texts = _values(name, blocks, columns.pictures)
+        rows, notes = _path_rows(name, texts, classes, parts, columns.folder, prefix)
+        return Listing(name=name, rows=rows, names=names, notes=notes)
+    struct = columns.kind == "struct"
+    paths: list[Any] = [None] * len(labels)
+    if columns.has_path:
+        paths = _values(name, blocks, columns.pictures, "path")
+    try:
+        cell = blocks.pictures(columns.pictures, "bytes" if struct else None)
+    except (OSError, ValueError, LookupError) as error:
+        raise _damaged(name, error) from error
+    where = chain.from_iterable(
+        zip(repeat(block, count), range(count), strict=True)
+        for block, count in enumerate(blocks.counts)
+    )
+    rows = [
+        Row(
+            prefix + _id(None, path or None, number),
+            label,
+            partial(_read, cell, block, row, path, columns),
+            part,
+        )
+        for number, ((block, row), label, path, part) in enumerate(
+            zip(where, classes, paths, parts, strict=True), first
+        )
+    ]
+    return Listing(name=name, rows=rows, names=names)
+
+
+def _read(cell: Cell, block: int, row: int, path: str | None, columns: _Columns) -> bytes:
+    data = cell(block, row)
+    value = {"bytes": data, "path": path} if columns.kind == "struct" else data
+    return cast(bytes, _picture(value, columns))
+
+
+def _is_text(schema: pyarrow.Schema, column: str) -> bool:
+    return column in schema.names and _kind(schema.field(column).type) == "text"
+
+
+def _damaged(name: str, error: Exception) -> SourceError:
+    if isinstance(error, SourceError):
+        return error
+    return SourceError(f"{name}: the table is damaged: {error}")
+
+
+def _values(name: str, blocks: Blocks, column: str, field: str | None = None) -> list[Any]:
+    """A whole column.
+
+    Raises:
+        SourceError: it is damaged, or shorter than the table.
+    """
+    try:  # Arrow's errors are ValueErrors or OSErrors, text that is no UTF-8 too
+        values = blocks.values(column, field)
+    except (OSError, ValueError, LookupError) as error:
+        raise _damaged(name, error) from error
+    if len(values) != sum(blocks.counts):
+        raise _damaged(name, ValueError(f"column {column!r} has {len(values)} rows"))
+    return values
+
+
+def _columns(
+    name: str,
+    schema: pyarrow.Schema,
+    features: Mapping[str, Any],
+    options: DatasetOptions,
+    folder: str,
+) -> _Columns:
+    twice = {one for one in schema.names if schema.names.count(one) > 1}
+    for wanted in twice & {options.label_column, options.column, _SPLIT_COLUMN}:
+        raise SourceError(f"{name}: it has several columns {wanted!r}")
+    chosen = options.column or picture_column(features, schema.names)
+    if chosen is None:
+        kinds = {field.name: _kind(field.type) for field in schema}
+        if not {"binary", "struct"} & set(kinds.values()):
+            usual = (one for one in _PATH_COLUMNS if kinds.get(one) == "text")
+            chosen = next(usual, None)
+    return _find_columns(name, schema, chosen, None, folder, {})
+
+
+def _check_label(name: str, schema: pyarrow.Schema, column: str) -> None:
+    from pyarrow import types
+
+    if column not in schema.names:
+        there = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise SourceError(f"{name}: no column {column!r} for labels; it has {there}")
+    type_ = schema.field(column).type
+    if types.is_dictionary(type_):
+        type_ = type_.value_type
+    if types.is_floating(type_) or types.is_decimal(type_):
+        raise SourceError(
+            f"{name}: label column {column!r} holds floats ({type_}); a class is text or an "
+            "integer: convert the column (rows without a label may be null)"
+        )
+    fit = (types.is_integer(type_), types.is_boolean(type_), types.is_null(type_))
+    if not any(fit) and _kind(type_) != "text":
+        raise SourceError(
+            f"{name}: label column {column!r} is {type_}; a class is text or an integer"
+        )
+
+
+def _parts(name: str, values: Sequence[str | None]) -> list[str]:
+    """The parts of the rows of a table by its column `split`.
+
+    Raises:
+        SourceError: a row says something else.
+    """
+    known = {value: part_of(value or "") for value in set(values)}
+    for value in sorted(str(one) for one, part in known.items() if part is None):
+        raise SourceError(
+            f"{name}: column {_SPLIT_COLUMN!r} says {value!r} in a row; "
+            "it may say train, validation, val or test"
+        )
+    return [known[value] or "" for value in values]
+
+
+def csv_listing(path: str, options: DatasetOptions) -> Listing:
+    """Rows of a CSV (`.tsv`: tabs) with a header.
+
+    Raises:
+        SourceError: it cannot be read, has no such columns, or no rows.
+    """
+    name = id_of_path(os.path.normpath(path))
+    tab = path.lower().endswith((".tsv", ".tsv.txt"))
+    try:
+        with _opened(path) as text:
+            reader = csv.reader(text, delimiter="\t" if tab else ",")
+            header = next(reader, [])
+            column = _csv_columns(name, header, options)
+            wanted = (column, options.label_column, _SPLIT_COLUMN)
+            places = [header.index(one) if one in header else len(header) for one in wanted]
+            table = [
+                tuple(row[place] if place < len(row) else "" for place in places)
+                for row in reader
+                if row
+            ]
+    except OSError as error:
+        raise SourceError(f"{name}: cannot be read: {error.strerror}") from error
+    except csv.Error as error:
+        raise SourceError(f"{name}: cannot be read: {error}") from error
+    if not table:
+        raise SourceError(f"{name}: it has no rows below its header")
+    paths, texts, splits = zip(*table, strict=True)
+    labels = [id_of_path(one) if isinstance(one, str) else one for one in text_labels(name, texts)]
+    parts = _parts(name, splits) if _SPLIT_COLUMN in header else [""] * len(table)
+    folder = os.path.dirname(path)  # noqa: PTH120 - text
+    rows, notes = _path_rows(name, paths, labels, parts, folder, "")
+    return Listing(name=name, rows=rows, notes=notes)
+
+
+def _opened(path: str) -> io.TextIOWrapper:
+    return open(  # noqa: PTH123 - names that are no UTF-8
+        path, encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
+
+
+def _csv_columns(name: str, header: Sequence[str], options: DatasetOptions) -> str:
+    """The column with the paths, once all that are asked for are there."""
+    there = ", ".join(header)
+    if options.label_column not in header:
+        raise SourceError(f"{name}: no column {options.label_column!r} for labels; it has {there}")
+    column = options.column or next((one for one in _PATH_COLUMNS if one in header), None)
+    if column is None:
+        raise SourceError(f"{name}: name the column with the paths; it has {there}")
+    if column not in header:
+        raise SourceError(f"{name}: no column {column!r}; it has {there}")
+    for one in (column, options.label_column, _SPLIT_COLUMN):
+        if header.count(one) > 1:
+            raise SourceError(f"{name}: it has several columns {one!r}")
+    return column
+
+
+def _path_rows(
+    name: str,
+    paths: Sequence[str | None],
+    labels: Sequence[int | str | None],
+    parts: Sequence[str],
+    folder: str,
+    prefix: str,
+) -> tuple[list[Row], tuple[str, ...]]:
+    """Rows that name their pictures; a picture named twice is taken once.
+
+    Otherwise it could be trained on and measured on.
+
+    Raises:
+        SourceError: two rows give a picture different labels.
+    """
+    rows: list[Row] = []
+    first: dict[str, tuple[int, int | str]] = {}
+    again = 0
+    for number, (path, label, part) in enumerate(zip(paths, labels, parts, strict=True)):
+        if not path:
+            rows.append(Row(f"{prefix}{number}", label, refusal(_NO_PATH), part))
+            continue
+        id = id_of_path(path)
+        if label is not None:
+            before, other = first.setdefault(id, (number, label))
+            if other != label:
+                raise SourceError(
+                    f"{name}: {id} is {other} in row {before + 1} and {label} in row "
+                    f"{number + 1}; a picture has one class"
+                )
+            if before != number:
+                again += 1
+                continue
+        rows.append(Row(prefix + id, label, named(path, folder, {}), part))
+    note = f"{several(again, 'row')} naming a picture of a row before left out"
+    return rows, (note,) if again else ()

@@ -1,0 +1,203 @@
+"""WebDataset shards: tars whose members `key.jpg` and `key.cls` or `key.json` make one sample.
+
+Called by `opening`. Headers are read once; pictures later, in any order, each where it lies.
+Format: the WebDataset convention, a key being what comes before the first dot of a member's name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any, BinaryIO
+
+from nasnet.errors import SourceError
+from nasnet.pictures.labelled.labels import check_names, raw_label, text_labels
+from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, joined, several
+from nasnet.pictures.sources.archive import _BLOCK, _DAMAGE, _member, _tar, _wanted
+from nasnet.pictures.sources.item import SUFFIXES, id_of_path
+
+__all__ = ["expand_braces", "shards_listing"]
+
+_RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
+_MOST_SHARDS = 100_000  # of one pattern
+_LABEL_BYTES = 16 << 20  # of one .cls or .json; more is a mistake
+_INTEGER = re.compile(r"-?\d+")
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Names that `{000..003}` and `{a,b}` in a pattern stand for, as the shell expands them.
+
+    Raises:
+        SourceError: they are too many.
+    """
+    found = re.search(r"\{([^{}]*)\}", pattern)
+    if found is None:
+        return [pattern]
+    numbers = _RANGE.fullmatch(found[1])
+    if numbers is None and "," not in found[1]:
+        head, tail = pattern[: found.end()], pattern[found.end() :]
+        return [head + rest for rest in expand_braces(tail)]  # {x} stands for itself
+    choices: Sequence[str] = found[1].split(",")
+    if numbers is not None:
+        first, last = int(numbers[1]), int(numbers[2])
+        if abs(last - first) >= _MOST_SHARDS:
+            raise SourceError(f"{pattern}: stands for more than {_MOST_SHARDS} files")
+        padded = any(re.match(r"-?0\d", one) for one in numbers.groups())
+        width = max(map(len, numbers.groups())) if padded else 0
+        step = 1 if first <= last else -1
+        choices = [f"{number:0{width}d}" for number in range(first, last + step, step)]
+    outside = pattern[: found.start()], pattern[found.end() :]
+    expanded = (expand_braces(choice.join(outside)) for choice in choices)
+    names = list(dict.fromkeys(chain.from_iterable(expanded)))  # inner braces come up repeatedly
+    if len(names) > _MOST_SHARDS:
+        raise SourceError(f"{pattern}: stands for more than {_MOST_SHARDS} files")
+    return names
+
+
+def shards_listing(
+    name: str, shards: Sequence[tuple[str, str, str]], options: DatasetOptions
+) -> Listing:
+    """Samples of uncompressed tars, one after another.
+
+    `classes.txt` beside the first one, or in the folder all are in, names the classes that integer
+    labels count, one a line.
+
+    Args:
+        name: for messages; the folder if it is one.
+        shards: path, prefix of the ids, and part of each.
+        options: which members to take.
+
+    Raises:
+        SourceError: a tar is compressed or damaged, or its samples have no labels.
+    """
+    listing = joined(name, [_shard(path, prefix, part, options) for path, prefix, part in shards])
+    if not listing.rows:
+        raise SourceError(f"{name}: no pictures in it")
+    if all(row.label is None for row in listing.rows):
+        raise SourceError(
+            f"{name}: none of its {several(len(listing.rows), 'picture')} has a label; in a "
+            f"WebDataset key.cls, or key.json with {options.label_column!r}, lies beside key.jpg "
+            "(unpack a tar of class folders)"
+        )
+    beside = os.path.dirname(shards[0][0])  # noqa: PTH120 - text
+    return replace(listing, names=_classes(beside) or _classes(name))
+
+
+def _classes(folder: str) -> tuple[str, ...] | None:
+    path = os.path.join(folder, "classes.txt")  # noqa: PTH118 - names that are no UTF-8
+    try:
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - names that are no UTF-8
+            names = [line.strip() for line in file.read().rstrip().split("\n")]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{id_of_path(path)}: cannot be read: {error}") from error
+    return check_names(id_of_path(path), names)
+
+
+@dataclass(slots=True)
+class _Sample:
+    """What has been found of a sample so far."""
+
+    id: str = ""
+    read: Callable[[], bytes] | None = None
+    cls: int | str | None = None
+    meta: int | str | None = None
+
+
+def _shard(path: str, prefix: str, part: str, options: DatasetOptions) -> Listing:
+    name = id_of_path(os.path.normpath(path))
+    samples: dict[str, _Sample] = {}
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - names that are no UTF-8
+            _check_plain(name, file.read(6))
+            file.seek(0)
+            with _tar(file, plain=True) as tar:
+                _collect(name, path, tar, file, samples, options)
+                if (file.seek(0, 2) - tar.offset) % _BLOCK:
+                    raise EOFError("it ends in the middle of a header")
+    except SourceError:
+        raise
+    except (*_DAMAGE, ValueError) as error:
+        raise SourceError(f"{name}: the archive is damaged: {error}") from error
+    rows = [
+        Row(prefix + one.id, one.meta if one.cls is None else one.cls, one.read, part)
+        for one in samples.values()
+        if one.read is not None
+    ]
+    bare = len(samples) - len(rows)
+    notes = (f"{several(bare, 'sample')} without a picture in {name} left out",) if bare else ()
+    return Listing(name=name, rows=rows, notes=notes)
+
+
+def _check_plain(name: str, head: bytes) -> None:
+    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
+    if packed:
+        raise SourceError(
+            f"{name}: a compressed tar can be read from its beginning only; training wants "
+            "pictures in any order: decompress it first (pictures hardly shrink anyway)"
+        )
+
+
+def _collect(
+    name: str,
+    path: str,
+    tar: tarfile.TarFile,
+    file: BinaryIO,
+    samples: dict[str, _Sample],
+    options: DatasetOptions,
+) -> None:
+    """Find the samples of a tar; of two members of one name the later counts, as tar has it."""
+    opener = partial(open, path, "rb")
+    usual = options.label_column in ("label", "cls")
+    column = (options.column or "").lower().removeprefix(".")
+    keys = dict.fromkeys((options.label_column, *(("label", "cls") if usual else ())))
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
+        if member.isdir() or not _wanted(member.name, True):
+            continue
+        base = member.name.rpartition("/")[2]
+        stem, _, ending = base.partition(".")
+        key = member.name.removesuffix(base) + stem
+        ending = ending.lower()
+        where = f"{name}/{id_of_path(member.name)}"
+        if ending == column if column else f".{ending}" in SUFFIXES:
+            sample = samples.setdefault(key, _Sample())
+            id = id_of_path(member.name)
+            if sample.read is None or sample.id == id:
+                sample.id, sample.read = id, _member(tar, member, opener, True)  # type: ignore[arg-type]
+        elif ending == "cls" and usual:
+            text = _small(where, tar, member).decode().strip()
+            label = int(text) if _INTEGER.fullmatch(text) else text_labels(where, [text])[0]
+            samples.setdefault(key, _Sample()).cls = label
+        elif ending == "json":
+            found = _object(where, _small(where, tar, member))
+            label = next((found[one] for one in keys if found.get(one) is not None), None)
+            samples.setdefault(key, _Sample()).meta = raw_label(where, label)
+
+
+def _small(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if not member.isreg() or member.size > _LABEL_BYTES:
+        raise SourceError(f"{where}: a label is a regular file of at most {_LABEL_BYTES >> 20} MB")
+    extracted = tar.extractfile(member)
+    assert extracted is not None, "regular files have content"
+    data = extracted.read()
+    if len(data) != member.size:
+        raise EOFError(f"it ends in the middle of {member.name}")
+    return data
+
+
+def _object(where: str, data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where}: damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise SourceError(f"{where}: damaged: a JSON object was expected")
+    return found

@@ -1,0 +1,190 @@
+"""Pictures inside tar and zip archives, read in place: nothing is unpacked to disk.
+
+Called by `opening`. Members come in the archive's order; names are only ever used as ids.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import tarfile
+import threading
+import weakref
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.sources.item import (
+    MAX_BYTES,
+    Item,
+    Opener,
+    Source,
+    id_of_path,
+    looks_like_picture,
+    refusal,
+)
+
+__all__ = ["tar_source", "zip_source"]
+
+_TOO_LARGE = f"larger than {MAX_BYTES >> 20} MB"
+_LINK = "a link in the archive, not a file"
+_SPECIAL = "not a regular file in the archive"
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+_BLOCK = 512  # of a tar file
+
+
+def _wanted(name: str, all_files: bool) -> bool:
+    parts = PurePosixPath(name).parts
+    hidden = any(part.startswith((".", "__MACOSX")) for part in parts if part not in (".", ".."))
+    return not hidden and (all_files or looks_like_picture(name))
+
+
+def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> Source:
+    """Pictures in a tar archive, compressed or not.
+
+    A member that is a link or a device gives a row with that reason.
+
+    Args:
+        name: for messages.
+        opener: opens the archive anew.
+        plain: it is not compressed and `opener` gives a local file: then only headers are read
+            here, and each picture where it is decoded. Other archives are read as one stream.
+        all_files: take members whatever their name.
+
+    Raises:
+        SourceError: on the way, where the archive is damaged; the rows before it are good.
+    """
+
+    def start() -> Iterator[Item]:
+        try:
+            with opener() as file, _tar(file, plain=plain) as tar:
+                while (member := tar.next()) is not None:
+                    tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
+                    if not member.isdir() and _wanted(member.name, all_files):
+                        yield Item(id_of_path(member.name), _member(tar, member, opener, plain))
+                if plain and (file.seek(0, 2) - tar.offset) % _BLOCK:
+                    raise EOFError("it ends in the middle of a header")
+        except (*_DAMAGE, ValueError) as error:
+            raise SourceError(f"{name}: the archive is damaged: {error}") from error
+
+    return Source(name=name, kind="tar", count=None, start=start)
+
+
+def _tar(file: object, *, plain: bool) -> tarfile.TarFile:
+    # "r|*" reads on and never back, so that a compressed archive costs one pass.
+    return tarfile.open(  # type: ignore[call-overload, no-any-return]
+        fileobj=file,
+        mode="r:" if plain else "r|*",
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+
+
+def _member(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, opener: Opener, plain: bool
+) -> Callable[[], bytes]:
+    if member.issym() or member.islnk():
+        return refusal(_LINK)
+    if not member.isreg():
+        return refusal(_SPECIAL)
+    if member.size > MAX_BYTES:
+        return refusal(_TOO_LARGE)
+    if member.size == 0:
+        return refusal("empty file")
+    if plain and not member.issparse():
+        return partial(_slice, opener, member.offset_data, member.size)
+    extracted = tar.extractfile(member)
+    assert extracted is not None, "regular files have content"
+    data = extracted.read()
+    if len(data) != member.size:
+        raise EOFError(f"it ends in the middle of {member.name}")
+    return lambda: data
+
+
+def _slice(opener: Opener, offset: int, size: int) -> bytes:
+    try:
+        with opener() as file:
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
+        raise PictureError(f"the archive cannot be read: {error.strerror}") from None
+    if len(data) != size:
+        raise PictureError("the archive ends in the middle of it")
+    return data
+
+
+def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
+    """Pictures in a zip archive; links, encrypted and damaged members give a row with the reason.
+
+    What a member unpacks to is bounded, whatever its header says.
+
+    Raises:
+        SourceError: its directory is damaged.
+    """
+    file, close = _shareable(opener)
+    try:
+        archive = zipfile.ZipFile(file)
+    except (*_DAMAGE, ValueError, NotImplementedError) as error:
+        close()
+        raise SourceError(f"{name}: the archive is damaged: {error}") from error
+    shared = _SharedZip(archive, close)
+    members = [
+        info
+        for info in archive.infolist()
+        if not info.is_dir() and _wanted(info.filename, all_files)
+    ]
+
+    def part(first: int, last: int | None) -> Iterator[Item]:
+        for info in members[first:last]:
+            linked = (info.external_attr >> 16) & 0o170000 == 0o120000
+            read = refusal(_LINK) if linked else partial(shared.read, info)
+            yield Item(id_of_path(info.filename), read)
+
+    return Source(
+        name=name, kind="zip", count=len(members), start=partial(part, 0, None), part=part
+    )
+
+
+def _shareable(opener: Opener) -> tuple[BinaryIO, Callable[[], None]]:
+    """An open file that lives as long as somebody holds an item of it, and what closes it."""
+    file = opener()
+    if not isinstance(file, io.BufferedReader):
+        return file, file.close
+    with file:  # Python warns of its own files when they are left to the garbage collector
+        descriptor = os.dup(file.fileno())
+    return open(descriptor, "rb", closefd=False), partial(os.close, descriptor)
+
+
+class _SharedZip:
+    """One open archive for all decode threads; its file is closed when its last item is gone."""
+
+    def __init__(self, archive: zipfile.ZipFile, close: Callable[[], None]) -> None:
+        self._archive = archive
+        self._lock = threading.Lock()  # zipfile guards reads, but counts its users unguarded
+        weakref.finalize(self, close)
+
+    def read(self, info: zipfile.ZipInfo) -> bytes:
+        if info.file_size > MAX_BYTES:
+            raise PictureError(_TOO_LARGE)
+        if info.flag_bits & 1:
+            raise PictureError("encrypted in the archive")
+        try:
+            with self._lock:
+                member = self._archive.open(info)
+            try:
+                data = member.read(MAX_BYTES + 1)
+            finally:
+                with self._lock:
+                    member.close()
+        except (*_DAMAGE, ValueError, NotImplementedError, RuntimeError) as error:
+            raise PictureError(f"damaged in the archive: {error}") from None
+        if len(data) > MAX_BYTES:
+            raise PictureError(_TOO_LARGE)
+        if not data:
+            raise PictureError("empty file")
+        return data

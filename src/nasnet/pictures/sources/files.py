@@ -1,0 +1,320 @@
+"""Pictures in files of their own: folders, globs, lists on disk or standard input, CSV.
+
+Called by `opening`; `table` and `given` use it to read what they find named.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import io
+import os
+import stat
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.sources.item import (
+    ARCHIVES,
+    MAX_BYTES,
+    TABLES,
+    Item,
+    Opener,
+    Source,
+    id_of_path,
+    looks_like_picture,
+    refusal,
+)
+from nasnet.pictures.sources.remote import read_url
+
+__all__ = [
+    "csv_source",
+    "folder_source",
+    "glob_names",
+    "list_source",
+    "named",
+    "paths_source",
+    "read_file",
+]
+
+# Columns of a CSV that are taken for the path, in this order, if none is named.
+_PATH_COLUMNS = (
+    *("path", "file", "filename", "file_name", "filepath", "image", "image_path"),
+    *("url", "uri", "image_url"),
+)
+_REASONS: Mapping[int, str] = {
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EISDIR: "a folder, not a picture",
+    errno.ELOOP: "symbolic links that lead nowhere",
+}
+_CHUNK = 1 << 16
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of one file.
+
+    Raises:
+        PictureError: it is not there, not readable, empty, too large, or not a regular file.
+    """
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PictureError("not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise PictureError(f"larger than {MAX_BYTES >> 20} MB")
+            data = file.read()
+    except OSError as error:
+        text = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+        raise PictureError(text.lower() or type(error).__name__) from None
+    except PictureError:
+        raise
+    except ValueError as error:
+        raise PictureError(f"not a path: {error}") from None
+    if not data:
+        raise PictureError("empty file")
+    return data
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that is called x.jpg would block for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def named(text: str, folder: str, storage: Mapping[str, Any]) -> Callable[[], bytes]:
+    """What reads the picture a list, table or call names: a URL, or a path seen from a folder."""
+    if "://" in text:
+        return partial(read_url, text, storage)
+    path = os.path.join(folder, text)  # noqa: PTH118 - names that are no UTF-8 stay as they are
+    return partial(read_file, path)
+
+
+def paths_source(
+    name: str, kind: str, names: list[str], folder: str, storage: Mapping[str, Any]
+) -> Source:
+    """A few pictures, each named by its path or URL."""
+
+    def part(first: int, last: int | None) -> Iterator[Item]:
+        return (Item(id_of_path(one), named(one, folder, storage)) for one in names[first:last])
+
+    return Source(name=name, kind=kind, count=len(names), start=partial(part, 0, None), part=part)
+
+
+def folder_source(root: Path, *, all_files: bool) -> Source:
+    """All pictures below a folder, by relative path in bytewise order.
+
+    Hidden files and folders are passed over. Symbolic links are followed, but never into a folder
+    that the walk is in already. A folder below that cannot be listed is one row with that reason.
+
+    Raises:
+        SourceError: it cannot be listed, or has no pictures.
+    """
+    top = os.fsencode(root)
+
+    def start() -> Iterator[Item]:
+        for relative, reason in _walk(top, all_files=all_files):
+            path = os.fsdecode(os.path.join(top, relative))  # noqa: PTH118 - bytes
+            read = refusal(reason) if reason else partial(read_file, path)
+            yield Item(id_of_path(relative), read)
+
+    # Walked twice, once to count: a list of millions of paths is never held in memory.
+    try:
+        count = sum(1 for _ in _walk(top, all_files=all_files))
+    except OSError as error:
+        raise SourceError(f"{root}: cannot be listed: {error.strerror}") from error
+    if not count:
+        what = "files" if all_files else "pictures (.jpg, .png, ...; see --all-files)"
+        inside = sorted(entry.name for entry in os.scandir(root) if not entry.name.startswith("."))
+        tables = [one for one in inside if one.lower().endswith((".parquet", ".arrow", ".tar"))]
+        hint = f"; for the tables and archives in it give {str(root / '*')!r}" if tables else ""
+        raise SourceError(f"{root}: no {what} in it{hint}")
+    return Source(name=os.path.normpath(root), kind="folder", count=count, start=start)
+
+
+def _walk(top: bytes, *, all_files: bool) -> Iterator[tuple[bytes, str]]:
+    """Relative paths below a folder, `/` between their parts, each with a reason or ''."""
+    home = os.stat(top)  # noqa: PTH116 - bytes
+    stack = [(b"", iter(_listed(top, all_files)), (home.st_dev, home.st_ino))]
+    while stack:
+        prefix, names, _ = stack[-1]
+        name = next(names, None)
+        if name is None:
+            stack.pop()
+        elif not name.endswith(b"/"):
+            yield prefix + name, ""
+        else:
+            below = os.path.join(top, prefix + name)  # noqa: PTH118 - bytes
+            try:
+                status = os.stat(below)  # noqa: PTH116 - bytes
+                identity = (status.st_dev, status.st_ino)
+                if all(identity != above for _, _, above in stack):
+                    stack.append((prefix + name, iter(_listed(below, all_files)), identity))
+            except OSError as error:
+                reason = _REASONS.get(error.errno or 0) or str(error.strerror).lower()
+                yield prefix + name, f"folder cannot be listed: {reason}"
+
+
+def _listed(folder: bytes, all_files: bool) -> list[bytes]:
+    """Names of a folder in order; those of folders end in `/`, so that whole paths sort right."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(b"."):
+                continue
+            if _is_folder(entry):
+                found.append(entry.name + b"/")
+            elif all_files or looks_like_picture(entry.name):
+                found.append(entry.name)
+    return sorted(found)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle, say; a picture's name still makes it a row
+        return False
+
+
+def glob_names(pattern: str, *, all_files: bool) -> list[str]:
+    """Files that match a pattern, in bytewise order.
+
+    Where the pattern leaves the ending open (`scans/*`), only pictures and containers of pictures
+    count, unless all files are asked for.
+
+    Raises:
+        SourceError: there are none.
+    """
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns too
+    files = [name for name in matches if not os.path.isdir(name)]  # noqa: PTH112 - text
+    ending = os.path.splitext(pattern)[1]  # noqa: PTH122 - text
+    if not files:
+        raise SourceError(f"{pattern}: no file has such a name")
+    if glob.has_magic(ending) or not ending:
+        able = (*ARCHIVES, *TABLES)
+        kept = [n for n in files if looks_like_picture(n) or n.lower().endswith(able)]
+        files = files if all_files else kept
+    if not files:
+        raise SourceError(f"{pattern}: of {len(matches)} matches none looks like a picture")
+    return sorted(files, key=os.fsencode)
+
+
+def list_source(
+    name: str,
+    opener: Opener,
+    folder: str,
+    storage: Mapping[str, Any],
+    *,
+    once: bool = False,
+    keep_open: bool = False,
+) -> Source:
+    """Pictures named in a text: one path or URL a line, or with NUL bytes between them.
+
+    Empty lines and lines that begin with # do not count. Paths are seen from `folder`.
+
+    Args:
+        name: for messages.
+        opener: opens the text anew.
+        folder: where relative paths begin.
+        storage: for fsspec.
+        once: the text is a stream: it is read as it comes, and not counted before.
+        keep_open: what `opener` gives belongs to somebody else.
+
+    Raises:
+        SourceError: it cannot be read, or names nothing.
+    """
+
+    def start() -> Iterator[Item]:
+        file = opener()
+        with nullcontext() if keep_open else file:
+            for raw in _names(file):
+                yield Item(id_of_path(raw), named(os.fsdecode(raw), folder, storage))
+
+    count = None
+    if not once:
+        try:
+            with opener() as file:
+                count = sum(1 for _ in _names(file))
+        except OSError as error:
+            raise SourceError(f"{name}: cannot be read: {error.strerror}") from error
+        if not count:
+            raise SourceError(f"{name}: the list names no pictures")
+    return Source(name=name, kind="list", count=count, start=start)
+
+
+def _names(file: BinaryIO) -> Iterator[bytes]:
+    """Entries of a list, read a piece at a time and given out as soon as they are whole."""
+    read = getattr(file, "read1", file.read)
+    rest: bytes = read(_CHUNK).removeprefix(b"\xef\xbb\xbf")
+    # The first separator tells: what `find -print0` writes has NUL bytes and no comments.
+    while b"\0" not in rest and b"\n" not in rest and (more := read(_CHUNK)):
+        rest += more
+    end = b"\0" if b"\0" in rest else b"\n"
+    more = rest
+    while more:
+        *whole, rest = rest.split(end)
+        yield from _entries(whole, end)
+        more = read(_CHUNK)
+        rest += more
+    yield from _entries([rest], end)
+
+
+def _entries(lines: list[bytes], end: bytes) -> list[bytes]:
+    if end == b"\0":
+        return [line for line in lines if line]
+    stripped = [line.strip() for line in lines]
+    return [line for line in stripped if line and not line.startswith(b"#")]
+
+
+def csv_source(
+    name: str,
+    opener: Opener,
+    folder: str,
+    storage: Mapping[str, Any],
+    *,
+    column: str | None,
+    id_column: str | None,
+) -> Source:
+    """Pictures named in a column of a CSV (`.tsv`: tabs) with a header.
+
+    Raises:
+        SourceError: it has no such column, or no rows.
+    """
+    tab = name.lower().endswith((".tsv", ".tsv.txt"))
+
+    def rows() -> Generator[dict[str, str], None, None]:
+        with io.TextIOWrapper(
+            opener(), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        ) as text:
+            yield from csv.DictReader(text, delimiter="\t" if tab else ",", restval="")
+
+    try:
+        with closing(rows()) as table:
+            first = next(table, None)
+            count = sum(1 for _ in table) + (first is not None)
+    except (OSError, csv.Error) as error:
+        raise SourceError(f"{name}: cannot be read: {error}") from error
+    if first is None:
+        raise SourceError(f"{name}: it has no rows below its header")
+    there = [one for one in first if one is not None]
+    path_column = column or next((one for one in _PATH_COLUMNS if one in there), None)
+    for wanted in (path_column, id_column):
+        if wanted is not None and wanted not in there:
+            raise SourceError(f"{name}: no column {wanted!r}; it has {', '.join(there)}")
+    if path_column is None:
+        raise SourceError(f"{name}: name the column with the paths; it has {', '.join(there)}")
+
+    def items(table: Iterable[dict[str, str]]) -> Iterator[Item]:
+        for number, row in enumerate(table):
+            path = row[path_column]
+            given = row[id_column] if id_column else path
+            read = named(path, folder, storage) if path else refusal("the row names no picture")
+            yield Item(id_of_path(given or str(number)), read)
+
+    return Source(name=name, kind="csv", count=count, start=lambda: items(rows()))

@@ -1,0 +1,376 @@
+"""Recognises a source by its shape and content, and opens it.
+
+Called by `embedding` through the package.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from nasnet.errors import SourceError, needs
+from nasnet.pictures.sources.archive import tar_source, zip_source
+from nasnet.pictures.sources.files import (
+    csv_source,
+    folder_source,
+    glob_names,
+    list_source,
+    paths_source,
+)
+from nasnet.pictures.sources.given import given_source
+from nasnet.pictures.sources.item import (
+    ARCHIVES,
+    TABLES,
+    TEXT_LISTS,
+    Item,
+    Kind,
+    Opener,
+    Source,
+    SourceOptions,
+    even_cuts,
+    id_of_path,
+)
+from nasnet.pictures.sources.remote import matches_of, opener_of, remote_folder
+from nasnet.pictures.sources.table import table_source
+
+__all__ = ["MANY", "containers_of", "open_file", "open_source", "open_text", "shard_name"]
+
+# Of more archives or tables than this none is opened to be counted.
+MANY = 1000
+
+# What `samples:` stands for: the photographs among the files in scikit-image's own wheel.
+_SAMPLES = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+# First bytes of a file -> its kind; a picture has none of them.
+_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+    (b"PAR1", "table"),
+    (b"ARROW1", "table"),
+    (b"\xff\xff\xff\xff", "table"),  # an Arrow IPC stream
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+# Suffixes -> kind, where the content says nothing (text, compression) or is far away.
+_SUFFIXES: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    ((".zip",), "zip"),
+    (ARCHIVES, "tar"),
+    (TABLES, "table"),
+    (TEXT_LISTS, "list"),
+    ((".csv", ".tsv"), "csv"),
+)
+_CONTAINERS: frozenset[Kind] = frozenset({"tar", "zip", "table"})
+
+
+def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  # noqa: ANN401
+    """Recognise a source and open it.
+
+    Args:
+        spec: a path or text: folder, picture, glob, list (`.txt`, or `-` for standard input),
+            `.csv`, tar or zip archive, Parquet or Arrow table, a URL of any of these, `samples:`;
+            or what a Python program has: an iterable of paths, bytes, arrays, PIL images, or of
+            pairs of an id and one of them.
+        options: how to read it.
+
+    Raises:
+        SourceError: it does not exist, cannot be read, or holds no pictures.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    options = options or SourceOptions()
+    if isinstance(spec, str | Path):
+        source = open_text(os.fspath(spec), options)
+    else:
+        source = given_source(spec, options.storage_options)
+    if source.count == 0:
+        raise SourceError(f"{source.name}: no pictures in it")
+    if options.shard[1] > 1:
+        return _one_shard(source, options)
+    return replace(source, start=partial(_not_empty, source))
+
+
+def _one_shard(source: Source, options: SourceOptions) -> Source:
+    """Consecutive items wherever that can be had: the outputs in order are the whole in order."""
+    index, shards = options.shard
+    name = shard_name(source.name, index, shards)
+    if source.count is not None:
+        first, last = even_cuts(source.count, shards, source.seams)[index]
+        return Source(
+            name=name,
+            kind=source.kind,
+            count=last - first,
+            start=partial(source.between, first, last),
+        )
+    if len(source.files) >= shards:
+        first, last = even_cuts(len(source.files), shards)[index]
+        start = partial(_items_of, source.files[first:last], replace(options, kind=None))
+        return Source(name=name, kind=source.kind, count=None, start=start)
+    every = partial(_not_empty, source)
+    return Source(
+        name=name,
+        kind=source.kind,
+        count=None,
+        start=lambda: islice(every(), index, None, shards),
+    )
+
+
+def shard_name(name: str, index: int, shards: int) -> str:
+    """What a shard of a source is called in its feature set; `merging` reads it."""
+    return f"{name}, shard {index} of {shards}"
+
+
+def _not_empty(source: Source) -> Iterator[Item]:
+    """The items of a source; where only reading tells, an empty one is found out here."""
+    empty = True
+    for item in source.start():
+        empty = False
+        yield item
+    if empty:
+        raise SourceError(f"{source.name}: no pictures in it")
+
+
+def open_text(text: str, options: SourceOptions) -> Source:
+    """Open the source a text names; it may turn out to be empty."""
+    storage = options.storage_options
+    if text == "samples:":
+        return _samples()
+    if text == "-":
+        return list_source("-", lambda: sys.stdin.buffer, "", storage, once=True, keep_open=True)
+    text = _local(text)
+    if "://" in text:
+        return _open_url(text, options)
+    name = os.path.normpath(text)
+    kind = options.kind
+    if _is_pattern(text, kind):
+        names = glob_names(text, all_files=options.all_files)
+        return _open_many(text, "glob", names, options)
+    try:
+        status = os.stat(text)  # noqa: PTH116 - text may be no UTF-8
+    except FileNotFoundError:
+        raise SourceError(f"{id_of_path(text)}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{id_of_path(text)}: cannot be opened: {why}") from error
+    if stat.S_ISDIR(status.st_mode):
+        return folder_source(Path(text), all_files=options.all_files)
+    opener = partial(open_file, text)
+    if stat.S_ISFIFO(status.st_mode) and kind in (None, "list"):  # the shell's <(find ...)
+        return list_source(name, opener, "", storage, once=True)
+    kind = kind or _kind_of(text, opener)
+    folder = os.path.dirname(text)  # noqa: PTH120 - text
+    return _open_one(name, kind, opener, folder, options, local=True)
+
+
+def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] | None:
+    """The archives and tables a source consists of, and whether a pattern names them.
+
+    None for every other source, and for a tar on a disk that is not compressed: its headers list
+    its pictures as quickly as a folder does.
+
+    Raises:
+        SourceError: nothing matches the pattern.
+    """
+    text = _local(text)
+    far = "://" in text
+    if _is_pattern(text, options.kind):
+        if far:
+            names = matches_of(text, options.storage_options)
+        else:
+            names = glob_names(text, all_files=options.all_files)
+        return (names, True) if {_kind_of_name(name) for name in names} <= _CONTAINERS else None
+    kind = options.kind
+    if far:
+        kind = kind or _kind_of_name(text.partition("?")[0])
+        return ([text], False) if kind in _CONTAINERS else None
+    if not os.path.isfile(text):  # noqa: PTH113 - text may be no UTF-8
+        return None
+    opener = partial(open_file, text)
+    kind = kind or _kind_of(text, opener)
+    if kind == "tar":
+        with opener() as file:
+            return ([text], False) if _compressed(file.read(6)) else None
+    return ([text], False) if kind in _CONTAINERS else None
+
+
+def _local(text: str) -> str:
+    """The path a file URL stands for; other texts as they are."""
+    if not text.startswith("file://"):
+        return text
+    from urllib.request import url2pathname  # brings http and ssl with it
+
+    return url2pathname(text.removeprefix("file://"))
+
+
+def _is_pattern(text: str, kind: Kind | None) -> bool:
+    if kind is not None:
+        return kind == "glob"
+    if "://" in text:
+        return "*" in text and not text.startswith("http")
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a local archive, table or list.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
+    except OSError as error:
+        raise SourceError(f"{id_of_path(path)}: cannot be read: {error.strerror}") from error
+
+
+def _open_url(url: str, options: SourceOptions) -> Source:
+    storage = options.storage_options
+    kind = options.kind
+    if _is_pattern(url, kind):
+        return _open_many(url, "glob", matches_of(url, storage), options)
+    kind = kind or _kind_of_name(url.partition("?")[0])
+    if kind in (None, "folder", "picture"):
+        folder = None
+        if kind != "picture":
+            folder = remote_folder(url, storage, all_files=options.all_files)
+        return folder or paths_source(url, "picture", [url], "", storage)
+    folder_url = url.rpartition("/")[0]
+    return _open_one(url, kind, opener_of(url, storage), folder_url, options, local=False)
+
+
+def _kind_of(path: str, opener: Opener) -> Kind:
+    """What a local file is: told by its content where that says it, else by its name."""
+    with opener() as file:
+        head = file.read(_TAR_MAGIC + 5)
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[_TAR_MAGIC:] == b"ustar":
+        return "tar"
+    named = _kind_of_name(path)
+    if named == "tar":
+        return (
+            "tar" if not head or path.lower().endswith(".tar") or _compressed(head) else "picture"
+        )
+    return named if named in ("list", "csv") else "picture"
+
+
+_TAR_MAGIC = 257  # where a tar header has its magic
+
+
+def _compressed(head: bytes) -> bool:
+    return head.startswith(_COMPRESSED)
+
+
+def _kind_of_name(name: str) -> Kind | None:
+    lower = name.lower()
+    return next((kind for suffixes, kind in _SUFFIXES if lower.endswith(suffixes)), None)
+
+
+def _open_one(
+    name: str, kind: Kind, opener: Opener, folder: str, options: SourceOptions, *, local: bool
+) -> Source:
+    storage = options.storage_options
+    if kind == "tar":
+        plain = False
+        if local:
+            with opener() as file:
+                plain = not _compressed(file.read(6))
+        return tar_source(name, opener, plain=plain, all_files=options.all_files)
+    if kind == "zip":
+        return zip_source(name, opener, all_files=options.all_files)
+    if kind == "table":
+        return table_source(
+            name,
+            opener,
+            column=options.column,
+            id_column=options.id_column,
+            folder=folder,
+            storage=storage,
+        )
+    if kind == "list":
+        return list_source(name, opener, folder, storage)
+    if kind == "csv":
+        return csv_source(
+            name, opener, folder, storage, column=options.column, id_column=options.id_column
+        )
+    if kind in ("folder", "glob"):
+        raise SourceError(f"{name}: is a file, not a {kind}")
+    return paths_source(name, "picture", [name], "", storage)
+
+
+def _open_many(text: str, kind: str, names: list[str], options: SourceOptions) -> Source:
+    """What a pattern matches: pictures, or archives and tables that are read one after another."""
+    kinds = {_kind_of_name(name) for name in names}
+    if not kinds <= _CONTAINERS:
+        return paths_source(text, kind, names, "", options.storage_options)
+    files = tuple(names)
+    whole = replace(options, kind=None)
+    start = partial(_items_of, files, whole)
+    firsts, seams = [0], list[int]()
+    if kinds <= {"table", "zip"} and len(names) <= MANY:
+        for name in names:
+            one = open_text(name, whole)
+            if one.count is None:
+                break
+            seams += [firsts[-1], *(firsts[-1] + seam for seam in one.seams if seam)]
+            firsts.append(firsts[-1] + one.count)
+    if len(firsts) <= len(names):
+        return Source(name=text, kind=kind, count=None, start=start, files=files)
+    return Source(
+        name=text,
+        kind=kind,
+        count=firsts[-1],
+        start=start,
+        part=partial(_items_between, files, tuple(firsts), whole),
+        seams=tuple(seams),
+        files=files,
+    )
+
+
+def _items_of(names: Sequence[str], options: SourceOptions) -> Iterator[Item]:
+    """The items of many archives and tables, one after another; ids begin with the file's name."""
+    for name in names:
+        for item in open_text(name, options).start():
+            yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+
+
+def _items_between(
+    names: Sequence[str],
+    firsts: Sequence[int],
+    options: SourceOptions,
+    start: int,
+    stop: int | None,
+) -> Iterator[Item]:
+    """Alike, from one number to another; files that have none of them are not opened."""
+    end = firsts[-1] if stop is None else min(stop, firsts[-1])
+    for name, first, next_first in zip(names, firsts, firsts[1:], strict=False):
+        low, high = max(start, first), min(end, next_first)
+        if low < high:
+            for item in open_text(name, options).between(low - first, high - first):
+                yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+
+
+def _samples() -> Source:
+    data = needs("skimage.data", extra="samples")
+    folder = os.path.dirname(str(data.__file__))  # noqa: PTH120 - text
+    names = [name for name in _SAMPLES if os.path.isfile(os.path.join(folder, name))]  # noqa: PTH113, PTH118
+    return paths_source("samples:", "samples", names, folder, {})

@@ -1,0 +1,33 @@
+"""Distillation: teachers, their stored answers, and the loss that makes a student agree.
+
+Called by `train` with a recipe that has a teacher; needs the extras `torch` and `distill`.
+"""
+
+from __future__ import annotations
+
+from nasnet.train.distill.answers import Answers, AnswersEvent, open_answers
+from nasnet.train.distill.holdout import held_out
+from nasnet.train.distill.live import LiveTeacher
+from nasnet.train.distill.objective import Distillation, Teaching
+from nasnet.train.distill.teachers import (
+    TEACHERS,
+    Teacher,
+    TeacherOutputs,
+    open_network,
+    open_teacher,
+)
+
+__all__ = [
+    "TEACHERS",
+    "Answers",
+    "AnswersEvent",
+    "Distillation",
+    "LiveTeacher",
+    "Teacher",
+    "TeacherOutputs",
+    "Teaching",
+    "held_out",
+    "open_answers",
+    "open_network",
+    "open_teacher",
+]

@@ -1,0 +1,307 @@
+"""A teacher's answers to fixed views of all pictures, computed once and stored.
+
+Called by distillation; the student sees the same views (the same crops, flips and colours), so
+that a stored answer is the answer to what it sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import OutputError, TrainingError
+from nasnet.pictures.augment import AugmentOptions
+from nasnet.pictures.batch_processes import Batches, open_loader
+from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
+from nasnet.system import write_whole
+from nasnet.train.distill.teachers import Teacher, open_teacher
+from nasnet.train.loop.identity import check_identity
+
+__all__ = ["Answers", "AnswersEvent", "open_answers"]
+
+Half = npt.NDArray[np.float16]
+_CHUNK = 128  # pictures between two reports
+_SAMPLE = 8192  # rows the mean and deviation of features are taken over
+_DESCRIPTION = "answers.json"
+_WIDTHS = {"logits": 1000, "features": 1280}
+_SEEN = 12  # difference of a grey level that is not rounding: it is another view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersEvent:
+    """How far it is.
+
+    Attributes:
+        done: pictures answered, over all views.
+        total: of them.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a teacher said, by view and picture.
+
+    Attributes:
+        rows: id of a picture -> its row.
+        logits: per view, float16 [rows, 1000], mapped from disk.
+        features: per view, float16 [rows, 1280], alike.
+    """
+
+    rows: Mapping[str, int]
+    logits: tuple[Half, ...]
+    features: tuple[Half, ...]
+
+    def sample(self) -> npt.NDArray[np.float32]:
+        """Features of pictures spread evenly, float32 [n, 1280]; see `Teaching`."""
+        stored = self.features[0]
+        rows = np.unique(np.linspace(0, len(stored) - 1, _SAMPLE).astype(np.int64))
+        return np.asarray(stored[rows], np.float32)
+
+    def targets(self, batch: TrainBatch) -> Mapping[str, Half]:
+        """The answers to the view that a batch's pictures are seen in."""
+        logits, features = self.of(batch.epoch % len(self.logits), batch.ids)
+        return {"logits": logits, "features": features}
+
+    def answers(self, images: Any, targets: Mapping[str, Any]) -> tuple[Any, Any]:  # noqa: ANN401
+        """Those answers, on the training device."""
+        return targets["logits"], targets["features"]
+
+    def of(self, view: int, ids: Sequence[str]) -> tuple[Half, Half]:
+        """Logits and features of pictures as they look in a view."""
+        rows = [self.rows[id] for id in ids]
+        return np.asarray(self.logits[view][rows]), np.asarray(self.features[view][rows])
+
+
+def open_answers(
+    examples: Sequence[Example],
+    folder: Path,
+    *,
+    teacher: str,
+    views: int,
+    augment: AugmentOptions,
+    seed: int,
+    identity: str,
+    precision: Literal["f32", "bf16"] = "f32",
+    device: str = "cpu",
+    workers: int = 0,
+    cache_bytes: int = 0,
+    overwrite: bool = False,
+    on_event: Callable[[AnswersEvent], None] | None = None,
+) -> Answers:
+    """The answers from a folder; what is missing there is computed first, view by view.
+
+    Args:
+        examples: the pictures; unreadable ones have no answer and are never asked for.
+        folder: where they are stored; about 4.6 kB a picture and view.
+        teacher: see `teachers.TEACHERS`.
+        views: how many views of each picture.
+        augment: what makes a view.
+        seed: of the views; the student's loader must have the same.
+        identity: fingerprint of the examples.
+        precision: the teacher's, `f32` or `bf16`.
+        device: where the teacher computes; see `open_teacher`.
+        workers: processes that make views; see `open_loader`.
+        cache_bytes: decoded pictures they keep for the next view.
+        overwrite: throw away answers of another teacher, to other views or pictures.
+        on_event: told how far it is.
+
+    Raises:
+        TrainingError: the folder has answers of another teacher, to other views or pictures, or
+            they are damaged.
+        OutputError: they cannot be stored.
+        MissingExtraError: the teacher is not installed.
+    """
+    description = {
+        "teacher": teacher,
+        "augment": asdict(augment),
+        "seed": seed,
+        "pictures": identity,
+        "precision": precision,
+        "probe": _probe(augment, seed),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite and not _fits(folder, description):
+            for file in folder.glob("view-*.npy"):
+                file.unlink()
+            (folder / _DESCRIPTION).unlink(missing_ok=True)
+        _check(folder, description)
+        report = on_event or (lambda event: None)
+        total = views * len(examples)
+        missing = [view for view in range(views) if not _complete(folder, view)]
+        if missing:
+            done = (views - len(missing)) * len(examples)
+
+            def told(count: int) -> None:
+                nonlocal done
+                done += count
+                report(AnswersEvent(done=done, total=total))
+
+            asked = open_teacher(teacher, precision=precision, device=device)
+            options = LoaderOptions(
+                size=(asked.size, asked.size),
+                seed=seed,
+                augment=augment,
+                views=views,
+                shuffle=False,
+                cache_bytes=cache_bytes,
+            )
+            with _loaders(examples, options, workers) as loaders:
+                for view in missing:
+                    with _rooms(folder, view, len(examples)) as stored:
+                        _compute(asked, stored, view, loaders, told)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: a teacher's answers cannot be stored: {error.strerror or error}"
+        ) from error
+    report(AnswersEvent(done=total, total=total))
+    return Answers(
+        rows={example.id: row for row, example in enumerate(examples)},
+        logits=tuple(_map(folder, view, "logits", len(examples)) for view in range(views)),
+        features=tuple(_map(folder, view, "features", len(examples)) for view in range(views)),
+    )
+
+
+def _file(folder: Path, view: int, what: str) -> Path:
+    return folder / f"view-{view:03d}.{what}.npy"
+
+
+def _complete(folder: Path, view: int) -> bool:
+    return all(_file(folder, view, what).exists() for what in _WIDTHS)
+
+
+def _map(folder: Path, view: int, what: str, rows: int) -> Half:
+    file = _file(folder, view, what)
+    try:
+        mapped: Half = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise TrainingError(f"{file} is damaged, remove it: {error}") from error
+    if mapped.shape != (rows, _WIDTHS[what]) or mapped.dtype != np.float16:
+        raise TrainingError(
+            f"{file} is damaged, remove it: float16 {[rows, _WIDTHS[what]]} expected, found "
+            f"{mapped.dtype} {list(mapped.shape)}"
+        )
+    return mapped
+
+
+def _probe(augment: AugmentOptions, seed: int) -> list[int]:
+    """What a picture of our own looks like in its first views: other views give other numbers.
+
+    Answers are only good for the very views they were asked about, and those may change with the
+    version of this package, whatever the options are called.
+    """
+    rows, columns = np.mgrid[:64, :96]
+    picture = np.stack([rows * 3, columns * 2, 255 - rows - columns], axis=2).astype(np.uint8)
+    options = LoaderOptions(
+        batch=1, size=(32, 32), seed=seed, augment=augment, views=4, shuffle=False, threads=1
+    )
+    with Loader([_Probe("probe", 0, lambda: picture)], options) as loader:
+        views = [next(iter(loader.epoch(view))).images[0] for view in range(4)]
+    blocks = np.stack(views).reshape(4, 2, 16, 2, 16, 3).mean(axis=(2, 4))
+    return [int(level) for level in np.rint(blocks).ravel()]
+
+
+def _check(folder: Path, description: Mapping[str, Any]) -> None:
+    """Make sure that the answers in a folder are to this; note it where there are none yet."""
+    file = folder / _DESCRIPTION
+    if not file.exists():
+        write_whole(file, json.dumps(description, indent=1).encode())
+        return
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        probe = stored.pop("probe", description["probe"])  # the first versions had none
+        apart = np.abs(np.subtract(probe, description["probe"])).max()
+    except (ValueError, AttributeError, TypeError) as error:
+        raise TrainingError(f"{file} is damaged: {error}") from error
+    check_identity(stored, description, folder)
+    if apart > _SEEN:
+        raise TrainingError(
+            f"{folder} has answers to views that this version does not make any more: name another "
+            "folder, or start anew with --overwrite"
+        )
+
+
+def _fits(folder: Path, description: Mapping[str, Any]) -> bool:
+    try:
+        _check(folder, description)
+    except TrainingError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    id: str
+    label: int
+    read: Callable[[], Any]
+
+
+@contextlib.contextmanager
+def _rooms(folder: Path, view: int, rows: int) -> Iterator[dict[str, Half]]:
+    """Where the answers to one view go; their files appear complete or not at all."""
+    files = {what: _file(folder, view, what) for what in _WIDTHS}
+    partial = {what: file.with_suffix(".tmp") for what, file in files.items()}
+    try:
+        stored = {what: _room(partial[what], (rows, width)) for what, width in _WIDTHS.items()}
+        yield dict(stored)
+        for what, array in stored.items():
+            array.flush()
+            partial[what].replace(files[what])
+    finally:
+        for file in partial.values():
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def _room(file: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A file of that shape, mapped; its blocks are taken now, while a full disk is an error yet."""
+    room = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
+    return room
+
+
+def _compute(
+    teacher: Teacher,
+    stored: Mapping[str, Half],
+    view: int,
+    loaders: Sequence[tuple[int, Batches]],
+    told: Callable[[int], None],
+) -> None:
+    """Answer all pictures in one view."""
+    for first, loader in loaders:
+        for batch in loader.epoch(view):
+            found = teacher(batch.images)
+            stored["logits"][first + batch.rows] = found.logits.astype(np.float16)
+            stored["features"][first + batch.rows] = found.features.astype(np.float16)
+            told(len(batch.rows))
+
+
+@contextlib.contextmanager
+def _loaders(
+    examples: Sequence[Example], options: LoaderOptions, workers: int
+) -> Iterator[tuple[tuple[int, Batches], ...]]:
+    """Where each one's examples begin, and it: workers take whole batches."""
+    chunk = _CHUNK * max(workers, 1)
+    whole = len(examples) // chunk * chunk if workers > 1 else 0
+    with contextlib.ExitStack() as stack:
+        made: list[tuple[int, Batches]] = []
+        for first, last, processes in ((0, whole, workers), (whole, len(examples), 0)):
+            if first < last:
+                some = replace(options, batch=chunk, drop_last=processes > 1)
+                loader = open_loader(examples[first:last], some, processes=processes)
+                stack.enter_context(contextlib.closing(loader))
+                made.append((first, loader))
+        yield tuple(made)

@@ -1,0 +1,113 @@
+"""The loss of distillation: the student's logits and features are to agree with a teacher's.
+
+Called by distillation through the `Objective` seam of training; needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasnet.pictures.batches import TrainBatch
+from nasnet.train.loop import Forward, Targets
+
+__all__ = ["Distillation", "Teaching"]
+
+Floats = npt.NDArray[np.float32]
+_LEAST = 1e-3  # added to a deviation, for features that hardly move
+
+
+class Teaching(Protocol):
+    """What a teacher says: stored answers to fixed views (`Answers`), or asked as pictures come."""
+
+    def sample(self) -> Floats:
+        """Features of some pictures, float32 [n, width]: their mean and deviation are taken out."""
+
+    def targets(self, batch: TrainBatch) -> Targets:
+        """What is known of a batch beside its pictures."""
+
+    def answers(self, images: Tensor, targets: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits [n, 1000] and features [n, width] for pictures [n, 3, height, width] in [0, 1]."""
+
+
+class Distillation:
+    """Cross entropy against a teacher's probabilities, and cosine distance to its features.
+
+    The student's class 0, background, is given no probability; the teacher's 1000 classes follow
+    (Hinton et al. 2015; student and teacher see the same views, as Beyer et al. 2022 have it, "A
+    good teacher is patient and consistent"). Its features, each brought to mean 0 and variance 1
+    over the pictures (else their common mean alone gives a cosine of a half and little is left to
+    learn), are reached through a linear projection that trains along and is thrown away.
+    """
+
+    def __init__(
+        self,
+        teaching: Teaching,
+        *,
+        num_features: int,
+        temperature: float = 1.0,
+        logits_weight: float = 1.0,
+        features_weight: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Say what to agree with.
+
+        Args:
+            teaching: the teacher's answers.
+            num_features: width of the student's feature vector.
+            temperature: both sides' logits are divided by it; the loss is multiplied by its square.
+            logits_weight: of the cross entropy.
+            features_weight: of the cosine distance.
+            seed: of the projection's initial values.
+        """
+        self._teaching = teaching
+        self._temperature = temperature
+        self._logits_weight = logits_weight
+        self._features_weight = features_weight
+        sample = teaching.sample()
+        random = np.random.default_rng(seed)
+        values = random.standard_normal((sample.shape[1], num_features)) / np.sqrt(num_features)
+        self._projection = nn.Parameter(torch.from_numpy(values.astype(np.float32)))
+        self._mean = torch.from_numpy(sample.mean(axis=0))
+        self._deviation = torch.from_numpy(sample.std(axis=0) + np.float32(_LEAST))
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The projection, which trains along, and what the teacher's features are brought to."""
+        return {
+            "projection": self._projection,
+            "mean": self._mean,
+            "deviation": self._deviation,
+        }
+
+    def targets(self, batch: TrainBatch) -> Targets:
+        """What the teacher's answers depend on beside the pictures."""
+        return self._teaching.targets(batch)
+
+    def loss(
+        self, forward: Forward, images: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch; told: cross entropy, cosine, agreement on the first class."""
+        with torch.no_grad():
+            found = self._teaching.answers(images, targets)
+        logits, features = (value.float() for value in found)
+        features = (features - self._mean) / self._deviation
+        outputs = forward(images, ("Logits", "global_pool"))
+        student = outputs["Logits"].float()
+        wanted = (logits / self._temperature).softmax(dim=1)
+        said = (student / self._temperature).log_softmax(dim=1)[:, 1:]
+        entropy = -(wanted * said).sum(dim=1).mean() * self._temperature**2
+        projected = F.linear(outputs["global_pool"].float(), self._projection)
+        cosine = F.cosine_similarity(projected, features, dim=1).mean()
+        loss = self._logits_weight * entropy + self._features_weight * (1 - cosine)
+        agree = (student[:, 1:].argmax(1) == logits.argmax(1)).float().mean()
+        return loss, {
+            "entropy": entropy.detach(),
+            "cosine": cosine.detach(),
+            "accuracy": agree.detach(),
+        }

@@ -1,0 +1,198 @@
+"""How good a classification module is on labelled pictures: scores, and the worst mistakes.
+
+Called by `nasnet evaluate` and by fine-tuning; computes through the fast engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.compute.engine import EngineOptions
+from nasnet.errors import InputError
+from nasnet.features.prediction import Predicted, Prediction, picture_of, predict
+from nasnet.pictures.labelled import DatasetOptions, Example, open_examples
+from nasnet.train.metrics import Scores, score
+from nasnet.train.report import Mistake
+from nasnet.weights.fetch import FetchOptions
+from nasnet.weights.imagenet import BACKGROUND, namings
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import Weights
+
+__all__ = ["EvaluateOptions", "Evaluation", "accuracy", "evaluate", "judge"]
+
+_SHOWN = 60  # mistakes kept with their pictures
+_THUMBNAIL = 160  # pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """How pictures are judged.
+
+    Attributes:
+        recipe: the preprocessing, by name.
+        size: height and width the pictures are brought to; the module's own if not given.
+        engine: how to compute.
+        dataset: how the data are read.
+        fetch: where to look for a handle.
+    """
+
+    recipe: str = "photo"
+    size: tuple[int, int] | None = None
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    dataset: DatasetOptions = field(default_factory=DatasetOptions)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        scores: accuracy, per class, calibration.
+        classes: names, in the order of the logits.
+        mistakes: the most confident wrong answers, with pictures.
+        failures: (id, reason) of pictures that could not be read.
+        notes: what a user should know about the data.
+        weights: whose scores they are.
+    """
+
+    scores: Scores
+    classes: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+    failures: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    weights: str
+
+
+def evaluate(
+    module: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    options: EvaluateOptions | None = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Judge a module with a classifier on labelled pictures.
+
+    Args:
+        module: a folder, file or handle with a classifier, such as what `finetune` wrote.
+        data: labelled pictures; classes are matched by name, integer labels by number. A network
+            of ImageNet's classes knows them by name, by WordNet id and by number.
+        options: how.
+        on_done: told how many pictures of how many are done.
+
+    Raises:
+        InputError: the module has no classifier.
+        SourceError: the data cannot be read, or have a class the module does not know.
+    """
+    options = options or EvaluateOptions()
+    opened = open_weights(os.fspath(module), fetch_options=options.fetch)
+    weights = opened.weights
+    if not weights.num_classes:
+        raise InputError(f"{weights.source} has no classifier: nothing to evaluate")
+    usual, *others = namings(weights)
+    known, examples, notes = open_examples(
+        data, classes=usual, aliases=others, options=options.dataset
+    )
+    background = sum(example.label == 0 for example in examples)
+    if background and usual[0] == BACKGROUND:
+        notes += (
+            f"{background:,} pictures are labelled 0, which is the background here: ImageNet's "
+            "classes begin at 1, so labels of 0 to 999 need one more",
+        )
+    height, width = options.size or opened.image_size
+    prediction = Prediction(
+        weights=weights,
+        endpoint="Logits",
+        recipe=options.recipe,
+        height=height,
+        width=width,
+        engine=options.engine,
+    )
+
+    def tell(done: int) -> None:
+        if on_done is not None:
+            on_done(done, len(examples))
+
+    predicted = predict(examples, prediction, on_done=tell)
+    return judge(predicted, examples, known, prediction, notes=notes)
+
+
+def judge(
+    predicted: Predicted,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    prediction: Prediction,
+    *,
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Scores and mistakes from logits.
+
+    Args:
+        predicted: logits of examples.
+        examples: all of them.
+        classes: names, in the order of the logits.
+        prediction: what computed them; shows pictures as the network sees them.
+        notes: handed on.
+    """
+    labels = predicted.labels(examples)
+    scores = score(predicted.values, labels, classes)
+    return Evaluation(
+        scores=scores,
+        classes=tuple(classes),
+        mistakes=_mistakes(predicted, labels, examples, classes, prediction),
+        failures=predicted.failures,
+        notes=tuple(notes),
+        weights=_named(prediction.weights),
+    )
+
+
+def accuracy(
+    examples: Sequence[Example], classes: Sequence[str], prediction: Prediction
+) -> dict[str, float]:
+    """Loss and accuracy on labelled pictures, as a training is judged after each epoch.
+
+    Args:
+        examples: the pictures.
+        classes: names, in the order of the logits.
+        prediction: whose logits.
+
+    Raises:
+        SourceError: not one picture can be read.
+    """
+    predicted = predict(examples, prediction)
+    scores = score(predicted.values, predicted.labels(examples), classes)
+    return {"loss": scores.loss, "accuracy": scores.top1}
+
+
+def _named(weights: Weights) -> str:
+    return f"{weights.source} ({weights.status})"
+
+
+def _mistakes(
+    predicted: Predicted,
+    labels: npt.NDArray[np.int64],
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    prediction: Prediction,
+) -> tuple[Mistake, ...]:
+    logits = predicted.values.astype(np.float64)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    confidence = shifted.max(axis=1) / shifted.sum(axis=1)
+    answers = logits.argmax(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_SHOWN]
+    return tuple(
+        Mistake(
+            id=examples[predicted.rows[place]].id,
+            true=classes[labels[place]],
+            predicted=classes[answers[place]],
+            confidence=float(min(confidence[place], 1.0)),
+            picture=picture_of(examples[predicted.rows[place]], prediction, _THUMBNAIL),
+        )
+        for place in worst
+    )

@@ -1,0 +1,272 @@
+"""A fine-tuning from data to report: features, head, perhaps all layers, and the judgement.
+
+The public function `finetune`; the library reports events, the command line draws them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nasnet.errors import InputError, SourceError, needs
+from nasnet.features.prediction import Predicted, predict, predict_cached
+from nasnet.network.spec import preset
+from nasnet.pictures.labelled import Dataset, Example, open_dataset
+from nasnet.pictures.recipes import get_recipe
+from nasnet.system import RUN_FILES, clear, held
+from nasnet.train.evaluate import Evaluation, judge
+from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
+from nasnet.train.head import Head, fit_head, with_head
+from nasnet.weights.module_folder import ModuleFolder, write_into
+from nasnet.weights.opening import DEFAULT_HANDLE, Opened, open_weights
+from nasnet.weights.weights import Weights
+
+if TYPE_CHECKING:
+    from nasnet.train.loop import TrainEvent
+
+__all__ = ["finetune"]
+
+Tell = Callable[[FinetuneEvent], None]
+History = Sequence[dict[str, float]]
+
+
+def finetune(
+    data: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] = DEFAULT_HANDLE,
+    options: FinetuneOptions | None = None,
+    on_event: Tell | None = None,
+    on_train: Callable[[TrainEvent], None] | None = None,
+) -> FinetuneSummary:
+    """Make a module of the classes of labelled pictures.
+
+    Args:
+        data: an image folder (`data/class/picture.jpg`), CSV, Parquet or Arrow table with a label
+            column, Hugging Face dataset on disk, or WebDataset shards.
+        folder: becomes a module that `Module`, `embed` and `evaluate` load, beside the report,
+            the logs, the features and the checkpoints. A run that was stopped goes on.
+        weights: to start from.
+        options: how.
+        on_event: told how far the features are.
+        on_train: told how far the training of all layers is.
+
+    Raises:
+        SourceError: the data cannot be read, have no labels, or one class only.
+        InputError: an option is out of its range, or the folder lies within that of the pictures.
+        TrainingError: the loss became no number (the last good checkpoint is kept), nothing
+            moved, or the folder belongs to another run.
+        OutputError: the folder cannot be written, or another run writes into it.
+        MissingExtraError: scikit-learn is not installed, or torch, for mode `full`.
+    """
+    options = options or FinetuneOptions()
+    out = Path(folder)
+    _check_apart(out, data)
+    needs("sklearn", extra="sklearn")
+    if options.mode == "full":
+        needs("torch", extra="torch")
+    found = open_dataset(data, options=options.dataset)
+    opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
+    with held(out):
+        if options.overwrite:
+            clear(out, RUN_FILES)
+        return _run(found, opened, out, options, on_event or (lambda event: None), on_train)
+
+
+def _run(
+    found: Dataset,
+    opened: Opened,
+    out: Path,
+    options: FinetuneOptions,
+    tell: Tell,
+    on_train: Callable[[TrainEvent], None] | None,
+) -> FinetuneSummary:
+    started = time.monotonic()
+    size = options.size or opened.image_size
+    if options.mode == "full":
+        from nasnet.train.finetune_full import check
+
+        check(options, size)
+    notes = [*found.notes]
+    if opened.weights.status == "untrained":
+        notes.append(f"{opened.weights.source} is untrained: its features mean little")
+
+    def features(examples: Sequence[Example], what: Literal["features", "validation"]) -> Predicted:
+        prediction = options.prediction(opened.weights, "global_pool", size)
+        return predict_cached(
+            examples,
+            prediction,
+            out / "features" / f"{what}.safetensors",
+            identity=f"{found.fingerprint}-{what}",
+            on_done=lambda done: tell(FinetuneEvent(what=what, done=done, total=len(examples))),
+        )
+
+    training = features(found.train, "features")
+    notes += _unreadable(training.failures)
+    head = _fit(training, found, options, tell)
+    source = f"fine-tuned from {opened.weights.source}"
+    tuned = with_head(opened.weights, head.kernel, head.biases, found.classes, source=source)
+    judged = found.validation or found.train
+    if not found.validation:
+        notes.append("no validation pictures: the scores are of the training pictures themselves")
+    seen = features(judged, "validation") if found.validation else training
+    logits = replace(seen, values=head.logits(seen.values))
+    prediction = options.prediction(tuned, "Logits", size)
+    evaluation = judge(logits, judged, found.classes, prediction)
+    alone = evaluation.scores.top1
+    kept: Literal["head", "full"] = "head"
+    history: History = ()
+    if options.mode == "full":
+        trained, after, history, told = _all_layers(tuned, found, out, options, size, on_train)
+        notes += told
+        if not found.validation or after.scores.top1 > alone:
+            tuned, evaluation, kept = trained, after, "full"
+        else:
+            notes.append(
+                f"all layers trained reach {after.scores.top1:.1%}, no more than the head alone, "
+                "whose module was kept"
+            )
+    module = ModuleFolder(weights=tuned, task="classification", height=size[0], width=size[1])
+    write_into(module, out)
+    seconds = time.monotonic() - started
+    report = _report(
+        evaluation,
+        history,
+        out,
+        _facts(opened, found, options, size, alone, head.c, kept, seconds),
+        notes,
+    )
+    if report is None:
+        notes.append("no report was drawn: it needs pip install 'nasnet[report]'")
+    return FinetuneSummary(
+        folder=out,
+        report=report,
+        evaluation=evaluation,
+        head_accuracy=alone,
+        kept=kept,
+        train=len(training.rows),
+        notes=tuple(notes),
+        seconds=seconds,
+    )
+
+
+def _check_apart(out: Path, data: str | os.PathLike[str]) -> None:
+    """Refuse to write among the pictures: the next run would take the report's for a class."""
+    folder = os.path.isdir(data)  # noqa: PTH112 - a pattern may be too long for a path
+    if folder and out.resolve().is_relative_to(Path(data).resolve()):
+        raise InputError(
+            f"{out} lies in {data}, among the pictures, where its report would be read as one of "
+            "the classes: name a folder outside"
+        )
+
+
+def _unreadable(failures: Sequence[tuple[str, str]]) -> list[str]:
+    if not failures:
+        return []
+    id, reason = failures[0]
+    return [f"{len(failures)} pictures cannot be read and were left out, such as {id}: {reason}"]
+
+
+def _fit(training: Predicted, found: Dataset, options: FinetuneOptions, tell: Tell) -> Head:
+    labels = training.labels(found.train)
+    missing = sorted(set(range(len(found.classes))) - set(labels.tolist()))
+    if missing:
+        raise SourceError(
+            f"class {found.classes[missing[0]]!r} has no training picture that can be read: "
+            "add some, or take the class out"
+        )
+    head = replace(
+        options.head,
+        class_weight="balanced" if options.class_weights else options.head.class_weight,
+        seed=options.seed,
+    )
+    return fit_head(
+        training.values,
+        labels,
+        len(found.classes),
+        head,
+        on_event=lambda text: tell(FinetuneEvent(what="head", text=text)),
+    )
+
+
+def _all_layers(
+    head: Weights,
+    found: Dataset,
+    out: Path,
+    options: FinetuneOptions,
+    size: tuple[int, int],
+    on_train: Callable[[TrainEvent], None] | None,
+) -> tuple[Weights, Evaluation, History, list[str]]:
+    """The trained weights, their evaluation, the history, and what to tell."""
+    from nasnet.train.finetune_full import train_all
+
+    result = train_all(
+        head,
+        found,
+        out,
+        options,
+        size,
+        on_event=on_train,
+        # What cannot be read was told when its features were computed.
+        on_failure=lambda failure: None,
+    )
+    notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
+    weights = replace(result.weights, source=head.source, labels=found.classes)
+    judged = found.validation or found.train
+    prediction = options.prediction(weights, "Logits", size)
+    after = judge(predict(judged, prediction), judged, found.classes, prediction)
+    return weights, after, result.history, notes
+
+
+def _facts(
+    opened: Opened,
+    found: Dataset,
+    options: FinetuneOptions,
+    size: tuple[int, int],
+    alone: float,
+    c: float,
+    kept: str,
+    seconds: float,
+) -> tuple[tuple[str, str], ...]:
+    weights = opened.weights
+    spec = preset(weights.spec)
+    return (
+        ("Data", f"{found.name}: {len(found.classes)} classes"),
+        ("Training pictures", f"{len(found.train):,}"),
+        ("Validation pictures", f"{len(found.validation):,}"),
+        ("Started from", f"{weights.source} ({weights.status})"),
+        ("Network", f"nasnet_{spec.name}, {size[0]}x{size[1]} px"),
+        ("Preprocessing", get_recipe(options.recipe).name),
+        ("Mode", options.mode),
+        ("Head alone", f"{alone:.1%}, logistic regression with C={c:g}"),
+        ("Kept", kept),
+        ("Time", str(timedelta(seconds=round(seconds)))),
+    )
+
+
+def _report(
+    evaluation: Evaluation,
+    history: History,
+    out: Path,
+    facts: tuple[tuple[str, str], ...],
+    notes: Sequence[str],
+) -> Path | None:
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from nasnet.train.report import Report, write_report
+
+    report = Report(
+        title="Fine-tuning",
+        facts=facts,
+        history=history,
+        scores=evaluation.scores,
+        mistakes=evaluation.mistakes,
+        notes=tuple(notes),
+    )
+    return write_report(report, out / "report")[0]

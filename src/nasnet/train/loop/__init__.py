@@ -1,0 +1,34 @@
+"""Training: options, the loop, its schedules, optimizers, objectives and checkpoints.
+
+Called by `finetune`, `train` and distillation; needs torch (extra `torch`).
+"""
+
+from __future__ import annotations
+
+from nasnet.train.loop.loop import Trainer, Validate
+from nasnet.train.loop.objectives import Classification, Forward, Objective, Targets
+from nasnet.train.loop.optimizers import OptimizerOptions
+from nasnet.train.loop.options import TrainEvent, TrainOptions, TrainResult
+from nasnet.train.loop.recalibration import RecalibrateOptions, recalibrate
+from nasnet.train.loop.replicas import ALONE, Replicas, device_of, joined
+from nasnet.train.loop.schedules import ScheduleOptions
+
+__all__ = [
+    "ALONE",
+    "Classification",
+    "Forward",
+    "Objective",
+    "OptimizerOptions",
+    "RecalibrateOptions",
+    "Replicas",
+    "ScheduleOptions",
+    "Targets",
+    "TrainEvent",
+    "TrainOptions",
+    "TrainResult",
+    "Trainer",
+    "Validate",
+    "device_of",
+    "joined",
+    "recalibrate",
+]

@@ -1,0 +1,163 @@
+"""One pass of training: the network forward, the loss, its gradients; on a GPU as one CUDA graph.
+
+Called by the training loop alone; needs torch (extra `torch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasnet.pictures.batches import TrainBatch
+from nasnet.train.loop.objectives import Objective
+from nasnet.train.loop.replicas import autocast
+
+__all__ = ["Captured", "Pass", "Plain", "Work"]
+
+Told = dict[str, float]
+Inputs = Mapping[str, Tensor]
+_IMAGES, _TOGETHER = "images", "batches of this step"  # beside the objective's targets
+_WARM_UP = 3  # passes before the capture, in which libraries choose kernels and take memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a pass computes.
+
+    Attributes:
+        objective: what is minimized.
+        forward: the network, perhaps wrapped.
+        device: where.
+        precision: see `TrainOptions.precision`.
+        scale: what is done to the loss before its gradients are taken.
+    """
+
+    objective: Objective
+    forward: Any
+    device: torch.device
+    precision: str
+    scale: Callable[[Tensor], Tensor]
+
+    def given(self, batch: TrainBatch, together: int) -> Inputs:
+        """All numbers of a pass, in main memory."""
+        arrays = {_IMAGES: batch.images, **self.objective.targets(batch)}
+        tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
+        return {_TOGETHER: torch.tensor(float(together)), **tensors}
+
+    def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Add gradients to the parameters' own; give the loss and what the objective tells."""
+        targets = dict(inputs)
+        together, images = targets.pop(_TOGETHER), targets.pop(_IMAGES)
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255  # NHWC in memory, as it came
+        with autocast(self.precision, self.device):
+            loss, told = self.objective.loss(self.forward, pixels, targets)
+        self.scale(loss / together).backward()
+        return {"loss": loss.detach(), **told}
+
+
+class Pass(Protocol):
+    """One way to do the work."""
+
+    def __call__(self, batch: TrainBatch, together: int) -> Told:
+        """Add a batch's gradients to the parameters' own.
+
+        Args:
+            batch: the pictures.
+            together: how many batches make a step together.
+
+        Returns:
+            The loss and what the objective tells.
+        """
+
+
+class Plain:
+    """Kernel by kernel, on any device."""
+
+    def __init__(self, work: Work) -> None:
+        """Say what is computed."""
+        self._work = work
+
+    def __call__(self, batch: TrainBatch, together: int) -> Told:
+        """See `Pass`."""
+        given = self._work.given(batch, together)
+        place = self._work.device
+        found = self._work({k: v.to(place, non_blocking=True) for k, v in given.items()})
+        return _numbers(tuple(found), _together(found))
+
+
+class Captured:
+    """Recorded once as a CUDA graph, and repeated while batches keep their shape.
+
+    A pass is some thousands of small kernels: started one by one, the GPU waits for Python. What is
+    repeated reads batch, parameters and random state where they lie, and adds to the gradients
+    where these lie: none of them may be replaced (`zero_grad(set_to_none=False)`).
+    """
+
+    def __init__(self, work: Work, network: nn.Module) -> None:
+        """Say what is computed, and whose parameters and averages move by it."""
+        self._work = work
+        self._network = network
+        self._graph: Any = None
+        self._places: dict[str, Tensor] = {}
+        self._names: tuple[str, ...] = ()
+        self._told = torch.empty(0)
+
+    def __call__(self, batch: TrainBatch, together: int) -> Told:
+        """See `Pass`."""
+        given = self._work.given(batch, together)
+        if _kinds(given) != _kinds(self._places):
+            self._capture(given)
+        for name, value in given.items():
+            self._places[name].copy_(value, non_blocking=True)
+        self._graph.replay()
+        return _numbers(self._names, self._told)
+
+    def _capture(self, given: Inputs) -> None:
+        # What the graph before held is free from here on.
+        self._graph, self._told = None, torch.empty(0)
+        self._places = {name: value.to(self._work.device) for name, value in given.items()}
+        moving = list(self._network.buffers())
+        parameters = [*self._network.parameters(), *self._work.objective.tensors().values()]
+        before = [value.clone() for value in moving]
+        gradients = [None if p.grad is None else p.grad.clone() for p in parameters]
+        with torch.cuda.device(self._work.device):
+            random = torch.cuda.get_rng_state()
+            # As torch's notes on CUDA graphs ask: the first passes go on a stream of their own.
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP):
+                    self._work(self._places)
+            torch.cuda.current_stream().wait_stream(aside)
+            # No trace of them stays: averages, gradients and random numbers are as they were.
+            with torch.no_grad():
+                torch._foreach_copy_(moving, before)
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    if parameter.grad is not None:
+                        parameter.grad.zero_()
+                        if gradient is not None:
+                            parameter.grad.copy_(gradient)
+            torch.cuda.set_rng_state(random)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                found = self._work(self._places)
+                told = _together(found)
+        self._graph, self._names, self._told = graph, tuple(found), told
+
+
+def _together(found: Mapping[str, Tensor]) -> Tensor:
+    """Scalars in one tensor: they leave the device in one piece."""
+    return torch.stack([value.to(torch.float32) for value in found.values()])
+
+
+def _numbers(names: tuple[str, ...], values: Tensor) -> Told:
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _kinds(inputs: Inputs) -> dict[str, Any]:
+    return {name: (value.shape, value.dtype) for name, value in inputs.items()}

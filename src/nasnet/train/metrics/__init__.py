@@ -1,0 +1,33 @@
+"""How good a classifier is: accuracy, scores of each class, confusions and calibration.
+
+Called by training, by the command line's `evaluate` and by `report`; NumPy in, plain records out.
+"""
+
+from __future__ import annotations
+
+from nasnet.train.metrics.calibration import Calibration, temperature
+from nasnet.train.metrics.scoring import (
+    ClassScore,
+    Confusion,
+    Scores,
+    by_recall,
+    most_confused,
+    score,
+    wilson_interval,
+)
+from nasnet.train.metrics.words import as_dict, display_name, table
+
+__all__ = [
+    "Calibration",
+    "ClassScore",
+    "Confusion",
+    "Scores",
+    "as_dict",
+    "by_recall",
+    "display_name",
+    "most_confused",
+    "score",
+    "table",
+    "temperature",
+    "wilson_interval",
+]

@@ -1,0 +1,11 @@
+"""The report people look at after training or evaluation: one HTML page and its figures.
+
+Called by training and by the command line's `evaluate`; needs matplotlib (extra `report`).
+"""
+
+from __future__ import annotations
+
+from nasnet.train.report.contents import Mistake, Report
+from nasnet.train.report.files import write_report
+
+__all__ = ["Mistake", "Report", "write_report"]

@@ -1,0 +1,107 @@
+"""Writes a report: everything is drawn first, then all files appear, or none.
+
+Called through `report`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from nasnet.errors import OutputError, needs
+from nasnet.train.report.canvas import Style, png
+from nasnet.train.report.contents import Report, check
+from nasnet.train.report.figures import calibration, confusion, curves, per_class
+from nasnet.train.report.lettering import Lettering, lettering_for
+from nasnet.train.report.markup import Chart
+from nasnet.train.report.page import page
+from nasnet.train.report.theme import DARK, LIGHT
+from nasnet.train.report.wall import mistakes
+
+__all__ = ["write_report"]
+
+_PAGE = "report.html"
+_CHARTS = {
+    "curves": curves,
+    "confusion": confusion,
+    "per_class": per_class,
+    "calibration": calibration,
+}
+_SHEET = "mistakes"
+
+
+def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
+    """Write a report as one page and its figures.
+
+    `report.html` holds all it needs. Beside it lie `curves.png` (if the history tells anything),
+    `confusion.png`, `per_class.png`, `calibration.png` and `mistakes.png` (if there are any); a
+    figure of an earlier report that this one does not have is removed. Files take their names
+    only when all are written.
+
+    Args:
+        report: what to tell.
+        folder: made if it is missing.
+
+    Returns:
+        The paths of the files, the page first.
+
+    Raises:
+        InputError: the report holds what cannot be shown.
+        MissingExtraError: matplotlib is missing.
+        OutputError: the folder cannot be made or written; what lay there stays.
+    """
+    needs("matplotlib", extra="report")
+    check(report)
+    lettering = lettering_for(_names(report))
+    charts = _charts(report, lettering)
+    files = {_PAGE: page(report, charts, lettering).encode("utf-8")}
+    files |= {f"{name}.png": chart.light for name, chart in charts.items()}
+    sheet = mistakes(report, Style(theme=LIGHT, lettering=lettering))
+    if sheet is not None:
+        files[f"{_SHEET}.png"] = png(sheet)
+    _publish(files, folder)
+    return tuple(folder / name for name in files)
+
+
+def _names(report: Report) -> list[str]:
+    names = [row.name for row in report.scores.classes]
+    for mistake in report.mistakes:
+        names += [mistake.true, mistake.predicted]
+    return names
+
+
+def _charts(report: Report, lettering: Lettering) -> dict[str, Chart]:
+    charts = {}
+    for name, draw in _CHARTS.items():
+        light = draw(report, Style(theme=LIGHT, lettering=lettering))
+        dark = draw(report, Style(theme=DARK, lettering=lettering))
+        if light is not None and dark is not None:
+            charts[name] = Chart(light=png(light), dark=png(dark))
+    return charts
+
+
+def _publish(files: Mapping[str, bytes], folder: Path) -> None:
+    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in files}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            with temporary[name].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, path in temporary.items():
+            path.replace(folder / name)
+        for name in (*_CHARTS, _SHEET):
+            if f"{name}.png" not in files:
+                (folder / f"{name}.png").unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the report cannot be written to {folder}: {error.strerror or error}; name a folder "
+            "that can be written, on a disk with room"
+        ) from error
+    finally:
+        for path in temporary.values():
+            with contextlib.suppress(OSError):
+                path.unlink()

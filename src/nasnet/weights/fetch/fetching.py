@@ -1,0 +1,352 @@
+"""A handle, path or URL in, a verified local folder (file, checkpoint prefix) out.
+
+Called by `load`, `module` and the CLI; the network is used below this room only.
+
+The environment: `TFHUB_CACHE_DIR` names the cache; `NASNET_MIRRORS` (base URLs with commas between)
+are asked first; `NASNET_OFFLINE=1` forbids the network. `TFHUB_MODEL_LOAD_FORMAT=UNCOMPRESSED` is
+refused: it reads in place from Google's storage. `TFHUB_DISABLE_CERT_VALIDATION` has no effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from nasnet.errors import FetchError
+from nasnet.weights.fetch import cache
+from nasnet.weights.fetch.download import FetchEvent, FetchOptions, Trouble, digests
+from nasnet.weights.fetch.handles import (
+    HANDLES_TEXT,
+    Handle,
+    Source,
+    mirror_sources,
+    note_for,
+    parse_handle,
+)
+from nasnet.weights.fetch.staging import (
+    Report,
+    Verify,
+    content_of,
+    is_archive,
+    problem_with,
+    stage,
+    unpack,
+    url_source,
+)
+
+__all__ = ["FetchEvent", "FetchOptions", "Fetched", "fetch"]
+
+_TRUE: Final = ("1", "true", "yes", "on")
+_WITHOUT: Final = (
+    "Without a network: --weights builtin (nasnet_mobile trained for this package, not Google's), "
+    "or --weights seeded:7 for a dry run."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """Something local that can be opened.
+
+    Attributes:
+        path: a folder, a file, or a checkpoint prefix (`DIR/model.ckpt`, itself no file).
+        handle: the published module it is, if a handle was asked for.
+        origin: `path`, `cache`, or the URL it was just downloaded from.
+        note: what a user should know about it, or nothing.
+    """
+
+    path: Path
+    handle: Handle | None
+    origin: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One call of `fetch` that goes through the cache.
+
+    Attributes:
+        text: what was asked for, as it was written.
+        handle: the published module it names, if it does.
+        sources: where to ask, in order.
+        keys: texts whose SHA-1 names folders that would do, the best first.
+        root: the cache.
+        options: how to fetch.
+        verify: raises if a folder or file cannot be used.
+        report: told of progress.
+        tried: what did not do and why, in order; grows as the job goes on.
+    """
+
+    text: str
+    handle: Handle | None
+    sources: tuple[Source, ...]
+    keys: tuple[str, ...]
+    root: Path
+    options: FetchOptions
+    verify: Verify
+    report: Report
+    tried: list[tuple[str, str]]
+
+
+def fetch(
+    handle_or_path: str | os.PathLike[str],
+    *,
+    options: FetchOptions | None = None,
+    verify: Verify,
+    on_event: Report | None = None,
+) -> Fetched:
+    """Turn a handle, a path or a URL into something local and verified.
+
+    An existing path wins over everything: a folder, a weight file, a checkpoint prefix, or an
+    archive, which is unpacked into the cache under the digest of its content. A published handle
+    (see `handles.parse_handle`) is looked up in the cache, tensorflow-hub's own included, and then
+    downloaded from the first of its sources that answers well. Any other http(s) or gs:// URL is
+    taken as an archive or weight file (see `staging.url_source`).
+
+    Args:
+        handle_or_path: what to fetch.
+        options: how.
+        verify: looks at a folder or file and raises if it cannot be used; nothing that is
+            downloaded or unpacked enters the cache before it has passed.
+        on_event: called for progress.
+
+    Raises:
+        FetchError: there is nothing verified to be had; the text lists what was tried and why it
+            failed, and how to go on. What `verify` raises for a path of the user's own passes
+            through as it is.
+    """
+    options = options or FetchOptions()
+    report: Report = on_event or _ignore
+    text = os.fspath(handle_or_path).strip()
+    path = _local_path(text)
+    if path is None:
+        return _from_afar(text, options, verify, report)
+    if path.is_file() and is_archive(path.name):
+        return _from_archive(path, options, verify, report)
+    report(FetchEvent(kind="verify", url=str(path)))
+    verify(path)
+    report(FetchEvent(kind="done", url=str(path)))
+    return Fetched(path=path, handle=None, origin="path", note="")
+
+
+def _local_path(text: str) -> Path | None:
+    """The existing path a text names: file, folder or checkpoint prefix."""
+    is_url = text.startswith("file:")
+    try:
+        path = Path(url2pathname(urlsplit(text).path) if is_url else text).expanduser()
+        exists = bool(text) and (path.exists() or path.with_name(f"{path.name}.index").is_file())
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no home: no path of this system
+        return None
+    if is_url and not exists:
+        raise FetchError(f"{text}: there is no {path}")
+    return path if exists else None
+
+
+def _from_archive(path: Path, options: FetchOptions, verify: Verify, report: Report) -> Fetched:
+    """Unpack an archive of the user's into the cache, once for each content."""
+    try:
+        sha256 = digests(path)[1]
+    except OSError as error:
+        raise FetchError(f"cannot read {path}: {error.strerror or error}") from error
+    source = Source(kind="url", url=str(path), key=f"sha256:{sha256}")
+    job = _Job(
+        text=str(path),
+        handle=None,
+        sources=(source,),
+        keys=(source.key,),
+        root=cache.cache_root(options.cache_dir),
+        options=options,
+        verify=verify,
+        report=report,
+        tried=[],
+    )
+    folder = cache.folder_for(job.root, source.key)
+    if _usable(job, folder, source.key) is None:
+        with _lock(job, folder) as work:
+            if _usable(job, folder, source.key) is None:
+                staged = unpack(source, path, work, options=options, verify=verify, report=report)
+                if isinstance(staged, str):
+                    raise FetchError(staged if str(path) in staged else f"{path}: {staged}")
+                cache.install(
+                    staged, folder, work=work, key=source.key, url=str(path), sha256=sha256
+                )
+                report(FetchEvent(kind="done", url=str(path)))
+    content = content_of(folder, source.key)
+    return Fetched(path=content, handle=None, origin="path", note="")
+
+
+def _from_afar(text: str, options: FetchOptions, verify: Verify, report: Report) -> Fetched:
+    """A handle or URL, by way of the cache."""
+    handle = parse_handle(text)
+    source = url_source(text)
+    if handle is not None:
+        mirrors = (*options.mirrors, *os.environ.get("NASNET_MIRRORS", "").split(","))
+        sources = tuple(
+            source for base in mirrors if base.strip() for source in mirror_sources(handle, base)
+        )
+        sources += handle.sources
+        keys = tuple(dict.fromkeys((text, *handle.cache_keys)))
+    elif source is not None:
+        sources, keys = (source,), (source.key,)
+    else:
+        raise FetchError(
+            f"{text!r} is no existing file, folder or checkpoint, no URL, and no published "
+            f"handle; the handles: {HANDLES_TEXT}, or nasnet_mobile, nasnet_large for short"
+        )
+    if os.environ.get("TFHUB_MODEL_LOAD_FORMAT", "").upper() == "UNCOMPRESSED":
+        raise FetchError(
+            "TFHUB_MODEL_LOAD_FORMAT=UNCOMPRESSED reads modules in place from Google's storage, "
+            f"which is not supported; unset it (or set COMPRESSED) to fetch {text}"
+        )
+    offline = options.offline
+    if offline is None:
+        offline = os.environ.get("NASNET_OFFLINE", "").strip().lower() in _TRUE
+    job = _Job(
+        text=text,
+        handle=handle,
+        sources=sources,
+        keys=keys,
+        root=cache.cache_root(options.cache_dir),
+        options=options,
+        verify=verify,
+        report=report,
+        tried=[],
+    )
+    found = _from_cache(job)
+    if found is None and not offline:
+        found = _from_sources(job)
+    if found is None:
+        raise FetchError(_failure(job, offline=offline))
+    return found
+
+
+def _from_cache(job: _Job) -> Fetched | None:
+    """The first good folder of the cache, or of tensorflow-hub's default one (never written)."""
+    default = cache.tensorflow_hub_root()
+    for root in dict.fromkeys(root for root in (job.root, default) if root is not None):
+        for key in job.keys:
+            found = _usable(job, cache.folder_for(root, key), key)
+            if found is not None:
+                return found
+    return None
+
+
+def _usable(job: _Job, folder: Path, key: str) -> Fetched | None:
+    """A folder of the cache, if it is there and good; why it is not is noted in the job."""
+    if not cache.is_filled(folder):
+        return None
+    path = content_of(folder, key)
+    if cache.has_manifest(folder):
+        problem = cache.changes(folder)
+        if problem:
+            problem = f"{problem}; if that is meant, remove {folder}.files.json"
+    else:  # tensorflow-hub or a hand put it there
+        problem = problem_with(path, str(folder), verify=job.verify, report=job.report)
+    if not problem:
+        job.report(FetchEvent(kind="cache", url=str(folder)))
+        return Fetched(path=path, handle=job.handle, origin="cache", note=_note(job, key))
+    if (str(folder), problem) not in job.tried:
+        _give_up(job, str(folder), problem)
+    return None
+
+
+def _from_sources(job: _Job) -> Fetched | None:
+    """Ask the sources in order; those that fill the same folder are asked under one lock."""
+    unreachable: set[str] = set()
+    for key, sources in groupby(job.sources, key=_key):
+        folder = cache.folder_for(job.root, key)
+        with _lock(job, folder) as work:
+            found = _usable(job, folder, key)  # another process may just have made it
+            if found is None:
+                found = _first_good(job, sources, folder, work, unreachable)
+        if found is not None:
+            return found
+    return None
+
+
+def _first_good(
+    job: _Job, sources: Iterable[Source], folder: Path, work: Path, unreachable: set[str]
+) -> Fetched | None:
+    for source in sources:
+        host = urlsplit(source.url).netloc
+        if host in unreachable:
+            _give_up(job, source.url, "not asked, its host could not be reached")
+            continue
+        staged = stage(source, work, options=job.options, verify=job.verify, report=job.report)
+        if isinstance(staged, Trouble):
+            _give_up(job, source.url, staged.reason)
+            if staged.unreachable:
+                unreachable.add(host)
+            continue
+        cache.install(
+            staged.folder,
+            folder,
+            work=work,
+            key=source.key,
+            url=source.url,
+            sha256=staged.sha256,
+        )
+        job.report(FetchEvent(kind="done", url=source.url))
+        path = content_of(folder, source.key)
+        note = _note(job, source.key)
+        return Fetched(path=path, handle=job.handle, origin=source.url, note=note)
+    return None
+
+
+def _give_up(job: _Job, where: str, reason: str) -> None:
+    job.tried.append((where, reason))
+    job.report(FetchEvent(kind="failed", url=where, text=reason))
+
+
+def _note(job: _Job, key: str) -> str:
+    return note_for(job.handle, key) if job.handle and key != job.text else ""
+
+
+def _failure(job: _Job, *, offline: bool) -> str:
+    """The one text that says what was tried, and how to go on."""
+    name = job.text
+    if job.handle and job.handle.canonical != job.text:
+        name = f"{name} ({job.handle.canonical})"
+    why = "no usable copy in the cache, and offline" if offline else "no source has a usable copy"
+    lines = [f"{name} cannot be fetched: {why}.", "Tried:"]
+    lines += [f"  {where}: {reason}" for where, reason in job.tried]
+    if not job.tried:
+        lines.append(f"  the cache {job.root}: not there")
+    if offline:
+        lines.append("  the network: not asked (NASNET_OFFLINE is set, or offline=True)")
+    offered: dict[str, Source] = {}
+    for source in job.handle.sources if job.handle else job.sources:
+        offered.setdefault(source.key, source)
+    lines.append("To put it there by hand, get one of these elsewhere and unpack it:")
+    for key, source in offered.items():
+        if source.kind != "kaggle":
+            check = f" (md5 {source.md5})" if source.md5 else ""
+            lines.append(f"  {source.url}{check}")
+            lines.append(f"    into the folder {cache.folder_for(job.root, key)}")
+    lines.append("or keep the file anywhere and give its path in place of the handle.")
+    lines.append(_WITHOUT)
+    return "\n".join(lines)
+
+
+def _lock(job: _Job, folder: Path) -> AbstractContextManager[Path]:
+    def on_wait(holder: str, size: int) -> None:
+        text = f"another process is fetching the same ({holder})"
+        job.report(FetchEvent(kind="wait", url=str(folder), done_bytes=size, text=text))
+
+    return cache.locked(
+        folder, stale_s=job.options.lock_stale_s, poll_s=job.options.lock_poll_s, on_wait=on_wait
+    )
+
+
+def _key(source: Source) -> str:
+    return source.key
+
+
+def _ignore(event: FetchEvent) -> None:
+    """Take no notice."""

@@ -1,0 +1,58 @@
+"""Safetensors of others: the same container, their own names.
+
+Private to `readers`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nasnet.errors import WeightsError
+from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.stored import Content, Stored, raw
+
+__all__ = ["looks_like_safetensors", "read_safetensors_of_others"]
+
+_MOST_HEADER = 1 << 27  # as the format's own library has it
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file begins so: 8 bytes count the bytes of the JSON object that follows."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_HEADER
+
+
+def read_safetensors_of_others(path: Path) -> Content:
+    """Read a safetensors file without looking at its names.
+
+    Source: the format's description (8 bytes of length, JSON, data).
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    tensors: dict[str, Stored] = {}
+    try:
+        data = protobuf.map_file(path)
+        end = 8 + int.from_bytes(data[:8], "little")
+        if end > len(data):
+            raise ValueError("it is shorter than its header says")
+        header: dict[str, Any] = json.loads(bytes(data[8:end]))
+        for name, entry in header.items():
+            if name == "__metadata__" or entry["dtype"] not in _TYPES:
+                continue
+            start, stop = (int(n) for n in entry["data_offsets"])
+            if not 0 <= start <= stop <= len(data) - end:
+                raise ValueError(f"tensor {name} reaches beyond its end")
+            shape = tuple(int(n) for n in entry["shape"])
+            piece, dtype = data[end + start : end + stop], _TYPES[entry["dtype"]]
+            where = f"{path}: tensor {name}"
+            tensors[name] = Stored(shape=shape, read=partial(raw, piece, dtype, shape, where=where))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except _DAMAGED as error:
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
+    return Content(title="safetensors", tensors=tensors)

@@ -1,0 +1,30 @@
+"""TensorFlow V2 checkpoints ("tensor bundles"), read and written with NumPy alone.
+
+Called by whoever loads or converts weights; `hubmodule` finds the checkpoint inside a module.
+"""
+
+from __future__ import annotations
+
+from nasnet.weights.formats.tf_checkpoint.groups import NameGroups, group_names
+from nasnet.weights.formats.tf_checkpoint.paths import is_checkpoint, resolve_prefix
+from nasnet.weights.formats.tf_checkpoint.reader import (
+    Checkpoint,
+    Entry,
+    open_checkpoint,
+    read_all,
+    read_tensor,
+)
+from nasnet.weights.formats.tf_checkpoint.writer import write_checkpoint
+
+__all__ = [
+    "Checkpoint",
+    "Entry",
+    "NameGroups",
+    "group_names",
+    "is_checkpoint",
+    "open_checkpoint",
+    "read_all",
+    "read_tensor",
+    "resolve_prefix",
+    "write_checkpoint",
+]

@@ -1,0 +1,269 @@
+"""TF1 hub module folders, read without TensorFlow: tag sets, signatures, attached messages.
+
+Called by whoever opens a module; the variables themselves are a checkpoint, which `bundle` reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasnet.errors import WeightsError
+from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.protobuf import MalformedError
+
+__all__ = [
+    "IMAGE_MODULE_INFO",
+    "GraphVariant",
+    "HubModule",
+    "Signature",
+    "TensorInfo",
+    "image_size",
+    "is_hub_module",
+    "is_saved_model",
+    "read_hub_module",
+]
+
+IMAGE_MODULE_INFO = "image_module_info"  # the key under which a picture's expected size is attached
+
+_MODULE_FILE = "tfhub_module.pb"
+_GRAPH_FILE = "saved_model.pb"
+_VARIABLES = "variables/variables"
+_FORMAT_V3 = 3
+_MAX_MODULE_FILE = 4096  # it is two bytes long in every published module
+_ATTACHMENTS = "hub_module_attachments"
+_META_GRAPHS = 2  # field of SavedModel
+_TAGS, _COLLECTIONS, _SIGNATURES, _OBJECT_GRAPH = 4, 4, 5, 7  # of MetaInfoDef; of MetaGraphDef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorInfo:
+    """One input or output of a signature.
+
+    Attributes:
+        name: of the tensor in the graph, such as `hub_input/images:0`; empty if it is sparse.
+        dtype: NumPy's name of the type.
+        shape: sizes, None for one that is left open; None alone if even the rank is.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """One way to call a module: its inputs and outputs by name."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphVariant:
+    """One of a module's graphs.
+
+    Attributes:
+        tags: which graph it is: empty for inference, `train` for training.
+        signatures: by name.
+        attachments: messages by key, serialized.
+    """
+
+    tags: frozenset[str]
+    signatures: Mapping[str, Signature]
+    attachments: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubModule:
+    """A module's folder.
+
+    Attributes:
+        folder: where it lies.
+        variants: its graphs by tag set.
+        variables: prefix of the checkpoint that holds its variables.
+    """
+
+    folder: Path
+    variants: Mapping[frozenset[str], GraphVariant]
+    variables: Path
+
+
+def is_hub_module(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is the folder of a TF1 hub module: `tfhub_module.pb` is what marks one."""
+    return _is_file(Path(path) / _MODULE_FILE)
+
+
+def is_saved_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is the folder of any SavedModel, TF1 hub modules included."""
+    return _is_file(Path(path) / _GRAPH_FILE)
+
+
+def read_hub_module(path: str | os.PathLike[str]) -> HubModule:
+    """Read what a TF1 hub module says about itself; its graphs' nodes are passed over.
+
+    Source: tensorflow_hub's module_def.proto and module_attachment.proto, TensorFlow's
+    saved_model.proto and meta_graph.proto.
+
+    Args:
+        path: the folder with `tfhub_module.pb`, `saved_model.pb` and `variables/`.
+
+    Raises:
+        WeightsError: it is not such a folder, it is a SavedModel of another kind, or damaged.
+    """
+    folder = Path(path)
+    graph_file = folder / _GRAPH_FILE
+    if not folder.is_dir():
+        raise WeightsError(f"{folder} is not a folder; a TF1 hub module is one")
+    if not is_hub_module(folder):
+        raise WeightsError(_not_a_module(folder))
+    _check_format(folder / _MODULE_FILE)
+    variables = folder / _VARIABLES
+    for file in (graph_file, Path(f"{variables}.index")):
+        if not _is_file(file):
+            raise WeightsError(f"{file} is missing; the hub module is incomplete")
+    try:
+        variants = _variants(_mapped(graph_file))
+    except MalformedError as error:
+        raise WeightsError(f"{graph_file}: {error}") from error
+    return HubModule(folder=folder, variants=variants, variables=variables)
+
+
+def image_size(attachments: Mapping[str, bytes]) -> tuple[int, int] | None:
+    """The picture size a module expects, out of its attached ImageModuleInfo.
+
+    Args:
+        attachments: of a `GraphVariant`.
+
+    Returns:
+        (height, width), or None if nothing is attached or a size in it is left open.
+
+    Raises:
+        WeightsError: the message is damaged.
+    """
+    data = attachments.get(IMAGE_MODULE_INFO)
+    if data is None:
+        return None
+    try:
+        size = protobuf.message(protobuf.submessage(protobuf.message(memoryview(data)), 1))
+        height, width = protobuf.signed(size, 1), protobuf.signed(size, 2)
+    except MalformedError as error:
+        raise WeightsError(f"the attached {IMAGE_MODULE_INFO}: {error}") from error
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _mapped(path: Path) -> memoryview:
+    try:
+        return protobuf.map_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _not_a_module(folder: Path) -> str:
+    """Why a folder without `tfhub_module.pb` is not read, in one line."""
+    graph_file = folder / _GRAPH_FILE
+    if not is_saved_model(folder):
+        return f"{folder} is not a hub module: it has neither {_MODULE_FILE} nor {_GRAPH_FILE}"
+    try:
+        graphs = protobuf.submessages(protobuf.message(_mapped(graph_file)), _META_GRAPHS)
+        objects = any(_OBJECT_GRAPH in protobuf.message(graph) for graph in graphs)
+    except MalformedError as error:
+        return f"{graph_file}: {error}"
+    kind = "TF2 SavedModel (as module versions 4 and 5 are)" if objects else "TF1 SavedModel"
+    return (
+        f"{folder} is a {kind}, not a TF1 hub module ({_MODULE_FILE} is missing): only its "
+        "weights can be opened, by nasnet.weights.opening"
+    )
+
+
+def _check_format(path: Path) -> None:
+    """Refuse what tensorflow_hub's loader refuses: another format, features it does not know."""
+    data = _mapped(path)
+    if len(data) > _MAX_MODULE_FILE:
+        raise WeightsError(f"{path}: {len(data)} bytes are too many for a module definition")
+    try:
+        definition = protobuf.message(data)
+        number = protobuf.integer(definition, 1)
+        features = [protobuf.text(feature) for feature in protobuf.submessages(definition, 2)]
+    except MalformedError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if number != _FORMAT_V3:
+        raise WeightsError(f"{path}: module format {number} where {_FORMAT_V3} is expected")
+    if features:
+        raise WeightsError(f"{path}: needs features unknown here: {', '.join(features)}")
+
+
+def _variants(data: memoryview) -> Mapping[frozenset[str], GraphVariant]:
+    """Decode a SavedModel."""
+    variants: dict[frozenset[str], GraphVariant] = {}
+    for piece in protobuf.submessages(protobuf.message(data), _META_GRAPHS):
+        variant = _variant(piece)
+        if variant.tags in variants:
+            raise MalformedError(f"two graphs have the tags {sorted(variant.tags)}")
+        variants[variant.tags] = variant
+    if not variants:
+        raise MalformedError("it holds no graph; it may be truncated")
+    return variants
+
+
+def _variant(data: memoryview) -> GraphVariant:
+    """Decode a MetaGraphDef; its graph_def, nearly all of the file, is not looked into."""
+    fields = protobuf.message(data)
+    info = protobuf.message(protobuf.submessage(fields, 1))
+    collections = _map(protobuf.submessages(fields, _COLLECTIONS))
+    return GraphVariant(
+        tags=frozenset(protobuf.text(tag) for tag in protobuf.submessages(info, _TAGS)),
+        signatures={
+            name: _signature(value)
+            for name, value in _map(protobuf.submessages(fields, _SIGNATURES)).items()
+        },
+        attachments=_attachments(collections.get(_ATTACHMENTS, memoryview(b""))),
+    )
+
+
+def _map(entries: list[memoryview]) -> dict[str, memoryview]:
+    """Decode a map from strings to messages, which is stored as a list of (key, value)."""
+    pairs = [protobuf.message(entry) for entry in entries]
+    return {
+        protobuf.text(protobuf.submessage(pair, 1)): protobuf.submessage(pair, 2) for pair in pairs
+    }
+
+
+def _signature(data: memoryview) -> Signature:
+    """Decode a SignatureDef."""
+    fields = protobuf.message(data)
+    inputs, outputs = (_map(protobuf.submessages(fields, number)) for number in (1, 2))
+    return Signature(
+        inputs={name: _tensor_info(value) for name, value in inputs.items()},
+        outputs={name: _tensor_info(value) for name, value in outputs.items()},
+    )
+
+
+def _tensor_info(data: memoryview) -> TensorInfo:
+    """Decode a TensorInfo."""
+    fields = protobuf.message(data)
+    number = protobuf.integer(fields, 2)
+    return TensorInfo(
+        name=protobuf.text(protobuf.submessage(fields, 1)),
+        dtype=protobuf.DATA_TYPES.get(number, f"type {number}"),
+        shape=protobuf.shape_of(protobuf.submessage(fields, 3)),
+    )
+
+
+def _attachments(data: memoryview) -> dict[str, bytes]:
+    """Decode a CollectionDef of serialized ModuleAttachment messages."""
+    collection = protobuf.message(data)
+    messages = protobuf.submessages(protobuf.message(protobuf.submessage(collection, 2)), 1)
+    pairs = [protobuf.message(attachment) for attachment in messages]
+    return {
+        protobuf.text(protobuf.submessage(p, 1)): bytes(protobuf.submessage(p, 2)) for p in pairs
+    }

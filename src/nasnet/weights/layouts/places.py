@@ -1,0 +1,143 @@
+"""From a TF-Slim variable to its place in another layout: the tables of `layouts`, filled in.
+
+Private to `names`, offered by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from nasnet.network.build import build_plan
+from nasnet.network.spec import Spec, preset
+from nasnet.weights.layouts.layouts import LAYOUTS, Axes, Layout
+
+__all__ = ["Place", "cell_fields", "places"]
+
+_BRANCH = re.compile(
+    r"comb_iter_(?P<n>\d)/(?P<side>left|right)/(?P<slot>separable|bn_sep)_(?P<k>\d)x\d_(?P<j>\d)"
+)
+_HEADS = {"final_layer/FC": "dense", "conv0": "conv0", "conv0_bn": "conv0_bn"}
+_AUX = {"proj": "aux_proj", "aux_bn0": "aux_bn0", "Conv": "aux_conv", "aux_bn1": "aux_bn1"}
+_WIDE = 6  # normal cells in a third of the large network, whose numbers Cadene's mobile one keeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a layout keeps a variable.
+
+    Attributes:
+        key: its name there.
+        axes: axes of TF-Slim's array in the order they have there.
+        slot: what holds it: `conv0`, `1x1`, `separable`, `dense` and so on.
+    """
+
+    key: str
+    axes: Axes
+    slot: str
+
+    @property
+    def back(self) -> Axes:
+        """Axes of the layout's array in TF-Slim's order."""
+        return tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape there of a variable that has this shape in TF-Slim."""
+        return tuple(shape[axis] for axis in self.axes)
+
+
+@cache
+def places(layout: str, spec: str, classes: int, *, aux_head: bool = False) -> Mapping[str, Place]:
+    """Where a layout keeps the variables of a network; empty where it does not know that network.
+
+    Args:
+        layout: a key of `LAYOUTS`.
+        spec: a preset's name.
+        classes: as in `network.build`.
+        aux_head: with the auxiliary head's variables, where the layout has them.
+
+    Returns:
+        TF-Slim name -> place.
+    """
+    table, row = LAYOUTS[layout], preset(spec)
+    if table.slots and row.stem != "imagenet":
+        return {}
+    plan = build_plan(row, num_classes=classes, aux_head=aux_head)
+    found: dict[str, Place] = {}
+    for name, shape in plan.parameters.items():
+        place = _place(table, row, name, len(shape))
+        if place is not None:
+            found[name] = place
+    return found
+
+
+def _place(layout: Layout, spec: Spec, name: str, dimensions: int) -> Place | None:
+    scope, leaf = name.rsplit("/", 1)
+    slot, fields = _slot(scope)
+    kind = "dense" if leaf == "weights" and dimensions == 2 else leaf
+    axes = layout.axes.get(kind, tuple(range(dimensions)))
+    if not layout.slots:
+        return Place(key=name.replace("/", layout.separator), axes=axes, slot=slot)
+    template = layout.slots.get(slot)
+    if template is None:
+        return None
+    cell = scope.partition("/")[0]
+    if cell.startswith(("cell_", "reduction_cell_")):
+        part, i = _cell(cell)
+        fields["kind"] = "normal" if part == "normal" else "reduction"
+        fields["cell"] = layout.cells[part].format(**cell_fields(spec, part, i))
+        if "n" in fields:
+            branch = (fields["kind"], int(fields["n"]), fields["side"])
+            fields["number"] = layout.branches.get(branch, str(int(fields["n"]) + 1))
+    key = template.format(**fields) + layout.separator + layout.leaves[leaf]
+    return Place(key=key, axes=axes, slot=slot)
+
+
+def _slot(scope: str) -> tuple[str, dict[str, str]]:
+    """What holds a variable, and the numbers in its name."""
+    if scope in _HEADS:
+        return _HEADS[scope], {}
+    cell, _, rest = scope.partition("/")
+    if cell.startswith("aux_"):
+        return _AUX.get(rest.removeprefix("aux_logits/"), "aux_dense"), {}
+    match = _BRANCH.fullmatch(rest)
+    if match is None:
+        return rest, {}
+    fields = {key: match[key] for key in ("n", "side", "j")}
+    return match["slot"], fields | {"j0": str(int(match["j"]) - 1)}
+
+
+def _cell(name: str) -> tuple[str, int]:
+    stem, _, number = name.rpartition("_")
+    parts = {"cell_stem": "stem", "cell": "normal", "reduction_cell": "reduction"}
+    return parts[stem], int(number)
+
+
+def cell_fields(spec: Spec, part: str, i: int) -> dict[str, int]:
+    """The numbers by which layouts call a cell.
+
+    Args:
+        spec: the network.
+        part: `stem`, `normal` or `reduction`.
+        i: the number of the cell among those, from 0, as TF-Slim counts.
+
+    Returns:
+        `i`, `i1` and `i2`, counted from 0, 1 and 2; of normal cells `keras` (which counts the
+        reductions as one), `cadene` (six a stage), `stage1` and `unit` (the third of the network
+        from 1, and the place there, after the reduction); of reductions `before`, the number of
+        normal cells before it.
+    """
+    third = spec.num_cells // (spec.num_reduction_layers + 1)
+    stage, place = divmod(i, third)
+    return {
+        "i": i,
+        "i1": i + 1,
+        "i2": i + 2,
+        "before": (i + 1) * third,
+        "keras": i + (stage > 0),
+        "cadene": stage * _WIDE + place,
+        "stage1": stage + 1,
+        "unit": place + 1 + (stage > 0),
+    }

@@ -1,0 +1,119 @@
+"""Our own module folder: weights, task and picture size together, as `Module.export` writes it.
+
+Called by `load` to read one and by `module` to write one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from nasnet.errors import OutputError, WeightsError
+from nasnet.hub.signatures import Task
+from nasnet.system import write_whole
+from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
+
+__all__ = [
+    "DESCRIPTION",
+    "ModuleFolder",
+    "is_module_folder",
+    "read_folder",
+    "write_folder",
+    "write_into",
+]
+
+DESCRIPTION = "nasnet_module.json"
+_WEIGHTS = "weights.safetensors"
+_FORMAT = "nasnet-module/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFolder:
+    """What such a folder holds."""
+
+    weights: Weights
+    task: Task
+    height: int
+    width: int
+
+
+def is_module_folder(path: Path) -> bool:
+    """Whether a path is a folder of this kind."""
+    return (path / DESCRIPTION).is_file()
+
+
+def read_folder(path: Path) -> ModuleFolder:
+    """Read a folder of this kind.
+
+    Raises:
+        WeightsError: a file is missing or damaged.
+    """
+    file = path / DESCRIPTION
+    try:
+        text = json.loads(file.read_text(encoding="utf-8"))
+        if text["format"] != _FORMAT:
+            raise WeightsError(f"{file}: format {text['format']!r}, this version reads {_FORMAT!r}")
+        task, height, width = text["task"], int(text["height"]), int(text["width"])
+        if task not in get_args(Task):
+            raise WeightsError(f"{file}: task {task!r}, expected one of {get_args(Task)}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{file}: not a readable module description: {error!r}") from None
+    weights = read_safetensors(path / _WEIGHTS)
+    return ModuleFolder(weights=weights, task=task, height=height, width=width)
+
+
+def write_folder(module: ModuleFolder, path: Path) -> None:
+    """Write a folder of this kind; it appears complete or not at all.
+
+    Raises:
+        OutputError: the path exists and is something else, or cannot be written.
+    """
+    if path.exists() and not is_module_folder(path) and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists and is no exported module: name another folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        _write(module, temporary)
+        if path.exists():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_into(module: ModuleFolder, folder: Path) -> None:
+    """Write a module's files into a folder that has others as well, such as a training run's.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    try:
+        # The description is what makes the folder a module: it goes when the weights change, and
+        # comes back when they are whole.
+        (folder / DESCRIPTION).unlink(missing_ok=True)
+        _write(module, folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _write(module: ModuleFolder, folder: Path) -> None:
+    write_safetensors(module.weights, folder / _WEIGHTS)
+    description = {
+        "format": _FORMAT,
+        "task": module.task,
+        "height": module.height,
+        "width": module.width,
+    }
+    write_whole(folder / DESCRIPTION, json.dumps(description, indent=1).encode())

@@ -1,0 +1,333 @@
+"""Weights: TF-Slim name -> array, checked against a plan; seeded values; our safetensors files.
+
+Called by the readers of foreign formats, by `load`, and by whoever makes or saves weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import InputError, WeightsError
+from nasnet.network.build import build_plan
+from nasnet.network.plan import PADDINGS, Borders
+from nasnet.network.spec import PRESETS, preset
+from nasnet.system import write_whole
+
+__all__ = [
+    "FORMAT",
+    "Weights",
+    "check",
+    "fingerprint",
+    "frozen",
+    "parse_seeded",
+    "read_card",
+    "read_safetensors",
+    "seeded",
+    "seeded_value",
+    "write_safetensors",
+]
+
+Array = npt.NDArray[np.float32]
+FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32 or float16
+_CARD = "card."  # before the keys of a model card among the metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The arrays of one network.
+
+    Attributes:
+        spec: name of the preset they belong to.
+        num_classes: classes of the classifier, background included; 0 if there is none.
+        arrays: TF-Slim variable name -> float32 array in TF-Slim's layout, read-only.
+        source: where they come from, for people: a file, a handle, or `seeded:7`.
+        status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`; see `genuine`.
+        averaged: whether these are the exponential moving averages of a training run.
+        labels: names of the classes, in order, or empty.
+        padding: whose border pixels the network computes with; see `network.build`.
+    """
+
+    spec: str
+    num_classes: int
+    arrays: Mapping[str, Array]
+    source: str
+    status: str = "unknown"
+    averaged: bool = False
+    labels: tuple[str, ...] = ()
+    padding: Borders = "slim"
+
+
+def fingerprint(weights: Weights) -> str:
+    """Identity of the weights: SHA-256 over names, shapes and little-endian bytes, 16 hex digits.
+
+    The auxiliary head does not count: it never reaches a vector. Another padding than TF-Slim's
+    does: the same arrays give other vectors.
+    """
+    digest = hashlib.sha256()
+    if weights.padding != "slim":
+        digest.update(f"padding={weights.padding};".encode())
+    for name in sorted(weights.arrays):
+        if name.startswith("aux_"):
+            continue
+        array = np.ascontiguousarray(weights.arrays[name], dtype="<f4")
+        digest.update(f"{name}{list(array.shape)}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def seeded_value(seed: int, name: str, shape: Sequence[int]) -> Array:
+    """The array a variable has in weights made from a seed; it depends on nothing else.
+
+    Gammas lie in [0.5, 1.5), variances in [1, 3), betas, means and biases are small normals;
+    kernels are normal with standard deviation sqrt(1.5 / fan-in).
+    """
+    random = np.random.default_rng(zlib.crc32(f"{seed}:{name}".encode()))
+    leaf = name.rsplit("/", 1)[-1]
+    if leaf == "gamma":
+        value = random.uniform(0.5, 1.5, shape)
+    elif leaf == "moving_variance":
+        value = random.uniform(1, 3, shape)
+    elif leaf in ("beta", "moving_mean", "biases"):
+        value = random.standard_normal(shape) * 0.1
+    else:
+        fan = shape[0] * shape[1] if leaf == "depthwise_weights" else math.prod(shape[:-1])
+        value = random.standard_normal(shape) * math.sqrt(1.5 / fan)
+    return value.astype(np.float32)
+
+
+def seeded(
+    seed: int,
+    *,
+    spec: str = "mobile",
+    num_classes: int | None = None,
+    aux_head: bool = False,
+) -> Weights:
+    """Untrained weights that anyone can rebuild, for tests and dry runs.
+
+    Args:
+        seed: any integer.
+        spec: a preset's name.
+        num_classes: as in `network.build`.
+        aux_head: make the auxiliary head's arrays as well.
+    """
+    row = preset(spec)
+    classes = row.num_classes if num_classes is None else num_classes
+    plan = build_plan(row, num_classes=classes, aux_head=aux_head)
+    arrays = {name: seeded_value(seed, name, shape) for name, shape in plan.parameters.items()}
+    return Weights(
+        spec=row.name,
+        num_classes=classes,
+        arrays=frozen(arrays),
+        source=f"seeded:{seed}",
+        status="untrained",
+    )
+
+
+def parse_seeded(text: str) -> int | None:
+    """The seed of `seeded:N`, or None if the text is something else.
+
+    Raises:
+        InputError: it starts with `seeded:` but no integer follows.
+    """
+    if not text.startswith("seeded:"):
+        return None
+    try:
+        return int(text.removeprefix("seeded:"))
+    except ValueError:
+        raise InputError(f"{text!r}: an integer must follow, such as seeded:7") from None
+
+
+def check(
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    file: str,
+    partial: bool = False,
+    spec: str | None = None,
+) -> tuple[str, int]:
+    """Tell which network tensors belong to, and prove that they fit it.
+
+    Args:
+        shapes: TF-Slim name -> shape; names that are not the network's are left alone.
+        file: how to call the file in messages.
+        partial: let tensors be missing.
+        spec: the preset's name, where it is known already.
+
+    Returns:
+        The preset's name and the number of classes (0 without a classifier).
+
+    Raises:
+        WeightsError: a tensor is missing or has another shape; the text names the tensor, both
+            shapes and the file.
+    """
+    name = _recognise(shapes, file) if spec is None else spec
+    head = shapes.get("final_layer/FC/weights")
+    if head is not None and len(head) != 2:
+        raise WeightsError(
+            f"{file}: tensor final_layer/FC/weights has shape {list(head)}, "
+            "expected [features, classes]"
+        )
+    classes = int(head[1]) if head is not None else 0
+    plan = build_plan(preset(name), num_classes=classes)
+    missing = [key for key in plan.parameters if key not in shapes]
+    if missing and not partial:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise WeightsError(
+            f"{file}: tensor {missing[0]}{more} of nasnet_{name} is missing: the file is "
+            "incomplete or belongs to another network"
+        )
+    for key, shape in plan.parameters.items():
+        if tuple(shapes.get(key, shape)) != shape:
+            raise WeightsError(
+                f"{file}: tensor {key} has shape {list(shapes[key])}, "
+                f"nasnet_{name} needs {list(shape)}"
+            )
+    return name, classes
+
+
+def _recognise(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
+    """The preset whose stem, filters and last cell these tensors have."""
+    best, score = "", 0
+    for spec in PRESETS.values():
+        stem = "conv0/weights" if spec.stem == "imagenet" else "l1_stem_3x3/weights"
+        first, last = "cell_0/1x1/weights", f"cell_{spec.num_cells - 1}/1x1/weights"
+        points = sum(name in shapes for name in (stem, first, last))
+        points += shapes.get(first, ())[-1:] == (spec.num_conv_filters,)
+        points += shapes.get(stem, ())[-1:] == (spec.stem_filters,)
+        if points > score:
+            best, score = spec.name, points
+    if score < 2:
+        known = min(shapes, default=None)
+        found = f"the first of its {len(shapes)} tensors is {known!r}" if known else "it is empty"
+        raise WeightsError(
+            f"{file}: no NASNet-A weights under TF-Slim names (conv0/weights, ...); {found}"
+        )
+    return best
+
+
+def write_safetensors(
+    weights: Weights,
+    path: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    card: Mapping[str, str] | None = None,
+) -> None:
+    """Write our own format: safetensors with TF-Slim names; spec, labels and origin as metadata.
+
+    The file appears complete or not at all.
+
+    Args:
+        weights: what to write.
+        path: the file.
+        half: kernels as float16, half the size and three digits; averages, offsets and scales,
+            which are few and may be large or small, stay float32.
+        card: what people should know of the weights (data, licence, figures), kept as metadata.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    metadata = {
+        "format": FORMAT,
+        "spec": weights.spec,
+        "num_classes": str(weights.num_classes),
+        "source": weights.source,
+        "status": weights.status,
+        "averaged": str(weights.averaged).lower(),
+        "padding": weights.padding,
+        "labels": json.dumps(list(weights.labels), ensure_ascii=False),
+    }
+    metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
+    arrays = {
+        name: np.ascontiguousarray(array, np.float16 if half and array.ndim > 1 else np.float32)
+        for name, array in weights.arrays.items()
+    }
+    data = save(arrays, metadata=metadata)
+    write_whole(Path(path), data)
+
+
+def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> Weights:
+    """Read our own format.
+
+    Args:
+        path: the file.
+        partial: let tensors be missing; for looking only.
+
+    Raises:
+        WeightsError: the file is damaged, is no safetensors, or does not fit the network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = str(path)
+    try:
+        with safe_open(file, framework="numpy") as handle:
+            metadata = handle.metadata() or {}
+            names = list(handle.keys())
+            kinds = {name: handle.get_slice(name).get_dtype() for name in names}
+            for name, kind in kinds.items():
+                if kind not in ("F32", "F16"):
+                    raise WeightsError(f"{file}: tensor {name} is {kind}, expected float32")
+            arrays = {name: handle.get_tensor(name) for name in names}
+    except WeightsError:
+        raise
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{file}: not a readable safetensors file: {error}") from None
+    shapes = {name: array.shape for name, array in arrays.items()}
+    spec, classes = check(shapes, file=file, partial=partial)
+    said = metadata.get("spec", spec)
+    if said != spec:
+        raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
+    padding = metadata.get("padding", "slim")
+    if padding not in PADDINGS:
+        raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
+    try:
+        labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
+    except (ValueError, TypeError, RecursionError):
+        raise WeightsError(f"{file}: the labels in its metadata are no JSON list") from None
+    if labels and len(labels) != classes:
+        raise WeightsError(f"{file}: {len(labels)} labels for {classes} classes")
+    return Weights(
+        spec=spec,
+        num_classes=classes,
+        arrays=frozen({name: array.astype(np.float32) for name, array in arrays.items()}),
+        source=metadata.get("source", file),
+        status=metadata.get("status", "unknown"),
+        averaged=metadata.get("averaged") == "true",
+        labels=labels,
+        padding=padding,
+    )
+
+
+def read_card(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The model card in a file of our own format; empty if there is none.
+
+    Raises:
+        WeightsError: the file is damaged, or is no safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            metadata = handle.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
+    return {
+        key.removeprefix(_CARD): text for key, text in metadata.items() if key.startswith(_CARD)
+    }
+
+
+def frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:
+    """The same arrays, marked read-only: engines and modules share them."""
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
