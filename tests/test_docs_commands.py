@@ -16,7 +16,7 @@ import pytest
 import nasnet
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.weights import seeded, write_safetensors
-from tests.pictures import jpeg
+from tests.support.pictures import jpeg
 
 ROOT = Path(__file__).parent.parent
 PAGES = (

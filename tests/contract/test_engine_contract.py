@@ -13,14 +13,14 @@ from nasnet.compute import engine
 from nasnet.compute.engine import Engine, EngineOptions
 from nasnet.errors import InputError, SignatureError
 from nasnet.weights.weights import Weights
-from tests.conftest import (
+from tests.support.golden import (
     golden_images,
     golden_numbers,
     golden_weights,
     relative_error,
     statistic,
 )
-from tests.threads import at_once
+from tests.support.threads import at_once
 
 POOL = ("global_pool",)
 

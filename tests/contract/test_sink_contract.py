@@ -16,10 +16,10 @@ import pytest
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import read_features, read_meta
 from nasnet.features.store import FORMATS, Batch, Sink, SinkOptions, open_sink
-from tests.contract.sink_rows import DIMENSIONS, META, rows
+from tests.support import ROOT
+from tests.support.sink_rows import DIMENSIONS, META, rows
 
 Mode = Literal["resume", "overwrite", "append"]
-ROOT = Path(__file__).parent.parent.parent
 
 
 def opened(output: Path, mode: Mode = "resume", *, part_rows: int = 8) -> Sink:
@@ -101,7 +101,7 @@ def test_a_stopped_run_is_gone_on_with(output: Path) -> None:
 def test_killed_anywhere_it_ends_with_every_row_once(
     suffix: str, scenario: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.contract.killed_sink", suffix, scenario, "1", "4"]
+    command = [sys.executable, "-m", "tests.support.killed_sink", suffix, scenario, "1", "4"]
     done = subprocess.run(
         [*command, str(tmp_path)], check=False, capture_output=True, text=True, cwd=ROOT
     )
@@ -265,7 +265,7 @@ def test_memory_does_not_grow_with_the_rows(suffix: str, tmp_path: Path) -> None
         "import resource, sys; from pathlib import Path; import numpy as np\n"
         "from dataclasses import replace\n"
         "from nasnet.features.store import Batch, SinkOptions, open_sink\n"
-        "from tests.contract.sink_rows import META\n"
+        "from tests.support.sink_rows import META\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
         "def run(name, count):\n"
         "    sink = open_sink(Path(name), meta=META, dimensions=1056)\n"

@@ -21,7 +21,7 @@ from PIL import Image
 
 from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.sources import Item, SourceOptions, open_source
-from tests.http_server import HttpServer
+from tests.support.http_server import HttpServer
 
 
 def picture(seed: int) -> bytes:

@@ -12,7 +12,12 @@ import pytest
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import tf_checkpoint
-from tests.golden_seed import SMALL_BUNDLE, SMALL_NUMBER_TYPES, make_slim_checkpoint, small_tensors
+from tests.support.golden_seed import (
+    SMALL_BUNDLE,
+    SMALL_NUMBER_TYPES,
+    make_slim_checkpoint,
+    small_tensors,
+)
 
 pytestmark = pytest.mark.interop
 Array = npt.NDArray[Any]

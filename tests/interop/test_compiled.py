@@ -13,7 +13,7 @@ import pytest
 from nasnet.compute import engine
 from nasnet.compute.engine import EngineOptions
 from nasnet.weights.weights import Weights
-from tests.conftest import relative_error
+from tests.support.golden import relative_error
 
 pytestmark = [
     pytest.mark.interop,

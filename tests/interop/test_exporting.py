@@ -13,7 +13,7 @@ import nasnet
 from nasnet.exporting.targets import TARGETS
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import fingerprint, seeded
-from tests.conftest import relative_error
+from tests.support.golden import relative_error
 
 pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
 
@@ -173,6 +173,6 @@ def test_tensorflow_restores_the_checkpoint(tensorflow: Any, tmp_path: Path) -> 
 
 
 def test_every_target_is_tried_somewhere() -> None:
-    from tests.test_exporting import HERE
+    from tests.exporting.test_exporting import HERE
 
     assert {*HERE, "savedmodel", "keras", "tflite"} == set(TARGETS)

@@ -21,7 +21,7 @@ from nasnet.weights.formats.keras_order import keras_layers
 from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.opening import open_path, open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded
-from tests.conftest import golden_images, relative_error
+from tests.support.golden import golden_images, relative_error
 
 # Keras and TensorFlow warn of their own affairs.
 pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]

@@ -11,7 +11,7 @@ import pytest
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import tf_hub
-from tests.golden_seed import make_hub_module
+from tests.support.golden_seed import make_hub_module
 
 pytestmark = pytest.mark.interop
 

@@ -10,8 +10,8 @@ import pytest
 
 import nasnet
 from nasnet.network.plan import Operation
-from tests.conftest import golden_images, relative_error
-from tests.golden_seed import make_hub_module
+from tests.support.golden import golden_images, relative_error
+from tests.support.golden_seed import make_hub_module
 
 pytestmark = pytest.mark.interop
 

@@ -13,7 +13,7 @@ from nasnet.compute.engine import EngineOptions, create, run
 from nasnet.network.build import build_plan
 from nasnet.network.spec import MOBILE
 from nasnet.weights.weights import Weights
-from tests.conftest import golden_images, golden_weights, relative_error
+from tests.support.golden import golden_images, golden_weights, relative_error
 
 pytestmark = pytest.mark.interop
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nasnet.pictures.decode import decode
 from nasnet.pictures.recipes import RECIPES, prepare
-from tests.pictures import encoded, jpeg, pixels
+from tests.support.pictures import encoded, jpeg, pixels
 
 pytestmark = pytest.mark.interop
 

@@ -20,7 +20,8 @@ from benchmarks.torchvision_here import import_torchvision
 from nasnet.compute.torch.state import to_state
 from nasnet.errors import InputError
 from nasnet.weights.weights import seeded, write_safetensors
-from tests.pictures import pixels
+from tests.support import ROOT
+from tests.support.pictures import pixels
 
 pytestmark = pytest.mark.interop
 
@@ -59,7 +60,7 @@ def test_importing_the_package_is_all_it_takes(timm: Any) -> None:
         "from benchmarks.torchvision_here import import_torchvision; import_torchvision();"
         "import nasnet.torch, timm; print(*timm.list_models('nasnet_*'))"
     )
-    root = Path(__file__).parents[2]
+    root = ROOT
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )

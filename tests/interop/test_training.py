@@ -31,9 +31,9 @@ from nasnet.train.loop import (
 )
 from nasnet.train.loop.optimizers import RMSPropTF
 from nasnet.weights.weights import seeded_value
-from tests.conftest import relative_error
-from tests.interop.tf_renderer import LEAST_EPSILON, Pass, ours, slim, tensorflow_pass
-from tests.pictures import pixels
+from tests.support.golden import relative_error
+from tests.support.pictures import pixels
+from tests.support.tf_renderer import LEAST_EPSILON, Pass, ours, slim, tensorflow_pass
 
 pytestmark = pytest.mark.interop
 

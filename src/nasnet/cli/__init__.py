@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import click
 
-from nasnet import __version__
+from nasnet._version import __version__
 from nasnet.errors import NasnetError
 
 __all__ = ["main"]

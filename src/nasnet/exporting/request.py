@@ -13,13 +13,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-import nasnet
+from nasnet._version import __version__
 from nasnet.errors import InputError
-from nasnet.hub.signatures import Task
 from nasnet.network import rewrites
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 from nasnet.weights.imagenet import known_names
+from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import Weights, fingerprint
 
 __all__ = [
@@ -118,7 +118,7 @@ class Request:
         """What the file says about itself, where its format has a place for it."""
         weights = self.weights
         return {
-            "made_by": f"nasnet {nasnet.__version__}",
+            "made_by": f"nasnet {__version__}",
             "network": f"nasnet_{weights.spec}",
             "weights": weights.source,
             "weights_status": weights.status,

@@ -21,7 +21,7 @@ from nasnet.features.index.neighbours import nearest_of_rows, unit
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
-from nasnet.train.metrics import display_name
+from nasnet.text import display_name
 
 __all__ = ["SheetOptions", "SheetRow", "write_contact_sheet", "write_rows"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import nasnet
+from nasnet._version import __version__
 from nasnet.compute.engine import Engine, EngineOptions
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
@@ -166,6 +166,6 @@ def job_meta(job: Job, source: str, *, engine: str, precision: str) -> FeatureMe
         precision=precision,
         engine=engine,
         source=source,
-        version=nasnet.__version__,
+        version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

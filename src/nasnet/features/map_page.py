@@ -26,7 +26,7 @@ from nasnet.features.index.neighbours import unit
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
-from nasnet.train.metrics import display_name
+from nasnet.text import display_name
 
 __all__ = ["METHODS", "MapOptions", "folders_of", "project", "write_map"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nasnet.compute.torch.model import NASNet
-    from nasnet.compute.torch.trainable import TorchModule
+    from nasnet.hub.trainable import TorchModule
 
 __all__ = [
     "Module",
@@ -176,7 +176,7 @@ class Module:
     def _torch_module(self) -> TorchModule:
         with self._lock:
             if self._torch is None:
-                from nasnet.compute.torch.trainable import TorchModule
+                from nasnet.hub.trainable import TorchModule
 
                 weights = self.spec.opened.weights
                 classifies = self.spec.opened.task == "classification"

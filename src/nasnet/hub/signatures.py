@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from nasnet.errors import InputError
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
+from nasnet.weights.module_folder import Task
 
 __all__ = [
     "IMAGE_MODULE_INFO",
     "ImageModuleInfo",
     "ImageSize",
     "Signature",
-    "Task",
     "TensorInfo",
     "Variable",
     "bind",
@@ -29,7 +29,6 @@ __all__ = [
     "check_momentum",
 ]
 
-Task = Literal["feature_vector", "classification"]
 IMAGE_MODULE_INFO = "image_module_info"  # the key under which hub modules attach the message
 
 # Signature -> (the endpoint behind its "default" output, gives the other endpoints as well, takes

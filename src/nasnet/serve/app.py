@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-import nasnet
+from nasnet._version import __version__
 from nasnet.serve import oip, operation, plain, site, tfserving
 from nasnet.serve.bodies import render_json
 from nasnet.serve.options import ServeEvent, is_loopback
@@ -51,7 +51,7 @@ def build_app(service: Service) -> FastAPI:
     """The application over a service."""
     app = FastAPI(
         title="nasnet serve",
-        version=nasnet.__version__,
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",

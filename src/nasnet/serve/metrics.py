@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from nasnet import __version__
+from nasnet._version import __version__
 
 __all__ = ["CONTENT_TYPE", "Metrics", "ModelMetrics"]
 

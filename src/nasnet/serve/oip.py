@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-import nasnet
+from nasnet._version import __version__
 from nasnet.serve import openapi
 from nasnet.serve.bodies import parse_json, read_body, render_json
 from nasnet.serve.oip_wire import Asked, answer, header_length, request_of
@@ -50,7 +50,7 @@ def routes(service: Service) -> APIRouter:
     async def server() -> Response:
         about = {
             "name": "nasnet",
-            "version": nasnet.__version__,
+            "version": __version__,
             "extensions": ["binary_tensor_data", "classification"],
         }
         return Response(render_json(about), media_type=_JSON)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 
-import nasnet
+from nasnet._version import __version__
 from nasnet.serve import metrics, openapi
 from nasnet.serve.bodies import render_json
 from nasnet.serve.docs import docs_page
@@ -61,7 +61,7 @@ def routes(service: Service, app: FastAPI) -> APIRouter:
 def _info(service: Service) -> dict[str, object]:
     options, limits = service.options, service.limits
     return {
-        "version": nasnet.__version__,
+        "version": __version__,
         "models": [
             {
                 "name": model.name,

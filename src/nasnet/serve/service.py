@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import nasnet
+from nasnet._version import __version__
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine
 from nasnet.errors import InputError
@@ -103,7 +103,7 @@ class Model:
             precision=self._engine.precision,
             engine=f"{self._engine.name}, {self._engine.device}",
             source=source,
-            version=nasnet.__version__,
+            version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.features.prediction import Prediction
-from nasnet.hub.signatures import Task
 from nasnet.pictures.batch_processes import processes_for
 from nasnet.pictures.batches import Failure
 from nasnet.pictures.labelled import DatasetOptions, Example, open_dataset
@@ -39,7 +38,7 @@ from nasnet.train.loop import (
 from nasnet.train.loop.logs import Logs
 from nasnet.train.recipe import TrainRecipe
 from nasnet.train.stages import Loaders, of_stage
-from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, write_into
+from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
 from nasnet.weights.weights import Weights, fingerprint
 
 if TYPE_CHECKING:

@@ -10,21 +10,23 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from nasnet.errors import OutputError, WeightsError
-from nasnet.hub.signatures import Task
 from nasnet.system import write_whole
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 
 __all__ = [
     "DESCRIPTION",
     "ModuleFolder",
+    "Task",
     "is_module_folder",
     "read_folder",
     "write_folder",
     "write_into",
 ]
+
+Task = Literal["feature_vector", "classification"]
 
 DESCRIPTION = "nasnet_module.json"
 _WEIGHTS = "weights.safetensors"

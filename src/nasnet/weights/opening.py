@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nasnet.errors import InputError, WeightsError
-from nasnet.hub.signatures import Task
 from nasnet.network.plan import PADDINGS, Borders
 from nasnet.network.spec import preset
 from nasnet.weights import genuine
@@ -19,7 +18,7 @@ from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.weights.formats import reading, tf_checkpoint, tf_hub
 from nasnet.weights.formats.tf_slim import STEMS, Averages, read_variables
 from nasnet.weights.genuine import Verdict
-from nasnet.weights.module_folder import is_module_folder, read_folder
+from nasnet.weights.module_folder import Task, is_module_folder, read_folder
 from nasnet.weights.weights import (
     Weights,
     fingerprint,

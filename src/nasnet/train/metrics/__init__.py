@@ -15,7 +15,7 @@ from nasnet.train.metrics.scoring import (
     score,
     wilson_interval,
 )
-from nasnet.train.metrics.words import as_dict, display_name, table
+from nasnet.train.metrics.words import as_dict, table
 
 __all__ = [
     "Calibration",
@@ -24,7 +24,6 @@ __all__ = [
     "Scores",
     "as_dict",
     "by_recall",
-    "display_name",
     "most_confused",
     "score",
     "table",

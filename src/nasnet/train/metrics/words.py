@@ -1,4 +1,4 @@
-"""Scores as words: for JSON, for a terminal, and names made fit to be shown.
+"""Scores as words: for JSON and for a terminal.
 
 Called through `metrics`.
 """
@@ -6,17 +6,16 @@ Called through `metrics`.
 from __future__ import annotations
 
 import math
-import unicodedata
 from dataclasses import asdict
 from typing import Any
 
 from nasnet.errors import InputError
+from nasnet.text import cells_of, display_name
 from nasnet.train.metrics.scoring import Scores, by_recall
 
-__all__ = ["as_dict", "display_name", "table"]
+__all__ = ["as_dict", "table"]
 
 _NAME_CELLS = 32  # of a class name in the terminal
-_TOKENS_OF_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def table(scores: Scores, *, limit: int = 30) -> str:
     shown = by_recall(scores)[:limit]
     if shown:
         names = [display_name(scores.classes[at].name, _NAME_CELLS) for at in shown]
-        width = max(_cells("class"), *(_cells(name) for name in names))
+        width = max(cells_of("class"), *(cells_of(name) for name in names))
         head = f"{'pictures':>8}  {'recall':>6}  {'precision':>9}  {'F1':>6}  {'AP':>6}"
         lines += ["", f"class{' ' * (width - 5)}  {head}"]
         for at, name in zip(shown, names, strict=True):
@@ -76,7 +75,7 @@ def table(scores: Scores, *, limit: int = 30) -> str:
             numbers = (row.recall, row.precision, row.f1, row.average_precision)
             recall, *rest = ("-" if math.isnan(n) else f"{n:.4f}" for n in numbers)
             lines.append(
-                f"{name}{' ' * (width - _cells(name))}  {row.support:>8}  {recall:>6}  "
+                f"{name}{' ' * (width - cells_of(name))}  {row.support:>8}  {recall:>6}  "
                 f"{rest[0]:>9}  {rest[1]:>6}  {rest[2]:>6}"
             )
     hidden = len(scores.classes) - len(shown)
@@ -84,51 +83,6 @@ def table(scores: Scores, *, limit: int = 30) -> str:
         more = "more " if shown else ""
         lines.append(f"({hidden} {more}class{'es' * (hidden != 1)} not shown)")
     return "\n".join(lines)
-
-
-def display_name(name: str, cells: int | None = None) -> str:
-    """A name fit to be shown: on one line, no control characters, cut in the middle if too long.
-
-    Args:
-        name: of a class or a file; may hold anything a file system allows.
-        cells: columns of a terminal it may take, at least 5, where an East Asian wide character
-            takes two; None for any.
-    """
-    shown = "".join(map(_display_character, name)).strip() or "(no name)"
-    if cells is None or _cells(shown) <= cells:
-        return shown
-    room = cells - 3
-    head, tail = _cut(shown, room - room // 3), _cut(shown[::-1], room // 3)[::-1]
-    return f"{head}...{tail}"
-
-
-def _display_character(character: str) -> str:
-    if character.isspace():
-        return " "
-    # Control characters drive terminals, lone surrogates cannot be encoded, and marks of
-    # direction would turn around the text that follows.
-    if unicodedata.category(character) in ("Cc", "Cs") or character in _TOKENS_OF_DIRECTION:
-        return "\ufffd"
-    return character
-
-
-def _cells(text: str) -> int:
-    return sum(_width(character) for character in text)
-
-
-def _width(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _cut(text: str, cells: int) -> str:
-    taken = 0
-    for at, character in enumerate(text):
-        taken += _width(character)
-        if taken > cells:
-            return text[:at]
-    return text
 
 
 def _defined(value: Any) -> Any:  # noqa: ANN401

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nasnet.train.metrics import display_name
+from nasnet.text import display_name
 
 __all__ = ["Lettering", "can_draw", "drawable", "lettering_for"]
 

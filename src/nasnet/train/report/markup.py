@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nasnet.train.metrics import display_name
+from nasnet.text import display_name
 from nasnet.train.report.canvas import DPI
 from nasnet.train.report.contents import Mistake
 from nasnet.train.report.wall import thumbnail

@@ -1,0 +1,194 @@
+"""The installed command, as people run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nasnet
+from tests.hub.test_card import PATH, archive
+from tests.support.golden_seed import make_hub_module
+from tests.support.http_server import HttpServer
+from tests.support.pictures import encoded, jpeg, pixels
+
+NASNET = [sys.executable, "-c", "from nasnet.cli import main; main()"]
+QUICK = ["--weights", "seeded:7", "--size", "48"]
+
+
+def run(
+    *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*NASNET, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=env,
+    )
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ninety pictures and ten broken files."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(90):
+        (folder / f"{number:03d}.jpg").write_bytes(jpeg(seed=number))
+    broken = [b"", b"text", jpeg()[:500], b"<html>", encoded(pixels(), "PNG")[:900]] * 2
+    for number, data in enumerate(broken):
+        (folder / f"{number * 10:03d}-broken.jpg").write_bytes(data)
+    return folder
+
+
+def test_embed_writes_a_row_a_picture_and_says_what_failed(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "features.parquet"
+    done = run("embed", photos, "-o", output, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "100 rows, 90 vectors, 10 failed" in done.stderr
+    assert "UNTRAINED" in done.stderr
+    assert "x empty file" in done.stderr
+    features = nasnet.read_features(output)
+    assert features.ids == sorted(path.name for path in photos.iterdir())
+    assert sum(error is not None for error in features.errors) == 10
+    good = np.array([error is None for error in features.errors])
+    np.testing.assert_array_equal(np.isnan(features.vectors).any(axis=1), ~good)
+
+
+def test_strict_tells_by_its_exit_status(photos: Path, tmp_path: Path) -> None:
+    done = run("embed", photos, "-o", tmp_path / "x.npy", *QUICK, "--strict", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_killed_and_started_again_it_ends_as_an_unbroken_run(photos: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole.parquet", tmp_path / "broken.parquet"
+    assert run("embed", photos, "-o", whole, *QUICK).returncode == 0
+    # a list on a pipe that stalls at two thirds, so that the kill comes in the middle
+    names = sorted(str(path) for path in photos.iterdir())
+    command = [*NASNET, "embed", str(photos), "-o", str(broken), *QUICK]
+    code = (
+        "import os, sys, threading\n"
+        "from nasnet.features.store import Sink\n"
+        "from nasnet.cli import main\n"
+        "import nasnet.features.embed as e, nasnet.features.store as s\n"
+        "write = Sink.write\n"
+        "def slow(self, batch):\n"
+        "    write(self, batch)\n"
+        "    self.flush()\n"
+        "    if self.resume_at > 30: print('ready', flush=True); threading.Event().wait()\n"
+        "Sink.write = slow\n"
+        "main()\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, *command[3:]], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert not broken.exists()
+    again = run("embed", photos, "-o", broken, *QUICK)
+    assert again.returncode == 0, again.stderr
+    assert "rows of an earlier run" in again.stderr
+    one, two = nasnet.read_features(whole), nasnet.read_features(broken)
+    assert one.ids == two.ids == [Path(name).name for name in names]
+    assert one.errors == two.errors
+    np.testing.assert_array_equal(one.vectors, two.vectors)
+
+
+def test_ctrl_c_stops_cleanly_and_keeps_what_is_done(photos: Path, tmp_path: Path) -> None:
+    listing = "".join(f"{path}\n" for path in sorted(photos.iterdir())) * 100
+    (tmp_path / "list.txt").write_text(listing)
+    output = tmp_path / "x.parquet"
+    arguments = ["embed", str(tmp_path / "list.txt"), "-o", str(output), *QUICK]
+    child = subprocess.Popen([*NASNET, *arguments], stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "x.parquet.parts"
+    deadline = time.monotonic() + 60
+    while not list(parts.glob("part-*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert not output.exists()
+
+    assert list(parts.glob("part-*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "nowhere", "-o", "x.parquet", *QUICK], "nowhere: no such file or folder"),
+        (["embed", ".", "-o", "x.csv", *QUICK], "no pictures"),
+        (["embed", "a.jpg", "-o", "x.csv", *QUICK], "no format for '.csv'"),
+        (["embed", "a.jpg", "-o", "x.npy", "-w", "missing.ckpt"], "missing.ckpt"),
+        (["embed", "a.jpg", "-o", "x.npy", "-w", "seeded:x"], "an integer must follow"),
+        (["embed", "a.jpg", "-o", "x.npy", *QUICK, "--recipe", "x"], "no recipe 'x'"),
+        (["weights", "inspect", "a.jpg"], "a.jpg"),
+        (["fetch", "google/imagenet/nasnet_mobile/feature_vector/2"], "/2"),
+        (["embed", "a.jpg", "-o", "x.npy", "--shard", "1"], "is no shard"),
+        (["info", "huge"], "huge"),
+    ],
+)
+def test_mistakes_are_one_clear_message_and_leave_nothing(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / ("a.jpg" if "." not in arguments[1:2] else "a.txt")).write_bytes(jpeg())
+    environment = {**os.environ, "NASNET_OFFLINE": "1", "TFHUB_CACHE_DIR": str(tmp_path / "c")}
+    done = run(*arguments, cwd=tmp_path, env=environment)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("x.")] == []
+
+
+def test_info_prints_the_network() -> None:
+    done = run("info")
+    assert "5,327,773 parameters" in done.stdout
+    assert "563.6 M multiply-adds" in done.stdout
+    facts = json.loads(run("info", "large", "--json").stdout)
+    assert facts["endpoints"]["global_pool"] == [4032]
+    assert "pictures of 97x64 px" in run("info", "--size", "97x64").stdout
+
+
+def test_inspect_ends_in_a_plain_word(tmp_path: Path) -> None:
+    folder = make_hub_module(tmp_path / "hub")
+    done = run("weights", "inspect", folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "untrained or modified"
+    assert "TF1 hub module" in done.stdout
+    assert "4,269,716 in 1,124 tensors, 4,232,978 trainable" in done.stdout
+    assert "0 of 1124 match" in done.stdout
+    (folder / "variables" / "variables.data-00000-of-00001").unlink()
+    assert "variables.data-00000-of-00001" in run("weights", "inspect", folder).stderr
+
+
+def test_fetch_brings_a_module_for_offline_use(tmp_path: Path) -> None:
+    with HttpServer() as server:
+        server.put(f"{PATH}?tf-hub-format=compressed", archive(make_hub_module(tmp_path / "hub")))
+        cache = {"NASNET_MIRRORS": server.url, "TFHUB_CACHE_DIR": str(tmp_path / "cache")}
+        done = run("fetch", env={**os.environ, **cache})
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip()).is_dir()
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    offline = {**os.environ, **cache, "NASNET_OFFLINE": "1"}
+    output = tmp_path / "x.parquet"
+    done = run("embed", tmp_path / "a.jpg", "-o", output, "--size", "48", env=offline)
+    assert done.returncode == 0, done.stderr
+    assert nasnet.read_features(output).meta.module.endswith("feature_vector/3")
+
+
+def test_help_names_every_command_and_option() -> None:
+    assert all(name in run("--help").stdout for name in ("embed", "info", "weights", "fetch"))
+    text = run("embed", "--help").stdout
+    assert "  nasnet embed ~/photos -o features.parquet --page neighbours.html\n" in text, (
+        "examples keep their lines"
+    )
+    assert all(word in text for word in ("SOURCE", "--recipe", "--append", "--strict", "untrained"))

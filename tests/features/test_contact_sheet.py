@@ -1,0 +1,100 @@
+"""The page of nearest pictures: exact neighbours, and nothing on it but what was meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import nasnet
+from nasnet.cli.embed import command
+from nasnet.errors import InputError
+from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
+from tests.support.browser import PHONE, WIDE, browsing
+from tests.support.pictures import jpeg
+
+
+def folder(path: Path, count: int = 5) -> Path:
+    path.mkdir()
+    for seed in range(count):
+        (path / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+    return path
+
+
+def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures")
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    (pictures / "<b>&'.jpg").write_bytes(jpeg(seed=9))
+    page = tmp_path / "near.html"
+    arguments = ["embed", str(pictures), "-o", str(tmp_path / "f.parquet"), "--page", str(page)]
+    result = CliRunner().invoke(command, [*arguments[1:], "--weights", "seeded:7"])
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<article>") == 6, "the broken one has no vector"
+    assert len(re.findall("src='data:image/jpeg;base64,", text)) == 6 + 6 * 5
+    assert "<b>" not in text
+    assert "&lt;b&gt;&amp;&#x27;.jpg" in text
+    assert "broken" not in text
+    assert "untrained: which pictures are near means nothing" in text
+    assert not re.search(r"(src|href)=.https?:", text)
+    assert "Content-Security-Policy" in text
+
+
+@pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
+def test_names_of_any_length_fit_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
+    pictures = folder(tmp_path / "pictures", 0)
+    for seed in range(5):
+        (pictures / f"{'a long name ' * 12}{seed}.jpg").write_bytes(jpeg(seed=seed))
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    write_contact_sheet(nasnet.read_features(tmp_path / "f.parquet"), pictures, tmp_path / "p.html")
+    with browsing(tmp_path / "profile", size=size) as driver:
+        driver.get((tmp_path / "p.html").as_uri())
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+
+
+def test_only_some_of_many_pictures_are_shown(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 7)
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    options = SheetOptions(pictures=3, neighbours=2)
+    assert write_contact_sheet(features, pictures, tmp_path / "p.html", options=options) == 3
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert [f"nearest to {n}.jpg" in text for n in range(7)] == [n in (0, 3, 6) for n in range(7)]
+    assert text.count("<li>") == 6
+
+
+def test_pictures_that_went_are_blanks(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 3)
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    (pictures / "1.jpg").write_bytes(b"")
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    write_contact_sheet(features, pictures, tmp_path / "p.html")
+    assert (tmp_path / "p.html").read_text(encoding="utf-8").count("not readable") == 3
+
+
+def test_one_picture_has_no_neighbours(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 1)
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    with pytest.raises(InputError, match="1 of 1 pictures have a vector"):
+        write_contact_sheet(features, pictures, tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-", "--page", "p.html"], "cannot be read a second time"),
+        ([".", "--page", "no/such/p.html"], "no folder no/such"),
+    ],
+)
+def test_a_page_that_cannot_be_is_told_before_anything_is_computed(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, ["-o", "f.parquet", *arguments])
+    assert result.exit_code == 2
+    assert told in result.output
+    assert not (tmp_path / "f.parquet").exists()

@@ -1,0 +1,320 @@
+"""Indexes: what they find, what they refuse, and that a killed process loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import nasnet
+from nasnet.cli.dedup import command as dedup_command
+from nasnet.cli.index import command as index_command
+from nasnet.cli.outliers import command as outliers_command
+from nasnet.cli.search import command as search_command
+from nasnet.errors import InputError, NasnetError, OutputError
+from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.index.neighbours import unit
+from tests.support import ROOT
+from tests.support.pictures import jpeg
+
+META = FeatureMeta(
+    module="seeded:7",
+    weights_fingerprint="0" * 16,
+    weights_status="untrained",
+    network="nasnet_mobile",
+    endpoint="global_pool",
+    recipe="photo/1",
+    recipe_text="",
+    size="224x224",
+    precision="f32",
+    engine="test",
+    source="nowhere",
+    version="0",
+    created="",
+)
+
+
+def features(rows: int, *, first: int = 0, dimensions: int = 16, seed: int = 0) -> Features:
+    """Clustered vectors, as pictures' are."""
+    random = np.random.default_rng([seed, first])
+    centres = np.random.default_rng(99).standard_normal((32, dimensions))
+    vectors = centres[random.integers(0, 32, rows)] + 0.6 * random.standard_normal(
+        (rows, dimensions)
+    )
+    return Features(
+        ids=[f"{row:06d}.jpg" for row in range(first, first + rows)],
+        vectors=vectors.astype(np.float32),
+        errors=[None] * rows,
+        meta=META,
+    )
+
+
+def with_failures(found: Features, rows: list[int]) -> Features:
+    vectors, errors = found.vectors.copy(), list(found.errors)
+    for row in rows:
+        vectors[row], errors[row] = np.nan, "no picture"
+    return replace(found, vectors=vectors, errors=errors)
+
+
+def recall(index: nasnet.Index, found: Features, queries: np.ndarray) -> float:
+    exact = np.argsort(-(unit(queries) @ unit(found.vectors).T), axis=1)[:, :10]
+    near, _ = index.nearest(queries, 10)
+    hits = [len(np.intersect1d(a, b)) for a, b in zip(near, exact, strict=True)]
+    return sum(hits) / exact.size
+
+
+def test_an_exact_index_finds_what_all_pairs_find(tmp_path: Path) -> None:
+    found = with_failures(features(500), [3, 77])
+    done = nasnet.build_index(found, tmp_path / "i")
+    assert (done.rows, done.added, done.without, done.kind) == (498, 498, 2, "exact")
+    index = nasnet.open_index(tmp_path / "i")
+    assert len(index) == 498
+    ids, cosines = index.search(found.vectors[:1] * 5, 3)
+    assert ids[0][0] == found.ids[0]
+    assert cosines[0, 0] == pytest.approx(1, abs=1e-6)
+    in_memory = nasnet.open_index(found)
+    again, _ = in_memory.search(found.vectors[:1], 3)
+    assert again == ids
+    assert index.row("000004.jpg") == 3
+    assert np.allclose(index.vectors(np.array([3])), unit(found.vectors[4:5]))
+
+
+def test_lists_find_what_exact_search_finds(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    found = features(5000)
+    done = nasnet.build_index(found, tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    assert done.kind == "ivf"
+    assert done.recall > 0.98
+    index = nasnet.open_index(tmp_path / "i")
+    queries = features(200, seed=5).vectors
+    assert recall(index, found, queries) > 0.95
+
+
+def test_asked_for_more_than_the_lists_hold_it_looks_at_all(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    found = features(2000)
+    nasnet.build_index(found, tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    index = nasnet.open_index(tmp_path / "i")
+    assert index.kind == "ivf"
+    for k in (1000, 2000, 9999):
+        ((ids,), (cosines,)) = index.search(found.vectors[:1], k)
+        assert len(ids) == len(set(ids)) == len(cosines) == min(k, 2000)
+        assert np.isfinite(cosines).all()
+
+
+def test_what_is_added_is_found_whether_the_lists_have_it_or_not(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    nasnet.build_index(features(2000), tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    for first, rows in ((2000, 50), (2050, 1000)):  # few: a tail; many: lists made anew
+        more = features(rows, first=first)
+        assert nasnet.add_to_index(tmp_path / "i", more).added == rows
+        index = nasnet.open_index(tmp_path / "i")
+        assert index.search(more.vectors[-1:], 1)[0] == [[more.ids[-1]]]
+    assert len(list((tmp_path / "i").glob("*.faiss"))) == 1
+
+
+def test_pictures_that_are_there_keep_their_vectors(tmp_path: Path) -> None:
+    first = features(10)
+    nasnet.build_index(first, tmp_path / "i")
+    both = features(15, seed=3)
+    done = nasnet.add_to_index(tmp_path / "i", both)
+    assert (done.rows, done.added, done.known) == (15, 5, 10)
+    index = nasnet.open_index(tmp_path / "i")
+    assert np.allclose(index.vectors(np.arange(10)), unit(first.vectors))
+    assert nasnet.add_to_index(tmp_path / "i", both).added == 0
+    assert nasnet.open_index(tmp_path / "i").ids == both.ids
+
+
+def test_vectors_of_others_are_refused(tmp_path: Path) -> None:
+    nasnet.build_index(features(10), tmp_path / "i")
+    other = replace(features(5, first=50), meta=replace(META, weights_fingerprint="1" * 16))
+    with pytest.raises(InputError, match="weights fingerprint is 0000000000000000 here"):
+        nasnet.add_to_index(tmp_path / "i", other)
+    index = nasnet.open_index(tmp_path / "i")
+    with pytest.raises(InputError, match=r"shape \[1, 7\], expected \[n, 16\]"):
+        index.nearest(np.zeros((1, 7), np.float32))
+    with pytest.raises(InputError, match="no finite number"):
+        index.nearest(np.full((1, 16), np.nan, np.float32))
+    with pytest.raises(InputError, match="no picture 'x' in this index"):
+        index.row("x")
+
+
+def test_what_is_no_index_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is no index"):
+        nasnet.open_index(tmp_path)
+    with pytest.raises(OutputError, match="is no index"):
+        nasnet.add_to_index(tmp_path / "none", features(3))
+    nasnet.build_index(features(10), tmp_path / "i")
+    with pytest.raises(OutputError, match="exists: add to it"):
+        nasnet.build_index(features(10), tmp_path / "i")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    options = nasnet.IndexOptions(overwrite=True)
+    with pytest.raises(OutputError, match="is no index, so it is not replaced"):
+        nasnet.build_index(features(10), tmp_path / "mine", options=options)
+    with pytest.raises(InputError, match="not one row"):
+        nasnet.build_index(with_failures(features(2), [0, 1]), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "short ids", "no json", "other format"])
+def test_a_damaged_index_is_one_line(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "i"
+    nasnet.build_index(features(10), folder)
+    vectors, ids = next(folder.glob("*.npy")), next(folder.glob("*.jsonl"))
+    contents = folder / "index.json"
+    if damage == "truncated":
+        vectors.write_bytes(vectors.read_bytes()[:200])
+    elif damage == "short ids":
+        ids.write_text('"a"\n')
+    elif damage == "no json":
+        contents.write_text("{")
+    else:
+        contents.write_text(contents.read_text().replace("nasnet-index/1", "nasnet-index/9"))
+    with pytest.raises(OutputError):
+        nasnet.open_index(folder)
+
+
+KILLED = """
+import os, signal, sys
+import nasnet
+from nasnet.features.index import folder
+from tests.features.test_index import features
+
+stage = sys.argv[2]
+def die(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+if stage == "vectors":
+    folder._write_vectors = die
+elif stage == "named":
+    folder.write_contents = die
+else:
+    write = folder.write_contents
+    def then_die(*args):
+        write(*args)
+        die()
+    folder.write_contents = then_die
+nasnet.add_to_index(sys.argv[1], features(7, first=10))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize(("stage", "rows"), [("vectors", 10), ("named", 10), ("after", 17)])
+def test_an_index_survives_a_kill_while_it_is_added_to(
+    tmp_path: Path, stage: str, rows: int
+) -> None:
+    folder = tmp_path / "i"
+    nasnet.build_index(features(10), folder)
+    root = ROOT
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), stage],
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=root,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(nasnet.open_index(folder)) == rows
+    assert nasnet.add_to_index(folder, features(7, first=10)).rows == 17
+    index = nasnet.open_index(folder)
+    assert index.ids == [*features(10).ids, *features(7, first=10).ids]
+    assert len(list(folder.glob("part-*"))) == 4, "leftovers are swept"
+
+
+def test_near_duplicates_are_groups() -> None:
+    found = features(300)
+    vectors = found.vectors.copy()
+    vectors[50], vectors[51] = vectors[10], vectors[10] * 1.001
+    vectors[200] = vectors[100]
+    groups = nasnet.near_duplicates(
+        with_failures(replace(found, vectors=vectors), [299]), cosine=0.9999
+    )
+    ids = [list(group.ids) for group in groups]
+    assert ids == [["000010.jpg", "000050.jpg", "000051.jpg"], ["000100.jpg", "000200.jpg"]]
+    assert all(0.9999 <= group.cosine <= 1 for group in groups)
+    with pytest.raises(InputError, match="cosine lies in"):
+        nasnet.near_duplicates(found, cosine=0)
+
+
+def test_what_is_like_nothing_else_comes_first() -> None:
+    found = features(200)
+    vectors = np.abs(found.vectors)
+    vectors[42] = -vectors[42]
+    first, *rest = nasnet.outliers(replace(found, vectors=vectors), count=5, neighbours=3)
+    assert first.id == "000042.jpg"
+    assert first.distance > 1
+    assert len(rest) == 4
+    with pytest.raises(InputError, match="two pictures"):
+        nasnet.outliers(features(1))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(6):
+        (folder / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+    (folder / "copy.jpg").write_bytes((folder / "2.jpg").read_bytes())
+    (folder / "set").mkdir()
+    options = nasnet.EmbedOptions(size=(64, 64))
+    output = folder / "set" / "f.parquet"
+    nasnet.embed_to_file(folder, output, weights="seeded:7", options=options)
+    return folder
+
+
+def run(command: object, *arguments: object) -> str:
+    result = CliRunner().invoke(command, [str(one) for one in arguments])  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_from_pictures_to_found_pictures_on_the_command_line(tmp_path: Path, photos: Path) -> None:
+    said = run(index_command, photos / "set" / "f.parquet", "-o", tmp_path / "i")
+    assert "7 pictures (exact), 7 of them new" in said
+    page = tmp_path / "found.html"
+    out = run(
+        search_command, tmp_path / "i", photos / "2.jpg", "--id", "4.jpg", "-k", 3, "--json",
+        "--page", page, "--source", photos,
+    )  # fmt: skip
+    by_id, by_picture = (json.loads(line) for line in out.splitlines()[:2])
+    assert by_id["query"] == "4.jpg"
+    assert len(by_id["nearest"]) == 3
+    assert "4.jpg" not in {one["id"] for one in by_id["nearest"]}
+    assert {one["id"] for one in by_picture["nearest"][:2]} == {"2.jpg", "copy.jpg"}
+    assert by_picture["nearest"][0]["cosine"] == pytest.approx(1, abs=1e-5)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<article>") == 2
+    assert text.count("src='data:image/jpeg") == 2 + 2 * 3
+
+
+def test_vectors_and_their_files_are_searched_with(tmp_path: Path, photos: Path) -> None:
+    file = photos / "set" / "f.parquet"
+    out = run(search_command, file, "--vectors", file, "-k", 1, "--json")
+    assert [json.loads(line)["query"] for line in out.splitlines()] == nasnet.read_features(
+        file
+    ).ids
+    np.save(tmp_path / "plain.npy", nasnet.read_features(file).vectors[:2])
+    out = run(search_command, file, "--vectors", tmp_path / "plain.npy", "-k", 1)
+    assert out.splitlines()[1].split()[1] == nasnet.read_features(file).ids[0]
+
+
+def test_pictures_of_other_weights_are_refused(photos: Path) -> None:
+    arguments = [str(photos / "set" / "f.parquet"), str(photos / "2.jpg"), "-w", "seeded:8"]
+    result = CliRunner().invoke(search_command, arguments)
+    assert isinstance(result.exception, NasnetError)
+    assert "weights fingerprint" in str(result.exception)
+
+
+def test_duplicates_and_outliers_on_the_command_line(photos: Path) -> None:
+    file = photos / "set" / "f.parquet"
+    assert "2.jpg" in run(dedup_command, file, "--cosine", 0.999999, "--json")
+    assert "copy.jpg" in run(dedup_command, file, "--cosine", 0.999999, "--list").split()
+    assert len(run(outliers_command, file, "-n", 2).splitlines()) == 2

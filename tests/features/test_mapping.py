@@ -1,0 +1,194 @@
+"""Maps: places that keep neighbours, groups, and a page that needs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import nasnet
+from nasnet.cli.map import command
+from nasnet.errors import InputError
+from nasnet.features.feature_set import Features
+from nasnet.features.map_page import folders_of, project
+from tests.features.test_index import features, with_failures
+from tests.support.browser import browsing, calm, calm_within
+from tests.support.pictures import jpeg
+
+PCA = nasnet.MapOptions(method="pca", clusters=0)
+
+
+def two_groups(rows: int = 40) -> Features:
+    found = features(rows)
+    vectors = 0.05 * found.vectors
+    vectors[: rows // 2, 0] += 5
+    vectors[rows // 2 :, 1] += 5
+    return replace(found, vectors=vectors)
+
+
+def data_of(page: Path) -> dict[str, list[object]]:
+    text = page.read_text(encoding="utf-8")
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    data: dict[str, list[object]] = json.loads(found)
+    return data
+
+
+@pytest.mark.parametrize("method", ["pca", "umap"])
+def test_near_vectors_are_near_on_the_map_and_each_time_alike(method: str) -> None:
+    if method == "umap":
+        pytest.importorskip("umap")
+    options = nasnet.MapOptions(method=method)  # type: ignore[arg-type]
+    found = two_groups()
+    places = project(found.vectors, options)
+    assert places.shape == (40, 2)
+    assert places.min() >= 0
+    assert places.max() <= 1
+    distances = np.linalg.norm(places[:, None] - places[None], axis=2)
+    assert distances[:20, :20].max() < distances[:20, 20:].min() * 1.5
+    assert np.array_equal(places, project(found.vectors, options))
+
+
+def test_a_map_of_two_pictures_and_of_equal_ones(tmp_path: Path) -> None:
+    pair = features(2)
+    assert nasnet.write_map(pair, tmp_path / "m.html", options=PCA) == 2
+    same = replace(pair, vectors=np.ones_like(pair.vectors))
+    assert np.isfinite(project(same.vectors, PCA)).all()
+    with pytest.raises(InputError, match="a map needs two"):
+        nasnet.write_map(with_failures(pair, [1]), tmp_path / "n.html", options=PCA)
+    assert not (tmp_path / "n.html").exists()
+
+
+def test_groups_are_labels_the_largest_first_or_found(tmp_path: Path) -> None:
+    found = with_failures(two_groups(), [7])
+    labels = {id: "b" if n % 4 else "a" for n, id in enumerate(found.ids[:-1])}
+    nasnet.write_map(found, tmp_path / "m.html", labels=labels, options=PCA)
+    data = data_of(tmp_path / "m.html")
+    assert data["groups"] == ["b", "a", "other"]
+    assert len(data["ids"]) == 39
+    pytest.importorskip("sklearn")
+    options = nasnet.MapOptions(method="pca", clusters=2)
+    nasnet.write_map(found, tmp_path / "k.html", options=options)
+    group = data_of(tmp_path / "k.html")["group"]
+    assert len({*group[:19]}) == len({*group[19:]}) == 1
+    assert group[0] != group[-1]
+    assert data_of(tmp_path / "k.html")["groups"] == ["group 1", "group 2"]
+    assert folders_of(["a/b/c.jpg", "d.jpg"]) == {"a/b/c.jpg": "b", "d.jpg": ""}
+
+
+def test_a_page_holds_its_pictures_and_no_markup_of_others(tmp_path: Path) -> None:
+    for seed in range(4):
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+    evil = "</script><b>@SCRIPT@&.jpg"
+    found = replace(features(5), ids=["0.jpg", "1.jpg", "2.jpg", "3.jpg", evil])
+    page = tmp_path / "m.html"
+    options = replace(PCA, pictures=3)
+    nasnet.write_map(found, page, pictures=tmp_path, labels={evil: "<i>"}, options=options)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("</script>") == 2
+    assert not re.search(r"https?://(?!nasnet)", text.replace("http://www.w3.org", ""))
+    data = data_of(page)
+    assert data["ids"][4] == evil
+    assert [bool(image) for image in data["images"]] == [True, False, True, False, False]
+    assert "default-src 'none'" in text
+
+
+def test_options_that_are_none_are_refused() -> None:
+    for wrong in ({"method": "tsne"}, {"neighbours": 1}, {"thumbnail": 2}):
+        with pytest.raises(InputError):
+            nasnet.MapOptions(**wrong)
+
+
+def test_the_command_draws_by_folder_or_table(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for n in range(4):
+        (photos / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        (photos / "ab"[n % 2] / f"{n}.jpg").write_bytes(jpeg(seed=n))
+    options = nasnet.EmbedOptions(size=(32, 32))
+    file, page = tmp_path / "f.parquet", tmp_path / "m.html"
+    nasnet.embed_to_file(photos, file, weights="seeded:7", options=options)
+    shared = [str(file), "-o", str(page), "--method", "pca"]
+    result = CliRunner().invoke(command, [*shared, "--colour", "folder"])
+    assert result.exit_code == 0, result.output
+    assert data_of(page)["groups"] == ["a", "b"]
+    assert all(data_of(page)["images"])
+    table = tmp_path / "labels.csv"
+    table.write_text("id,label\na/0.jpg,x\n", encoding="utf-8")
+    assert CliRunner().invoke(command, [*shared, "--colour", str(table)]).exit_code == 0
+    assert data_of(page)["groups"] == ["x", "other"]
+    table.write_text("name\n1\n", encoding="utf-8")
+    for wrong in (table, tmp_path / "none.csv"):
+        refused = CliRunner().invoke(command, [*shared, "--colour", str(wrong)])
+        assert isinstance(refused.exception, InputError)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A map of forty pictures in two groups, in a browser."""
+    folder = tmp_path_factory.mktemp("map")
+    found = two_groups()
+    labels = {id: "one" if n < 20 else "two & more" for n, id in enumerate(found.ids)}
+    nasnet.write_map(found, folder / "m.html", labels=labels, options=PCA)
+    with browsing(folder / "profile") as driver:
+        driver.get((folder / "m.html").as_uri())
+        calm(driver, "document.querySelectorAll('#legend button').length === 2")
+        yield driver
+        assert [one for one in driver.get_log("browser") if one["level"] == "SEVERE"] == []
+
+
+def text_of(driver: Any, id: str) -> str:
+    return str(driver.execute_script("return document.getElementById(arguments[0]).innerText", id))
+
+
+def test_a_browser_draws_it(drawn: Any) -> None:
+    names = [one.text for one in drawn.find_elements("css selector", "#legend button")]
+    assert names == ["one", "two & more"]
+    canvas = "document.getElementById('map')"
+    whole = f"0, 0, {canvas}.width, {canvas}.height"
+    calm(drawn, f"{canvas}.getContext('2d').getImageData({whole}).data.some(Boolean)")
+
+
+def test_in_a_frame_there_is_room_for_the_map_itself(drawn: Any, tmp_path: Path) -> None:
+    page = drawn.current_url
+    frame = tmp_path / "frame.html"
+    frame.write_text(f'<iframe src="{page}" width="320" height="500"></iframe>', encoding="utf-8")
+    drawn.get(frame.as_uri())
+    calm_within(drawn, "iframe", "document.getElementById('map').offsetHeight >= 300")
+    assert not drawn.find_element("css selector", "header").is_displayed()
+    drawn.get(page)
+    calm(drawn, "document.querySelectorAll('#legend button').length === 2")
+
+
+def test_arrow_keys_go_from_picture_to_picture(drawn: Any) -> None:
+    from selenium.webdriver import Keys
+
+    canvas = drawn.find_element("id", "map")
+    seen = set()
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT):
+        canvas.send_keys(key)
+        seen.add(text_of(drawn, "told"))
+        assert text_of(drawn, "caption") == text_of(drawn, "told")
+    assert len(seen) > 1
+    assert all(re.fullmatch(r".+ \((one|two & more)\)", one) for one in seen)
+    canvas.send_keys(Keys.ESCAPE)
+    assert not drawn.find_element("id", "card").is_displayed()
+
+
+def test_a_picture_is_found_by_its_name_unless_its_group_is_off(drawn: Any) -> None:
+    field = drawn.find_element("id", "find")
+    name = features(40).ids[3]
+    field.send_keys(name)
+    assert text_of(drawn, "caption") == f"{name} (one)"
+    switch = drawn.find_element("css selector", "#legend button")
+    switch.click()
+    assert switch.get_attribute("aria-pressed") == "false"
+    assert not drawn.find_element("id", "card").is_displayed()
+    field.submit()
+    assert text_of(drawn, "found") == "none"
+    switch.click()

@@ -1,0 +1,337 @@
+"""Bulk work on a cluster: whatever ends in the middle, every picture has its row, once."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nasnet
+from nasnet import EmbedOptions, EngineOptions, SinkOptions, SourceOptions
+from nasnet.errors import ClusterError, InputError, MissingExtraError, OutputError, SourceError
+from nasnet.features.cluster import ClusterOptions, embed_on_cluster
+from nasnet.features.cluster.crew import Crew, Outcome, layout_of
+from nasnet.features.cluster.options import PartDone, WorkerInfo
+from nasnet.features.cluster.running import _drive, _Run
+from nasnet.features.cluster.work import Worker
+from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.job import job_meta, open_job
+from nasnet.features.store.merge import merge
+from nasnet.features.store.place import (
+    RunManifest,
+    clear,
+    find_parts,
+    numbers,
+    open_place,
+    read_manifest,
+    read_part,
+    write_manifest,
+    write_part,
+)
+from nasnet.pictures.sources import Shard, Split, split_source
+from tests.support import ROOT
+from tests.support.pictures import jpeg
+
+SMALL = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1, batch=3))
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray is not installed"
+)
+without_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is not None, reason="ray is installed"
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Seventy-two files, some of them broken."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(72):
+        data = b"broken" if number % 9 == 4 else jpeg(seed=number)
+        (folder / f"{number:02d}.jpg").write_bytes(data)
+    return folder
+
+
+def test_one_worker_killed_one_run_stopped_and_each_row_is_there_once(
+    photos: Path, tmp_path: Path
+) -> None:
+    """One cluster for all of it: starting it takes longer than the work."""
+    pytest.importorskip("ray")
+    temporary = tempfile.mkdtemp(prefix="nn", dir="/tmp")  # Ray's sockets want short paths
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ADDRESS": "",
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.cluster_run", str(photos), str(tmp_path), temporary],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = child.communicate(timeout=1200)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+        shutil.rmtree(temporary, ignore_errors=True)
+    assert child.returncode == 0, err
+    found = json.loads(out.splitlines()[-1])
+    assert found["killed_worker"] == {"killed": 1, "lost": 1, "rows": 72, "shards": 12}
+    assert found["stopped"]["rows"] == 72
+    assert found["stopped"]["resumed"] == 6 * (found["stopped"]["parts"] - 1) >= 18
+    assert "72 rows, 64 vectors, 8 failed" in found["command"]
+    one = nasnet.read_features(tmp_path / "one.parquet")
+    assert len(one.ids) == len(set(one.ids)) == 72
+    for name in ("killed.parquet", "parts.npy", "command.parquet"):
+        other = nasnet.read_features(tmp_path / name)
+        assert (other.ids, other.errors) == (one.ids, one.errors), name
+        np.testing.assert_array_equal(other.vectors, one.vectors, name)
+        assert other.meta.source == one.meta.source
+    assert not list(tmp_path.glob("*.shards"))
+
+
+@needs_ray
+def test_what_a_cluster_cannot_do_is_said_before_it_begins(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "x.parquet"
+    with pytest.raises(InputError, match="join the two by nasnet merge"):
+        embed_on_cluster(
+            photos,
+            output,
+            weights="seeded:7",
+            options=EmbedOptions(sink=SinkOptions(mode="append")),
+        )
+    with pytest.raises(InputError, match="leave --shard to single machines"):
+        embed_on_cluster(photos, output, options=EmbedOptions(source=SourceOptions(shard=(0, 2))))
+    output.write_bytes(b"")
+    with pytest.raises(OutputError, match="is there already"):
+        embed_on_cluster(photos, output, weights="seeded:7")
+    with pytest.raises(OutputError, match="holds other things"):
+        embed_on_cluster(photos, photos, weights="seeded:7")
+    with pytest.raises(SourceError, match="no such file"):
+        embed_on_cluster(tmp_path / "none", tmp_path / "y.npy", weights="seeded:7")
+    (tmp_path / "z.npy.parts").mkdir()
+    with pytest.raises(OutputError, match="left of a run on one machine"):
+        embed_on_cluster(photos, tmp_path / "z.npy", weights="seeded:7")
+    with pytest.raises(InputError, match="worker_cores starts at 1, found 0"):
+        ClusterOptions(worker_cores=0)
+
+
+@without_ray
+def test_without_ray_the_extra_is_named(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"nasnet\[ray\]"):
+        embed_on_cluster(photos, tmp_path / "x.npy", weights="seeded:7")
+
+
+class Nodes:
+    """What `layout_of` asks Ray for."""
+
+    def __init__(self, *machines: dict[str, float]) -> None:
+        self._machines = machines
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": machine} for machine in self._machines]
+
+
+def test_workers_fit_into_their_machines() -> None:
+    cpu, gpu = EngineOptions(), EngineOptions(engine="torch", device="cuda")
+    large, small = {"CPU": 30.0, "GPU": 8.0}, {"CPU": 4.0}
+    layout = layout_of(Nodes(large, small), ClusterOptions(), cpu)
+    assert (layout.workers, layout.cores, layout.gpus) == (3, 8, 0)
+    layout = layout_of(Nodes(large, small), ClusterOptions(worker_cores=4), cpu)
+    assert (layout.workers, layout.cores) == (8, 4)
+    layout = layout_of(Nodes(large, small), ClusterOptions(), gpu)
+    assert (layout.workers, layout.cores, layout.gpus) == (7, 4, 1)
+    assert layout_of(Nodes(small), ClusterOptions(max_workers=1), cpu).workers == 1
+    with pytest.raises(ClusterError, match="4 cores and a GPU for a worker: its 1 machines"):
+        layout_of(Nodes(small), ClusterOptions(), gpu)
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A far store, as far as this process goes."""
+    import fsspec
+
+    yield "memory://nasnet-test/run"
+    system = fsspec.filesystem("memory")
+    if system.exists("/nasnet-test"):
+        system.rm("/nasnet-test", recursive=True)
+
+
+def begun(name: str) -> tuple[Worker, Any, FeatureMeta]:
+    job = open_job("seeded:7", SMALL)
+    place = open_place(name, {})
+    worker = Worker(job, place)
+    info = worker.begin()
+    meta = job_meta(job, "photos", engine=info.engine, precision=info.precision)
+    write_manifest(place, RunManifest(meta=meta, vector="float[1056]", shard_rows=25))
+    return worker, place, meta
+
+
+def test_a_worker_writes_whole_parts_to_a_far_store(photos: Path, memory: str) -> None:
+    worker, place, meta = begun(memory)
+    shards = list(split_source(photos).shards(25))
+    done = [worker.compute(shard, meta) for shard in shards]
+    assert [one.rows for one in done] == [25, 25, 22]
+    assert sum(one.failures for one in done) == sum(
+        one.reasons["not a picture (text)"] for one in done
+    )
+    parts = find_parts(place)
+    assert [parts[number].shard for number in range(3)] == [shard.name for shard in shards]
+    assert [parts[number].rows for number in range(3)] == [25, 25, 22]
+    assert sum(part.failures for part in parts.values()) == 8
+    ids = [
+        id
+        for number in range(3)
+        for table in read_part(place, number)
+        for id in table["id"].to_pylist()
+    ]
+    assert ids == sorted(path.name for path in photos.iterdir())
+    # one that is cut off is none
+    data = place.system.cat_file(f"{place.root}/part-00000001.parquet")
+    place.system.pipe_file(f"{place.root}/part-00000001.parquet", data[:-9])
+    assert sorted(find_parts(place)) == [0, 2]
+    with pytest.raises(OutputError, match="is not finished"):
+        merge([memory], "memory://nasnet-test/all.parquet")
+    worker.compute(shards[1], meta)
+    manifest = read_manifest(place)
+    assert manifest is not None
+    assert manifest.meta == meta
+    write_manifest(
+        place,
+        RunManifest(meta=meta, vector="float[1056]", shard_rows=25, shards=3, rows=72, failures=8),
+    )
+    assert merge([memory], "memory://nasnet-test/all.npy").rows == 72
+    assert place.system.exists("/nasnet-test/all.ids.jsonl")
+    clear(place)
+    assert numbers(place) == []
+    assert read_manifest(place) is None
+
+
+def test_a_worker_tells_a_source_that_is_not_what_it_was(photos: Path, tmp_path: Path) -> None:
+    worker, place, meta = begun(str(tmp_path / "run"))
+    shard = next(split_source(photos).shards(5))
+    less = Shard(number=0, name=shard.name, rows=6, items=shard.items)
+    with pytest.raises(SourceError, match="had 6 rows, now it has 5"):
+        worker.compute(less, meta)
+    unseen = Shard(number=0, name="x", rows=5, items=shard.items, folder=str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match="does not see"):
+        worker.compute(unseen, meta)
+    assert numbers(place) == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["_nasnet.json"]
+
+
+def test_a_damaged_manifest_and_a_failing_writer_leave_nothing_half_done(tmp_path: Path) -> None:
+    place = open_place(tmp_path / "run", {})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "_nasnet.json").write_text('{"layout": 1}')
+    with pytest.raises(OutputError, match="damaged"):
+        read_manifest(place)
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        write_part(place, 0, write)
+    assert numbers(place) == []
+    assert len(list((tmp_path / "run").iterdir())) == 1
+    with pytest.raises(OutputError, match="cannot be written to"):
+        open_place("nonsense://x", {})
+
+
+# What may become of a shard, however often: the answers are drawn, the driver is the real one.
+FATES = st.lists(
+    st.sampled_from(["done", "done", "done", "lost", "lost after it was written", "error"]),
+    max_size=60,
+)
+
+
+class Fate:
+    """A crew whose members fare as drawn; what they wrote is in `written`."""
+
+    def __init__(self, fates: list[str], members: int) -> None:
+        self.written: dict[int, int] = {}
+        self.workers = (WorkerInfo(node="n", pid=1, engine="e", precision="f32"),)
+        self.lost = 0
+        self._fates = iter(fates)
+        self._members = members
+        self._at: list[Shard] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._at)
+
+    @property
+    def free(self) -> bool:
+        return len(self._at) < self._members
+
+    def submit(self, shard: Shard, meta: FeatureMeta) -> None:
+        assert self.free
+        self._at.append(shard)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        fate = next(self._fates, "done")
+        shard = self._at.pop(len(self._at) // 2)
+        if fate in ("done", "lost after it was written"):
+            self.written[shard.number] = self.written.get(shard.number, 0) + 1
+        if fate == "done":
+            rows = len(list(shard.items()))
+            return [Outcome(shard=shard, part=PartDone(rows=rows, failures=0, reasons={}))]
+        self.lost += fate != "error"
+        return [Outcome(shard=shard, error=OSError("far away") if fate == "error" else None)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(FATES, st.integers(1, 4), st.integers(1, 30))
+def test_whatever_becomes_of_workers_all_is_done_once(
+    fates: list[str], members: int, count: int
+) -> None:
+    split = split_source([(f"{number}", b"x") for number in range(count)])
+    meta = cast(FeatureMeta, None)
+    run = _Run(
+        split=Split(name=split.name, count=count, shards=split.shards),
+        manifest=RunManifest(meta=meta, vector="float[4]", shard_rows=4),
+        found={},
+        on_event=None,
+    )
+    crew = Fate(fates, members)
+    _drive(run, cast(Crew, crew), attempts=100)
+    assert run.done == count
+    assert run.shards == -(-count // 4)
+    assert sorted(crew.written) == list(range(run.shards))
+
+
+def test_a_shard_that_fails_each_time_is_named_when_the_others_are_done() -> None:
+    split = split_source([(f"{number}", b"x") for number in range(9)])
+    meta = cast(FeatureMeta, None)
+    run = _Run(
+        split=split,
+        manifest=RunManifest(meta=meta, vector="float[4]", shard_rows=3),
+        found={},
+        on_event=None,
+    )
+    crew = Fate(["error", "done", "error", "done"], 1)
+    with pytest.raises(
+        ClusterError, match=r"1 shards could not be computed, tried 2 times .*far away"
+    ):
+        _drive(run, cast(Crew, crew), attempts=2)
+    assert len(crew.written) == 2

@@ -1,0 +1,142 @@
+"""The card's fine-tuning: `Module(trainable=True, tags={"train"})` gives what torch can train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nasnet as hub
+from nasnet.errors import InputError
+from tests.support.golden import golden_images, relative_error
+
+SIZE = (64, 64)
+
+
+def pictures(count: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, *SIZE, 3), dtype=np.float32)
+
+
+def module(*, trainable: bool = True, train: bool = True, spec: str = "seeded:7") -> hub.Module:
+    tags = {"train"} if train else None
+    return hub.Module(spec, trainable=trainable, tags=tags, image_size=SIZE)
+
+
+def averages(made: hub.Module) -> dict[str, np.ndarray]:
+    return {n: v.numpy() for n, v in made.variable_map.items() if "/moving_" in n}
+
+
+def test_one_step_changes_every_trainable_tensor_and_every_moving_average() -> None:
+    made = module()
+    before = {name: value.numpy() for name, value in made.variable_map.items()}
+    optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
+    features = made(pictures())
+    loss = (features * torch.linspace(-1, 1, 1056)).sum()
+    (loss + sum(made.regularization_losses())).backward()
+    optimizer.step()
+    after = made.variable_map
+    assert len(before) == 1124
+    still = [name for name, value in before.items() if np.array_equal(value, after[name].numpy())]
+    assert not still
+    assert sum(value.trainable for value in after.values()) == 740
+
+
+def test_regularization_losses_are_those_of_tf_slim() -> None:
+    assert len(module().regularization_losses()) == 356
+
+
+def test_the_momentum_signature_changes_the_decay_for_that_call() -> None:
+    key = "conv0_bn/moving_mean"
+    moved = {}
+    for momentum in (None, 0.997):
+        made = module()
+        before = averages(made)[key] if made.variable_map else None
+        if momentum is None:
+            made(pictures())
+        else:
+            made(
+                dict(images=pictures(), batch_norm_momentum=momentum),
+                signature="image_feature_vector_with_bn_hparams",
+            )
+        moved[momentum] = averages(made)[key] - before
+    np.testing.assert_allclose(moved[None] * 0.3, moved[0.997], rtol=1e-3, atol=1e-7)
+    with pytest.raises(InputError, match=r"lie in \[0, 1\]"):
+        module()(
+            dict(images=pictures(), batch_norm_momentum=1.5),
+            signature="image_feature_vector_with_bn_hparams",
+        )
+
+
+def test_without_the_train_tag_it_is_frozen_but_trainable() -> None:
+    made = module(train=False)
+    before = averages(made)
+    images = golden_images("mobile")
+    made = hub.Module("seeded:7", trainable=True)
+    features = made(images)
+    assert features.requires_grad
+    assert relative_error(features.detach().numpy(), hub.Module("seeded:7")(images)) < 1e-5
+    after = averages(made)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_the_train_tag_alone_uses_the_batchs_statistics_and_moves_nothing() -> None:
+    made = module(trainable=False)
+    first = made(pictures())
+    assert not first.requires_grad
+    torch.testing.assert_close(made(pictures()), first)
+    frozen = module(trainable=False, train=False)(pictures())
+    assert not np.allclose(first.numpy(), frozen, rtol=1e-2)
+    with pytest.raises(InputError, match="trainable=True"):
+        list(made.parameters())
+    with pytest.raises(InputError, match="trainable=True"):
+        made.regularization_losses()
+
+
+def test_outputs_have_the_signatures_layout_and_gradients_reach_the_pictures() -> None:
+    made = module()
+    images = torch.from_numpy(pictures()).requires_grad_()
+    outputs = made(images, signature="image_feature_vector", as_dict=True)
+    assert outputs["nasnet_mobile/Cell_0"].shape == (3, 8, 8, 264)
+    assert made.endpoints(images, ("Stem",))["Stem"].shape == (3, 8, 8, 88)
+    outputs["default"].sum().backward()
+    assert images.grad is not None
+    assert bool(images.grad.abs().sum() > 0)
+
+
+def test_uint8_and_floats_agree_in_training_mode() -> None:
+    pixels = np.rint(pictures() * 255).astype(np.uint8)
+    scaled = pixels / np.float32(255)
+    made = module(trainable=False)
+    torch.testing.assert_close(made(pixels), made(scaled))
+
+
+def test_what_was_tuned_is_exported_and_loads_as_a_module(tmp_path: Path) -> None:
+    made = module()
+    optimizer = torch.optim.SGD(made.parameters(), lr=0.01)
+    made(pictures()).square().mean().backward()
+    optimizer.step()
+    made.export(tmp_path / "tuned")
+    images = pictures(seed=1)
+    back = hub.Module(tmp_path / "tuned")
+    assert hub.get_expected_image_size(back) == [64, 64]
+    made.network.eval()
+    with torch.no_grad():
+        expected = made.network(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+    assert relative_error(back(images), expected) < 1e-5
+    assert "modified" in repr(back)
+    assert "fine-tuned from seeded:7" in repr(back)
+
+
+def test_exporting_what_did_not_move_warns(tmp_path: Path) -> None:
+    made = module()
+    made.network.behaviour.update = False
+    made(pictures())
+    with pytest.warns(UserWarning, match="nothing has moved"):
+        made.export(tmp_path / "tuned")
+
+
+def test_a_module_for_inference_has_no_torch_network() -> None:
+    with pytest.raises(InputError, match="computes without torch"):
+        module(trainable=False, train=False).network  # noqa: B018

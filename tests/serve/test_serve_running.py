@@ -1,0 +1,161 @@
+"""The service under load and when it is told to stop; as a process, and within one."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nasnet.errors import InputError
+from nasnet.serve import Limits, ModelChoice, ServeOptions, create_app, serve
+from tests.support import pictures
+from tests.support.serving import PATIENT, Answered, Serving, ask, form, served_process
+
+SEEDED = ModelChoice(handle="seeded:7", name="nasnet")
+JPEG = pictures.jpeg()
+# Where a request is held open while other things happen, no time-out of the service may end it.
+UNHURRIED = Limits(body_seconds=PATIENT, grace_seconds=PATIENT)
+
+
+def eventually(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENT
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+def test_too_much_at_once_is_told_when_to_come_again() -> None:
+    limits = Limits(queue=4, pictures=4)
+    body, kind = form(*[JPEG] * 4)
+    with (
+        Serving(ServeOptions(models=(SEEDED,), port=0, limits=limits)) as service,
+        ThreadPoolExecutor(8) as clients,
+    ):
+
+        def post(_: object) -> Answered:
+            return service.post("/embed", body, Content_Type=kind)
+
+        found: list[Answered] = []
+        while {one.status for one in found} != {200, 429}:
+            assert len(found) < 1600, "never too much at once"
+            found += clients.map(post, range(16))
+        refused = [one for one in found if one.status == 429]
+        assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
+        assert "waiting" in refused[0].error
+        # What was refused left nothing behind.
+        assert post(None).status == 200
+        assert "nasnet_request_bytes 0.0" in service.get("/metrics").data.decode()
+        assert service.faults() == []
+
+
+def test_all_bodies_together_are_bounded() -> None:
+    limits = replace(UNHURRIED, body_bytes=1 << 20, bodies_bytes=1 << 20)
+    with Serving(ServeOptions(models=(SEEDED,), port=0, limits=limits)) as service:
+        head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", service.port), PATIENT) as other:
+            other.sendall(head + bytes(900_000))
+            held = "nasnet_request_bytes 900000.0"
+            eventually(lambda: held in service.get("/metrics").data.decode())
+            answer = service.post("/embed", bytes(900_000))
+            assert answer.status == 429
+            assert answer.headers["retry-after"] == "1"
+        eventually(lambda: "nasnet_request_bytes 0.0" in service.get("/metrics").data.decode())
+        assert service.post("/embed", JPEG).status == 200
+
+
+def test_what_takes_too_long_is_given_up() -> None:
+    limits = Limits(compute_seconds=0.001)
+    with Serving(ServeOptions(models=(SEEDED,), port=0, limits=limits)) as service:
+        answer = service.post("/embed", JPEG)
+        assert answer.status == 429
+        assert "not computed within 0.001 s" in answer.error
+        waiting = 'nasnet_pictures_waiting{model="nasnet"} 0.0'
+        eventually(lambda: waiting in service.get("/metrics").data.decode())
+        assert service.faults() == []
+
+
+def test_a_process_told_to_stop_finishes_what_it_took() -> None:
+    body, kind = form(*[JPEG] * 64)
+    with (
+        served_process("-m", "nasnet=seeded:7", "--timeout", str(PATIENT)) as running,
+        ThreadPoolExecutor(1) as client,
+    ):
+        taken = client.submit(
+            ask, running.port, "POST", "/embed?format=npy", body, {"Content-Type": kind}
+        )
+        none = 'nasnet_pictures_waiting{model="nasnet"} 0.0'
+        eventually(
+            lambda: none not in ask(running.port, "GET", "/metrics").data.decode() or taken.done()
+        )
+        running.popen.send_signal(signal.SIGTERM)
+        answer = taken.result(PATIENT)
+        assert answer.status == 200
+        assert len(answer.data) == 128 + 64 * 1056 * 4
+        assert running.popen.wait(PATIENT) == 0
+        with pytest.raises(OSError, match=r"refused|reset"):
+            ask(running.port, "GET", "/healthz")
+    assert running.said[-1] == "stopped; all that was taken is done\n"
+
+
+def test_a_request_half_sent_when_it_is_told_to_stop_is_answered() -> None:
+    with Serving(ServeOptions(models=(SEEDED,), port=0, limits=UNHURRIED)) as service:
+        head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(JPEG)
+        ready = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", service.port), PATIENT) as taken:
+            taken.sendall(head + JPEG[:100])
+            eventually(
+                lambda: "nasnet_request_bytes 100.0" in service.get("/metrics").data.decode()
+            )
+            service.told_to_stop()
+            eventually(lambda: service.events[-1].kind == "stopping")
+            taken.sendall(JPEG[100:] + ready)
+            received = b""
+            while piece := taken.recv(65536):
+                received += piece
+        assert received.startswith(b"HTTP/1.1 200")
+        service.stop()
+        assert [one.kind for one in service.events[-2:]] == ["request", "stopped"]
+        assert service.faults() == []
+
+
+def test_two_modules_cannot_have_one_name() -> None:
+    options = ServeOptions(models=(SEEDED, ModelChoice(handle="seeded:8", name="nasnet")), port=0)
+    with pytest.raises(InputError, match="name=handle"):
+        serve(options)
+
+
+def test_the_application_alone_runs_in_any_server() -> None:
+    import asyncio
+
+    app, service = create_app(ServeOptions(models=(SEEDED,), port=0))
+    sent: list[Any] = []
+
+    async def ask_app() -> None:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": JPEG, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/embed",
+            "raw_path": b"/embed",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+            "http_version": "1.1",
+        }
+        await app(scope, receive, send)
+
+    try:
+        asyncio.run(ask_app())
+    finally:
+        service.close()
+    assert sent[0]["status"] == 200

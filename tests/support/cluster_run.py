@@ -1,0 +1,115 @@
+"""What tests/test_scale.py runs in a process of its own: workers of a local Ray, really killed.
+
+    python -m tests.support.cluster_run PHOTOS OUT RAYS_TEMPORARY_FOLDER
+
+Writes one line of JSON. Ray is begun with two processes' worth of cores whatever the machine has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+
+import nasnet
+from nasnet import EmbedOptions, EngineOptions, SinkOptions
+from nasnet.features.cluster import ClusterEvent, ClusterOptions, embed_on_cluster
+from nasnet.features.store.merge import merge
+
+WEIGHTS = "seeded:7"
+OPTIONS = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1))
+SPREAD = ClusterOptions(worker_cores=1, shard_rows=6, patience=600)
+ALONE = replace(SPREAD, max_workers=1)
+
+
+class StoppedError(Exception):
+    """As Ctrl-C would."""
+
+
+def killed_worker(photos: Path, output: Path) -> dict[str, object]:
+    killed: list[int] = []
+
+    def on_event(event: ClusterEvent) -> None:
+        if event.done and event.done < 40 and not killed:
+            killed.append(event.workers[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    done = embed_on_cluster(
+        photos, output, weights=WEIGHTS, options=OPTIONS, cluster=SPREAD, on_event=on_event
+    )
+    return {"killed": len(killed), "lost": done.lost, "rows": done.rows, "shards": done.shards}
+
+
+def stopped_and_gone_on(photos: Path, folder: Path) -> dict[str, object]:
+    """Into a folder; stopped in the middle, a part cut off, gone on with, joined."""
+
+    at_work: set[int] = set()
+
+    def on_event(event: ClusterEvent) -> None:
+        at_work.update(worker.pid for worker in event.workers)
+        if event.done >= 24:
+            raise StoppedError
+
+    with contextlib.suppress(StoppedError):
+        embed_on_cluster(
+            photos, folder, weights=WEIGHTS, options=OPTIONS, cluster=ALONE, on_event=on_event
+        )
+    while any(Path(f"/proc/{pid}").exists() for pid in at_work):
+        time.sleep(0.05)  # who is sent home may write one part more
+    parts = sorted(folder.glob("part-*.parquet"))
+    parts[0].write_bytes(parts[0].read_bytes()[:-20])
+    done = embed_on_cluster(photos, folder, weights=WEIGHTS, options=OPTIONS, cluster=ALONE)
+    merge([folder], folder.with_suffix(".npy"))
+    return {"parts": len(parts), "resumed": done.resumed, "rows": done.rows}
+
+
+def by_command(photos: Path, output: Path, address: str) -> str:
+    """The command line, connected to the same cluster."""
+    command = [sys.executable, "-m", "nasnet.cli", "embed", str(photos), "-o", str(output)]
+    command += ["-w", WEIGHTS, "--size", "48", "--engine", "ray", "--worker-cores", "2"]
+    environment = {**os.environ, "RAY_ADDRESS": address}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode == 0 else f"failed: {done.stderr}"
+
+
+def main() -> None:
+    photos, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=100 << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=sys.argv[3],
+        )
+    try:
+        found = {
+            "killed_worker": killed_worker(photos, folder / "killed.parquet"),
+            "stopped": stopped_and_gone_on(photos, folder / "parts"),
+            "command": by_command(photos, folder / "command.parquet", context["gcs_address"]),
+        }
+        nasnet.embed_to_file(
+            photos,
+            folder / "one.parquet",
+            weights=WEIGHTS,
+            options=EmbedOptions(size=OPTIONS.size, engine=OPTIONS.engine, sink=SinkOptions()),
+        )
+    finally:
+        ray.shutdown()
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

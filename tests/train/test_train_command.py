@@ -1,0 +1,374 @@
+"""`nasnet train` as people run it: recipes, whole runs, and what is said where they cannot be."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nasnet
+from nasnet.errors import InputError, NasnetError, OutputError, SourceError, TrainingError
+from nasnet.train.from_scratch import TrainSummary, train
+from nasnet.train.loop import TrainEvent
+from nasnet.train.recipe import Stage, TrainRecipe, read_recipe, shipped_recipes
+from nasnet.weights.weights import read_safetensors
+from tests.support.pictures import encoded, jpeg, pixels
+from tests.train.test_training import one_thread, same, untimed
+
+__all__ = ["one_thread"]  # a fixture
+
+NASNET = [sys.executable, "-m", "nasnet.cli"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+SMALL = """
+network = "mobile"
+smoothing = 0.1
+mixup = 0.2
+
+[augment]
+area = [0.5, 1.0]
+
+[train]
+clip = 5.0
+batch_norm_momentum = 0.9
+checkpoint_seconds = 0
+
+[train.optimizer]
+kind = "rmsprop"
+rate = 1e-2
+
+[[stages]]
+epochs = 1
+size = 32
+batch = 4
+
+[[stages]]
+epochs = 1
+size = 48
+batch = 2
+without = ["red/0"]
+"""
+
+
+def nasnet_(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*NASNET, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of six pictures, one of which is none."""
+    folder = tmp_path_factory.mktemp("data")
+    for place, name in enumerate(("blue", "red")):
+        (folder / name).mkdir()
+        for number in range(6):
+            picture = pixels(40, 40, seed=number) // 3
+            picture[..., 2 * (1 - place)] += 150
+            (folder / name / f"{number}.jpg").write_bytes(encoded(picture, quality=95))
+    (folder / "red" / "broken.jpg").write_bytes(jpeg()[:300])
+    return folder
+
+
+def recipe_file(folder: Path, text: str = SMALL) -> Path:
+    path = folder / "my.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "log.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+# -- whole runs
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run that was interrupted and started again, and what the command said both times."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = ("train", data, "-o", folder / "run", "--recipe", recipe_file(folder))
+    with subprocess.Popen(
+        [*NASNET, *map(str, command)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as running:
+        end = time.monotonic() + 120
+        while not (folder / "run" / "checkpoint.safetensors").exists():
+            assert time.monotonic() < end
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        assert running.stderr is not None
+        first = running.stderr.read()
+    assert running.returncode == 130, first
+    assert not (folder / "run" / "weights.safetensors").exists()
+    again = nasnet_(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == ""
+    return folder / "run", first, again.stderr
+
+
+def test_a_run_ends_in_a_module_and_a_log(done: tuple[Path, str, str]) -> None:
+    folder, first, said = done
+    assert first.endswith("run: the same command goes on from here\n\nnasnet: stopped\n")
+    module = nasnet.Module(folder)
+    assert nasnet.get_expected_image_size(module) == [48, 48]
+    logits = module(np.stack([pixels(48, 48)]))
+    assert logits.shape == (1, 2)
+    assert [row["epoch"] for row in rows(folder)] == [1, 2]
+    told = {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy"}
+    assert told <= set(rows(folder)[0])
+    assert re.search(r"^epoch 2 of 2: train_loss \d.* validation_accuracy", said, re.M)
+    assert re.search(r"^.*run: \d+ pictures, 2 epochs, best epoch [12], \d+ s$", said, re.M)
+    assert (folder / "best.safetensors").exists()
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    weights = read_safetensors(folder / "weights.safetensors")
+    assert weights.labels == ("blue", "red")
+    return dict(weights.arrays)
+
+
+def test_it_ends_as_an_unbroken_one(
+    data: Path, done: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    started(data, tmp_path / "run", recipe=read_recipe(recipe_file(tmp_path)))
+    assert same(arrays(tmp_path / "run"), arrays(done[0]))
+    assert untimed(rows(tmp_path / "run")) == untimed(rows(done[0]))
+
+
+def test_started_again_a_finished_run_changes_nothing(
+    data: Path, done: tuple[Path, str, str]
+) -> None:
+    folder = done[0]
+    log, before = (folder / "log.csv").read_bytes(), arrays(folder)
+    started(data, folder, recipe=read_recipe(folder.parent / "my.toml"))
+    assert same(arrays(folder), before)
+    assert (folder / "log.csv").read_bytes() == log
+
+
+# -- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{missing}"], "missing: no such file or folder"),
+        (["{one}"], r"only one class \(red\) has pictures to train on"),
+        (["{empty}"], "empty: empty; expected"),
+        (["{data}", "--recipe", "none"], "none: no recipe of that name"),
+        (["{data}", "--device", "abacus"], "device 'abacus' cannot be used here"),
+        (["{data}", "--validation-fraction", "2"], "validation_fraction is 2.0"),
+    ],
+)
+def test_mistakes_are_one_line(
+    data: Path, tmp_path: Path, arguments: list[str], message: str, capfd: Any, monkeypatch: Any
+) -> None:
+    from nasnet.cli import main
+
+    (tmp_path / "one" / "red").mkdir(parents=True)
+    (tmp_path / "one" / "red" / "0.jpg").write_bytes(jpeg())
+    (tmp_path / "empty").mkdir()
+    places = {name: tmp_path / name for name in ("missing", "one", "empty")} | {"data": data}
+    if "--recipe" not in arguments:
+        arguments = [*arguments, "--recipe", str(recipe_file(tmp_path))]
+    filled = [argument.format(**places) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["nasnet", "train", *filled, "-o", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr()
+    assert ended.value.code == 1
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert len(lines) == 1
+    assert re.search(f"^nasnet: .*{message}", lines[0])
+
+
+def started(
+    data: Path, folder: Path, *, on_event: Callable[[TrainEvent], None] | None = None, **how: Any
+) -> TrainSummary:
+    recipe = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch=4),))
+    return train(data, folder, how.pop("recipe", recipe), on_event=on_event, **how)
+
+
+def test_pictures_that_cannot_be_read_and_notes_are_told(data: Path, tmp_path: Path) -> None:
+    for name in ("blue", "red"):
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+        (tmp_path / "data" / "val" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "data" / "train" / name / f"{number}.jpg").write_bytes(jpeg(seed=number))
+        (tmp_path / "data" / "val" / name / "9.jpg").write_bytes(jpeg(seed=9))
+    (tmp_path / "data" / "train" / "red" / "0.jpg").write_bytes(b"no picture")
+    events: list[TrainEvent] = []
+    summary = started(tmp_path / "data", tmp_path / "run", on_event=events.append)
+    assert [failure.id for failure in summary.failures] == ["train/red/0.jpg"]
+    assert summary.pictures == 6
+    notes = [event.text for event in events if event.kind == "note"]
+    assert list(summary.notes) == notes[: len(summary.notes)]
+    assert "the split of the data is used: 6 pictures to train on" in notes[0]
+
+
+def test_another_runs_folder_is_refused_and_overwritten_when_told(
+    data: Path, tmp_path: Path
+) -> None:
+    renamed = TrainRecipe(name="renamed", stages=(Stage(epochs=1, size=32, batch=4),))
+    started(data, tmp_path)
+    started(data, tmp_path, recipe=renamed)  # a name is for people
+    other = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch=2),))
+    with pytest.raises(TrainingError, match=r"recipe\.stages was"):
+        started(data, tmp_path, recipe=other)
+    with pytest.raises(SourceError):  # what is wrong with the data is found first
+        started(data / "missing", tmp_path, overwrite=True)
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    summary = started(data, tmp_path, recipe=other, overwrite=True)
+    assert len(summary.result.history) == len(rows(tmp_path)) == 1
+
+
+def test_a_module_of_another_origin_is_not_written_over(
+    data: Path, done: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    nasnet.Module(done[0]).export(tmp_path / "module")
+    with pytest.raises(OutputError, match="holds a module that was not trained there"):
+        started(data, tmp_path / "module")
+
+
+def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
+    refused: list[NasnetError] = []
+
+    def second(event: TrainEvent) -> None:
+        if event.kind == "step" and not refused:
+            with pytest.raises(OutputError, match="is being written by another run") as found:
+                started(data, tmp_path)
+            refused.append(found.value)
+
+    started(data, tmp_path, on_event=second)
+    assert refused
+
+
+def test_folders_that_cannot_be_made_are_said(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be used: "):
+        started(data, tmp_path / "file" / "run")
+
+
+# -- recipes
+
+
+def test_the_shipped_recipes_are_read() -> None:
+    assert shipped_recipes() == ("builtin", "builtin-live", "cifar", "mobile")
+    found = {name: read_recipe(name) for name in shipped_recipes()}
+    assert {name: recipe.name for name, recipe in found.items()} == {n: n for n in found}
+    mobile = found["mobile"]
+    assert (mobile.network, mobile.smoothing, mobile.aux_weight) == ("mobile", 0.1, 0.4)
+    assert (mobile.epochs, mobile.train.epochs, mobile.train.optimizer.kind) == (
+        250,
+        250,
+        "rmsprop",
+    )
+    assert mobile.train.schedule.kind == "exponential"
+    assert mobile.train.path_dropout == "ramp"
+    assert found["cifar"].train.optimizer.rate == 0.025
+    builtin = found["builtin"]
+    assert builtin.teacher is not None
+    assert builtin.teacher.views == 3
+    sizes = [builtin.stage(epoch).size for epoch in range(builtin.epochs)]
+    assert (sizes[0], sizes[-1]) == (64, 128)
+    turns = [int(epoch) for epoch in builtin.train.schedule.restarts]
+    assert [sizes[epoch - 1] for epoch in turns] == [128] * len(turns)  # each turn ends large
+    assert builtin.recalibrate is not None
+    assert builtin.recalibrate.size == 224
+    live = found["builtin-live"]
+    assert live.teacher is not None
+    assert (live.teacher.views, live.stages[0].crops, live.held_out) == (0, 2, builtin.held_out)
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    path = recipe_file(tmp_path, text)
+    with pytest.raises(InputError) as found:
+        read_recipe(path)
+    said = str(found.value)
+    assert said.startswith(str(path))
+    assert "\n" not in said
+    return said.removeprefix(str(path))
+
+
+STAGE = "[[stages]]\nepochs = 1\nsize = 32\nbatch = 4\n"
+TEACHER = '[teacher]\nname = "efficientnet-lite0"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 3\n" + STAGE, ": no key 'epochs'; there are augment, aux_weight"),
+        ("smoothing = 'much'\n" + STAGE, ", smoothing: 'much' is no number"),
+        ("smoothing = true\n" + STAGE, ", smoothing: True is no number"),
+        ("smoothing = nan\n" + STAGE, ", smoothing: nan is no finite number"),
+        ("smoothing = 1.0\n" + STAGE, ": smoothing and held_out lie in"),
+        ("network = 'huge'\n" + STAGE, ": no preset 'huge'; there are mobile"),
+        ("network = 7\n" + STAGE, ", network: 7 is no text"),
+        ("network = 'mobile'", ": the key 'stages' is missing"),
+        ("stages = []", ": a recipe needs at least one"),
+        ("stages = 3", ", stages: 3 is no list"),
+        ("[stages]\nepochs = 1", ", stages: {'epochs': 1} is no list"),
+        (
+            STAGE + "[[stages]]\nepochs = 0\nsize = 32\nbatch = 1",
+            ", stages 2: a stage needs epochs",
+        ),
+        ("[[stages]]\nepochs = 1\nsize = 32", ", stages 1: the key 'batch' is missing"),
+        (STAGE + "steps = 3", ", stages 1: no key 'steps'; there are batch"),
+        (STAGE.replace("32", "32.0"), ", stages 1, size: 32.0 is no integer"),
+        (STAGE.replace("1", "true"), ", stages 1, epochs: True is no integer"),
+        (STAGE + "without = 'tiny/'", ", stages 1, without: 'tiny/' is no list"),
+        (STAGE + "without = [1]", ", stages 1, without 1: 1 is no text"),
+        ("augment = 3\n" + STAGE, ", augment: 3 is no table"),
+        ("augment.area = [0.5]\n" + STAGE, ", augment, area: [0.5] has 1 members, not 2"),
+        ("augment.area = [0.5, 2]\n" + STAGE, ", augment: area is a share"),
+        ("augment.flip = 1\n" + STAGE, ", augment, flip: 1 is no true or false"),
+        ("train.precision = 'f8'\n" + STAGE, ", train, precision: 'f8' is none of 'f32'"),
+        ("train.optimizer.rate = -1\n" + STAGE, ", train, optimizer: an optimizer needs rate"),
+        ("train.schedule.kind = 'up'\n" + STAGE, ", train, schedule, kind: 'up' is none of"),
+        ("train.epochs = 3\n" + STAGE, ", train, epochs: say in [[stages]] how many"),
+        ("held_out = 0.1\n" + STAGE, ": held_out is for a recipe with a [teacher]"),
+        ("smoothing = 0.1\n" + TEACHER + STAGE, ": smoothing is for labels; this recipe has a"),
+        ("mixup = 0.1\n" + TEACHER + STAGE, ": mixup and crops make pictures a stored answer"),
+        (TEACHER + STAGE + "crops = 2\n", ": mixup and crops make pictures a stored answer"),
+        (STAGE + "crops = 0\n", ", stages 1: a stage needs epochs, batch and crops from 1"),
+        ("train.workers = -1\n" + STAGE, ", train: workers and cache_gb start at 0"),
+        ("train.workers = 1.5\n" + STAGE, ", train, workers: 1.5 is no integer"),
+        ("network = 'cifar'\n" + TEACHER + STAGE, ": a teacher knows 1000 classes, nasnet_cifar"),
+        (TEACHER + "views = -1\n" + STAGE, ", teacher: a teacher needs views from 0"),
+        ("[teacher]\nviews = 1\n" + STAGE, ", teacher: the key 'name' is missing"),
+        ("aux_weight = 0.4\n" + STAGE + STAGE.replace("32", "64"), ": aux_weight: the auxiliary"),
+        ("= 3", ": no TOML: Invalid statement"),
+    ],
+)
+def test_recipes_that_are_none_name_the_file_and_the_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    assert refusal(tmp_path, text).startswith(message)
+
+
+def test_recipes_that_are_no_text_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_bytes(b"\xff\xfe = 1")
+    with pytest.raises(InputError, match=r"my\.toml: no TOML: 'utf-8' codec"):
+        read_recipe(path)
+    for missing in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(
+            InputError, match=r"no recipe of that name \(builtin, builtin-live, cifar,"
+        ):
+            read_recipe(missing)
