@@ -28,7 +28,7 @@ def test_an_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     exec(compile(code, "example", "exec"), {})
 
 
-@pytest.mark.parametrize("room", ["module"])
+@pytest.mark.parametrize("room", ["hub.module"])
 def test_docstrings_examples_hold(room: str) -> None:
     result = doctest.testmod(importlib.import_module(f"nasnet.{room}"))
     assert result.attempted

@@ -57,7 +57,7 @@ def test_threads_may_come_first_together() -> None:
     """OpenVINO 2026.4 locks up for ever if two threads use it first at the same time."""
     code = (
         "import threading, numpy as np\n"
-        "from nasnet import engine\n"
+        "from nasnet.compute import engine\n"
         "from nasnet.weights.weights import seeded\n"
         "weights, start = seeded(1, spec='cifar'), threading.Barrier(4)\n"
         "def work():\n"
@@ -76,7 +76,7 @@ def test_signals_are_taken_after_engines_went_in_any_order() -> None:
     code = (
         "import gc, signal\n"
         "import numpy as np\n"
-        "from nasnet import engine\n"
+        "from nasnet.compute import engine\n"
         "from nasnet.compute.engine import EngineOptions\n"
         "from nasnet.weights.weights import seeded\n"
         "images = np.zeros((1, 32, 32, 3), np.float32)\n"

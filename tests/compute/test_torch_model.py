@@ -331,7 +331,7 @@ def test_autocast_channels_last_and_copies_work() -> None:
 
 COMPILED = """
 import torch
-from nasnet.torch_model import NASNet
+from nasnet.compute.torch.model import NASNet
 from nasnet.weights.weights import seeded
 
 x = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
@@ -356,10 +356,10 @@ def test_torch_export_and_compile_take_the_whole_network() -> None:
 NARROW = """
 import dataclasses
 import torch
-from nasnet import cells
-from nasnet.torch_model import NASNet
+from nasnet.network.spec import CIFAR
+from nasnet.compute.torch.model import NASNet
 
-spec = dataclasses.replace(cells.CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
+spec = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
 made = NASNet(spec, num_classes=3).to(memory_format=torch.channels_last).train()
 x = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
 for _ in range(20):

@@ -49,7 +49,7 @@ def test_vectors_are_those_of_the_module() -> None:
 def test_metadata_say_what_made_the_vectors() -> None:
     table = nasnet.embed(mixed(1), weights=WEIGHTS, options=SMALL)
     meta = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    assert meta["nasnet.hub.module"] == WEIGHTS
+    assert meta["nasnet.module"] == WEIGHTS
     assert meta["nasnet.weights_status"] == "untrained"
     assert meta["nasnet.recipe"] == "photo/1"
     assert meta["nasnet.size"] == "48x48"

@@ -34,7 +34,7 @@ def test_a_compiled_network_gives_the_same_numbers(mobile: Weights) -> None:
 def test_a_machine_without_a_compiler_says_so(tmp_path: Path) -> None:
     code = (
         "import numpy as np\n"
-        "from nasnet import engine\n"
+        "from nasnet.compute import engine\n"
         "from nasnet.compute.engine import EngineOptions\n"
         "from nasnet.errors import UnsupportedError\n"
         "from nasnet.weights.weights import seeded\n"

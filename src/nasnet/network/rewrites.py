@@ -58,7 +58,7 @@ def for_inference(program: Program, endpoints: Iterable[str], *, uint8: bool = F
     """All rewrites in order: what the engines run.
 
     Args:
-        program: the network as `network.build` made it, with its weights.
+        program: the network as `network.build.build_plan` made it, with its weights.
         endpoints: names of the endpoints that are wanted; work for others is dropped.
         uint8: take pixels 0..255 instead of [0, 1].
     """

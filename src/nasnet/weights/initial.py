@@ -61,7 +61,7 @@ def initial(
     Args:
         seed: any integer.
         spec: a preset's name, or a network of your own.
-        num_classes: as in `network.build`.
+        num_classes: as in `network.build.build_plan`.
         aux_head: make the auxiliary head's arrays as well.
         height: input height in pixels; only the auxiliary head depends on it.
         width: input width in pixels, alike.

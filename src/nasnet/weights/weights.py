@@ -54,7 +54,7 @@ class Weights:
         status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`; see `genuine`.
         averaged: whether these are the exponential moving averages of a training run.
         labels: names of the classes, in order, or empty.
-        padding: whose border pixels the network computes with; see `network.build`.
+        padding: whose border pixels the network computes with; see `network.build.build_plan`.
     """
 
     spec: str
@@ -117,7 +117,7 @@ def seeded(
     Args:
         seed: any integer.
         spec: a preset's name.
-        num_classes: as in `network.build`.
+        num_classes: as in `network.build.build_plan`.
         aux_head: make the auxiliary head's arrays as well.
     """
     row = preset(spec)

@@ -67,7 +67,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             height: input height in pixels; matters for the auxiliary head alone.
             width: input width in pixels, alike.
             seed: of the initial values.
-            padding: whose border pixels; see `network.build`.
+            padding: whose border pixels; see `network.build.build_plan`.
 
         Raises:
             InputError: no such preset or padding, or a size that is too small.

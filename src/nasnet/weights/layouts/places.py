@@ -55,7 +55,7 @@ def places(layout: str, spec: str, classes: int, *, aux_head: bool = False) -> M
     Args:
         layout: a key of `LAYOUTS`.
         spec: a preset's name.
-        classes: as in `network.build`.
+        classes: as in `network.build.build_plan`.
         aux_head: with the auxiliary head's variables, where the layout has them.
 
     Returns:
