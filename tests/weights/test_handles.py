@@ -163,6 +163,7 @@ def test_tf2_versions_take_their_weights_from_version_3_and_say_so() -> None:
     assert not any("/5" in url for url in urls)
     note = note_for(handle, "https://tfhub.dev/google/imagenet/nasnet_large/feature_vector/3")
     assert "feature_vector/5 is a TF2 SavedModel" in note
+    assert "cannot" not in note, "its own files open too, where a cache has them"
     assert "feature_vector/3, the same checkpoint" in note
     assert note_for(handle, handle.canonical) == ""
 

@@ -55,6 +55,20 @@ def test_a_hub_module_tells_task_and_size(hub_module: Path, mobile: Weights) -> 
         np.testing.assert_array_equal(array, mobile.arrays[name])
 
 
+def test_what_is_opened_already_is_taken_as_it_is() -> None:
+    opened = open_weights("seeded:3@cifar")
+
+    class Holder:
+        def __init__(self) -> None:
+            self.opened = opened
+
+    assert open_weights(opened) is opened
+    assert open_weights(Holder()) is opened
+    assert open_weights(Holder(), padding="keras").weights.padding == "keras"
+    with pytest.raises(InputError, match="no padding"):
+        open_weights(opened, padding="zeros")  # type: ignore[arg-type]
+
+
 def test_safetensors_are_known_by_content(tmp_path: Path, mobile: Weights) -> None:
     write_safetensors(mobile, tmp_path / "weights.bin")
     opened = open_path(tmp_path / "weights.bin")

@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -40,6 +42,23 @@ def test_fingerprint_depends_on_every_value_but_the_auxiliary_heads(mobile: Weig
     changed["cell_11/comb_iter_4/left/bn_sep_3x3_2/beta"][-1] += 1e-6
     other = Weights(spec="mobile", num_classes=1001, arrays=changed, source="x")
     assert weights.fingerprint(other) != weights.fingerprint(mobile)
+
+
+def test_a_fingerprint_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = weights.seeded(3, spec="cifar")
+    hashed = 0
+    sha256 = hashlib.sha256
+
+    def counted() -> object:
+        nonlocal hashed
+        hashed += 1
+        return sha256()
+
+    monkeypatch.setattr(weights.hashlib, "sha256", counted)  # type: ignore[attr-defined]
+    assert weights.fingerprint(made) == weights.fingerprint(made)
+    assert hashed == 1
+    keras = dataclasses.replace(made, padding="keras")
+    assert weights.fingerprint(keras) != weights.fingerprint(made)
 
 
 @pytest.mark.parametrize(("text", "seed"), [("seeded:7", 7), ("seeded:-1", -1), ("model", None)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,7 +23,7 @@ from nasnet.hub.signatures import (
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.module_folder import ModuleFolder, write_folder
-from nasnet.weights.opening import Opened, open_weights, with_padding
+from nasnet.weights.opening import Opened, open_weights
 from nasnet.weights.weights import Weights
 
 __all__ = ["Message", "ModuleSpec", "check_tags", "load_module_spec", "resolve"]
@@ -35,8 +36,10 @@ class ModuleSpec:
     """What a module is, before it computes anything (`tensorflow_hub.ModuleSpec`)."""
 
     def __init__(self, opened: Opened, *, image_size: tuple[int, int] | None = None) -> None:
+        if image_size is not None:
+            opened = replace(opened, image_size=image_size)
         self.opened = opened
-        self.image_size = opened.image_size if image_size is None else image_size
+        self.image_size = opened.image_size
         weights = opened.weights
         self._signatures = build_signatures(
             weights.spec,
@@ -158,14 +161,10 @@ def load_module_spec(
         FetchError: it cannot be had.
         WeightsError: it is no NASNet-A module, or damaged.
     """
-    if isinstance(path, ModuleSpec):
-        if image_size is None and padding in (None, path.opened.weights.padding):
-            return path
-        opened = with_padding(path.opened, padding)
-        return ModuleSpec(opened, image_size=image_size or path.image_size)
-    opened = open_weights(
-        os.fspath(path), padding=padding, fetch_options=fetch_options, on_event=on_event
-    )
+    unchanged = image_size is None and padding is None
+    if isinstance(path, ModuleSpec) and unchanged:
+        return path
+    opened = open_weights(path, padding=padding, fetch_options=fetch_options, on_event=on_event)
     return ModuleSpec(opened, image_size=image_size)
 
 
@@ -176,7 +175,7 @@ def resolve(handle: str | os.PathLike[str], *, fetch_options: FetchOptions | Non
         FetchError: it cannot be had.
         InputError: `seeded:N` lies nowhere.
     """
-    opened = open_weights(os.fspath(handle), fetch_options=fetch_options)
+    opened = open_weights(handle, fetch_options=fetch_options)
     if opened.path is None:
         raise InputError(f"{os.fspath(handle)} is made from a seed and lies in no file")
     return str(opened.path)

@@ -5,10 +5,12 @@ Called by `module`, `embed` and the command line; tells formats apart by content
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from nasnet.errors import InputError, WeightsError
 from nasnet.network.plan import PADDINGS, Borders
@@ -33,7 +35,9 @@ __all__ = [
     "DEFAULT_CLASSIFIER",
     "DEFAULT_HANDLE",
     "Averages",
+    "HasOpened",
     "Opened",
+    "WeightsSource",
     "open_path",
     "open_weights",
     "with_padding",
@@ -75,8 +79,20 @@ class Opened:
     card: Mapping[str, str] = field(default_factory=dict)
 
 
+@runtime_checkable
+class HasOpened(Protocol):
+    """What was made of opened weights and still has them, such as a `ModuleSpec`."""
+
+    @property
+    def opened(self) -> Opened:
+        """The weights, and all that was found out about them."""
+
+
+WeightsSource = str | os.PathLike[str] | Opened | HasOpened
+
+
 def open_weights(
-    text: str,
+    source: WeightsSource,
     *,
     averages: Averages = "auto",
     partial: bool = False,
@@ -84,11 +100,13 @@ def open_weights(
     fetch_options: FetchOptions | None = None,
     on_event: Callable[[FetchEvent], None] | None = None,
 ) -> Opened:
-    """Open what a user named.
+    """Open whatever a user may give as weights.
 
     Args:
-        text: a published handle, a path, a URL, `builtin` for the weights in the package, or
-            `seeded:N` (`seeded:N@large` for another preset) for untrained ones.
+        source: a published handle, a path, a URL, `builtin` for the weights in the package,
+            `seeded:N` (`seeded:N@large` for another preset) for untrained ones; or what has been
+            opened already (`Opened`, or an object that has one as its attribute `opened`): of the
+            other arguments only `padding` matters then.
         averages: which set to take from a training checkpoint; see `open_path`.
         partial: open a path even if tensors are missing; for looking only.
         padding: whose border pixels the network is to compute with, `slim` or `keras`; what the
@@ -101,6 +119,11 @@ def open_weights(
         WeightsError: it holds no NASNet-A weights, or is damaged.
         InputError: a seed that is no integer, an unknown preset after `@`, or no such padding.
     """
+    if isinstance(source, HasOpened):
+        source = source.opened
+    if isinstance(source, Opened):
+        return with_padding(source, padding)
+    text = os.fspath(source)
     made = _open_builtin() if text == BUILTIN else _open_seeded(text)
     if made is None:
         made = _open_fetched(text, averages, partial, fetch_options, on_event)

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,10 @@ FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32
 _CARD = "card."  # before the keys of a model card among the metadata
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots, which would leave no room for what `cached_property` keeps.
+@dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The arrays of one network.
+    """The arrays of one network; they never change, so the fingerprint is computed once.
 
     Attributes:
         spec: name of the preset they belong to.
@@ -66,23 +68,28 @@ class Weights:
     labels: tuple[str, ...] = ()
     padding: Borders = "slim"
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        if self.padding != "slim":
+            digest.update(f"padding={self.padding};".encode())
+        for name in sorted(self.arrays):
+            if name.startswith("aux_"):
+                continue
+            array = np.ascontiguousarray(self.arrays[name], dtype="<f4")
+            digest.update(f"{name}{list(array.shape)}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
 
 def fingerprint(weights: Weights) -> str:
     """Identity of the weights: SHA-256 over names, shapes and little-endian bytes, 16 hex digits.
 
     The auxiliary head does not count: it never reaches a vector. Another padding than TF-Slim's
-    does: the same arrays give other vectors.
+    does: the same arrays give other vectors. The first call hashes every byte (about 20 MB for
+    the mobile network), later calls for the same object only look the result up.
     """
-    digest = hashlib.sha256()
-    if weights.padding != "slim":
-        digest.update(f"padding={weights.padding};".encode())
-    for name in sorted(weights.arrays):
-        if name.startswith("aux_"):
-            continue
-        array = np.ascontiguousarray(weights.arrays[name], dtype="<f4")
-        digest.update(f"{name}{list(array.shape)}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
+    return weights._fingerprint
 
 
 def seeded_value(seed: int, name: str, shape: Sequence[int]) -> Array:

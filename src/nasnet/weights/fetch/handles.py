@@ -122,7 +122,7 @@ class Handle:
         version: 1, 3, 4 or 5; there never was a 2.
         batch_norm_momentum: default decay of batch norm's moving averages while training.
         signatures: names of its signatures, `default` first.
-        note: why its own files are not the ones that are read, or nothing.
+        note: why other files than its own are downloaded, or nothing.
     """
 
     architecture: Architecture
@@ -335,10 +335,7 @@ def _handle(architecture: Architecture, task: Task, version: int) -> Handle:
         names += tuple(f"{name}_with_bn_hparams" for name in names)
     note = ""
     if not is_tf1:
-        note = (
-            f"{_path(architecture, task, version)} is a TF2 SavedModel, whose files cannot be "
-            "read yet"
-        )
+        note = f"{_path(architecture, task, version)} is a TF2 SavedModel of the same network"
     return Handle(
         architecture=architecture,
         task=task,
