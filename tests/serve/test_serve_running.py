@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 import time
@@ -77,6 +78,48 @@ def test_what_takes_too_long_is_given_up() -> None:
         assert "not computed within 0.001 s" in answer.error
         waiting = 'nasnet_pictures_waiting{model="nasnet"} 0.0'
         eventually(lambda: waiting in service.get("/metrics").data.decode())
+        assert service.faults() == []
+
+
+def test_health_is_told_at_once_beside_clients_that_want_json() -> None:
+    """Bounds are generous: on a busy machine of two cores the slowest took 0.1 s."""
+    busy = 4.0  # seconds
+    with served_process("-m", "nasnet=seeded:7") as running, ThreadPoolExecutor(16) as clients:
+        deadline = time.monotonic() + busy
+
+        def post(_: object) -> int:
+            answered = 0
+            while time.monotonic() < deadline:
+                assert ask(running.port, "POST", "/embed?format=json", JPEG).status == 200
+                answered += 1
+            return answered
+
+        load = clients.map(post, range(16))
+        took = []
+        while time.monotonic() < deadline:
+            begun = time.monotonic()
+            assert ask(running.port, "GET", "/healthz").status == 200
+            took.append(time.monotonic() - begun)
+            time.sleep(0.02)
+        assert sum(load) > 0
+    assert sorted(took)[len(took) // 2] < 0.25
+    assert max(took) < 2.0
+
+
+def test_what_is_constant_is_worked_out_before_the_first_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Serving(ServeOptions(models=(SEEDED,), port=0)) as service:
+
+        def never(*_: object) -> None:
+            raise AssertionError("worked out for a request")
+
+        # All weights are read for a fingerprint; with it the loop stands still for everybody.
+        monkeypatch.setattr(hashlib, "sha256", never)
+        monkeypatch.setattr("nasnet.compute.engine.build_plan", never)
+        for format in ("json", "npy", "arrow"):
+            assert service.post(f"/embed?format={format}", JPEG).status == 200
+        assert service.post("/classify", JPEG).status == 200
         assert service.faults() == []
 
 

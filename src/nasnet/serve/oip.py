@@ -106,8 +106,7 @@ def routes(service: Service) -> APIRouter:
 
 def _outputs(model: Model) -> dict[str, tuple[int, ...]]:
     """Names of a module's outputs and their shapes without batch axis."""
-    dimensions = model.spec.signature("default").outputs["default"].shape[1]
-    shapes: dict[str, tuple[int, ...]] = {"default": (dimensions or 0,)}
+    shapes: dict[str, tuple[int, ...]] = {"default": (model.dimensions,)}
     if model.labels:
         shapes |= {"Logits": (len(model.labels),), "Predictions": (len(model.labels),)}
     return shapes

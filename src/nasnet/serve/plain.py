@@ -46,8 +46,7 @@ class _Done:
 
     def vectors(self) -> Floats:
         """Features, NaN where there are none."""
-        width = self.model.spec.signature("image_feature_vector").outputs["default"].shape[1] or 0
-        vectors: Floats = np.full((len(self.found), width), np.nan, np.float32)
+        vectors: Floats = np.full((len(self.found), self.model.dimensions), np.nan, np.float32)
         for place in self.good:
             vectors[place] = self.found[place].outputs["global_pool"]
         return vectors
@@ -169,7 +168,7 @@ def _embedded(done: _Done, kind: str) -> bytes:
     if kind == "arrow":
         return _arrow(done)
     model = done.model
-    meta = model.meta("request")
+    meta = model.meta
     space = {
         "weights": meta.module,
         "weights_status": meta.weights_status,
@@ -196,7 +195,6 @@ def _arrow(done: _Done) -> bytes:
     """The table `nasnet embed` writes, as an Arrow stream."""
     import pyarrow
 
-    from nasnet.features.feature_set import feature_schema
     from nasnet.features.store import Batch, record_batch
 
     batch = Batch(
@@ -206,7 +204,7 @@ def _arrow(done: _Done) -> bytes:
         heights=np.array([one.height for one in done.found], np.int32),
         errors=[one.error for one in done.found],
     )
-    schema = feature_schema(batch.vectors.shape[1], done.model.meta("request"))
+    schema = done.model.schema
     buffer = io.BytesIO()
     with pyarrow.ipc.new_stream(buffer, schema) as stream:
         stream.write_batch(record_batch(batch, schema))

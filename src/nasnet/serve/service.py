@@ -20,7 +20,7 @@ from nasnet._version import __version__
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine
 from nasnet.errors import InputError
-from nasnet.features.feature_set import FeatureMeta, check_same_space
+from nasnet.features.feature_set import FeatureMeta, check_same_space, feature_schema
 from nasnet.features.index import open_index
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures import recipes
@@ -77,18 +77,21 @@ class Model:
             watch=metrics.of_model(name),
         )
         metrics.watch_queue(name, lambda: self._batcher.waiting)
+        # Once, not for each answer: the fingerprint reads all weights.
+        self.meta = self._describe()
+        self.dimensions = spec.signature("default").outputs["default"].shape[1] or 0
+        self.schema = feature_schema(self.dimensions, self.meta)
+        named = {one: spec.signature(one) for one in spec.get_signature_names()}
+        # Those whose only input is the pictures; the others belong to training.
+        self.signatures = {one: made for one, made in named.items() if len(made.inputs) == 1}
 
     @property
     def engine(self) -> Engine:
         """What computes."""
         return self._engine
 
-    def meta(self, source: str) -> FeatureMeta:
-        """What vectors of this module say about themselves.
-
-        Args:
-            source: what the pictures came from.
-        """
+    def _describe(self) -> FeatureMeta:
+        """What vectors of this module say about themselves."""
         weights = self.spec.opened.weights
         return FeatureMeta(
             module=weights.source,
@@ -102,7 +105,7 @@ class Model:
             padding=weights.padding,
             precision=self._engine.precision,
             engine=f"{self._engine.name}, {self._engine.device}",
-            source=source,
+            source="request",
             version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -249,7 +252,7 @@ def open_service(
             tell(ServeEvent(kind="loading", text=f"reading {options.index}"))
             index = open_index(options.index)
         if index is not None:
-            check_same_space(next(iter(models.values())).meta("service"), index.meta)
+            check_same_space(next(iter(models.values())).meta, index.meta)
     except BaseException:
         for model in models.values():
             model.close()

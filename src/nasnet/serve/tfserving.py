@@ -120,11 +120,8 @@ def _signature(name: object, model: Model) -> Signature:
 
 
 def _offered(model: Model) -> dict[str, Signature]:
-    """Those whose only input is the pictures; the others belong to training."""
-    spec = model.spec
-    named = {name: spec.signature(name) for name in spec.get_signature_names()}
-    offered = {name: one for name, one in named.items() if len(one.inputs) == 1}
-    return {_DEFAULTS[0]: named["default"], **offered}
+    """All that can be called, under TensorFlow 2's name of the default too."""
+    return {_DEFAULTS[0]: model.signatures["default"], **model.signatures}
 
 
 def _column(value: object) -> object:
