@@ -32,7 +32,7 @@ for statement, extra in (
     assert f"pip install 'nasnet[{extra}]'" in last, last
 for command in ("finetune", "evaluate", "train"):
     subprocess.run(
-        [sys.executable, "-m", "nasnet.cli", command, "--help"],
+        [sys.executable, "-m", "nasnet", command, "--help"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

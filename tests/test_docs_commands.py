@@ -70,7 +70,7 @@ def desk(tmp_path: Path) -> Path:
     nasnet.convert("seeded:7", tmp_path / "path" / "to" / "model.ckpt")
     tool = tmp_path / "bin" / "nasnet"
     tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nasnet.cli "$@"\n')
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nasnet "$@"\n')
     tool.chmod(0o755)
     return tmp_path
 

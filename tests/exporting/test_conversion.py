@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import nasnet
-from nasnet.cli.convert import command
 from nasnet.errors import InputError, OutputError, WeightsError
 from nasnet.exporting.convert import ConvertOptions, convert, format_of
 from nasnet.weights import layouts
 from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.opening import open_path
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
+from tests.support.cli import invoke
 from tests.support.weight_files import make
 
 
@@ -156,12 +155,12 @@ def test_a_difference_in_what_was_written_keeps_the_file_from_appearing(
 def test_the_command_tells_what_it_did(folder: Path) -> None:
     source = make("cadene safetensors", folder, seeded(7, num_classes=1000))
     out = folder / "nasnet.safetensors"
-    said = CliRunner().invoke(command, [str(source), str(out), "--classes", "1001", "--json"])
+    said = invoke("convert", str(source), str(out), "--classes", "1001", "--json")
     assert said.exit_code == 0, said.output
     report = json.loads(said.stdout)
     assert "Cadene" in report["read"]
     assert report["network"].startswith("nasnet_mobile, 1001 classes, 1,126 tensors")
     assert any("its bias -100" in note for note in report["note"])
     assert open_path(out).weights.num_classes == 1001
-    help_text = CliRunner().invoke(command, ["--help"]).stdout
+    help_text = invoke("convert", "--help").stdout
     assert all(key in help_text for key in FORMATS)

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 import nasnet
-from nasnet.cli.export import command
 from nasnet.compute import engine
-from nasnet.errors import InputError, NasnetError, OutputError, SourceError
+from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.exporting.export import target_of
 from nasnet.exporting.request import PRECISIONS, Output, Precision, Request
 from nasnet.exporting.running import Run
@@ -23,6 +21,7 @@ from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import LIMITS, compare
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
+from tests.support.cli import invoke
 from tests.support.golden import relative_error
 from tests.support.pictures import pixels
 
@@ -289,15 +288,16 @@ def test_pictures_that_are_none_are_said(tmp_path: Path) -> None:
 def test_the_command_shows_a_table_or_json(tmp_path: Path, photos: Path) -> None:
     arguments = ["seeded:7", str(tmp_path / "m.onnx"), "--size", "64"]
     arguments += ["--pictures", str(photos), "--output", "classifier"]
-    result = CliRunner().invoke(command, arguments)
+    result = invoke("export", *arguments)
     assert result.exit_code == 0, result.output
     assert "compared on 3 pictures" in result.output
     assert [line.split()[0] for line in result.output.splitlines()[-2:]] == [
         *("Logits", "Predictions")
     ]
-    again = CliRunner().invoke(command, [*arguments, "--overwrite", "--json", "--no-verify"])
+    again = invoke("export", *arguments, "--overwrite", "--json", "--no-verify")
     said = json.loads(again.output)
     assert said["endpoints"] == ["Logits", "Predictions"]
     assert (said["runtime"], said["agreements"]) == ("", [])
-    refused = CliRunner().invoke(command, arguments)
-    assert isinstance(refused.exception, NasnetError)
+    refused = invoke("export", *arguments)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("nasnet: ")

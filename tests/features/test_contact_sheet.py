@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 import nasnet
-from nasnet.cli.embed import command
 from nasnet.errors import InputError
 from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
 from tests.support.browser import PHONE, WIDE, browsing
+from tests.support.cli import invoke
 from tests.support.pictures import jpeg
 
 
@@ -29,7 +28,7 @@ def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Pat
     (pictures / "<b>&'.jpg").write_bytes(jpeg(seed=9))
     page = tmp_path / "near.html"
     arguments = ["embed", str(pictures), "-o", str(tmp_path / "f.parquet"), "--page", str(page)]
-    result = CliRunner().invoke(command, [*arguments[1:], "--weights", "seeded:7"])
+    result = invoke("embed", *arguments[1:], "--weights", "seeded:7")
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
     assert text.count("<article>") == 6, "the broken one has no vector"
@@ -94,7 +93,7 @@ def test_a_page_that_cannot_be_is_told_before_anything_is_computed(
     arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(command, ["-o", "f.parquet", *arguments])
+    result = invoke("embed", "-o", "f.parquet", *arguments)
     assert result.exit_code == 2
     assert told in result.output
     assert not (tmp_path / "f.parquet").exists()

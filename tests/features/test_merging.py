@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from click.testing import CliRunner
 
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SourceOptions
-from nasnet.cli.merge import command
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta, read_meta
 from nasnet.features.store import Batch, SinkOptions, open_sink
 from nasnet.features.store.merge import MergeOptions, merge
+from tests.support.cli import invoke
 from tests.support.pictures import jpeg
 
 META = FeatureMeta(
@@ -174,7 +173,7 @@ def test_shards_of_real_runs_joined_by_the_command_are_the_whole_run(tmp_path: P
     options = EmbedOptions(size=(48, 48), engine=engine)
     nasnet.embed_to_file(photos, whole, weights="seeded:7", options=options)
     parts = [str(tmp_path / f"{index}.parquet") for index in (2, 0, 1)]
-    done = CliRunner().invoke(command, [*parts, "-o", str(tmp_path / "all.parquet")])
+    done = invoke("merge", *parts, "-o", str(tmp_path / "all.parquet"))
     assert done.exit_code == 0, done.output
     assert "11 rows of 3 parts, 1 failed" in done.stderr
     one, other = nasnet.read_features(whole), nasnet.read_features(tmp_path / "all.parquet")

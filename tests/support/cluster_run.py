@@ -74,8 +74,8 @@ def stopped_and_gone_on(photos: Path, folder: Path) -> dict[str, object]:
 
 def by_command(photos: Path, output: Path, address: str) -> str:
     """The command line, connected to the same cluster."""
-    command = [sys.executable, "-m", "nasnet.cli", "embed", str(photos), "-o", str(output)]
-    command += ["-w", WEIGHTS, "--size", "48", "--engine", "ray", "--worker-cores", "2"]
+    command = [sys.executable, "-m", "nasnet", "embed", str(photos), "-o", str(output)]
+    command += ["-w", WEIGHTS, "--size", "48", "--on", "ray", "--worker-cores", "2"]
     environment = {**os.environ, "RAY_ADDRESS": address}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.stderr if done.returncode == 0 else f"failed: {done.stderr}"

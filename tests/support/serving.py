@@ -179,7 +179,7 @@ class Process:
 def served_process(*arguments: str) -> Iterator[Process]:
     """Start one and wait until it listens; it is killed in the end if it still runs."""
     popen = subprocess.Popen(
-        [sys.executable, "-m", "nasnet.cli", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "nasnet", "serve", "--port", "0", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

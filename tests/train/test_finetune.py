@@ -312,7 +312,7 @@ def test_the_strength_is_tried_out_without_the_validation_set() -> None:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nasnet.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "nasnet", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

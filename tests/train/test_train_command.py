@@ -27,7 +27,7 @@ from tests.train.test_training import one_thread, same, untimed
 
 __all__ = ["one_thread"]  # a fixture
 
-NASNET = [sys.executable, "-m", "nasnet.cli"]
+NASNET = [sys.executable, "-m", "nasnet"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = """
 network = "mobile"

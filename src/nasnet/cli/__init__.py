@@ -1,100 +1,129 @@
 """The command line: `nasnet`, one file a command, which alone may draw and print.
 
-Called as the installed command; nothing of the library imports it.
+Nothing of the library imports it. A file is imported when its command runs, so that
+`nasnet --help` waits for none of them.
 """
 
 from __future__ import annotations
 
-import importlib
+import difflib
+import io
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import click
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env, Toml
 
 from nasnet._version import __version__
+from nasnet.cli.flags import UsageError
+from nasnet.cli.terminal import note
 from nasnet.errors import NasnetError
 
-__all__ = ["main"]
+CONFIG = "nasnet.toml"
 
-# Command -> the room that has it. Rooms are imported when their command is called or listed, so
-# that `nasnet info` does not wait for what `nasnet embed` needs.
-_COMMANDS: Mapping[str, str] = {
-    "embed": "nasnet.cli.embed",
-    "merge": "nasnet.cli.merge",
-    "classify": "nasnet.cli.classify",
-    "index": "nasnet.cli.index",
-    "search": "nasnet.cli.search",
-    "dedup": "nasnet.cli.dedup",
-    "outliers": "nasnet.cli.outliers",
-    "map": "nasnet.cli.map",
-    "finetune": "nasnet.cli.finetune",
-    "evaluate": "nasnet.cli.evaluate",
-    "train": "nasnet.cli.train",
-    "serve": "nasnet.cli.serve",
-    "info": "nasnet.cli.info",
-    "weights": "nasnet.cli.weights",
-    "convert": "nasnet.cli.convert",
-    "export": "nasnet.cli.export",
-    "fetch": "nasnet.cli.fetch",
+# Command -> (its function, its line in `nasnet --help`).
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "embed": ("embed:embed", "A folder of pictures becomes a table of vectors."),
+    "merge": ("merge:merge", "The outputs of many shards become one."),
+    "classify": ("classify:classify", "Name what is on pictures."),
+    "index": ("index:index", "Make an index of vectors that opens at once."),
+    "search": ("search:search", "Find the nearest pictures to a picture."),
+    "dedup": ("dedup:dedup", "Find pictures that are nearly the same."),
+    "outliers": ("outliers:outliers", "Find pictures that are like no others."),
+    "map": ("map:map_", "Draw vectors as a map to look at."),
+    "finetune": ("finetune:finetune", "Make a module of your own classes."),
+    "evaluate": ("evaluate:evaluate", "Measure a module on labelled pictures."),
+    "train": ("train:train", "Train a network from scratch."),
+    "serve": ("serve:serve", "Run an HTTP service with a web page."),
+    "info": ("info:info", "Print the network in numbers."),
+    "weights": ("weights:app", "Inspect weight files, and pack them."),
+    "convert": ("convert:convert", "Write weights of one format as another."),
+    "export": ("export:export", "Write the network for other runtimes."),
+    "fetch": ("fetch:fetch", "Download a module for use without a network."),
 }
 
+HELP = """NASNet-A feature vectors of pictures, exactly as TF-Slim computes them.
 
-class _Commands(click.Group):
-    """Finds commands in the table above."""
+    nasnet embed PHOTOS -o features.parquet --page neighbours.html
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(_COMMANDS[cmd_name]).command
-        assert isinstance(command, click.Command)
-        return command
+Every flag can also stand in a TOML file (nasnet.toml here, or NASNET_CONFIG), a table a command,
+or in the environment: NASNET_PRECISION=bf16. A flag wins over the environment, and the
+environment over the file.
+"""
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="nasnet")
-def _nasnet() -> None:
-    """NASNet-A feature vectors of pictures, exactly as TF-Slim computes them.
+def build_app(wanted: str | None = None) -> App:
+    """The command line as cyclopts knows it.
 
-    \b
-    nasnet embed PHOTOS -o features.parquet    a folder of pictures becomes a table of vectors
-    nasnet merge PARTS... -o OUT               outputs of many shards become one
-    nasnet classify PHOTOS --weights builtin   what is on them?
-    nasnet search features.parquet PHOTO       its nearest pictures
-    nasnet map features.parquet -o map.html    a map of them, to look at
-    nasnet dedup features.parquet              pictures that are nearly the same
-    nasnet finetune PHOTOS -o mine             a module of your own classes
-    nasnet evaluate mine OTHER_PHOTOS          how good is it?
-    nasnet train PHOTOS -o run                 a network from scratch
-    nasnet serve                               an HTTP service with a web page
-    nasnet weights inspect PATH                whose weights are these?
-    nasnet convert IN OUT                      weights of one format into another
-    nasnet export IN nasnet.onnx               the network for other runtimes
-    nasnet info                                the network in numbers
-    nasnet fetch                               download the module for use without a network
-    """  # noqa: D301 - click wants the character itself
+    Args:
+        wanted: the command that will run, whose help is its docstring; of the others the line in
+            the table is enough, and their files are not imported.
+    """
+    app = App(
+        name="nasnet",
+        help=HELP,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # `run` says that it stopped
+        version=__version__,
+        version_flags=("--version",),
+        help_flags=("--help", "-h"),
+        default_parameter=Parameter(
+            negative_bool=(),
+            negative_iterable=(),
+            negative_none=(),
+            show_env_var=False,
+        ),
+        config=(
+            Env("NASNET_", command=False, show=False),
+            Toml(os.environ.get("NASNET_CONFIG", CONFIG), must_exist="NASNET_CONFIG" in os.environ),
+        ),
+    )
+    for name, (function, line) in COMMANDS.items():
+        app.command(f"nasnet.cli.{function}", name=name, help=None if name == wanted else line)
+    return app
 
 
-def main() -> None:
-    """Run the command line; errors of the package become one line and exit status 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process.
+
+    Exit status: 0; 1 for an error, told in one line; 2 for a mistake in the command line, and for
+    failed pictures with --strict; 130 after Ctrl-C; 141 where the reader of our output went away.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line, and give its exit status."""
+    # Names of files may hold any bytes: on standard output they come out as they are.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        status = _nasnet.main(standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
+        wanted = arguments[0] if arguments else None
+        if wanted is not None and not wanted.startswith("-") and wanted not in COMMANDS:
+            near = difflib.get_close_matches(wanted, COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise UsageError(f"no command {wanted!r}: {hint}")
+        status = build_app(wanted)(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
     except NasnetError as error:
-        click.echo(f"nasnet: {error}", err=True)
-        sys.exit(1)
-    except click.exceptions.Abort:
-        click.echo("nasnet: stopped", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        note(f"nasnet: {error}")
+        return 1
+    except UsageError as error:
+        note(f"nasnet: {error}")
+        return 2
+    except CycloptsError as error:
+        chain = " ".join(["nasnet", *(error.command_chain or ())])
+        note(f"{chain}: {' '.join(str(error).split())} (`{chain} --help` lists what there is)")
+        return 2
     except KeyboardInterrupt:
-        click.echo("nasnet: stopped", err=True)
-        sys.exit(130)
+        note("\nnasnet: stopped")  # below the terminal's ^C
+        return 130
     except BrokenPipeError:
-        # The reader of our output went away (`nasnet info | head`): nothing left to say.
-        sys.stderr.close()
-        sys.exit(141)
+        # The reader of our output went away (`nasnet info | head`). The interpreter would write
+        # what is left once more at its end, and complain: give it nowhere to write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

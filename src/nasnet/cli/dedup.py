@@ -1,53 +1,48 @@
-"""`nasnet dedup`: pictures of a feature set that are nearly the same.
-
-Called by the command line only.
-"""
+"""`nasnet dedup`: pictures of a feature set that are nearly the same."""
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from pathlib import Path
+from typing import Annotated
 
-import click
+from cyclopts import Parameter, validators
 
+from nasnet.cli.flags import command
+from nasnet.cli.terminal import note, say
 from nasnet.features.feature_set import read_features
 from nasnet.features.index import near_duplicates
 
-__all__ = ["command"]
 
-
-@click.command("dedup")
-@click.argument("features", type=click.Path(path_type=Path))
-@click.option(
-    "--cosine",
-    default=0.97,
-    show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
-    help="From which on two pictures are nearly the same.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a group, a line each.")
-@click.option(
-    "--list",
-    "as_list",
-    is_flag=True,
-    help="The ids alone that could go: all of each group but its first. For xargs.",
-)
-def command(features: Path, cosine: float, as_json: bool, as_list: bool) -> None:
+@command
+def dedup(
+    features: Path,
+    /,
+    *,
+    cosine: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))] = 0.97,
+    json: bool = False,
+    list_: Annotated[bool, Parameter(name="--list")] = False,
+) -> None:
     """Find groups of pictures in FEATURES that are nearly the same. Nothing is deleted.
 
-    \b
-    nasnet dedup features.parquet
-    nasnet dedup features.parquet --cosine 0.99 --list
-    """  # noqa: D301 - click wants the character itself
+        nasnet dedup features.parquet
+        nasnet dedup features.parquet --cosine 0.99 --list
+
+    Args:
+        features: a feature set, as `nasnet embed` writes it.
+        cosine: from which on two pictures are nearly the same.
+        json: one JSON object a group, a line each.
+        list_: the ids alone that could go: all of each group but its first. For xargs.
+    """
     found = near_duplicates(read_features(features), cosine=cosine)
     for group in found:
-        if as_json:
+        if json:
             told = {"ids": list(group.ids), "cosine": round(group.cosine, 6)}
-            click.echo(json.dumps(told, ensure_ascii=False))
-        elif as_list:
-            click.echo("\n".join(group.ids[1:]))
+            say(dumps(told, ensure_ascii=False))
+        elif list_:
+            say("\n".join(group.ids[1:]))
         else:
-            click.echo(f"{len(group.ids)} pictures, cosine {group.cosine:.4f} or more")
-            click.echo("".join(f"  {id}\n" for id in group.ids), nl=False)
+            say(f"{len(group.ids)} pictures, cosine {group.cosine:.4f} or more")
+            say("\n".join(f"  {id}" for id in group.ids))
     spare = sum(len(group.ids) - 1 for group in found)
-    click.echo(f"{len(found):,} groups; {spare:,} pictures are nearly others", err=True)
+    note(f"{len(found):,} groups; {spare:,} pictures are nearly others")

@@ -1,50 +1,52 @@
-"""`nasnet info`: the network in numbers.
-
-Called by the command line only.
-"""
+"""`nasnet info`: the network in numbers."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
+from json import dumps
+from typing import Annotated
 
-import click
+from cyclopts import Parameter, validators
 
-from nasnet.cli.options import SIZE, Size
+from nasnet.cli.flags import Size, command
+from nasnet.cli.terminal import say
 from nasnet.network.build import build_plan
-from nasnet.network.spec import PRESETS, preset
+from nasnet.network.spec import preset
 from nasnet.network.summary import Block, summarise
 
-__all__ = ["command"]
 
-
-@click.command("info")
-@click.argument("name", default="mobile", type=click.Choice(list(PRESETS)))
-@click.option(
-    "--size", type=SIZE, help="Input size, HEIGHTxWIDTH or one number; the network's own if left."
-)
-@click.option("--classes", type=click.IntRange(0), help="Classes, background included; 0: none.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def command(name: str, size: Size | None, classes: int | None, as_json: bool) -> None:
+@command
+def info(
+    name: str = "mobile",
+    /,
+    *,
+    size: Size | None = None,
+    classes: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
+    json: bool = False,
+) -> None:
     """Print a network of the family: cells, shapes, parameters, multiply-adds.
 
-    NAME is mobile (the default), large or cifar.
+    Args:
+        name: mobile (the default), large or cifar.
+        size: input size, HEIGHTxWIDTH or one number; the network's own if not given.
+        classes: classes, background included; 0: none.
+        json: as JSON, for programs.
     """
     height, width = size or (None, None)
     plan = build_plan(preset(name), height=height, width=width, num_classes=classes)
     summary = summarise(plan)
-    if as_json:
+    if json:
         endpoints = {end: list(plan.endpoint(end).shape) for end in plan.endpoints}
         size_of_input = {"name": name, "height": plan.height, "width": plan.width}
-        click.echo(json.dumps({**size_of_input, "endpoints": endpoints, **asdict(summary)}))
+        say(dumps({**size_of_input, "endpoints": endpoints, **asdict(summary)}))
         return
-    click.echo(f"nasnet_{name}, pictures of {plan.height}x{plan.width} px\n")
+    say(f"nasnet_{name}, pictures of {plan.height}x{plan.width} px\n")
     row = "{:<17} {:<11} {:>14} {:>12} {:>9} {:>9}  {}"
     head = ("scope", "previous", "output", "parameters", "M mult.", "up to", "endpoint")
-    click.echo(row.format(*head))
+    say(row.format(*head))
     for block in summary.blocks:
-        click.echo(row.format(*_cells(block)))
-    click.echo(
+        say(row.format(*_cells(block)))
+    say(
         f"\n{summary.parameters:,} parameters, {summary.trainable:,} of them trainable; "
         f"{summary.multiply_adds / 1e6:,.1f} M multiply-adds a picture; "
         f"features: {plan.num_features}"

@@ -1,80 +1,52 @@
-"""`nasnet map`: a feature set as a page to look at, near pictures near each other.
-
-Called by the command line only.
-"""
+"""`nasnet map`: a feature set as a page to look at, near pictures near each other."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-import click
+from cyclopts import Parameter
 
+from nasnet.cli.flags import File, command
+from nasnet.cli.terminal import note
 from nasnet.errors import InputError
 from nasnet.features.feature_set import read_features
-from nasnet.features.map_page import METHODS, MapOptions, Method, folders_of, write_map
-
-__all__ = ["command"]
+from nasnet.features.map_page import MapOptions, folders_of, write_map
 
 
-@click.command("map")
-@click.argument("features", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The HTML file.",
-)
-@click.option("--method", type=click.Choice(METHODS), default="umap", show_default=True)
-@click.option(
-    "--colour",
-    "--color",
-    "colour",
-    default="clusters",
-    show_default=True,
-    metavar="HOW",
-    help="clusters (k-means); folder, a picture's own; none; or a .csv with the columns id, label.",
-)
-@click.option("--clusters", default=12, show_default=True, type=click.IntRange(2, 200))
-@click.option(
-    "--neighbours", default=15, show_default=True, type=click.IntRange(2), help="Of UMAP."
-)
-@click.option("--seed", default=1, show_default=True)
-@click.option("--source", help="Where the pictures are; what the set was made from if not given.")
-@click.option(
-    "--pictures", default=2000, show_default=True, type=click.IntRange(0), help="Shown, at most."
-)
-def command(
+@command
+def map_(
     features: Path,
-    output: Path,
-    method: Method,
-    colour: str,
-    clusters: int,
-    neighbours: int,
-    seed: int,
-    source: str | None,
-    pictures: int,
+    /,
+    *,
+    output: File,
+    colour: Annotated[str, Parameter(alias="--color")] = "clusters",
+    source: str | None = None,
+    options: MapOptions,
 ) -> None:
     """Draw the vectors in FEATURES as a map: one HTML file that opens without a network.
 
-    \b
-    nasnet map features.parquet -o map.html
-    nasnet map features.parquet -o map.html --colour folder
-    """  # noqa: D301 - click wants the character itself
+        nasnet map features.parquet -o map.html
+        nasnet map features.parquet -o map.html --colour folder
+
+    Args:
+        features: a feature set.
+        output: the HTML file.
+        colour: clusters (k-means); folder, a picture's own; none; or a .csv with the columns id
+            and label.
+        source: where the pictures are; what the set was made from if not given.
+        options: how to draw.
+    """
     found = read_features(features)
     labels = _labels(colour, found.ids)
-    options = MapOptions(
-        method=method,
-        clusters=clusters if colour == "clusters" else 0,
-        neighbours=neighbours,
-        seed=seed,
-        pictures=pictures,
-    )
+    if colour != "clusters":
+        options = replace(options, clusters=0)
     count = write_map(
         found, output, pictures=source or found.meta.source, labels=labels, options=options
     )
-    click.echo(f"{output}: {count:,} pictures", err=True)
+    note(f"{output}: {count:,} pictures")
 
 
 def _labels(colour: str, ids: list[str]) -> dict[str, str] | None:

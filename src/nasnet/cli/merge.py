@@ -1,54 +1,49 @@
-"""`nasnet merge`: the outputs of many shards become one file.
-
-Called by the command line only.
-"""
+"""`nasnet merge`: the outputs of many shards become one file."""
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
-from nasnet.cli.progress import rows_progress
-from nasnet.features.store.merge import MergeOptions, merge
+from cyclopts import Parameter
 
-__all__ = ["command"]
+from nasnet.cli.flags import Quiet, command
+from nasnet.cli.terminal import note, rows_progress
+from nasnet.features.store.merge import MergeOptions
+from nasnet.features.store.merge import merge as merge_sets
 
 
-@click.command("merge")
-@click.argument("parts", nargs=-1, required=True)
-@click.option(
-    "-o", "--output", required=True, help="The file to write: .parquet, .arrow, or .npy; or a URL."
-)
-@click.option("--overwrite", is_flag=True, help="Replace an output that is there.")
-@click.option(
-    "--keep-duplicates", is_flag=True, help="Take both rows where an id comes twice; else refuse."
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
-def command(
-    parts: tuple[str, ...], output: str, overwrite: bool, keep_duplicates: bool, quiet: bool
-) -> int:
+@command
+def merge(
+    *parts: str,
+    output: Annotated[str, Parameter(alias="-o")],
+    quiet: Quiet = False,
+    options: MergeOptions,
+) -> None:
     """Join PARTS, feature sets of the same weights, recipe and size, into one file.
 
     PARTS are files nasnet embed wrote, or folders nasnet embed --on ray wrote. The shards of one
     source (--shard I/N) are put in order, and all must be there; other sets follow each other as
     they are named. An id that comes twice is refused.
 
-    \b
-    nasnet embed photos -o part0.parquet --shard 0/2     # on one machine
-    nasnet embed photos -o part1.parquet --shard 1/2     # on another
-    nasnet merge part0.parquet part1.parquet -o features.parquet
-    """  # noqa: D301 - click wants the character itself
-    options = MergeOptions(overwrite=overwrite, keep_duplicates=keep_duplicates)
+        nasnet embed photos -o part0.parquet --shard 0/2     # on one machine
+        nasnet embed photos -o part1.parquet --shard 1/2     # on another
+        nasnet merge part0.parquet part1.parquet -o features.parquet
+
+    Args:
+        parts: the feature sets.
+        output: the file to write: .parquet, .arrow or .npy; or a URL.
+        quiet: no progress and no summary.
+        options: how to join.
+    """
     if quiet:
-        merge(parts, output, options=options)
-        return 0
+        merge_sets(parts, output, options=options)
+        return
     with rows_progress("merging", "rows") as progress:
         progress.begin(0)
-        done = merge(
+        done = merge_sets(
             parts, output, options=options, on_event=lambda rows, of: progress.update(rows, of, "")
         )
-    click.echo(
+    note(
         f"{done.output}: {done.rows:,} rows of {len(done.parts)} parts, {done.failures:,} failed; "
-        f"{done.seconds:.1f} s",
-        err=True,
+        f"{done.seconds:.1f} s"
     )
-    return 0

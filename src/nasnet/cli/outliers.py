@@ -1,37 +1,41 @@
-"""`nasnet outliers`: pictures of a feature set that are like no others.
-
-Called by the command line only.
-"""
+"""`nasnet outliers`: pictures of a feature set that are like no others."""
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from pathlib import Path
+from typing import Annotated
 
-import click
+from cyclopts import Parameter
 
+from nasnet.cli.flags import AtLeastOne, command
+from nasnet.cli.terminal import say
 from nasnet.features.feature_set import read_features
-from nasnet.features.index import outliers
-
-__all__ = ["command"]
+from nasnet.features.index import outliers as find_outliers
 
 
-@click.command("outliers")
-@click.argument("features", type=click.Path(path_type=Path))
-@click.option("-n", "count", default=20, show_default=True, type=click.IntRange(1))
-@click.option(
-    "-k", "neighbours", default=10, show_default=True, type=click.IntRange(1), help="Neighbours."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture, a line each.")
-def command(features: Path, count: int, neighbours: int, as_json: bool) -> None:
+@command
+def outliers(
+    features: Path,
+    /,
+    *,
+    count: Annotated[AtLeastOne, Parameter(name=("--count", "-n"))] = 20,
+    neighbours: Annotated[AtLeastOne, Parameter(name=("--neighbours", "-k"))] = 10,
+    json: bool = False,
+) -> None:
     """Show the pictures in FEATURES that are farthest from their nearest neighbours.
 
-    \b
-    nasnet outliers features.parquet
-    """  # noqa: D301 - click wants the character itself
-    for one in outliers(read_features(features), count=count, neighbours=neighbours):
-        if as_json:
+        nasnet outliers features.parquet
+
+    Args:
+        features: a feature set.
+        count: pictures to show.
+        neighbours: neighbours to measure the distance to.
+        json: one JSON object a picture, a line each.
+    """
+    for one in find_outliers(read_features(features), count=count, neighbours=neighbours):
+        if json:
             told = {"id": one.id, "distance": round(one.distance, 6), "nearest": one.nearest}
-            click.echo(json.dumps(told, ensure_ascii=False))
+            say(dumps(told, ensure_ascii=False))
         else:
-            click.echo(f"{one.distance:.4f}  {one.id}  (nearest: {one.nearest})")
+            say(f"{one.distance:.4f}  {one.id}  (nearest: {one.nearest})")

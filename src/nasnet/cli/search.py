@@ -1,26 +1,24 @@
-"""`nasnet search`: the pictures nearest to a picture, to a row, or to a vector.
-
-Called by the command line only.
-"""
+"""`nasnet search`: the pictures nearest to a picture, to a row, or to a vector."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
+from typing import Annotated
 
-import click
 import numpy as np
 import numpy.typing as npt
+from cyclopts import Parameter, validators
 
+from nasnet.cli.flags import UsageError, command
+from nasnet.cli.terminal import note, say
 from nasnet.errors import InputError
 from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space, meta_file, read_features
 from nasnet.features.index import Index, open_index, picture_vectors
 from nasnet.pictures.thumbnails import thumbnails
-
-__all__ = ["command"]
 
 _SIDE = 160  # of pictures on the page
 
@@ -36,64 +34,55 @@ class _Query:
     id: str = ""
 
 
-@click.command("search")
-@click.argument("index", type=click.Path(path_type=Path, exists=True))
-@click.argument("pictures", nargs=-1)
-@click.option("--id", "ids", multiple=True, help="Search with a picture of the index, by its id.")
-@click.option(
-    "--vectors",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Search with vectors: a feature set, or a plain .npy [n, dimensions].",
-)
-@click.option("-k", "count", default=10, show_default=True, type=click.IntRange(1, 10_000))
-@click.option(
-    "-w", "--weights", help="For pictures: where the index's own weights are, if not by its name."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a query, a line each.")
-@click.option(
-    "--page",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write an HTML page to look at as well.",
-)
-@click.option(
-    "--source",
-    help="For --page: where the index's pictures are; what it was made from if not given.",
-)
-def command(
-    index: Path,
-    pictures: tuple[str, ...],
-    ids: tuple[str, ...],
-    vectors: Path | None,
-    count: int,
-    weights: str | None,
-    as_json: bool,
-    page: Path | None,
-    source: str | None,
+@command
+def search(
+    index: Annotated[Path, Parameter(validator=validators.Path(exists=True))],
+    /,
+    *pictures: str,
+    id: tuple[str, ...] = (),
+    vectors: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
+    count: Annotated[
+        int, Parameter(alias="-k", validator=validators.Number(gte=1, lte=10_000))
+    ] = 10,
+    weights: Annotated[str | None, Parameter(alias="-w")] = None,
+    json: bool = False,
+    page: Path | None = None,
+    source: str | None = None,
 ) -> int:
     """Find the pictures of INDEX that are nearest to PICTURES, by cosine.
 
     INDEX is what `nasnet index` built, or a feature set itself. PICTURES are anything `nasnet
     embed` takes; their vectors are computed as the index's were, and other weights are refused.
 
-    \b
-    nasnet search photos.index holiday.jpg --page found.html
-    nasnet search features.parquet --id 2019/beach.jpg
-    """  # noqa: D301 - click wants the character itself
+        nasnet search photos.index holiday.jpg --page found.html
+        nasnet search features.parquet --id 2019/beach.jpg
+
+    Args:
+        index: where to search.
+        pictures: what to search with.
+        id: search with a picture of the index, by its id.
+        vectors: search with vectors: a feature set, or a plain .npy [n, dimensions].
+        count: how many to find.
+        weights: for pictures: where the index's own weights are, if not by its name.
+        json: one JSON object a query, a line each.
+        page: write an HTML page to look at as well.
+        source: for --page: where the index's pictures are; what it was made from if not given.
+    """
     opened = open_index(index)
-    queries, failures = _queries(opened, pictures, ids, vectors, weights)
+    queries, failures = _queries(opened, pictures, id, vectors, weights)
     if not queries and not failures:
-        raise click.UsageError("name pictures, or --id, or --vectors")
+        raise UsageError("name pictures, or --id, or --vectors")
     found = [_search(opened, query, count) for query in queries]
     for query, near in zip(queries, found, strict=True):
-        _tell(query, near, as_json=as_json)
+        _tell(query, near, as_json=json)
     for name, reason in failures:
-        if as_json:
-            click.echo(json.dumps({"query": name, "error": reason}, ensure_ascii=False))
+        if json:
+            say(dumps({"query": name, "error": reason}, ensure_ascii=False))
         else:
-            click.echo(f"{name}: {reason}", err=True)
+            note(f"{name}: {reason}")
     if page is not None:
         _write_page(opened, queries, found, source or opened.meta.source, page)
-        click.echo(f"{page}: {len(queries):,} queries", err=True)
+        note(f"{page}: {len(queries):,} queries")
     return 1 if failures and not queries else 0
 
 
@@ -150,11 +139,11 @@ def _search(opened: Index, query: _Query, count: int) -> list[tuple[str, float]]
 def _tell(query: _Query, near: Sequence[tuple[str, float]], *, as_json: bool) -> None:
     if as_json:
         found = [{"id": id, "cosine": round(cosine, 6)} for id, cosine in near]
-        click.echo(json.dumps({"query": query.name, "nearest": found}, ensure_ascii=False))
+        say(dumps({"query": query.name, "nearest": found}, ensure_ascii=False))
         return
-    click.echo(query.name)
+    say(query.name)
     for id, cosine in near:
-        click.echo(f"  {cosine:.4f}  {id}")
+        say(f"  {cosine:.4f}  {id}")
 
 
 def _write_page(

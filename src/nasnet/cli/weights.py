@@ -1,36 +1,28 @@
-"""`nasnet weights inspect`: what a weight file holds, and whether it is genuine.
-
-Called by the command line only.
-"""
+"""`nasnet weights inspect`: what a weight file holds, and whether it is genuine."""
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
+from typing import Annotated
 
-import click
+from cyclopts import App, Parameter
 
-from nasnet.cli.options import averages_option
+from nasnet.cli.flags import IS_FILE, File, command
+from nasnet.cli.terminal import note, say
 from nasnet.errors import InputError
 from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
 from nasnet.weights.weights import fingerprint, write_safetensors
 
-__all__ = ["command"]
+app = App(name="weights", help="Inspect weight files, and pack them.")
 
 
-@click.group("weights")
-def command() -> None:
-    """Look into weight files, and pack them."""
-
-
-@command.command("inspect")
-@click.argument("path")
-@averages_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def inspect(path: str, averages: Averages, as_json: bool) -> None:
+@app.command
+@command
+def inspect(path: str, /, *, averages: Averages = "auto", json: bool = False) -> None:
     """Say what PATH holds: format, network, parameters, and whether it is genuine.
 
     PATH is a TensorFlow checkpoint (prefix, .index file or folder), a TF1 hub module (folder or
@@ -39,46 +31,52 @@ def inspect(path: str, averages: Averages, as_json: bool) -> None:
 
     The last line is one plain word: genuine (bit for bit the weights Google published),
     builtin (the package's own), untrained or modified, or incomplete.
+
+    Args:
+        path: the weights.
+        averages: of a training checkpoint: its variables, their moving averages, or the genuine
+            ones.
+        json: as JSON, for programs.
     """
     opened = open_weights(path, averages=averages, partial=True)
     report = _report(opened)
-    if as_json:
-        click.echo(json.dumps(report))
+    if json:
+        say(dumps(report))
         return
     for key, value in report.items():
         if key != "card" and value not in ("", []):
             shown = "; ".join(value) if isinstance(value, list) else value
-            click.echo(f"{key.replace('_', ' '):<20} {shown}")
+            say(f"{key.replace('_', ' '):<20} {shown}")
     for key, text in opened.card.items():
-        click.echo(f"card: {key:<14} {text}")
-    click.echo(BUILTIN if opened.weights.status == BUILTIN else opened.verdict.word)
+        say(f"card: {key:<14} {text}")
+    say(BUILTIN if opened.weights.status == BUILTIN else opened.verdict.word)
 
 
-@command.command("pack")
-@click.argument("weights")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The .safetensors file to write.",
-)
-@click.option(
-    "--card",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A TOML file of texts that the file is to carry: data, licence, figures.",
-)
-@click.option("--full", is_flag=True, help="Kernels as float32, not float16.")
-def pack(weights: str, output: Path, card: Path | None, full: bool) -> None:
+@app.command
+@command
+def pack(
+    weights: str,
+    /,
+    *,
+    output: File,
+    card: Annotated[Path | None, Parameter(validator=IS_FILE)] = None,
+    full: bool = False,
+) -> None:
     """Write WEIGHTS as one small file to hand on: kernels as float16, with a model card.
 
     WEIGHTS is whatever `nasnet weights inspect` takes, such as the folder of a training run.
+
+    Args:
+        weights: what to pack.
+        output: the .safetensors file to write.
+        card: a TOML file of texts that the file is to carry: data, licence, figures.
+        full: kernels as float32, not float16.
     """
     texts = _card(card) if card is not None else {}
     opened = open_weights(weights)
     named = replace(opened.weights, source=texts.get("name", opened.weights.source))
     write_safetensors(named, output, half=not full, card=texts)
-    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}", err=True)
+    note(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}")
 
 
 def _card(path: Path) -> dict[str, str]:

@@ -1,22 +1,34 @@
-"""Progress: a bar on a terminal, plain lines elsewhere.
+"""What people read: results on standard output, everything else on standard error.
 
-Called by the commands of the command line; the library itself only reports events.
+The library reports events; progress bars and plain lines are drawn here alone.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
 
-import click
-
-from nasnet.weights.fetch import FetchEvent
-
-__all__ = ["Progress", "download_progress", "rows_progress"]
+if TYPE_CHECKING:
+    from nasnet.train.distill import AnswersEvent
+    from nasnet.train.finetune_options import FinetuneEvent
+    from nasnet.train.loop import TrainEvent
+    from nasnet.weights.fetch import FetchEvent
 
 _LINE_EVERY_S = 10.0  # between plain lines in a log
+
+
+def say(text: str) -> None:
+    """Print a line of the result."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """Print a line for people, beside the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -45,14 +57,14 @@ class Progress:
         now = time.monotonic()
         if now - self._printed >= _LINE_EVERY_S:
             self._printed = now
-            click.echo(self._line(done, total, extra, now), err=True)
+            note(self._line(done, total, extra, now))
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         if self._bar is not None:
             self._bar.note(text)
         else:
-            click.echo(text, err=True)
+            note(text)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -141,7 +153,7 @@ def download_progress() -> Iterator[Callable[[FetchEvent], None]]:
             )
         elif event.kind in ("start", "retry", "failed", "wait"):
             text = event.text or f"{event.kind}: {event.url}"
-            (shown[0].note if shown else _echo)(text)
+            (shown[0].note if shown else note)(text)
 
     try:
         yield on_event
@@ -150,5 +162,88 @@ def download_progress() -> Iterator[Callable[[FetchEvent], None]]:
             progress.close()
 
 
-def _echo(text: str) -> None:
-    click.echo(text, err=True)
+class TrainingProgress:
+    """A bar an epoch, with loss and accuracy, and a line after each; lives as long as the run."""
+
+    def __init__(self, shows: bool) -> None:
+        self._shows = shows
+        self._bar: Progress | None = None
+        self._what = ""
+        self._begun = 0
+
+    def __enter__(self) -> TrainingProgress:
+        """Use it in a `with` statement to have the bar taken away."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def on_event(self, event: TrainEvent) -> None:
+        """Show how far a training is."""
+        if not self._shows:
+            return
+        if event.kind == "note":
+            self._note(f"note: {event.text}")
+        elif event.kind == "epoch":
+            self._close()
+            self._note(f"epoch {event.epoch} of {event.epochs}: {_numbers(event.row)}")
+        else:
+            self._update(
+                f"epoch {event.epoch + 1}/{event.epochs}",
+                "steps",
+                event.step,
+                event.steps,
+                _numbers(event.row),
+            )
+
+    def on_answers(self, event: AnswersEvent) -> None:
+        """Show how far a teacher is."""
+        if self._shows:
+            self._update("teacher", "pictures", event.done, event.total, "")
+            if event.done == event.total:
+                self._close()
+
+    def on_finetune(self, event: FinetuneEvent) -> None:
+        """Show how far the features of a fine-tuning are."""
+        if not self._shows:
+            return
+        if event.text:
+            self._note(f"{event.what}: {event.text}")
+        else:
+            self.on_done(event.what, event.done, event.total)
+
+    def on_done(self, what: str, done: int, total: int) -> None:
+        """Show how many pictures are done."""
+        if self._shows:
+            self._update(what, "pictures", done, total, "")
+            if done == total:
+                self._close()
+
+    def _update(self, what: str, unit: str, done: int, total: int, extra: str) -> None:
+        if self._bar is None or what != self._what:
+            self._close()
+            self._what = what
+            self._bar = Progress(what, unit)
+            self._bar.begin(done)
+        self._bar.update(done, total, extra)
+
+    def _note(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.note(text)
+        else:
+            note(text)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _numbers(row: Mapping[str, float]) -> str:
+    shown = {name: value for name, value in row.items() if name not in ("epoch", "seconds")}
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown.items())

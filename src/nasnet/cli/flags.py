@@ -1,0 +1,237 @@
+"""Flags from option classes: a flag is a dataclass field, its help the field's docstring entry.
+
+The command line says nothing about an option that its class does not say; what cyclopts cannot
+know from a type (that `224` is a size, which fields are for Python alone) stands in one table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
+
+from cyclopts import Group, Parameter, Token, validators
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+Size = tuple[int, int]
+
+
+def _no_flag(_type: object, value: str) -> None:
+    if value.startswith("-") and value != "-":
+        raise ValueError(f"{value} is no flag of this command")
+
+
+# A source may be `-`, for standard input.
+Source = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_flag)]
+# Flags that mean the same on every command.
+Weights = Annotated[str, Parameter(alias="-w")]
+Quiet = Annotated[bool, Parameter(alias="-q")]
+Json = Annotated[bool, Parameter(name="--json")]
+Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_okay=False))]
+File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
+IS_FILE = validators.Path(exists=True, dir_okay=False)
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+class UsageError(Exception):
+    """Flags that do not go together; exit status 2, as for one that does not exist."""
+
+
+def size_of(_type: object, tokens: Sequence[Token]) -> Size:
+    """`224`, or `224x320`: height first, in pixels."""
+    text = tokens[0].value
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size; write 224 or HEIGHTxWIDTH, such as 224x320")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _shard_of(_type: object, tokens: Sequence[Token]) -> tuple[int, int]:
+    index, slash, count = tokens[0].value.partition("/")
+    if not (slash and index.isdigit() and count.isdigit()):
+        raise ValueError(f"{tokens[0].value!r} is no shard; write I/N, such as 0/8")
+    return int(index), int(count)
+
+
+def _key_of(_type: object, tokens: Sequence[Token]) -> str:
+    """A key out of a file; the environment holds it itself.
+
+    The key is no flag of its own: every user of a machine can read other people's command lines.
+    """
+    token = tokens[0]
+    if token.source == "env":
+        return token.value
+    try:
+        return Path(token.value).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{token.value} cannot be read: {error}") from None
+
+
+SIZE = Parameter(converter=size_of, n_tokens=1, accepts_keys=False, metavar="SIZE")
+PYTHON_ONLY = Parameter(parse=False)
+NOTHING_TO_SHOW = Parameter(show_default=False)  # that a switch is off, that a list is empty
+
+# What a field's type does not tell: class -> field -> how it is a flag.
+FIELDS: dict[str, dict[str, Parameter]] = {
+    "FetchOptions": dict.fromkeys(
+        (
+            "timeout_s",
+            "retries",
+            "backoff_s",
+            "max_bytes",
+            "max_unpacked_bytes",
+            "lock_stale_s",
+            "lock_poll_s",
+        ),
+        PYTHON_ONLY,
+    ),
+    "SourceOptions": {
+        "shard": Parameter(converter=_shard_of, n_tokens=1, accepts_keys=False, metavar="I/N"),
+        "storage_options": PYTHON_ONLY,
+    },
+    "ServeOptions": {
+        "models": PYTHON_ONLY,
+        "api_key": Parameter(
+            name="--api-key-file", env_var="NASNET_API_KEY", converter=_key_of, metavar="FILE"
+        ),
+    },
+    "Limits": {"pictures": Parameter(name="--max-pictures")},
+    "ConvertOptions": {"to": PYTHON_ONLY},  # whose choices are a table
+    "ExportOptions": {"to": PYTHON_ONLY},
+    "ClassifyOptions": {"top": Parameter(alias="-k")},
+    "ClusterOptions": {"storage_options": PYTHON_ONLY},
+    "FinetuneOptions": {"engine": PYTHON_ONLY},
+    "HeadOptions": {
+        "c": Parameter(name="--regularization"),
+        "class_weight": PYTHON_ONLY,
+        "seed": PYTHON_ONLY,
+    },
+    # Two switches say it on the command line: --overwrite and --append.
+    "SinkOptions": {"mode": PYTHON_ONLY},
+}
+# Panels of the help, in the order in which people look for things.
+PANELS: dict[str, Group] = {
+    name: Group(title, sort_key=place)
+    for place, (name, title) in enumerate(
+        {
+            "EngineOptions": "How to compute",
+            "SourceOptions": "How the source is read",
+            "SinkOptions": "How it is written",
+            "ClusterOptions": "On a cluster",
+            "FetchOptions": "Where weights come from",
+        }.items(),
+        start=10,
+    )
+}
+
+
+def command(function: Callable[Params, Result]) -> Callable[Params, Result]:
+    """A function as cyclopts wants it: each option class among its parameters becomes flags.
+
+    Called from Python, the function is what it was.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
+    parameters: list[inspect.Parameter] = []
+    classes: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            flags = flags_of(hint)
+            classes[name] = hint
+            hints[name] = Annotated[flags, _spread(hint)]
+            parameter = parameter.replace(default=flags())
+        elif _is_size(hint):
+            hints[name] = Annotated[hint, SIZE]
+        elif parameter.default in (False, ()):
+            hints[name] = Annotated[hint, NOTHING_TO_SHOW]
+        parameters.append(parameter.replace(annotation=hints[name]))
+
+    @functools.wraps(function)
+    def run(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        for name, cls in classes.items():
+            given: Any = kwargs.get(name)
+            if not isinstance(given, cls):
+                kwargs[name] = cls() if given is None else plain(cls, given)
+        return function(*args, **kwargs)
+
+    run.__doc__ = _unwrapped(function.__doc__ or "")
+    run.__annotations__ = hints
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _unwrapped(text: str) -> str:
+    """A docstring to be wrapped anew, as wide as the terminal is, and without markup."""
+    words, section, rest = re.split(
+        r"\n((?:Args|Attributes):\n|\Z)", inspect.cleandoc(text), maxsplit=1
+    )
+    paragraphs = [
+        one if one.startswith(" ") else " ".join(one.split()) for one in words.split("\n\n")
+    ]
+    entries = re.sub(r"\n {5,}", " ", rest)
+    return "\n\n".join(paragraphs).replace("`", "") + "\n\n" + section + entries.replace("`", "")
+
+
+@functools.cache
+def flags_of(cls: type) -> type[Any]:
+    """A twin of an option class, with what cyclopts has to know about each field."""
+    hints = get_type_hints(cls, include_extras=True)
+    known = FIELDS.get(cls.__name__, {})
+    twins: list[Any] = []
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        default: Any = field.default
+        factory: Any = field.default_factory
+        if field.name in known:
+            hint = Annotated[hint, known[field.name]]
+        elif dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            default, factory = dataclasses.MISSING, flags_of(hint)
+            hint = Annotated[factory, _spread(hint)]
+        elif _is_size(hint):
+            hint = Annotated[hint, SIZE]
+        elif field.default is True:
+            hint = Annotated[hint, Parameter(negative_bool="no-")]
+        elif field.default in (False, ()):
+            hint = Annotated[hint, NOTHING_TO_SHOW]
+        made: Any = (
+            dataclasses.field(default=default)
+            if factory is dataclasses.MISSING
+            else dataclasses.field(default_factory=factory)
+        )
+        twins.append((field.name, hint, made))
+    twin = dataclasses.make_dataclass(cls.__name__, twins, kw_only=True)
+    twin.__doc__ = _unwrapped(cls.__doc__ or "")
+    twin.__module__ = cls.__module__  # a class of `types`, where it was made, is taken for built in
+    return twin
+
+
+def plain(cls: type[Any], flags: Any) -> Any:  # noqa: ANN401 - any option class
+    """The option class with the values of its twin; its own checks run here."""
+    hints = get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):
+        value = getattr(flags, field.name)
+        inner = hints[field.name]
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+            value = value if isinstance(value, inner) else plain(inner, value)
+        values[field.name] = value
+    return cls(**values)
+
+
+def _is_size(hint: object) -> bool:
+    return hint == Size or set(get_args(hint)) == {Size, type(None)}
+
+
+def _spread(cls: type) -> Parameter:
+    """The fields of a class as flags of the command itself, in the class's panel of the help."""
+    panel = PANELS.get(cls.__name__)
+    return Parameter(name="*") if panel is None else Parameter(name="*", group=panel)
