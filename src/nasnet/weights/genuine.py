@@ -15,8 +15,6 @@ import numpy.typing as npt
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 
-__all__ = ["Table", "Verdict", "count_matches", "judge", "known_specs", "published_table"]
-
 Table = Mapping[str, tuple[int, tuple[int, ...]]]  # TF-Slim name -> CRC-32C and shape
 
 HEAD = ("final_layer/FC/weights", "final_layer/FC/biases")

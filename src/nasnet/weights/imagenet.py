@@ -11,15 +11,6 @@ from pathlib import Path
 
 from nasnet.weights.weights import Weights
 
-__all__ = [
-    "BACKGROUND",
-    "ImageNetClass",
-    "class_names",
-    "imagenet_classes",
-    "known_names",
-    "namings",
-]
-
 BACKGROUND = "background"
 _TABLE = Path(__file__).parent.parent / "data" / "imagenet_classes.tsv"
 _WITH, _WITHOUT = 1001, 1000

@@ -15,8 +15,6 @@ from nasnet.network.build import build_plan
 from nasnet.network.spec import Spec, preset
 from nasnet.weights.weights import Array, Weights, frozen
 
-__all__ = ["initial", "initial_value"]
-
 _FACTOR = 2.0  # of `variance_scaling_initializer`, as NASNet's arg scopes set it
 # A normal distribution cut at two standard deviations has 0.7737 of its variance; the
 # initializer makes up for it with this rounder number.

@@ -16,16 +16,6 @@ from nasnet.errors import OutputError, WeightsError
 from nasnet.system import write_whole
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 
-__all__ = [
-    "DESCRIPTION",
-    "ModuleFolder",
-    "Task",
-    "is_module_folder",
-    "read_folder",
-    "write_folder",
-    "write_into",
-]
-
 Task = Literal["feature_vector", "classification"]
 
 DESCRIPTION = "nasnet_module.json"

@@ -1,6 +1,7 @@
-"""Open anything that holds NASNet-A weights: handle, path or seed in, checked `Weights` out.
+"""Open whatever a user names as weights: handle, path, URL, `builtin` or seed in, `Opened` out.
 
-Called by `module`, `embed` and the command line; tells formats apart by content, not by name.
+What was opened is judged here: a file is believed when it calls itself untrained, never when it
+calls itself genuine.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from nasnet.network.plan import PADDINGS, Borders
 from nasnet.network.spec import preset
 from nasnet.weights import genuine
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch
-from nasnet.weights.formats import reading, tf_checkpoint, tf_hub
-from nasnet.weights.formats.tf_slim import STEMS, Averages, read_variables
+from nasnet.weights.formats.base import Content
+from nasnet.weights.formats.registry import read_path
+from nasnet.weights.formats.tf_variables import Averages as Averages  # whoever opens, names it
 from nasnet.weights.genuine import Verdict
-from nasnet.weights.module_folder import Task, is_module_folder, read_folder
+from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import (
     Weights,
     fingerprint,
@@ -30,19 +32,6 @@ from nasnet.weights.weights import (
     seeded,
 )
 
-__all__ = [
-    "BUILTIN",
-    "DEFAULT_CLASSIFIER",
-    "DEFAULT_HANDLE",
-    "Averages",
-    "HasOpened",
-    "Opened",
-    "WeightsSource",
-    "open_path",
-    "open_weights",
-    "with_padding",
-]
-
 DEFAULT_HANDLE = "https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3"
 DEFAULT_CLASSIFIER = "https://tfhub.dev/google/imagenet/nasnet_mobile/classification/3"
 
@@ -51,7 +40,6 @@ BUILTIN = "builtin"
 _BUILTIN_FILE = Path(__file__).parent.parent / "data" / "builtin.safetensors"
 
 _SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
-_CHECKPOINT = "TensorFlow V2 checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,83 +172,29 @@ def _open_fetched(
 
 
 def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False) -> Opened:
-    """Open a local file or folder.
+    """Open a local file or folder of any format in `registry.FORMATS`, told by content.
 
     Args:
-        path: our module folder, a TF1 hub module's folder, a TensorFlow V2 checkpoint (prefix,
-            index file or folder), a safetensors file, or another format; told by content.
+        path: the file or folder.
         averages: a training checkpoint may hold each variable and its exponential moving
             average. `auto` takes the set that is the published one, bit for bit; if neither is,
             the averages where there are any. `plain` and `average` force the choice.
         partial: open it even if tensors are missing; for looking only.
 
     Raises:
-        WeightsError: it is none of these, is damaged, or does not fit the network; the text
-            names file and tensor.
+        MissingExtraError: the format's own library is not installed.
+        WeightsError: it is of no known format, is damaged, does not fit the network, or asks to
+            run something; the text names file and tensor.
     """
-    if is_module_folder(path):
-        folder = read_folder(path)
-        return _opened(
-            folder.weights,
-            "nasnet module folder",
-            path,
-            task=folder.task,
-            image_size=(folder.height, folder.width),
-        )
-    if tf_hub.is_hub_module(path):
-        return _open_hub_module(path, averages, partial)
-    if tf_hub.is_saved_model(path):
-        return _foreign(_open_saved_model(path, partial), path)
-    if path.is_file() and _is_our_safetensors(path):
-        weights = read_safetensors(path, partial=partial)
-        return _opened(weights, "safetensors", path, card=read_card(path))
-    if tf_checkpoint.is_checkpoint(path):
-        return _open_checkpoint(path, averages, partial)
-    if not path.exists():
-        raise WeightsError(f"{path}: no such file or folder")
-    if not path.is_file() and not path.is_dir():
-        raise WeightsError(f"{path}: is a pipe or a device: save what comes out of it to a file")
-    found = reading.read_foreign(path, partial=partial)
-    if found is not None:
-        return _foreign(found, path)
-    kind = "folder" if path.is_dir() else "file"
-    raise WeightsError(
-        f"{path}: this {kind} is no module or weight file that can be read: a TF1 hub module, a "
-        "TensorFlow V2 checkpoint (model.ckpt.index and .data-...), a SavedModel, a frozen graph, "
-        "a file of Keras, PyTorch, TFLite, TF.js, TensorNets or MindSpore, or safetensors"
-    )
+    weights, content = read_path(path, averages=averages, partial=partial)
+    return _opened(weights, content, path)
 
 
 def _open_builtin() -> Opened:
     weights = replace(read_safetensors(_BUILTIN_FILE), source=BUILTIN)
-    return replace(
-        _opened(weights, "comes with the package", _BUILTIN_FILE, card=read_card(_BUILTIN_FILE)),
-        weights=replace(weights, status=BUILTIN),
-    )
-
-
-def _foreign(found: reading.Read, path: Path) -> Opened:
-    return _opened(found.weights, found.format, path, notes=found.notes)
-
-
-def _open_saved_model(path: Path, partial: bool) -> reading.Read:
-    """A SavedModel that is no TF1 hub module: Keras', or a hub module of version 4 or 5."""
-    variables = path / "variables" / "variables"
-    if not tf_checkpoint.is_checkpoint(variables):
-        raise WeightsError(f"{path}: this SavedModel has no variables/variables.index")
-    found = reading.read_variables(variables, partial=partial)
-    weights = replace(found.weights, source=str(path))
-    return replace(found, weights=weights, format=found.format.replace(_CHECKPOINT, "SavedModel"))
-
-
-def _open_checkpoint(path: Path, averages: Averages, partial: bool) -> Opened:
-    names = tf_checkpoint.open_checkpoint(path).entries
-    if not any(name == stem or name.endswith(f"/{stem}") for stem in STEMS for name in names):
-        groups = tf_checkpoint.group_names(names)
-        if not any(name.endswith(STEMS) for name in groups.averages):
-            return _foreign(reading.read_variables(path, partial=partial), path)
-    weights, notes = read_variables(path, averages, partial)
-    return _opened(weights, _CHECKPOINT, path, notes=notes)
+    content = Content(title="comes with the package", card=read_card(_BUILTIN_FILE))
+    opened = _opened(weights, content, _BUILTIN_FILE)
+    return replace(opened, weights=replace(weights, status=BUILTIN))
 
 
 def _open_seeded(text: str) -> Opened | None:
@@ -272,19 +206,11 @@ def _open_seeded(text: str) -> Opened | None:
     weights = seeded(seed, spec=spec.name)
     if match["spec"]:
         weights = replace(weights, source=text)
-    return _opened(weights, "made from a seed, untrained", None)
+    return _opened(weights, Content(title="made from a seed, untrained"), None)
 
 
-def _opened(
-    weights: Weights,
-    format: str,
-    path: Path | None,
-    *,
-    task: Task = "feature_vector",
-    image_size: tuple[int, int] | None = None,
-    notes: tuple[str, ...] = (),
-    card: Mapping[str, str] | None = None,
-) -> Opened:
+def _opened(weights: Weights, content: Content, path: Path | None) -> Opened:
+    """Weights, judged, with what their file says of itself."""
     spec = preset(weights.spec)
     verdict = genuine.judge(weights.arrays, spec=spec.name)
     # A file cannot call itself genuine; that it calls itself untrained is believed, and that it
@@ -296,44 +222,15 @@ def _opened(
         status = weights.status
     return Opened(
         weights=replace(weights, status=status),
-        format=format,
-        task=task,
-        image_size=image_size or (spec.image_size, spec.image_size),
+        format=content.title,
+        task=content.task,
+        image_size=content.image_size or (spec.image_size, spec.image_size),
         verdict=verdict,
         path=path,
-        notes=notes,
-        card=card or {},
+        notes=content.notes,
+        card=content.card,
     )
 
 
 def _is_builtin(weights: Weights) -> bool:
     return fingerprint(weights) == fingerprint(read_safetensors(_BUILTIN_FILE))
-
-
-def _is_our_safetensors(path: Path) -> bool:
-    """Its first 8 bytes count the bytes of the JSON object that follows, which has our names."""
-    with path.open("rb") as file:
-        head = file.read(9)
-        size = int.from_bytes(head[:8], "little")
-        if len(head) < 9 or head[8:] != b"{" or size >= 2**27:
-            return False
-        header = head[8:] + file.read(size - 1)
-    # A damaged one is ours to explain as well.
-    return any(f'"{stem}"'.encode() in header for stem in STEMS) or b'"dtype"' not in header
-
-
-def _open_hub_module(path: Path, averages: Averages, partial: bool) -> Opened:
-    module = tf_hub.read_hub_module(path)
-    weights, notes = read_variables(module.variables, averages, partial)
-    # The training graph has the same signatures; a module may come with it alone.
-    variant = module.variants.get(frozenset()) or next(iter(module.variants.values()))
-    classifies = "image_classification" in variant.signatures
-    size = tf_hub.image_size(variant.attachments)
-    return _opened(
-        replace(weights, source=str(path)),
-        "TF1 hub module",
-        path,
-        task="classification" if classifies else "feature_vector",
-        image_size=size,
-        notes=notes,
-    )

@@ -24,20 +24,6 @@ from nasnet.network.plan import PADDINGS, Borders
 from nasnet.network.spec import PRESETS, preset
 from nasnet.system import write_whole
 
-__all__ = [
-    "FORMAT",
-    "Weights",
-    "check",
-    "fingerprint",
-    "frozen",
-    "parse_seeded",
-    "read_card",
-    "read_safetensors",
-    "seeded",
-    "seeded_value",
-    "write_safetensors",
-]
-
 Array = npt.NDArray[np.float32]
 FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32 or float16
 _CARD = "card."  # before the keys of a model card among the metadata

@@ -21,8 +21,6 @@ from typing import IO, Final, Protocol
 
 from nasnet.errors import FetchError
 
-__all__ = ["extract"]
-
 _CHUNK: Final = 1 << 20
 _LONGEST_READ: Final = 4 << 20  # a header that asks for more at once is an attack on memory
 _RATIO: Final = 200  # weights shrink by a tenth; what shrinks by this is made to fill a disk

@@ -24,17 +24,6 @@ from typing import Final
 from nasnet.errors import FetchError
 from nasnet.weights.fetch.download import digests, is_resumable
 
-__all__ = [
-    "cache_root",
-    "changes",
-    "folder_for",
-    "has_manifest",
-    "install",
-    "is_filled",
-    "locked",
-    "tensorflow_hub_root",
-]
-
 _DEAD_AFTER_POLLS: Final = 5
 _LONGEST_GUARD_S: Final = 10.0  # what a guard protects takes a moment
 _PID_AND_ID = re.compile(r"(?P<host>.+)\.(?P<pid>\d+)\.(?P<id>[0-9a-f]{32})", re.DOTALL)

@@ -22,16 +22,6 @@ from urllib.parse import urlsplit
 
 from nasnet.errors import FetchError
 
-__all__ = [
-    "Downloaded",
-    "FetchEvent",
-    "FetchOptions",
-    "Trouble",
-    "digests",
-    "download",
-    "is_resumable",
-]
-
 _CHUNK: Final = 1 << 16
 _REPORT_EVERY_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 10.0

@@ -41,8 +41,6 @@ from nasnet.weights.fetch.staging import (
     url_source,
 )
 
-__all__ = ["FetchEvent", "FetchOptions", "Fetched", "fetch"]
-
 _TRUE: Final = ("1", "true", "yes", "on")
 _WITHOUT: Final = (
     "Without a network: --weights builtin (nasnet_mobile trained for this package, not Google's), "

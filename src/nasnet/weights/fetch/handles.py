@@ -12,16 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from nasnet.errors import FetchError
 
-__all__ = [
-    "HANDLES_TEXT",
-    "Handle",
-    "Source",
-    "mirror_sources",
-    "note_for",
-    "parse_handle",
-    "published_handles",
-]
-
 Architecture = Literal["mobile", "large"]
 Task = Literal["feature_vector", "classification"]
 

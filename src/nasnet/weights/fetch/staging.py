@@ -17,8 +17,6 @@ from nasnet.weights.fetch.archive import extract
 from nasnet.weights.fetch.download import Downloaded, FetchEvent, FetchOptions, Trouble, download
 from nasnet.weights.fetch.handles import Source
 
-__all__ = ["Staged", "content_of", "is_archive", "problem_with", "stage", "unpack", "url_source"]
-
 Verify = Callable[[Path], None]
 Report = Callable[[FetchEvent], None]
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FlatBufferError", "Table", "root"]
-
 _MOST_ITEMS = 1_000_000
 
 

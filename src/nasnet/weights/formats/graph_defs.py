@@ -21,12 +21,10 @@ import numpy.typing as npt
 from nasnet.errors import WeightsError
 from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.base import Content, Stored, in_memory, raw
 from nasnet.weights.formats.graphs import Graph, GraphError, Node, Op
 from nasnet.weights.formats.matching import match_network
 from nasnet.weights.formats.protobuf import MalformedError
-from nasnet.weights.formats.stored import Content, Stored, in_memory, raw
-
-__all__ = ["GraphNode", "graph_of", "json_nodes", "looks_like_graph", "matched", "read_graph_def"]
 
 Array = npt.NDArray[Any]
 

@@ -13,9 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.weights.formats.stored import MOST_BYTES
-
-__all__ = ["Graph", "GraphError", "Node", "Op"]
+from nasnet.weights.formats.base import MOST_BYTES
 
 Array = npt.NDArray[Any]
 Op = Literal[

@@ -16,11 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import WeightsError, needs
+from nasnet.weights.formats.base import Content, Stored, in_memory, is_too_much, open_members
 from nasnet.weights.formats.keras_order import keras_layers
-from nasnet.weights.formats.stored import Content, Stored, in_memory, is_too_much
-from nasnet.weights.formats.zips import open_members
-
-__all__ = ["HDF5_MAGIC", "KERAS_VARIABLES", "read_keras_archive", "read_keras_h5"]
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"

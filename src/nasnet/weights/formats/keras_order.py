@@ -13,8 +13,6 @@ from nasnet.network.plan import IMAGES, Operation, Plan
 from nasnet.network.spec import preset
 from nasnet.weights import layouts
 
-__all__ = ["keras_layers"]
-
 # Operation -> layers that Keras makes of it, one behind the other; 1 if it is not here. A strided
 # depthwise convolution is padded by a layer, a strided pool alike, and a factorized reduction
 # picks its pixels by pools of one pixel, the second time from a padded and cropped map.

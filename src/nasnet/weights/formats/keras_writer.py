@@ -16,8 +16,6 @@ from nasnet.weights.formats.keras_files import KERAS_VARIABLES
 from nasnet.weights.formats.keras_order import keras_layers
 from nasnet.weights.weights import Array, Weights
 
-__all__ = ["write_keras_h5", "write_keras_weights"]
-
 _LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 has no room for more in one attribute
 _VERSION = b"2.15.0"  # the last of the versions that wrote such files by default
 

@@ -17,8 +17,6 @@ from nasnet.network.spec import PRESETS, preset
 from nasnet.weights.formats.graphs import Graph, GraphError, Node
 from nasnet.weights.weights import Array
 
-__all__ = ["Matched", "match_network"]
-
 _MOST_STEPS = 100_000
 _NOTHING = np.zeros(0, np.float32)
 _LONGEST = 64  # paddings, slices and the like in a row

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.base import Content, Stored, raw
 from nasnet.weights.formats.protobuf import MalformedError
-from nasnet.weights.formats.stored import Content, Stored, raw
-
-__all__ = ["looks_like_mindspore", "read_mindspore"]
 
 _TYPES = {"Float32": "float32", "Float16": "float16", "Float64": "float64", "BFloat16": "bfloat16"}
 

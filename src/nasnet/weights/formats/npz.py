@@ -21,11 +21,8 @@ from nasnet.errors import WeightsError
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 from nasnet.weights import layouts
+from nasnet.weights.formats.base import Content, in_memory, open_members, raw
 from nasnet.weights.formats.pickles import Call, PickleError, load_pickle, shown
-from nasnet.weights.formats.stored import Content, in_memory, raw
-from nasnet.weights.formats.zips import open_members
-
-__all__ = ["read_npz", "tensornets_order"]
 
 Array = npt.NDArray[Any]
 _MOST_NAMES = 10_000

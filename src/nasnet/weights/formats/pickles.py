@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-__all__ = ["Name", "PickleError", "dict_of", "load_pickle", "shown"]
-
 _MOST_OPCODES = 2_000_000  # the published files have some 40,000
 # What calls are given is copied by some of them, and the same thing can be given again and again
 # by three bytes; so many bytes for every byte of the pickle are more than any weight file makes.

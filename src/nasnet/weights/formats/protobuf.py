@@ -10,25 +10,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-__all__ = [
-    "DATA_TYPES",
-    "MalformedError",
-    "encode_bytes",
-    "encode_fixed32",
-    "encode_integer",
-    "encode_varint",
-    "fields",
-    "integer",
-    "map_file",
-    "message",
-    "read_varint",
-    "shape_of",
-    "signed",
-    "submessage",
-    "submessages",
-    "text",
-]
-
 # TensorFlow's enum DataType -> the name NumPy knows it by, where it knows it.
 DATA_TYPES: Mapping[int, str] = {
     1: "float32",

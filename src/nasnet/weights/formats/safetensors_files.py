@@ -12,9 +12,7 @@ from typing import Any
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
-from nasnet.weights.formats.stored import Content, Stored, raw
-
-__all__ = ["looks_like_safetensors", "read_safetensors_of_others"]
+from nasnet.weights.formats.base import Content, Stored, raw
 
 _MOST_HEADER = 1 << 27  # as the format's own library has it
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)

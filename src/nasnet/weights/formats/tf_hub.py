@@ -14,18 +14,6 @@ from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.protobuf import MalformedError
 
-__all__ = [
-    "IMAGE_MODULE_INFO",
-    "GraphVariant",
-    "HubModule",
-    "Signature",
-    "TensorInfo",
-    "image_size",
-    "is_hub_module",
-    "is_saved_model",
-    "read_hub_module",
-]
-
 IMAGE_MODULE_INFO = "image_module_info"  # the key under which a picture's expected size is attached
 
 _MODULE_FILE = "tfhub_module.pb"

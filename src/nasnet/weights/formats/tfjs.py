@@ -18,11 +18,9 @@ import numpy.typing as npt
 from nasnet.errors import WeightsError
 from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.base import MOST_BYTES, Content, Stored, raw
 from nasnet.weights.formats.graph_defs import graph_of, json_nodes, matched
 from nasnet.weights.formats.graphs import GraphError
-from nasnet.weights.formats.stored import MOST_BYTES, Content, Stored, raw
-
-__all__ = ["MANIFESTS", "looks_like_tfjs", "read_tfjs"]
 
 # What the file is called in a folder; the second one in models of before 2019.
 MANIFESTS = ("model.json", "weights_manifest.json")

@@ -16,12 +16,10 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
+from nasnet.weights.formats.base import Content, raw
 from nasnet.weights.formats.flatbuffers import FlatBufferError, Table, root
 from nasnet.weights.formats.graph_defs import matched
 from nasnet.weights.formats.graphs import Graph, Node, Op
-from nasnet.weights.formats.stored import Content, raw
-
-__all__ = ["TFLITE_MARK", "read_tflite"]
 
 TFLITE_MARK = b"TFL3"  # at byte 4
 

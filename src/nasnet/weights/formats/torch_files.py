@@ -19,11 +19,8 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.weights import layouts
+from nasnet.weights.formats.base import Content, Stored, open_members, raw
 from nasnet.weights.formats.pickles import Call, Name, PickleError, dict_of, load_pickle, shown
-from nasnet.weights.formats.stored import Content, Stored, raw
-from nasnet.weights.formats.zips import open_members
-
-__all__ = ["LEGACY_MAGIC", "read_torch"]
 
 # What torch.save wrote first until 1.6: the pickled integer 0x1950a86a20f9469cfc6c.
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -17,8 +17,6 @@ from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.formats.keras_writer import write_keras_h5, write_keras_weights
 from nasnet.weights.weights import Array, Weights, write_safetensors
 
-__all__ = ["FORMATS", "Format"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:

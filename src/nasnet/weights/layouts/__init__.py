@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from nasnet.weights.layouts.classes import BACKGROUND_BIAS, with_classes
 from nasnet.weights.layouts.layouts import LAYOUTS, Layout
-from nasnet.weights.layouts.pictures import take_half_range
 from nasnet.weights.layouts.places import Place, places
-from nasnet.weights.layouts.recognition import Recognised, recognise
+from nasnet.weights.layouts.recognition import STEMS, Recognised, recognise
 
 __all__ = [
     "BACKGROUND_BIAS",
     "LAYOUTS",
+    "STEMS",
     "Layout",
     "Place",
     "Recognised",
     "places",
     "recognise",
-    "take_half_range",
     "with_classes",
 ]

@@ -12,8 +12,6 @@ import numpy as np
 from nasnet.errors import InputError
 from nasnet.weights.weights import Weights, frozen
 
-__all__ = ["BACKGROUND_BIAS", "with_classes"]
-
 _KERNEL, _BIASES = "final_layer/FC/weights", "final_layer/FC/biases"
 _WITH, _WITHOUT = 1001, 1000
 

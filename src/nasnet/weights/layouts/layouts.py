@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["LAYOUTS", "Axes", "Layout"]
-
 Axes = tuple[int, ...]
 
 _OIHW: Axes = (3, 2, 0, 1)  # from HWIO; a depthwise [k, k, C, 1] becomes [C, 1, k, k]
@@ -104,6 +102,10 @@ _KERAS = Layout(
     },
     branches={("reduction", 4, "left"): "4"},
     classes=1000,
+    notes=(
+        "vectors are TF-Slim's; keras.applications itself pads otherwise: padding=keras gives its "
+        "numbers",
+    ),
 )
 
 # Cadene's pretrainedmodels; timm's nasnetalarge has the same keys. Cells keep the large network's

@@ -14,8 +14,6 @@ from nasnet.network.build import build_plan
 from nasnet.network.spec import Spec, preset
 from nasnet.weights.layouts.layouts import LAYOUTS, Axes, Layout
 
-__all__ = ["Place", "cell_fields", "places"]
-
 _BRANCH = re.compile(
     r"comb_iter_(?P<n>\d)/(?P<side>left|right)/(?P<slot>separable|bn_sep)_(?P<k>\d)x\d_(?P<j>\d)"
 )

@@ -12,9 +12,8 @@ from nasnet.network.spec import PRESETS
 from nasnet.weights.layouts.layouts import LAYOUTS
 from nasnet.weights.layouts.places import Place, places
 
-__all__ = ["Recognised", "recognise"]
-
-_ANCHORS = ("conv0/weights", "l1_stem_3x3/weights")  # one of them is in every network, once
+# The variable that every network of the family has exactly once, by the kind of its stem.
+STEMS = ("conv0/weights", "l1_stem_3x3/weights")
 _MOST_SCOPES = 16  # networks in one file that are told from each other
 _FEWEST = 8  # names that must fit before a file is taken for a network
 
@@ -94,7 +93,7 @@ def _scopes(layout: str, separator: str, names: Iterable[str]) -> list[str]:
         found[anchor].key
         for spec in PRESETS
         for found in (places(layout, spec, 1, aux_head=True),)
-        for anchor in _ANCHORS
+        for anchor in STEMS
         if anchor in found
     }
     scopes = {

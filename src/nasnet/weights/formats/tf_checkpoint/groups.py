@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["NameGroups", "group_names"]
-
 _AVERAGE = "/ExponentialMovingAverage"
 
 # Last parts of names that belong to optimizers and bookkeeping; TensorFlow makes them unique by

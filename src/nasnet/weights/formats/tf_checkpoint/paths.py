@@ -12,8 +12,6 @@ from pathlib import Path
 from nasnet.errors import WeightsError
 from nasnet.weights.formats.tf_checkpoint.sstable import has_magic
 
-__all__ = ["V1_REFUSAL", "is_checkpoint", "resolve_prefix"]
-
 _STATE_FILE = "checkpoint"  # the text file in which TensorFlow notes the newest checkpoint
 _MAX_STATE = 1 << 20
 _DATA_FILE = re.compile(r"\.data-\d{5}-of-\d{5}$")

@@ -31,8 +31,6 @@ from nasnet.weights.formats.tf_checkpoint.slices import (
 )
 from nasnet.weights.formats.tf_checkpoint.sstable import crc32c, mask, read_table
 
-__all__ = ["Checkpoint", "Entry", "open_checkpoint", "read_all", "read_tensor"]
-
 Array = npt.NDArray[Any]
 
 _VERSION = 1  # of the format, kTensorBundleVersion

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from nasnet.weights.formats.protobuf import MalformedError, message, signed, submessages
 
-__all__ = ["Extent", "assemble", "check_cover", "extents_of", "slice_key", "slice_shape"]
-
 Extent = tuple[int, int]  # start and length along one axis; (0, -1) is the whole axis
 
 

@@ -12,8 +12,6 @@ import google_crc32c
 
 from nasnet.weights.formats.protobuf import MalformedError, encode_varint, read_varint
 
-__all__ = ["MAX_KEY", "crc32c", "has_magic", "mask", "read_table", "write_table"]
-
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48  # two block handles, zeros up to 40 bytes, the magic number
 _TRAILER = 5  # after each block: its compression type, then the masked checksum

@@ -19,8 +19,6 @@ from nasnet.errors import InputError, WeightsError
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.tf_checkpoint.sstable import MAX_KEY, crc32c, mask, write_table
 
-__all__ = ["write_checkpoint"]
-
 # One data file; little-endian (0, left out); version: producer 1.
 _HEADER = protobuf.encode_integer(1, 1) + protobuf.encode_bytes(3, protobuf.encode_integer(1, 1))
 _NUMBERS = {

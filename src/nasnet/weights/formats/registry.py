@@ -1,0 +1,253 @@
+"""The weight formats that are read: one table of how each is recognised and opened.
+
+A format is told by a path's content, never by its name.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from nasnet.errors import NasnetError, WeightsError
+from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
+from nasnet.weights.formats.base import Content, assemble, member_names
+from nasnet.weights.formats.graph_defs import looks_like_graph, read_graph_def
+from nasnet.weights.formats.keras_files import HDF5_MAGIC, read_keras_archive, read_keras_h5
+from nasnet.weights.formats.mindspore import looks_like_mindspore, read_mindspore
+from nasnet.weights.formats.npz import read_npz
+from nasnet.weights.formats.safetensors_files import (
+    looks_like_safetensors,
+    read_safetensors_of_others,
+)
+from nasnet.weights.formats.tf_variables import Averages
+from nasnet.weights.formats.tfjs import MANIFESTS, looks_like_tfjs, read_tfjs
+from nasnet.weights.formats.tflite import TFLITE_MARK, read_tflite
+from nasnet.weights.formats.torch_files import LEGACY_MAGIC, read_torch
+from nasnet.weights.layouts import STEMS
+from nasnet.weights.module_folder import is_module_folder, read_folder
+from nasnet.weights.weights import Weights, read_card, read_safetensors
+
+_MOST_FILES = 200  # of a folder that are looked at
+_HEAD = 16  # bytes that tell the formats apart
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second one: an empty archive
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_DAMAGED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+class _Seen:
+    """A path that is being recognised: what tells formats apart is read from it once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of a regular file; none of anything else, as a pipe would block."""
+        try:
+            if not self.path.is_file():
+                return b""
+            with self.path.open("rb") as file:
+                return file.read(_HEAD)
+        except OSError as error:
+            reason = error.strerror or error
+            raise WeightsError(f"{self.path}: cannot be read: {reason}") from None
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Names of a zip archive's members."""
+        return member_names(self.path) if self.head.startswith(_ZIP) else frozenset()
+
+
+Open = Callable[[Path, Averages, bool], tuple[Weights, Content]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One format of weights.
+
+    Attributes:
+        name: for people.
+        fits: whether a path is of this format, told by content, never by a file's name.
+        open: opens it: path, averages and partial as in `open_path`.
+    """
+
+    name: str
+    fits: Callable[[_Seen], bool]
+    open: Open
+
+
+def _open_module_folder(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
+    folder = read_folder(path)
+    size = (folder.height, folder.width)
+    return folder.weights, Content(title="nasnet module folder", task=folder.task, image_size=size)
+
+
+def _open_safetensors(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
+    weights = read_safetensors(path, partial=partial)
+    return weights, Content(title="safetensors", card=read_card(path))
+
+
+def _is_our_safetensors(seen: _Seen) -> bool:
+    """Safetensors with our names in the header."""
+    if not looks_like_safetensors(seen.head):
+        return False
+    with seen.path.open("rb") as file:
+        header = file.read(8 + int.from_bytes(seen.head[:8], "little"))
+    # A damaged one is ours to explain as well.
+    return any(f'"{stem}"'.encode() in header for stem in STEMS) or b'"dtype"' not in header
+
+
+def _assembled(read: Callable[[Path], Content]) -> Open:
+    return _of_training(lambda path, averages: read(path))
+
+
+def _of_training(read: Callable[[Path, Averages], Content]) -> Open:
+    """A way to open what may hold moving averages."""
+
+    def open(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
+        try:
+            # Numbers that overflow are found afterwards, by name.
+            with np.errstate(all="ignore"):
+                return assemble(read(path, averages), path, partial=partial)
+        except NasnetError:
+            raise
+        except MemoryError:
+            raise WeightsError(f"{path}: claims more memory than there is") from None
+        except _DAMAGED as error:
+            # The readers name what they know; this is for damage that nobody has thought of.
+            raise WeightsError(f"{path}: damaged: {type(error).__name__}: {error}") from error
+
+    return open
+
+
+def _begins(mark: bytes, *, at: int = 0) -> Callable[[_Seen], bool]:
+    return lambda seen: seen.head[at : at + len(mark)] == mark
+
+
+def _has_member(ending: str) -> Callable[[_Seen], bool]:
+    return lambda seen: any(name.endswith(ending) for name in seen.members)
+
+
+def _path(fits: Callable[[Path], bool]) -> Callable[[_Seen], bool]:
+    return lambda seen: fits(seen.path)
+
+
+def _file(fits: Callable[[Path], bool]) -> Callable[[_Seen], bool]:
+    """Formats without a mark, told by a look inside."""
+    return lambda seen: bool(seen.head) and seen.head[:2] not in _PICKLES and fits(seen.path)
+
+
+# The first that fits: what has a mark of its own stands before what is told by a look inside.
+FORMATS: tuple[Format, ...] = (
+    Format(name="nasnet module folder", fits=_path(is_module_folder), open=_open_module_folder),
+    Format(
+        name="TF1 hub module",
+        fits=_path(tf_hub.is_hub_module),
+        open=_of_training(tf_variables.read_hub_module),
+    ),
+    Format(
+        name="SavedModel",
+        fits=_path(tf_hub.is_saved_model),
+        open=_of_training(tf_variables.read_saved_model),
+    ),
+    Format(name="safetensors", fits=_is_our_safetensors, open=_open_safetensors),
+    Format(
+        name="TensorFlow V2 checkpoint (model.ckpt.index and .data-...)",
+        fits=_path(tf_checkpoint.is_checkpoint),
+        open=_of_training(tf_variables.read_checkpoint),
+    ),
+    Format(name="Keras .h5", fits=_begins(HDF5_MAGIC), open=_assembled(read_keras_h5)),
+    Format(name="PyTorch", fits=_begins(LEGACY_MAGIC), open=_assembled(read_torch)),
+    Format(name="TFLite", fits=_begins(TFLITE_MARK, at=4), open=_assembled(read_tflite)),
+    Format(name="PyTorch", fits=_has_member("data.pkl"), open=_assembled(read_torch)),
+    Format(
+        name="Keras .keras",
+        fits=_has_member("model.weights.h5"),
+        open=_assembled(read_keras_archive),
+    ),
+    Format(name="NumPy .npz", fits=_has_member(".npy"), open=_assembled(read_npz)),
+    Format(
+        name="safetensors",
+        fits=lambda seen: looks_like_safetensors(seen.head),
+        open=_assembled(read_safetensors_of_others),
+    ),
+    Format(name="TF.js", fits=_file(looks_like_tfjs), open=_assembled(read_tfjs)),
+    Format(name="MindSpore", fits=_file(looks_like_mindspore), open=_assembled(read_mindspore)),
+    Format(
+        name="frozen TensorFlow graph",
+        fits=_file(looks_like_graph),
+        open=_assembled(read_graph_def),
+    ),
+)
+
+
+def read_path(path: Path, *, averages: Averages, partial: bool) -> tuple[Weights, Content]:
+    """The weights in a file or folder, and what it says of itself; see `opening.open_path`."""
+    found = _recognise(_Seen(path))
+    if found is not None:
+        return found.open(path, averages, partial)
+    if path.is_dir() and (file := _lone_file(path)) is not None:
+        return read_path(file, averages=averages, partial=partial)
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise WeightsError(f"{path}: is a pipe or a device: save what comes out of it to a file")
+    kind = "folder" if path.is_dir() else "file"
+    known = ", ".join(dict.fromkeys(format.name for format in FORMATS))
+    raise WeightsError(
+        f"{path}: this {kind} is no module or weight file that can be read; these can: {known}"
+    )
+
+
+def _recognise(seen: _Seen) -> Format | None:
+    """The first format that fits.
+
+    Raises:
+        WeightsError: it is something that is refused by its name.
+    """
+    for format in FORMATS:
+        if format.fits(seen):
+            return format
+    if seen.head.startswith(_ZIP):
+        if not seen.members and not zipfile.is_zipfile(seen.path):
+            raise WeightsError(
+                f"{seen.path}: a damaged zip archive: its list of members cannot be read"
+            )
+        raise WeightsError(
+            f"{seen.path}: this zip archive of {len(seen.members)} members holds no weights: "
+            "neither PyTorch's data.pkl, nor Keras' model.weights.h5, nor NumPy's arrays"
+        )
+    if seen.head[:2] in _PICKLES:
+        raise WeightsError(
+            f"{seen.path}: is a bare Python pickle, which can run anything: refused; save the "
+            "state dict with torch.save, or as safetensors"
+        )
+    return None
+
+
+def _lone_file(folder: Path) -> Path | None:
+    """The one weight file of a folder: a TF.js model's JSON, or whatever is read by itself."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())[:_MOST_FILES]
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    manifests = [path for path in files if path.name in MANIFESTS]
+    known = manifests[:1] or [path for path in files if _is_known(path)]
+    if len(known) > 1:
+        raise WeightsError(
+            f"{folder}: holds {len(known)} weight files, {known[0].name}, {known[1].name}"
+            f"{' and others' if len(known) > 2 else ''}: name one of them"
+        )
+    return known[0] if known else None
+
+
+def _is_known(path: Path) -> bool:
+    try:
+        return _recognise(_Seen(path)) is not None
+    except WeightsError:
+        return False
