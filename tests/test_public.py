@@ -34,9 +34,7 @@ def test_every_public_name_says_what_it_is() -> None:
 def test_a_file_can_be_read_in_one_sitting_and_says_what_it_is(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 400
-    docstring = ast.get_docstring(ast.parse(text))
-    assert docstring
-    assert len(docstring.splitlines()) >= 3, "what room this is, and who may call it"
+    assert ast.get_docstring(ast.parse(text)), "what the file is for, and what it must never do"
 
 
 def test_importing_the_package_brings_nothing_heavy() -> None:

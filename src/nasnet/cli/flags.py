@@ -73,6 +73,20 @@ def _key_of(_type: object, tokens: Sequence[Token]) -> str:
         raise ValueError(f"{token.value} cannot be read: {error}") from None
 
 
+def _in_units(name: str, unit: int, metavar: str) -> Parameter:
+    """A count that people give in larger units."""
+
+    def count_of(_type: object, tokens: Sequence[Token]) -> int:
+        return round(float(tokens[0].value) * unit)
+
+    return Parameter(
+        name=name,
+        converter=count_of,
+        metavar=metavar,
+        show_default=lambda count: f"{count // unit}",
+    )
+
+
 SIZE = Parameter(converter=size_of, n_tokens=1, accepts_keys=False, metavar="SIZE")
 PYTHON_ONLY = Parameter(parse=False)
 NOTHING_TO_SHOW = Parameter(show_default=False)  # that a switch is off, that a list is empty
@@ -101,7 +115,15 @@ FIELDS: dict[str, dict[str, Parameter]] = {
             name="--api-key-file", env_var="NASNET_API_KEY", converter=_key_of, metavar="FILE"
         ),
     },
-    "Limits": {"pictures": Parameter(name="--max-pictures")},
+    "Limits": {
+        "pictures": Parameter(name="--max-pictures"),
+        "body_bytes": _in_units("--max-body", 1 << 20, "MIB"),
+        "picture_pixels": _in_units("--max-megapixels", 1_000_000, "MP"),
+        "compute_seconds": Parameter(name="--timeout"),
+        "body_seconds": Parameter(name="--body-timeout"),
+        "header_seconds": PYTHON_ONLY,
+        "bodies_bytes": PYTHON_ONLY,
+    },
     "ConvertOptions": {"to": PYTHON_ONLY},  # whose choices are a table
     "ExportOptions": {"to": PYTHON_ONLY},
     "ClassifyOptions": {"top": Parameter(alias="-k")},

@@ -53,6 +53,15 @@ def serve(
     if model:
         options = replace(options, models=tuple(_choice(text) for text in model))
 
+    limits = options.limits
+    # Limits that follow from those people set.
+    limits = replace(
+        limits,
+        bodies_bytes=max(limits.bodies_bytes, 2 * limits.body_bytes),
+        header_seconds=min(limits.header_seconds, limits.body_seconds),
+    )
+    options = replace(options, limits=limits)
+
     def on_event(event: ServeEvent) -> None:
         if event.kind == "fault" or (not quiet and (verbose or event.kind != "request")):
             note(event.text)
