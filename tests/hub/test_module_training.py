@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import nasnet as hub
 from nasnet.errors import InputError
 from tests.support.golden import golden_images, relative_error
+from tests.support.golden_seed import make_hub_module
 
 SIZE = (64, 64)
 
@@ -45,6 +47,31 @@ def test_one_step_changes_every_trainable_tensor_and_every_moving_average() -> N
 
 def test_regularization_losses_are_those_of_tf_slim() -> None:
     assert len(module().regularization_losses()) == 356
+
+
+def cached(folder: Path, monkeypatch: pytest.MonkeyPatch, handle: str) -> str:
+    """A published handle whose module lies in tensorflow-hub's cache."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(folder))
+    monkeypatch.setenv("NASNET_OFFLINE", "1")
+    name = hashlib.sha1(f"https://tfhub.dev/{handle}".encode()).hexdigest()
+    make_hub_module(folder / name)
+    return handle
+
+
+@pytest.mark.parametrize(("version", "decay"), [(1, 0.9997), (3, 0.99)])
+def test_a_published_module_has_the_signatures_and_the_decay_of_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, decay: float
+) -> None:
+    handle = f"google/imagenet/nasnet_mobile/feature_vector/{version}"
+    made = module(spec=cached(tmp_path, monkeypatch, handle))
+    expected = ["default", "image_feature_vector"]
+    if version != 1:
+        expected.append("image_feature_vector_with_bn_hparams")
+    assert made.get_signature_names() == expected
+    made(pictures())
+    assert made.network.behaviour.decay == decay
+    other = hub.load_module_spec(made.spec, image_size=(96, 96))
+    assert other.get_signature_names() == expected
 
 
 def test_the_momentum_signature_changes_the_decay_for_that_call() -> None:

@@ -130,7 +130,8 @@ class Module:
             float32 [batch, 1056] features (or [batch, 1001] logits for the classification
             module); with `as_dict` a dict of these and of every endpoint of the signature.
             NumPy arrays; torch tensors from a module made for training, whose moving averages
-            move in the call (momentum 0.99, or what `batch_norm_momentum` says).
+            move in the call (momentum 0.99, in the published versions /1 0.9997, or what
+            `batch_norm_momentum` says).
 
         Raises:
             InputError: the inputs do not fit (a `TypeError`).
@@ -189,6 +190,7 @@ class Module:
                     height=height,
                     width=width,
                     check_range=self._check_range,
+                    momentum=self.spec.opened.batch_norm_momentum,
                 )
             return self._torch
 

@@ -41,13 +41,16 @@ class ModuleSpec:
         self.opened = opened
         self.image_size = opened.image_size
         weights = opened.weights
-        self._signatures = build_signatures(
+        signatures = build_signatures(
             weights.spec,
             opened.task,
             num_classes=weights.num_classes if opened.task == "classification" else 0,
             height=self.image_size[0],
             width=self.image_size[1],
         )
+        # The first published modules have no *_with_bn_hparams.
+        known = {"default", *(opened.signatures or signatures)}
+        self._signatures = {name: signatures[name] for name in signatures if name in known}
 
     def get_tags(self) -> list[set[str]]:
         """The graph variants: inference, and training."""

@@ -21,8 +21,6 @@ from nasnet.weights.weights import Array, Weights, frozen
 
 __all__ = ["TorchModule"]
 
-DEFAULT_MOMENTUM = 0.99  # of the hub modules from version 3 on
-
 
 class TorchModule:
     """The network of a module in PyTorch, with the choices the module was made with."""
@@ -37,12 +35,14 @@ class TorchModule:
         height: int,
         width: int,
         check_range: bool,
+        momentum: float,
     ) -> None:
         self._began = weights
         self._trainable = trainable
         self._train = train
         self._size = height, width
         self._check_range = check_range
+        self._momentum = momentum  # where a call gives none
         self.network = NASNet(weights.spec, num_classes=num_classes, padding=weights.padding)
         self.network.load(weights)
         self.network.to(memory_format=torch.channels_last)
@@ -51,7 +51,7 @@ class TorchModule:
         behaviour = self.network.behaviour
         # A module that is not trainable has no update operations (tensorflow_hub.Module).
         behaviour.update = trainable
-        behaviour.decay = DEFAULT_MOMENTUM
+        behaviour.decay = momentum
 
     def __call__(
         self,
@@ -68,7 +68,7 @@ class TorchModule:
             momentum: decay of the moving averages in this call.
         """
         behaviour = self.network.behaviour
-        behaviour.decay = DEFAULT_MOMENTUM if momentum is None else momentum
+        behaviour.decay = self._momentum if momentum is None else momentum
         # Whoever used the network for something else in between: the choices made here hold.
         if self.network.training != self._train:
             self.network.train(self._train)

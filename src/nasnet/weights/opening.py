@@ -55,6 +55,10 @@ class Opened:
         path: the local file or folder, None for seeded weights.
         notes: what a user should know about how it was read.
         card: what its makers say of it: data, teacher, figures; empty where they say nothing.
+        signatures: names of the signatures that the published module has; empty for everything
+            that is no published module, which has all that its task can have.
+        batch_norm_momentum: decay of batch norm's moving averages where a caller who trains the
+            module gives none.
     """
 
     weights: Weights
@@ -65,6 +69,8 @@ class Opened:
     path: Path | None = None
     notes: tuple[str, ...] = ()
     card: Mapping[str, str] = field(default_factory=dict)
+    signatures: tuple[str, ...] = ()
+    batch_norm_momentum: float = 0.99
 
 
 @runtime_checkable
@@ -167,6 +173,8 @@ def _open_fetched(
         opened,
         weights=replace(opened.weights, source=fetched.handle.canonical),
         task=fetched.handle.task,
+        signatures=fetched.handle.signatures,
+        batch_norm_momentum=fetched.handle.batch_norm_momentum,
         notes=(*opened.notes, *([fetched.note] if fetched.note else [])),
     )
 

@@ -1,13 +1,14 @@
 """From a handle, a path or a URL to something local and verified; cache, mirrors, offline use.
 
-Called by `load` and, for its options and events, by whoever passes them on.
+Nothing else in the package asks the network for weights, and nothing here knows what is in a file:
+whoever fetches gives a function that verifies it.
 """
 
 from __future__ import annotations
 
 from nasnet.weights.fetch.download import FetchEvent, FetchOptions
 from nasnet.weights.fetch.fetching import Fetched, fetch
-from nasnet.weights.fetch.handles import Handle, parse_handle, published_handles
+from nasnet.weights.fetch.handles import Handle, parse_handle
 
 __all__ = [
     "FetchEvent",
@@ -16,5 +17,4 @@ __all__ = [
     "Handle",
     "fetch",
     "parse_handle",
-    "published_handles",
 ]

@@ -11,16 +11,16 @@ from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from nasnet.errors import FetchError
+from nasnet.weights.module_folder import Task
 
 Architecture = Literal["mobile", "large"]
-Task = Literal["feature_vector", "classification"]
 
 HANDLES_TEXT: Final = (
     "google/imagenet/nasnet_{mobile,large}/{feature_vector,classification}/{1,3,4,5}"
 )
 
-ARCHITECTURES: Final[tuple[Architecture, ...]] = ("mobile", "large")
-TASKS: Final[tuple[Task, ...]] = ("feature_vector", "classification")
+_ARCHITECTURES: Final[tuple[Architecture, ...]] = ("mobile", "large")
+_TASKS: Final[tuple[Task, ...]] = ("feature_vector", "classification")
 
 # version -> (a TF1 hub module?, default decay of batch norm's averages, has *_with_bn_hparams)
 _VERSIONS: Final[dict[int, tuple[bool, float, bool]]] = {
@@ -165,16 +165,6 @@ class Handle:
         )
 
 
-def published_handles() -> tuple[Handle, ...]:
-    """All sixteen NASNet-A modules that were published."""
-    return tuple(
-        _handle(architecture, task, version)
-        for architecture in ARCHITECTURES
-        for task in TASKS
-        for version in _VERSIONS
-    )
-
-
 def note_for(handle: Handle, key: str) -> str:
     """What to tell a user whose weights come from the content of one cache key.
 
@@ -304,8 +294,8 @@ def _parse_kaggle(text: str, path: str) -> Handle | None:
 
 def _handle_or_refuse(text: str, architecture: str, task: str, version: str) -> Handle:
     number = int(version)
-    for known_architecture in ARCHITECTURES:
-        for known_task in TASKS:
+    for known_architecture in _ARCHITECTURES:
+        for known_task in _TASKS:
             if (known_architecture, known_task) == (architecture, task) and number in _VERSIONS:
                 return _handle(known_architecture, known_task, number)
     raise _unknown(text)

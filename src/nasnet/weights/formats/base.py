@@ -69,7 +69,6 @@ class Content:
         averaged: whether the tensors are the moving averages of a training run.
         task: what the signature `default` gives, where the file says so.
         image_size: height and width in pixels, where the file says so.
-        signatures: names of its signatures, where the file has any.
         card: what its makers say of it: data, teacher, figures.
     """
 
@@ -80,7 +79,6 @@ class Content:
     averaged: bool = False
     task: Task = "feature_vector"
     image_size: tuple[int, int] | None = None
-    signatures: tuple[str, ...] = ()
     card: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -97,7 +97,7 @@ def read_saved_model(path: Path, averages: Averages) -> Content:
 
 
 def read_hub_module(path: Path, averages: Averages) -> Content:
-    """Read a TF1 hub module's folder: variables, task, picture size and signatures.
+    """Read a TF1 hub module's folder: variables, task and picture size.
 
     Raises:
         WeightsError: it is damaged or incomplete.
@@ -112,7 +112,6 @@ def read_hub_module(path: Path, averages: Averages) -> Content:
         file=path,
         task="classification" if classifies else "feature_vector",
         image_size=tf_hub.image_size(variant.attachments),
-        signatures=tuple(variant.signatures),
     )
 
 
