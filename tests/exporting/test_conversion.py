@@ -13,7 +13,7 @@ import pytest
 import nasnet
 from nasnet.errors import InputError, OutputError, WeightsError
 from nasnet.exporting.convert import ConvertOptions, convert, format_of
-from nasnet.weights import layouts
+from nasnet.weights.classes import with_classes
 from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.opening import open_path
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
@@ -31,9 +31,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_every_format_comes_back_bit_for_bit(folder: Path, mobile: Weights, key: str) -> None:
     done = convert("seeded:7", folder / "out", options=ConvertOptions(to=key, classes=1000))
     back = open_path(folder / "out").weights
-    assert (
-        done.fingerprint == fingerprint(back) == fingerprint(layouts.with_classes(mobile, 1000)[0])
-    )
+    assert done.fingerprint == fingerprint(back) == fingerprint(with_classes(mobile, 1000)[0])
     assert done.largest_difference == 0
     left = [file.name for file in folder.iterdir() if not file.name.startswith("out")]
     assert not left, "something was left behind"
@@ -65,11 +63,11 @@ def test_a_files_name_tells_the_format() -> None:
 
 
 def test_the_background_class_goes_and_comes(mobile: Weights) -> None:
-    without, note = layouts.with_classes(mobile, 1000)
+    without, note = with_classes(mobile, 1000)
     assert "index 0 of 1001" in note
     kernel = "final_layer/FC/weights"
     np.testing.assert_array_equal(without.arrays[kernel], mobile.arrays[kernel][:, 1:])
-    back, note = layouts.with_classes(without, 1001)
+    back, note = with_classes(without, 1001)
     assert "never wins" in note
     np.testing.assert_array_equal(back.arrays[kernel][:, 1:], without.arrays[kernel])
     assert not back.arrays[kernel][:, 0].any()
@@ -92,10 +90,10 @@ def test_labels_move_with_the_classes() -> None:
     labelled = Weights(
         spec="mobile", num_classes=1000, arrays=weights.arrays, source="x", labels=labels
     )
-    with_background, _ = layouts.with_classes(labelled, 1001)
+    with_background, _ = with_classes(labelled, 1001)
     assert with_background.labels == ("background", *labels)
-    assert layouts.with_classes(with_background, 1000)[0].labels == labels
-    assert layouts.with_classes(labelled, 0)[0].num_classes == 0
+    assert with_classes(with_background, 1000)[0].labels == labels
+    assert with_classes(labelled, 0)[0].num_classes == 0
 
 
 def test_other_classes_are_not_made_up(folder: Path) -> None:

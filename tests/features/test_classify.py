@@ -13,7 +13,7 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
-from nasnet.weights.imagenet import BACKGROUND, class_names, imagenet_classes
+from nasnet.weights.classes import BACKGROUND, class_names, imagenet_classes
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.weights import Weights, seeded, write_safetensors
 from tests.support.cli import invoke

@@ -12,7 +12,7 @@ import pytest
 import nasnet
 from nasnet.serve import ModelChoice, ServeOptions
 from nasnet.weights import weights
-from nasnet.weights.imagenet import class_names
+from nasnet.weights.classes import class_names
 from tests.support import pictures
 from tests.support.browser import PHONE, WIDE, browsing, calm, calm_within, requested
 from tests.support.serving import Serving, form

@@ -25,15 +25,6 @@ from nasnet.weights.weights import Weights
 Array = npt.NDArray[Any]
 
 
-def arrays_of(weights: Weights, layout: str) -> dict[str, Array]:
-    """Arrays by the names and in the axes of a layout."""
-    found = layouts.places(layout, weights.spec, weights.num_classes)
-    return {
-        place.key: np.ascontiguousarray(weights.arrays[name].transpose(place.axes))
-        for name, place in found.items()
-    }
-
-
 def make(kind: str, folder: Path, weights: Weights) -> Path:
     """A file or folder of a kind; `KINDS` lists them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +91,7 @@ def _torch(layout: str, *, new: bool = True, wrap: bool = False) -> Callable[[Pa
 
         state: Any = {
             key: torch.from_numpy(np.array(array))
-            for key, array in arrays_of(weights, layout).items()
+            for key, array in layouts.arrays_in(weights, layout).items()
         }
         if wrap:
             state = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
@@ -116,7 +107,7 @@ def _tfjs(kind: str = "float32") -> Callable[[Path, Weights], Path]:
 
     def write(folder: Path, weights: Weights) -> Path:
         rows, data = [], b""
-        for key, array in arrays_of(weights, "keras").items():
+        for key, array in layouts.arrays_in(weights, "keras").items():
             row: dict[str, Any] = {"name": key, "shape": list(array.shape), "dtype": "float32"}
             if kind == "float16":
                 row["quantization"] = {"dtype": "float16", "original_dtype": "float32"}
@@ -176,7 +167,7 @@ def _saved_model(layout: str) -> Callable[[Path, Weights], Path]:
     """As `tf.saved_model.save` lays it out; only what the readers look at is in it."""
 
     def write(folder: Path, weights: Weights) -> Path:
-        arrays = arrays_of(weights, layout)
+        arrays = layouts.arrays_in(weights, layout)
         keys = {
             name: f"variables/{number}/.ATTRIBUTES/VARIABLE_VALUE"
             for number, name in enumerate(arrays)
@@ -194,7 +185,7 @@ def _saved_model(layout: str) -> Callable[[Path, Weights], Path]:
 
 def _mindspore(folder: Path, weights: Weights) -> Path:
     data = b""
-    for key, array in arrays_of(weights, "mindcv").items():
+    for key, array in layouts.arrays_in(weights, "mindcv").items():
         tensor = b"".join(protobuf.encode_integer(1, size) for size in array.shape)
         tensor += protobuf.encode_bytes(2, b"Float32") + protobuf.encode_bytes(3, array.tobytes())
         value = protobuf.encode_bytes(1, key.encode()) + protobuf.encode_bytes(2, tensor)

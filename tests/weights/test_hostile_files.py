@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from nasnet.errors import WeightsError
+from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
 from nasnet.weights.opening import open_path
 from nasnet.weights.weights import seeded
-from tests.support.weight_files import arrays_of, node
+from tests.support.weight_files import node
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -102,7 +103,7 @@ def entry(shape: str, dtype: str = "F32", offsets: str = "[0,4]") -> str:
 
 def vast_shapes() -> bytes:
     """The names of a network, and shapes whose product no float holds."""
-    tensors = arrays_of(seeded(1, num_classes=0), "cadene")
+    tensors = layouts.arrays_in(seeded(1, num_classes=0), "cadene")
     return safetensors(
         "{"
         + ",".join(

@@ -21,7 +21,7 @@ from nasnet.weights.opening import open_path, open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded
 from tests.support.golden import relative_error
 from tests.support.golden_seed import GOLDEN
-from tests.support.weight_files import KINDS, NEAR, arrays_of, make
+from tests.support.weight_files import KINDS, NEAR, make
 
 INDEX = GOLDEN / "keras_mobile_variables.index.xz"
 
@@ -182,7 +182,7 @@ def test_the_published_keras_checkpoints_index_agrees_with_the_fingerprints(tmp_
 
 def test_a_part_of_the_published_weights_is_told_for_what_it_is(tmp_path: Path) -> None:
     """Ninety-seven tensors were published in a TF.js file of their own: names in Keras' way."""
-    tensors = arrays_of(seeded(7, num_classes=1000), "keras")
+    tensors = layouts.arrays_in(seeded(7, num_classes=1000), "keras")
     some: dict[str, Any] = {name: tensors[name] for name in sorted(tensors)[-97:]}
     np.savez(tmp_path / "tail.npz", **some)
     opened = open_weights(str(tmp_path / "tail.npz"), partial=True)

@@ -26,7 +26,7 @@ from nasnet.errors import NasnetError
 from nasnet.weights import layouts
 from nasnet.weights.opening import open_path
 from nasnet.weights.weights import Weights, seeded
-from tests.support.weight_files import KINDS, NEAR, arrays_of, graph_def
+from tests.support.weight_files import KINDS, NEAR, graph_def
 
 RAN = "something_ran"
 ALL = {**KINDS, **NEAR}
@@ -260,7 +260,7 @@ def test_not_the_networks_tensors(
     kind: str,
     name: str,
 ) -> None:
-    arrays = arrays_of(features, "cadene" if kind != "npz" else "keras")
+    arrays = layouts.arrays_in(features, "cadene" if kind != "npz" else "keras")
     make_wrong, said = CHANGES[name]
     make_wrong(arrays)
     if kind == "safetensors":
@@ -521,7 +521,7 @@ def test_noise_behind_every_head(tmp_path: Path, head: bytes, noise: bytes) -> N
 @pytest.fixture(scope="module")
 def small(features: Weights) -> dict[str, bytes]:
     """Files of a few tensors that a fuzzer can chew on."""
-    cadene, keras = (arrays_of(features, layout) for layout in ("cadene", "keras"))
+    cadene, keras = (layouts.arrays_in(features, layout) for layout in ("cadene", "keras"))
     some = {key: cadene[key] for key in list(cadene)[:12]}
     keras_some = {key: keras[key] for key in list(keras)[:12]}
     values = np.empty(3, dtype=object)

@@ -17,6 +17,7 @@ from nasnet.errors import InputError, OutputError, WeightsError
 from nasnet.network.plan import Borders
 from nasnet.system import staged
 from nasnet.weights import layouts
+from nasnet.weights.classes import with_classes
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.formats.writers import FORMATS, Format
 from nasnet.weights.opening import Averages, Opened, open_path, open_weights
@@ -156,7 +157,7 @@ def _fitted(
     if classes is None and row.classes and weights.num_classes in _IMAGENET:
         classes = row.classes
     if classes is not None:
-        weights, note = layouts.with_classes(weights, classes)
+        weights, note = with_classes(weights, classes)
         notes += [note] if note else []
     if not layouts.places(row.layout, weights.spec, weights.num_classes):
         raise InputError(f"{key} has no names for nasnet_{weights.spec}: take another format")

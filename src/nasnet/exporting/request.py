@@ -18,7 +18,7 @@ from nasnet.errors import InputError
 from nasnet.network import rewrites
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
-from nasnet.weights.imagenet import known_names
+from nasnet.weights.classes import known_names
 from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import Weights, fingerprint
 

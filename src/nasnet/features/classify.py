@@ -16,8 +16,8 @@ from nasnet.errors import InputError
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
 from nasnet.features.feature_set import vectors_of
 from nasnet.hub.spec import ModuleSpec, load_module_spec
+from nasnet.weights.classes import class_names
 from nasnet.weights.fetch import FetchEvent
-from nasnet.weights.imagenet import class_names
 from nasnet.weights.opening import DEFAULT_CLASSIFIER
 
 __all__ = ["Classified", "ClassifyOptions", "Guess", "classify"]

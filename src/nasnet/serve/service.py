@@ -31,7 +31,7 @@ from nasnet.serve.neighbours import NearestIndex
 from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
 from nasnet.serve.pictures import preparer
 from nasnet.serve.refusals import Refusal, overloaded
-from nasnet.weights.imagenet import class_names
+from nasnet.weights.classes import class_names
 from nasnet.weights.weights import fingerprint
 
 __all__ = ["Held", "Model", "Service", "open_service", "softmax"]

@@ -18,8 +18,8 @@ from nasnet.features.prediction import Predicted, Prediction, picture_of, predic
 from nasnet.pictures.labelled import DatasetOptions, Example, open_examples
 from nasnet.train.metrics import Scores, score
 from nasnet.train.report import Mistake
+from nasnet.weights.classes import BACKGROUND, namings
 from nasnet.weights.fetch import FetchOptions
-from nasnet.weights.imagenet import BACKGROUND, namings
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import Weights
 

@@ -19,7 +19,7 @@ from nasnet.network.spec import preset
 from nasnet.weights import genuine
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch
 from nasnet.weights.formats.base import Content
-from nasnet.weights.formats.registry import read_path
+from nasnet.weights.formats.readers import read_path
 from nasnet.weights.formats.tf_variables import Averages as Averages  # whoever opens, names it
 from nasnet.weights.genuine import Verdict
 from nasnet.weights.module_folder import Task
@@ -180,7 +180,7 @@ def _open_fetched(
 
 
 def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False) -> Opened:
-    """Open a local file or folder of any format in `registry.FORMATS`, told by content.
+    """Open a local file or folder of any format in `readers.READERS`, told by content.
 
     Args:
         path: the file or folder.

@@ -22,11 +22,10 @@ _VERSION = b"2.15.0"  # the last of the versions that wrote such files by defaul
 
 def _layers(weights: Weights) -> dict[str, dict[str, Array]]:
     """Layer -> variable -> array."""
-    places = layouts.places("keras", weights.spec, weights.num_classes)
     found: dict[str, dict[str, Array]] = {}
-    for name, place in places.items():
-        layer, variable = place.key.split("/")
-        found.setdefault(layer, {})[variable] = weights.arrays[name]
+    for key, array in layouts.arrays_in(weights, "keras").items():
+        layer, variable = key.split("/")
+        found.setdefault(layer, {})[variable] = array
     return found
 
 

@@ -15,7 +15,7 @@ from nasnet.errors import needs
 from nasnet.weights import layouts
 from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.formats.keras_writer import write_keras_h5, write_keras_weights
-from nasnet.weights.weights import Array, Weights, write_safetensors
+from nasnet.weights.weights import Weights, write_safetensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +41,6 @@ class Format:
     many_files: bool = False
 
 
-def _arrays(weights: Weights, layout: str) -> dict[str, Array]:
-    """Arrays by the names and in the axes of a layout."""
-    aux_head = any(name.startswith("aux_") for name in weights.arrays)
-    found = layouts.places(layout, weights.spec, weights.num_classes, aux_head=aux_head)
-    return {
-        place.key: np.ascontiguousarray(weights.arrays[name].transpose(place.axes))
-        for name, place in found.items()
-        if name in weights.arrays
-    }
-
-
 def _write_checkpoint(weights: Weights, path: Path) -> None:
     tf_checkpoint.write_checkpoint(path, weights.arrays)
 
@@ -59,14 +48,14 @@ def _write_checkpoint(weights: Weights, path: Path) -> None:
 def _write_torch(weights: Weights, path: Path) -> None:
     """A plain state dict: `torch.load(path, weights_only=True)` reads it."""
     torch = needs("torch", extra="torch")
-    arrays = _arrays(weights, "cadene")
+    arrays = layouts.arrays_in(weights, "cadene")
     torch.save({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}, path)
 
 
 def _write_cadene_safetensors(weights: Weights, path: Path) -> None:
     from safetensors.numpy import save
 
-    path.write_bytes(save(_arrays(weights, "cadene"), metadata={"format": "pt"}))
+    path.write_bytes(save(layouts.arrays_in(weights, "cadene"), metadata={"format": "pt"}))
 
 
 _TENSORNETS_SCOPES = {"mobile": "nasnetAmobile", "large": "nasnetAlarge"}

@@ -1,6 +1,6 @@
 """How published formats call the variables: tables of templates, one a layout.
 
-Private to `names`, offered by it; data, read from the code bases named beside each table.
+Data only, read from the code bases that are named beside each table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Layout:
     Templates of slots are filled with `cell` (the layout's name of the cell), `kind` (`normal` or
     `reduction`), `n` and `side` (of `comb_iter_n/side`), `number` (what the layout counts that
     branch as), `j` and `j0` (which of two stacked layers, from 1 and from 0). Templates of cells
-    are filled with what `places.cell_fields` gives.
+    are filled with what `naming._cell_fields` gives.
 
     Attributes:
         title: what to call it.
@@ -38,7 +38,6 @@ class Layout:
         axes: last part of the TF-Slim name -> axes of TF-Slim's array in the layout's order.
         branches: (kind, n, side) -> what the layout calls that branch, where it has a rule of
             its own; (n + 1) is the number otherwise.
-        classes: how many classes the layout's own classifier has: 1000 leaves the background out.
         mean: what the network it was trained as subtracts from pictures in [0, 1], if that is not
             0.5; with `std` it is put into the first layer.
         std: what it divides by.
@@ -52,7 +51,6 @@ class Layout:
     leaves: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, Axes] = field(default_factory=dict)
     branches: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
-    classes: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     notes: tuple[str, ...] = ()
@@ -101,7 +99,6 @@ _KERAS = Layout(
         "biases": "bias",
     },
     branches={("reduction", 4, "left"): "4"},
-    classes=1000,
     notes=(
         "vectors are TF-Slim's; keras.applications itself pads otherwise: padding=keras gives its "
         "numbers",
@@ -141,7 +138,6 @@ _CADENE = Layout(
         "biases": "bias",
     },
     axes=_TORCH_AXES,
-    classes=1000,
 )
 
 # This package's own networks in PyTorch.
@@ -166,7 +162,6 @@ _MINDCV = Layout(
     },
     leaves={**_CADENE.leaves, **_SAME},
     axes=_TORCH_AXES,
-    classes=1000,
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
     notes=(
@@ -206,7 +201,6 @@ _PYTORCHCV = Layout(
         "biases": "bias",
     },
     axes=_TORCH_AXES,
-    classes=1000,
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
     notes=(

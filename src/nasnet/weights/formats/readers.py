@@ -1,4 +1,4 @@
-"""The weight formats that are read: one table of how each is recognised and opened.
+"""The weight formats that can be read: one row a format, how to recognise it and how to open it.
 
 A format is told by a path's content, never by its name.
 """
@@ -67,8 +67,8 @@ Open = Callable[[Path, Averages, bool], tuple[Weights, Content]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """One format of weights.
+class Reader:
+    """How one format of weights is read.
 
     Attributes:
         name: for people.
@@ -143,42 +143,42 @@ def _file(fits: Callable[[Path], bool]) -> Callable[[_Seen], bool]:
 
 
 # The first that fits: what has a mark of its own stands before what is told by a look inside.
-FORMATS: tuple[Format, ...] = (
-    Format(name="nasnet module folder", fits=_path(is_module_folder), open=_open_module_folder),
-    Format(
+READERS: tuple[Reader, ...] = (
+    Reader(name="nasnet module folder", fits=_path(is_module_folder), open=_open_module_folder),
+    Reader(
         name="TF1 hub module",
         fits=_path(tf_hub.is_hub_module),
         open=_of_training(tf_variables.read_hub_module),
     ),
-    Format(
+    Reader(
         name="SavedModel",
         fits=_path(tf_hub.is_saved_model),
         open=_of_training(tf_variables.read_saved_model),
     ),
-    Format(name="safetensors", fits=_is_our_safetensors, open=_open_safetensors),
-    Format(
+    Reader(name="safetensors", fits=_is_our_safetensors, open=_open_safetensors),
+    Reader(
         name="TensorFlow V2 checkpoint (model.ckpt.index and .data-...)",
         fits=_path(tf_checkpoint.is_checkpoint),
         open=_of_training(tf_variables.read_checkpoint),
     ),
-    Format(name="Keras .h5", fits=_begins(HDF5_MAGIC), open=_assembled(read_keras_h5)),
-    Format(name="PyTorch", fits=_begins(LEGACY_MAGIC), open=_assembled(read_torch)),
-    Format(name="TFLite", fits=_begins(TFLITE_MARK, at=4), open=_assembled(read_tflite)),
-    Format(name="PyTorch", fits=_has_member("data.pkl"), open=_assembled(read_torch)),
-    Format(
+    Reader(name="Keras .h5", fits=_begins(HDF5_MAGIC), open=_assembled(read_keras_h5)),
+    Reader(name="PyTorch", fits=_begins(LEGACY_MAGIC), open=_assembled(read_torch)),
+    Reader(name="TFLite", fits=_begins(TFLITE_MARK, at=4), open=_assembled(read_tflite)),
+    Reader(name="PyTorch", fits=_has_member("data.pkl"), open=_assembled(read_torch)),
+    Reader(
         name="Keras .keras",
         fits=_has_member("model.weights.h5"),
         open=_assembled(read_keras_archive),
     ),
-    Format(name="NumPy .npz", fits=_has_member(".npy"), open=_assembled(read_npz)),
-    Format(
+    Reader(name="NumPy .npz", fits=_has_member(".npy"), open=_assembled(read_npz)),
+    Reader(
         name="safetensors",
         fits=lambda seen: looks_like_safetensors(seen.head),
         open=_assembled(read_safetensors_of_others),
     ),
-    Format(name="TF.js", fits=_file(looks_like_tfjs), open=_assembled(read_tfjs)),
-    Format(name="MindSpore", fits=_file(looks_like_mindspore), open=_assembled(read_mindspore)),
-    Format(
+    Reader(name="TF.js", fits=_file(looks_like_tfjs), open=_assembled(read_tfjs)),
+    Reader(name="MindSpore", fits=_file(looks_like_mindspore), open=_assembled(read_mindspore)),
+    Reader(
         name="frozen TensorFlow graph",
         fits=_file(looks_like_graph),
         open=_assembled(read_graph_def),
@@ -198,21 +198,21 @@ def read_path(path: Path, *, averages: Averages, partial: bool) -> tuple[Weights
     if not path.is_file() and not path.is_dir():
         raise WeightsError(f"{path}: is a pipe or a device: save what comes out of it to a file")
     kind = "folder" if path.is_dir() else "file"
-    known = ", ".join(dict.fromkeys(format.name for format in FORMATS))
+    known = ", ".join(dict.fromkeys(reader.name for reader in READERS))
     raise WeightsError(
         f"{path}: this {kind} is no module or weight file that can be read; these can: {known}"
     )
 
 
-def _recognise(seen: _Seen) -> Format | None:
+def _recognise(seen: _Seen) -> Reader | None:
     """The first format that fits.
 
     Raises:
         WeightsError: it is something that is refused by its name.
     """
-    for format in FORMATS:
-        if format.fits(seen):
-            return format
+    for reader in READERS:
+        if reader.fits(seen):
+            return reader
     if seen.head.startswith(_ZIP):
         if not seen.members and not zipfile.is_zipfile(seen.path):
             raise WeightsError(
