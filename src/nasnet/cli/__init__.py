@@ -10,10 +10,13 @@ import difflib
 import io
 import os
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Env, Toml
+from cyclopts.config import Dict, Env
 
 from nasnet._version import __version__
 from nasnet.cli.flags import UsageError
@@ -76,12 +79,33 @@ def build_app(wanted: str | None = None) -> App:
         ),
         config=(
             Env("NASNET_", command=False, show=False),
-            Toml(os.environ.get("NASNET_CONFIG", CONFIG), must_exist="NASNET_CONFIG" in os.environ),
+            Dict(_configured(), source=os.environ.get("NASNET_CONFIG", CONFIG)),
         ),
     )
     for name, (function, line) in COMMANDS.items():
         app.command(f"nasnet.cli.{function}", name=name, help=None if name == wanted else line)
     return app
+
+
+def _configured() -> dict[str, Any]:
+    """The configuration file's tables; none where no file is.
+
+    Raises:
+        UsageError: it cannot be read, or `NASNET_CONFIG` names one that is not there.
+    """
+    path = Path(os.environ.get("NASNET_CONFIG", CONFIG))
+    if not path.exists() and "NASNET_CONFIG" not in os.environ:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {name} stands in no table; begin with one, such as [embed]")
+        if name not in COMMANDS:
+            raise UsageError(f"{path}: [{name}] is no command; there are {', '.join(COMMANDS)}")
+    return tables
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

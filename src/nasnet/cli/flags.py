@@ -93,18 +93,22 @@ NOTHING_TO_SHOW = Parameter(show_default=False)  # that a switch is off, that a 
 
 # What a field's type does not tell: class -> field -> how it is a flag.
 FIELDS: dict[str, dict[str, Parameter]] = {
-    "FetchOptions": dict.fromkeys(
-        (
-            "timeout_s",
-            "retries",
-            "backoff_s",
-            "max_bytes",
-            "max_unpacked_bytes",
-            "lock_stale_s",
-            "lock_poll_s",
+    "FetchOptions": {
+        # In the environment with commas, as the library itself reads it.
+        "mirrors": Parameter(env_var_split=lambda _type, text: text.split(",")),
+        **dict.fromkeys(
+            (
+                "timeout_s",
+                "retries",
+                "backoff_s",
+                "max_bytes",
+                "max_unpacked_bytes",
+                "lock_stale_s",
+                "lock_poll_s",
+            ),
+            PYTHON_ONLY,
         ),
-        PYTHON_ONLY,
-    ),
+    },
     "SourceOptions": {
         "shard": Parameter(converter=_shard_of, n_tokens=1, accepts_keys=False, metavar="I/N"),
         "storage_options": PYTHON_ONLY,

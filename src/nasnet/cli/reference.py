@@ -1,0 +1,52 @@
+"""The page of docs that lists every command and flag, made from the commands themselves.
+
+`python -m nasnet.cli.reference > docs/command-line.md` writes it anew; a test compares.
+"""
+
+from __future__ import annotations
+
+from cyclopts.docs.markdown import generate_markdown_docs
+
+from nasnet.cli import COMMANDS, build_app
+
+_HEAD = """# Every command and flag
+Made from the code by `python -m nasnet.cli.reference`; `nasnet COMMAND --help` shows the same.
+
+A flag can also stand in a TOML file, in a table named like the command (`nasnet.toml` in the
+folder where you are, or the file that `NASNET_CONFIG` names), or in the environment, in capitals
+after `NASNET_`. A flag wins over the environment, and the environment over the file:
+
+```toml
+# nasnet.toml
+[embed]
+weights = "builtin"
+precision = "auto"
+```
+```sh
+NASNET_PRECISION=f32 nasnet embed photos/ -o features.parquet
+```
+
+| exit status | meaning |
+|---|---|
+| 0 | done |
+| 1 | an error, told in one line |
+| 2 | a mistake in the command line; with `--strict`, pictures failed |
+| 130 | stopped by Ctrl-C |
+| 141 | whoever read the output went away |
+
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    parts = []
+    for name in COMMANDS:
+        text = generate_markdown_docs(build_app(name))
+        start = text.index(f"## nasnet {name}\n")
+        end = text.find("\n## nasnet ", start + 1)
+        parts.append(text[start : len(text) if end < 0 else end].strip())
+    return _HEAD + "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -1,0 +1,166 @@
+"""Flags made from option classes: their help, the environment, the configuration file."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import nasnet
+from nasnet.cli import COMMANDS, build_app
+from nasnet.cli.flags import FIELDS, flags_of, plain
+from tests.support.cli import invoke
+from tests.support.pictures import jpeg
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two pictures, in an empty folder that is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(2):
+        (folder / f"{seed}.jpg").write_bytes(jpeg(seed=seed))
+    return folder
+
+
+def size_written(*flags: str) -> str:
+    """The size a run of `embed` used, as its feature set says."""
+    done = invoke("embed", "photos", "-o", "f.npy", "-w", "seeded:7", "--overwrite", *flags)
+    assert done.exit_code == 0, done.stderr
+    return nasnet.read_features("f.npy").meta.size
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("nasnet.toml").write_text('[embed]\nsize = "32"\n', encoding="utf-8")
+    assert size_written() == "32x32"
+    monkeypatch.setenv("NASNET_SIZE", "48")
+    assert size_written() == "48x48"
+    assert size_written("--size", "64x40") == "64x40"
+
+
+def test_the_file_can_be_named_and_has_to_be_there_then(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.toml").write_text('[embed]\nsize = "32"\n', encoding="utf-8")
+    monkeypatch.setenv("NASNET_CONFIG", "mine.toml")
+    assert size_written() == "32x32"
+    monkeypatch.setenv("NASNET_CONFIG", "none.toml")
+    missing = invoke("embed", "photos", "-o", "f.npy")
+    assert missing.exit_code == 2
+    assert "none.toml" in missing.stderr
+    assert missing.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[embed]\nsise = "32"\n', "sise"),
+        ('[embed]\nsize = "wide"\n', "'wide' is no size"),
+        ("[embed\n", "nasnet.toml"),
+        ("embed = 3\n", "nasnet.toml"),
+        ("[emded]\n", "[emded] is no command"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_it(
+    text: str, told: str, photos: Path
+) -> None:
+    Path("nasnet.toml").write_text(text, encoding="utf-8")
+    done = invoke("embed", "photos", "-o", "f.npy", "-w", "seeded:7")
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not Path("f.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["embd"], "did you mean embed?"),
+        (["embed", "photos", "-o", "x.npy", "--endpont", "Logits"], "Did you mean --endpoint?"),
+        (["embed", "--endpont", "-o", "x.npy"], "no flag"),
+        (["embed", "photos"], "--output"),
+        (["embed", "photos", "-o", "x.npy", "--size", "0x"], "'0x' is no size"),
+        (["embed", "photos", "-o", "x.npy", "--shard", "3"], "'3' is no shard"),
+        (["embed", "photos", "-o", "x.npy", "--precision", "f8"], "f8"),
+        (["embed", "photos", "-o", "x.npy", "--overwrite", "--append"], "one of them"),
+        (["outliers", "x.npy", "-n", "0"], "0"),
+        (["weights", "inspct", "x"], "inspct"),
+    ],
+)
+def test_a_mistake_in_the_command_line_is_one_line_and_status_2(
+    arguments: list[str], told: str, photos: Path
+) -> None:
+    done = invoke(*arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_that_explains_every_flag(name: str) -> None:
+    text = invoke(name, "--help").stdout
+    assert f"Usage: nasnet {name}" in text
+    assert "`" not in text
+    app = build_app(name)[name]
+    for command in [app, *(app[child] for child in app if not child.startswith("-"))]:
+        if command.default_command is not None:
+            for argument in command.assemble_argument_collection(parse_docstring=True):
+                if argument.parse and argument.show and not argument.children:
+                    assert argument.parameter.help, f"{name} {argument.name}"
+
+
+def test_the_table_of_fields_names_fields_that_there_are() -> None:
+    classes = {cls.__name__: cls for cls in _option_classes()}
+    for name, fields in FIELDS.items():
+        known = {field.name for field in dataclasses.fields(classes[name])}
+        assert set(fields) <= known, name
+
+
+def _option_classes() -> list[type]:
+    found: dict[str, type] = {}
+
+    def collect(cls: type) -> None:
+        found[cls.__name__] = cls
+        for field_type in (typing.get_type_hints(cls)).values():
+            if isinstance(field_type, type) and dataclasses.is_dataclass(field_type):
+                collect(field_type)
+
+    for name in COMMANDS:
+        app = build_app(name)[name]
+        if app.default_command is not None:
+            wrapped = inspect.unwrap(app.default_command)
+            for hint in typing.get_type_hints(wrapped).values():
+                if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+                    collect(hint)
+    return list(found.values())
+
+
+def test_an_option_class_comes_back_as_it_was() -> None:
+    flags = flags_of(nasnet.EmbedOptions)
+    assert plain(nasnet.EmbedOptions, flags()) == nasnet.EmbedOptions()
+
+
+def test_the_key_of_a_service_is_never_a_flag(tmp_path: Path) -> None:
+    done = invoke("serve", "--api-key", "12345678")
+    assert done.exit_code == 2
+    assert "--api-key" in done.stderr
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys\n"
+        "from nasnet.cli import run\n"
+        "run(['--help'])\n"
+        "heavy = ('numpy', 'pyarrow', 'onnx', 'openvino', 'torch', 'PIL', 'fsspec')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert out.stdout.splitlines()[-1] == "[]"
