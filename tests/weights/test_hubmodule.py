@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import tf_checkpoint, tf_hub
 from nasnet.weights.formats.protobuf import encode_bytes, encode_integer
-from nasnet.weights.formats.tf_hub import IMAGE_MODULE_INFO, HubModule, Signature, TensorInfo
+from nasnet.weights.formats.tf_hub import IMAGE_MODULE_INFO, HubModule
 from tests.support.golden_seed import make_hub_module
 
 INFERENCE: frozenset[str] = frozenset()
 TRAIN = frozenset({"train"})
-CELLS = [f"Cell_{n}" for n in range(12)]
 SIZE = b"\x0a\x06\x08\xe0\x01\x10\xe0\x01"  # an ImageModuleInfo of 224 x 224
-ENDPOINTS = {"Stem", "Reduction_Cell_0", "Reduction_Cell_1", "global_pool", *CELLS}
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +73,6 @@ def test_a_module_has_a_graph_for_inference_and_one_for_training(golden: HubModu
         assert set(variant.signatures) == {"default", "image_feature_vector"}
 
 
-def test_signatures_name_their_tensors(golden: HubModule) -> None:
-    for variant in golden.variants.values():
-        for signature in variant.signatures.values():
-            assert dict(signature.inputs) == {
-                "images": TensorInfo(
-                    name="hub_input/images:0", dtype="float32", shape=(None, 224, 224, 3)
-                )
-            }
-            outputs = {f"nasnet_mobile/{endpoint}" for endpoint in ENDPOINTS}
-            assert set(signature.outputs) == {"default", *outputs}
-            assert signature.outputs["default"].shape == (None, 1056)
-            assert signature.outputs["nasnet_mobile/Cell_11"].shape == (None, 7, 7, 1056)
-
-
 def test_the_picture_size_is_attached(golden: HubModule) -> None:
     for variant in golden.variants.values():
         assert set(variant.attachments) == {IMAGE_MODULE_INFO}
@@ -118,18 +102,11 @@ def test_a_module_is_told_from_other_folders(golden: HubModule, tmp_path: Path) 
 # Made by hand
 
 
-def test_signatures_may_have_several_inputs(tmp_path: Path) -> None:
+def test_a_module_without_a_graph_for_training_is_read(tmp_path: Path) -> None:
     module = tf_hub.read_hub_module(write_module(tmp_path, saved_model(meta_graph())))
     assert module.variables == tmp_path / "variables" / "variables"
-    assert dict(module.variants[INFERENCE].signatures) == {
-        "image_feature_vector_with_bn_hparams": Signature(
-            inputs={
-                "images": TensorInfo(name="images:0", dtype="float32", shape=(None, 224, 224, 3)),
-                "batch_norm_momentum": TensorInfo(name="momentum:0", dtype="float32", shape=()),
-            },
-            outputs={"default": TensorInfo(name="features:0", dtype="float32", shape=(None, 1056))},
-        )
-    }
+    assert list(module.variants) == [INFERENCE]
+    assert module.variants[INFERENCE].signatures == ("image_feature_vector_with_bn_hparams",)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasnet.weights.formats import protobuf
-from nasnet.weights.formats.protobuf import MalformedError
+from nasnet.weights.formats.protobuf import MalformedError, Message
 
 
 def view(*parts: bytes) -> memoryview:
@@ -40,7 +40,7 @@ def test_impossible_varints_are_refused(data: bytes, words: str) -> None:
 @given(st.integers(-(2**63), 2**63 - 1))
 @settings(deadline=None)
 def test_signed_numbers_survive_a_round_trip(value: int) -> None:
-    assert protobuf.signed(protobuf.message(view(protobuf.encode_integer(3, value))), 3) == value
+    assert Message(view(protobuf.encode_integer(3, value))).signed(3) == value
 
 
 def test_fields_come_in_stored_order_with_their_values() -> None:
@@ -58,14 +58,12 @@ def test_fields_come_in_stored_order_with_their_values() -> None:
         (7, 0x0706050403020100),
         (2, b""),
     ]
-    fields = protobuf.message(data)
-    assert protobuf.integer(fields, 1) == 300
-    assert protobuf.submessages(fields, 2) == [b"abc", b""]
-    assert len(protobuf.submessage(fields, 2)) == 0, (
-        "the last occurrence of a singular field counts"
-    )
-    assert protobuf.integer(fields, 99) == 0
-    assert len(protobuf.submessage(fields, 99)) == 0
+    message = Message(data)
+    assert message.integer(1) == 300
+    assert message.pieces(2) == [b"abc", b""]
+    assert len(message.bytes(2)) == 0, "the last occurrence of a singular field counts"
+    assert message.integer(99) == 0
+    assert len(message.bytes(99)) == 0
 
 
 def test_default_values_are_left_out_but_empty_messages_are_not() -> None:
@@ -88,20 +86,20 @@ def test_default_values_are_left_out_but_empty_messages_are_not() -> None:
 )
 def test_impossible_fields_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(MalformedError, match=words):
-        protobuf.message(view(data))
+        Message(view(data))
 
 
 def test_a_field_of_the_wrong_kind_is_refused() -> None:
     with pytest.raises(MalformedError, match="bytes where a number"):
-        protobuf.integer(protobuf.message(view(protobuf.encode_bytes(1, b"x"))), 1)
+        Message(view(protobuf.encode_bytes(1, b"x"))).integer(1)
     with pytest.raises(MalformedError, match="a number where bytes"):
-        protobuf.submessage(protobuf.message(view(protobuf.encode_integer(1, 5))), 1)
+        Message(view(protobuf.encode_integer(1, 5))).bytes(1)
 
 
 def test_text_must_be_utf8() -> None:
-    assert protobuf.text(view("Größe".encode())) == "Größe"
+    assert protobuf.decoded(view("Größe".encode())) == "Größe"
     with pytest.raises(MalformedError, match="UTF-8"):
-        protobuf.text(view(b"\xff\xfe"))
+        protobuf.decoded(view(b"\xff\xfe"))
 
 
 @pytest.mark.parametrize(
@@ -115,20 +113,20 @@ def test_text_must_be_utf8() -> None:
     ],
 )
 def test_shapes(data: bytes, shape: tuple[int | None, ...] | None) -> None:
-    assert protobuf.shape_of(view(data)) == shape
+    assert protobuf.shape_of(Message(view(data))) == shape
 
 
 def test_a_negative_size_is_refused() -> None:
     with pytest.raises(MalformedError, match="negative"):
-        protobuf.shape_of(view(protobuf.encode_bytes(2, protobuf.encode_integer(1, -2))))
+        protobuf.shape_of(Message(view(protobuf.encode_bytes(2, protobuf.encode_integer(1, -2)))))
 
 
 @given(st.binary(max_size=60))
 @settings(deadline=None, max_examples=200)
 def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     try:
-        protobuf.message(view(data))
-        protobuf.shape_of(view(data))
+        Message(view(data))
+        protobuf.shape_of(Message(view(data)))
     except MalformedError:
         pass
 

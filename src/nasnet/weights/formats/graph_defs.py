@@ -9,7 +9,7 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import Content, Stored, in_memory, raw
 from nasnet.weights.formats.graphs import Graph, GraphError, Node, Op
 from nasnet.weights.formats.matching import match_network
-from nasnet.weights.formats.protobuf import MalformedError
+from nasnet.weights.formats.protobuf import MalformedError, Message
 
 Array = npt.NDArray[Any]
 
@@ -59,9 +59,9 @@ _OPS: Mapping[str, tuple[Op, int]] = {
     ),
 }
 _GLOBAL_WINDOW = 7  # an average over so many pixels is the network's last one
-_DEPTHWISE_FROM_CONV = (0, 1, 2, 3)
 _MOST_REPEATED = 1 << 23  # values of a constant that is stored as one of them
 _CONST = ("Const", "HostConst")
+_EPSILON = 1e-4  # of FusedBatchNorm where a node says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +90,10 @@ class GraphNode:
 def looks_like_graph(path: Path) -> bool:
     """Whether a file begins with a node of a GraphDef: a name and an operation."""
     try:
-        for number, value in protobuf.fields(protobuf.map_file(path)):
-            if number != 1 or isinstance(value, int):
-                return False
-            fields = protobuf.message(value)
-            return (
-                bool(protobuf.submessage(fields, 1))
-                and protobuf.text(protobuf.submessage(fields, 2)) != ""
-            )
+        node = protobuf.first_message(protobuf.map_file(path))
+        return bool(node.bytes(1)) and node.text(2) != ""
     except (MalformedError, OSError):
         return False
-    return False
 
 
 def read_graph_def(path: Path) -> Content:
@@ -112,8 +105,7 @@ def read_graph_def(path: Path) -> Content:
         WeightsError: it is damaged, or no NASNet-A.
     """
     try:
-        fields = protobuf.message(protobuf.map_file(path))
-        nodes = [_node(piece, path) for piece in protobuf.submessages(fields, 1)]
+        nodes = [_node(node, path) for node in Message(protobuf.map_file(path)).messages(1)]
     except MalformedError as error:
         raise WeightsError(f"{path}: damaged TensorFlow graph: {error}") from None
     except OSError as error:
@@ -169,27 +161,25 @@ def json_nodes(topology: Any) -> list[GraphNode]:  # noqa: ANN401
         GraphError: it is none.
     """
     try:
-        return [
-            GraphNode(
-                name=str(node["name"]),
-                op=str(node["op"]),
-                inputs=tuple(
-                    _source(str(name)) for name in node.get("input", ()) if name[:1] != "^"
-                ),
-                epsilon=float(node.get("attr", {}).get("epsilon", {}).get("f", 1e-4)),
-                window=_window(node.get("attr", {}).get("ksize", {}).get("list", {}).get("i", ())),
-                fused=tuple(
-                    _text(text)
-                    for text in node.get("attr", {})
-                    .get("fused_ops", {})
-                    .get("list", {})
-                    .get("s", ())
-                ),
-            )
-            for node in topology["node"]
-        ]
+        return [_json_node(node) for node in topology["node"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise GraphError(f"its topology is no graph: {error!r}") from None
+
+
+def _json_node(node: Any) -> GraphNode:  # noqa: ANN401
+    attributes = node.get("attr", {})
+
+    def listed(name: str, kind: str) -> Any:  # noqa: ANN401
+        return attributes.get(name, {}).get("list", {}).get(kind, ())
+
+    return GraphNode(
+        name=str(node["name"]),
+        op=str(node["op"]),
+        inputs=_sources(map(str, node.get("input", ()))),
+        epsilon=float(attributes.get("epsilon", {}).get("f", _EPSILON)),
+        window=_window(listed("ksize", "i")),
+        fused=tuple(_text(text) for text in listed("fused_ops", "s")),
+    )
 
 
 def _window(sizes: Any) -> int:  # noqa: ANN401
@@ -203,76 +193,55 @@ def _text(encoded: Any) -> str:  # noqa: ANN401
         return str(encoded)
 
 
-def _source(name: str) -> str:
-    """The node behind an input's name, `node:0`."""
-    node, colon, output = name.rpartition(":")
-    return node if colon and output.isdigit() else name
+def _sources(names: Iterable[str]) -> tuple[str, ...]:
+    """The nodes behind the names of inputs, `node:0`; control inputs (`^node`) are left out."""
+    found = []
+    for name in names:
+        node, colon, output = name.rpartition(":")
+        if not name.startswith("^"):
+            found.append(node if colon and output.isdigit() else name)
+    return tuple(found)
 
 
-def _node(piece: memoryview, path: Path) -> GraphNode:
+def _node(fields: Message, path: Path) -> GraphNode:
     """Decode a NodeDef."""
-    fields = protobuf.message(piece)
-    name, op = (protobuf.text(protobuf.submessage(fields, number)) for number in (1, 2))
-    inputs = [protobuf.text(data) for data in protobuf.submessages(fields, 3)]
-    attributes: dict[str, protobuf.Message] = {}
-    for entry in protobuf.submessages(fields, 5):
-        pair = protobuf.message(entry)
-        key = protobuf.text(protobuf.submessage(pair, 1))
-        if key in ("value", "epsilon", "ksize", "fused_ops"):
-            attributes[key] = protobuf.message(protobuf.submessage(pair, 2))
+    name, op = fields.text(1), fields.text(2)
+    attributes = {
+        key: Message(value)
+        for key, value in fields.entries(5).items()
+        if key in ("value", "epsilon", "ksize", "fused_ops")
+    }
+    nothing = Message(memoryview(b""))
     value = None
     if op in _CONST and "value" in attributes:
-        value = _tensor(protobuf.submessage(attributes["value"], 8), f"{path}: {name}")
-    epsilon = 1e-4
+        value = _tensor(attributes["value"].message(8), f"{path}: {name}")
+    epsilon = _EPSILON
     if "epsilon" in attributes:
-        bits = protobuf.integer(attributes["epsilon"], 4)
+        bits = attributes["epsilon"].integer(4)
         if bits >> 32:
             raise MalformedError(f"{name}: its epsilon is no float")
         epsilon = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
-    window = 0
-    if "ksize" in attributes:
-        sizes = _integers(protobuf.message(protobuf.submessage(attributes["ksize"], 1)), 3)
-        window = _window(sizes)
-    fused: tuple[str, ...] = ()
-    if "fused_ops" in attributes:
-        listed = protobuf.message(protobuf.submessage(attributes["fused_ops"], 1))
-        fused = tuple(protobuf.text(text) for text in protobuf.submessages(listed, 2))
     return GraphNode(
         name=name,
         op=op,
-        inputs=tuple(_source(source) for source in inputs if not source.startswith("^")),
+        inputs=_sources(fields.texts(3)),
         epsilon=epsilon,
-        window=window,
-        fused=fused,
+        window=_window(attributes.get("ksize", nothing).message(1).integers(3)),
+        fused=tuple(attributes.get("fused_ops", nothing).message(1).texts(2)),
         value=value,
     )
 
 
-def _integers(fields: protobuf.Message, number: int) -> list[int]:
-    """A repeated integer, packed or not."""
-    found: list[int] = []
-    for value in fields.get(number, ()):
-        if isinstance(value, int):
-            found.append(value)
-            continue
-        position = 0
-        while position < len(value):
-            one, position = protobuf.read_varint(value, position)
-            found.append(one)
-    return found
-
-
-def _tensor(data: memoryview, where: str) -> Stored | None:
+def _tensor(fields: Message, where: str) -> Stored | None:
     """Decode a TensorProto of numbers; None for other types."""
-    fields = protobuf.message(data)
-    dtype = protobuf.DATA_TYPES.get(protobuf.integer(fields, 1), "")
-    sizes = protobuf.shape_of(protobuf.submessage(fields, 2))
+    dtype = protobuf.DATA_TYPES.get(fields.integer(1), "")
+    sizes = protobuf.shape_of(fields.message(2))
     if dtype not in ("float32", "float64", "float16", "bfloat16") or sizes is None:
         return None
     if None in sizes:
         raise MalformedError(f"{where}: a constant has an open shape")
     shape = tuple(size for size in sizes if size is not None)
-    content = protobuf.submessage(fields, 4)
+    content = fields.bytes(4)
     read: Callable[[], Array]
     if len(content):
         read = partial(raw, content, dtype, shape, where=where)
@@ -281,11 +250,11 @@ def _tensor(data: memoryview, where: str) -> Stored | None:
     return Stored(shape=shape, read=read)
 
 
-def _floats(fields: protobuf.Message, dtype: str) -> Array:
+def _floats(fields: Message, dtype: str) -> Array:
     """Values stored one by one: float_val (5), double_val (6), half_val (13)."""
     number, item = {"float32": (5, "<f4"), "float64": (6, "<f8")}.get(dtype, (13, ""))
     if not item:
-        integers = _integers(fields, number)
+        integers = fields.integers(number)
         if max(integers, default=0) >> 16:
             raise MalformedError("a constant has a value of more than 16 bits")
         bits = np.array(integers, dtype=np.uint16)
@@ -297,7 +266,7 @@ def _floats(fields: protobuf.Message, dtype: str) -> Array:
         (value & (1 << 8 * size) - 1).to_bytes(size, "little")
         if isinstance(value, int)
         else bytes(value)
-        for value in fields.get(number, ())
+        for value in fields.values(number)
     ]
     joined = b"".join(pieces)
     if len(joined) % size:

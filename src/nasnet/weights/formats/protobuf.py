@@ -1,6 +1,8 @@
 """Protocol buffers at the wire level: the few messages TensorFlow's files need, read and written.
 
-Called by `bundle` and `hubmodule`; knows varints, fields and TensorFlow's DataType and shape.
+The `protobuf` runtime is not used for reading: it copies every tensor out of the mapped file,
+parses graphs that nobody looks into, takes a field of the wrong kind for an unknown one, and says
+of a damaged file no more than that it is damaged. The tables of checkpoints need varints as well.
 """
 
 from __future__ import annotations
@@ -31,8 +33,6 @@ DATA_TYPES: Mapping[int, str] = {
     22: "uint32",
     23: "uint64",
 }
-
-Message = Mapping[int, list[int | memoryview]]
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT = 10  # bytes that 64 bits take in groups of seven
@@ -111,61 +111,94 @@ def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         position += size
 
 
-def message(data: memoryview) -> Message:
-    """All fields of one message: number -> values in the order they are stored.
+class Message:
+    """The fields of one message by number; messages within it are decoded when asked for.
 
     Raises:
-        MalformedError: the data are not a protobuf message.
+        MalformedError: the data are not a protobuf message; of the methods: a field holds bytes
+            where a number belongs, or a number where bytes do.
     """
-    found: dict[int, list[int | memoryview]] = {}
-    for number, value in fields(data):
-        found.setdefault(number, []).append(value)
-    return found
+
+    def __init__(self, data: memoryview) -> None:
+        self._fields: dict[int, list[int | memoryview]] = {}
+        for number, value in fields(data):
+            self._fields.setdefault(number, []).append(value)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._fields
+
+    def values(self, number: int) -> list[int | memoryview]:
+        """Everything stored under a number, in order."""
+        return self._fields.get(number, [])
+
+    def integer(self, number: int) -> int:
+        """An unsigned integer: the last one stored, or 0 if there is none."""
+        value = self.values(number)[-1] if number in self else 0
+        if not isinstance(value, int):
+            raise MalformedError(f"field {number} holds bytes where a number belongs")
+        return value
+
+    def signed(self, number: int) -> int:
+        """An int32 or int64: two's complement in 64 bits."""
+        value = self.integer(number)
+        return value - (1 << 64) if value >> 63 else value
+
+    def integers(self, number: int) -> list[int]:
+        """A repeated integer, packed or not."""
+        found: list[int] = []
+        for value in self.values(number):
+            if isinstance(value, int):
+                found.append(value)
+                continue
+            position = 0
+            while position < len(value):
+                one, position = read_varint(value, position)
+                found.append(one)
+        return found
+
+    def pieces(self, number: int) -> list[memoryview]:
+        """The bytes of every occurrence of a repeated field."""
+        found = []
+        for value in self.values(number):
+            if isinstance(value, int):
+                raise MalformedError(f"field {number} holds a number where bytes belong")
+            found.append(value)
+        return found
+
+    def bytes(self, number: int) -> memoryview:
+        """The bytes of a singular field: the last one stored, or none if it is absent."""
+        pieces = self.pieces(number)
+        return pieces[-1] if pieces else memoryview(b"")
+
+    def message(self, number: int) -> Message:
+        """A message within; an empty one if it is absent."""
+        return Message(self.bytes(number))
+
+    def messages(self, number: int) -> list[Message]:
+        """Repeated messages."""
+        return [Message(piece) for piece in self.pieces(number)]
+
+    def text(self, number: int) -> str:
+        """A string."""
+        return decoded(self.bytes(number))
+
+    def texts(self, number: int) -> list[str]:
+        """Repeated strings."""
+        return [decoded(piece) for piece in self.pieces(number)]
+
+    def entries(self, number: int) -> dict[str, memoryview]:
+        """A map from strings to messages, which is stored as a list of (key, value)."""
+        return {pair.text(1): pair.bytes(2) for pair in self.messages(number)}
 
 
-def integer(fields_: Message, number: int) -> int:
-    """The unsigned integer of a singular field: the last one stored, or 0 if there is none.
-
-    Raises:
-        MalformedError: the field holds bytes.
-    """
-    values = fields_.get(number)
-    if not values:
-        return 0
-    value = values[-1]
-    if not isinstance(value, int):
-        raise MalformedError(f"field {number} holds bytes where a number belongs")
-    return value
+def first_message(data: memoryview) -> Message:
+    """The first field of a list of messages, number 1; an empty message for anything else."""
+    number, value = next(fields(data), (0, 0))
+    return Message(value if number == 1 and isinstance(value, memoryview) else memoryview(b""))
 
 
-def signed(fields_: Message, number: int) -> int:
-    """Like `integer`, for fields declared int32 or int64: two's complement in 64 bits."""
-    value = integer(fields_, number)
-    return value - (1 << 64) if value >> 63 else value
-
-
-def submessages(fields_: Message, number: int) -> list[memoryview]:
-    """The bytes of every occurrence of a repeated field.
-
-    Raises:
-        MalformedError: the field holds a number.
-    """
-    pieces = []
-    for value in fields_.get(number, ()):
-        if isinstance(value, int):
-            raise MalformedError(f"field {number} holds a number where bytes belong")
-        pieces.append(value)
-    return pieces
-
-
-def submessage(fields_: Message, number: int) -> memoryview:
-    """The bytes of a singular field: the last one stored, or none if it is absent."""
-    pieces = submessages(fields_, number)
-    return pieces[-1] if pieces else memoryview(b"")
-
-
-def text(data: memoryview) -> str:
-    """Decode a string field.
+def decoded(data: memoryview) -> str:
+    """The text of a string.
 
     Raises:
         MalformedError: it is not UTF-8.
@@ -176,19 +209,18 @@ def text(data: memoryview) -> str:
         raise MalformedError(f"a name is not UTF-8: {bytes(data[:40])!r}") from None
 
 
-def shape_of(data: memoryview) -> tuple[int | None, ...] | None:
-    """Decode a TensorShapeProto.
+def shape_of(shape: Message) -> tuple[int | None, ...] | None:
+    """The sizes in a TensorShapeProto.
 
     Returns:
-        The sizes, None for one that is left open; None alone if even the rank is.
+        None for a size that is left open; None alone if even the rank is.
 
     Raises:
         MalformedError: a size is negative, or the data are damaged.
     """
-    shape = message(data)
-    if integer(shape, 3):
+    if shape.integer(3):
         return None
-    sizes = [signed(message(dim), 1) for dim in submessages(shape, 2)]
+    sizes = [dim.signed(1) for dim in shape.messages(2)]
     if min(sizes, default=0) < -1:
         raise MalformedError(f"a shape has a negative size: {sizes}")
     return tuple(None if size == -1 else size for size in sizes)

@@ -1,6 +1,6 @@
 """TF1 hub module folders, read without TensorFlow: tag sets, signatures, attached messages.
 
-Called by whoever opens a module; the variables themselves are a checkpoint, which `bundle` reads.
+The variables themselves are a checkpoint; the graphs' nodes are never looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
-from nasnet.weights.formats.protobuf import MalformedError
+from nasnet.weights.formats.protobuf import MalformedError, Message
 
 IMAGE_MODULE_INFO = "image_module_info"  # the key under which a picture's expected size is attached
 
@@ -27,40 +27,17 @@ _TAGS, _COLLECTIONS, _SIGNATURES, _OBJECT_GRAPH = 4, 4, 5, 7  # of MetaInfoDef; 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorInfo:
-    """One input or output of a signature.
-
-    Attributes:
-        name: of the tensor in the graph, such as `hub_input/images:0`; empty if it is sparse.
-        dtype: NumPy's name of the type.
-        shape: sizes, None for one that is left open; None alone if even the rank is.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """One way to call a module: its inputs and outputs by name."""
-
-    inputs: Mapping[str, TensorInfo]
-    outputs: Mapping[str, TensorInfo]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphVariant:
     """One of a module's graphs.
 
     Attributes:
         tags: which graph it is: empty for inference, `train` for training.
-        signatures: by name.
+        signatures: names of the ways to call it.
         attachments: messages by key, serialized.
     """
 
     tags: frozenset[str]
-    signatures: Mapping[str, Signature]
+    signatures: tuple[str, ...]
     attachments: Mapping[str, bytes]
 
 
@@ -135,8 +112,8 @@ def image_size(attachments: Mapping[str, bytes]) -> tuple[int, int] | None:
     if data is None:
         return None
     try:
-        size = protobuf.message(protobuf.submessage(protobuf.message(memoryview(data)), 1))
-        height, width = protobuf.signed(size, 1), protobuf.signed(size, 2)
+        size = Message(memoryview(data)).message(1)
+        height, width = size.signed(1), size.signed(2)
     except MalformedError as error:
         raise WeightsError(f"the attached {IMAGE_MODULE_INFO}: {error}") from error
     return (height, width) if height > 0 and width > 0 else None
@@ -162,8 +139,8 @@ def _not_a_module(folder: Path) -> str:
     if not is_saved_model(folder):
         return f"{folder} is not a hub module: it has neither {_MODULE_FILE} nor {_GRAPH_FILE}"
     try:
-        graphs = protobuf.submessages(protobuf.message(_mapped(graph_file)), _META_GRAPHS)
-        objects = any(_OBJECT_GRAPH in protobuf.message(graph) for graph in graphs)
+        graphs = Message(_mapped(graph_file)).messages(_META_GRAPHS)
+        objects = any(_OBJECT_GRAPH in graph for graph in graphs)
     except MalformedError as error:
         return f"{graph_file}: {error}"
     kind = "TF2 SavedModel (as module versions 4 and 5 are)" if objects else "TF1 SavedModel"
@@ -179,9 +156,8 @@ def _check_format(path: Path) -> None:
     if len(data) > _MAX_MODULE_FILE:
         raise WeightsError(f"{path}: {len(data)} bytes are too many for a module definition")
     try:
-        definition = protobuf.message(data)
-        number = protobuf.integer(definition, 1)
-        features = [protobuf.text(feature) for feature in protobuf.submessages(definition, 2)]
+        definition = Message(data)
+        number, features = definition.integer(1), definition.texts(2)
     except MalformedError as error:
         raise WeightsError(f"{path}: {error}") from error
     if number != _FORMAT_V3:
@@ -193,8 +169,8 @@ def _check_format(path: Path) -> None:
 def _variants(data: memoryview) -> Mapping[frozenset[str], GraphVariant]:
     """Decode a SavedModel."""
     variants: dict[frozenset[str], GraphVariant] = {}
-    for piece in protobuf.submessages(protobuf.message(data), _META_GRAPHS):
-        variant = _variant(piece)
+    for graph in Message(data).messages(_META_GRAPHS):
+        variant = _variant(graph)
         if variant.tags in variants:
             raise MalformedError(f"two graphs have the tags {sorted(variant.tags)}")
         variants[variant.tags] = variant
@@ -203,55 +179,13 @@ def _variants(data: memoryview) -> Mapping[frozenset[str], GraphVariant]:
     return variants
 
 
-def _variant(data: memoryview) -> GraphVariant:
+def _variant(graph: Message) -> GraphVariant:
     """Decode a MetaGraphDef; its graph_def, nearly all of the file, is not looked into."""
-    fields = protobuf.message(data)
-    info = protobuf.message(protobuf.submessage(fields, 1))
-    collections = _map(protobuf.submessages(fields, _COLLECTIONS))
+    collections = graph.entries(_COLLECTIONS)
+    # A CollectionDef of serialized ModuleAttachment messages.
+    attached = Message(collections.get(_ATTACHMENTS, memoryview(b""))).message(2)
     return GraphVariant(
-        tags=frozenset(protobuf.text(tag) for tag in protobuf.submessages(info, _TAGS)),
-        signatures={
-            name: _signature(value)
-            for name, value in _map(protobuf.submessages(fields, _SIGNATURES)).items()
-        },
-        attachments=_attachments(collections.get(_ATTACHMENTS, memoryview(b""))),
+        tags=frozenset(graph.message(1).texts(_TAGS)),
+        signatures=tuple(graph.entries(_SIGNATURES)),
+        attachments={key: bytes(data) for key, data in attached.entries(1).items()},
     )
-
-
-def _map(entries: list[memoryview]) -> dict[str, memoryview]:
-    """Decode a map from strings to messages, which is stored as a list of (key, value)."""
-    pairs = [protobuf.message(entry) for entry in entries]
-    return {
-        protobuf.text(protobuf.submessage(pair, 1)): protobuf.submessage(pair, 2) for pair in pairs
-    }
-
-
-def _signature(data: memoryview) -> Signature:
-    """Decode a SignatureDef."""
-    fields = protobuf.message(data)
-    inputs, outputs = (_map(protobuf.submessages(fields, number)) for number in (1, 2))
-    return Signature(
-        inputs={name: _tensor_info(value) for name, value in inputs.items()},
-        outputs={name: _tensor_info(value) for name, value in outputs.items()},
-    )
-
-
-def _tensor_info(data: memoryview) -> TensorInfo:
-    """Decode a TensorInfo."""
-    fields = protobuf.message(data)
-    number = protobuf.integer(fields, 2)
-    return TensorInfo(
-        name=protobuf.text(protobuf.submessage(fields, 1)),
-        dtype=protobuf.DATA_TYPES.get(number, f"type {number}"),
-        shape=protobuf.shape_of(protobuf.submessage(fields, 3)),
-    )
-
-
-def _attachments(data: memoryview) -> dict[str, bytes]:
-    """Decode a CollectionDef of serialized ModuleAttachment messages."""
-    collection = protobuf.message(data)
-    messages = protobuf.submessages(protobuf.message(protobuf.submessage(collection, 2)), 1)
-    pairs = [protobuf.message(attachment) for attachment in messages]
-    return {
-        protobuf.text(protobuf.submessage(p, 1)): bytes(protobuf.submessage(p, 2)) for p in pairs
-    }

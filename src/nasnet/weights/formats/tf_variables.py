@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.weights import genuine, layouts
-from nasnet.weights.formats import protobuf, tf_checkpoint, tf_hub
+from nasnet.weights.formats import tf_checkpoint, tf_hub
 from nasnet.weights.formats.base import Content, Stored
-from nasnet.weights.formats.protobuf import MalformedError
+from nasnet.weights.formats.protobuf import MalformedError, Message
 from nasnet.weights.formats.tf_checkpoint import Checkpoint
 from nasnet.weights.layouts import Recognised
 
@@ -140,13 +140,9 @@ def _keys(checkpoint: Checkpoint) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         data = tf_checkpoint.read_tensor(checkpoint, _OBJECT_GRAPH).item()
-        graph = protobuf.message(memoryview(data))
-        for node in protobuf.submessages(graph, 1):
-            for piece in protobuf.submessages(protobuf.message(node), 2):
-                attribute = protobuf.message(piece)
-                name, full, key = (
-                    protobuf.text(protobuf.submessage(attribute, n)) for n in (1, 2, 3)
-                )
+        for node in Message(memoryview(data)).messages(1):
+            for attribute in node.messages(2):
+                name, full, key = (attribute.text(number) for number in (1, 2, 3))
                 if name == "VARIABLE_VALUE" and key in checkpoint.entries:
                     found.setdefault(full or key.removesuffix(_VALUE), key)
     except (MalformedError, ValueError, TypeError) as error:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
-from nasnet.weights.formats.protobuf import MalformedError
+from nasnet.weights.formats.protobuf import MalformedError, Message
 from nasnet.weights.formats.tf_checkpoint.paths import V1_REFUSAL, resolve_prefix
 from nasnet.weights.formats.tf_checkpoint.slices import (
     Extent,
@@ -158,7 +158,7 @@ def _read_index(prefix: Path, data: memoryview) -> Checkpoint:
             if key.startswith(b"\0"):  # no tensor's name does; slices' keys do
                 pieces[key] = _entry(value, num_shards)
             else:
-                entries[protobuf.text(memoryview(key))] = _entry(value, num_shards)
+                entries[protobuf.decoded(memoryview(key))] = _entry(value, num_shards)
         except MalformedError as error:
             raise MalformedError(f"tensor {_label(key)}: {error}") from error
     _check_places({**{name.encode(): entry for name, entry in entries.items()}, **pieces})
@@ -171,15 +171,16 @@ def _label(key: bytes) -> str:
 
 def _num_shards(value: memoryview) -> int:
     """Decode and check a BundleHeaderProto."""
-    header = protobuf.message(value)
-    if isinstance(header.get(1, [0])[0], memoryview):  # SavedTensorSlices: a message, not a number
+    header = Message(value)
+    if any(
+        isinstance(value, memoryview) for value in header.values(1)[:1]
+    ):  # SavedTensorSlices: a message, not a number
         raise MalformedError(f"it {V1_REFUSAL}")
-    if protobuf.integer(header, 2):
+    if header.integer(2):
         raise MalformedError("it was written on a big-endian machine, which is not supported")
-    version = protobuf.message(protobuf.submessage(header, 3))
-    if protobuf.signed(version, 2) > _VERSION:
+    if header.message(3).signed(2) > _VERSION:
         raise MalformedError("it needs a newer reader: its format has changed")
-    num_shards = protobuf.signed(header, 1)
+    num_shards = header.signed(1)
     if num_shards < 1:
         raise MalformedError(f"it claims {num_shards} data files")
     return num_shards
@@ -187,19 +188,19 @@ def _num_shards(value: memoryview) -> int:
 
 def _entry(value: memoryview, num_shards: int) -> Entry:
     """Decode a BundleEntryProto, and check what can be checked without the data."""
-    fields = protobuf.message(value)
-    number = protobuf.integer(fields, 1)
-    shape = protobuf.shape_of(protobuf.submessage(fields, 2))
+    fields = Message(value)
+    number = fields.integer(1)
+    shape = protobuf.shape_of(fields.message(2))
     if shape is None or None in shape:
         raise MalformedError("its shape is left open")
     entry = Entry(
         dtype=protobuf.DATA_TYPES.get(number, f"type {number}"),
         shape=tuple(size for size in shape if size is not None),
-        shard=protobuf.signed(fields, 3),
-        offset=protobuf.signed(fields, 4),
-        size=protobuf.signed(fields, 5),
-        crc32c=protobuf.integer(fields, 6),
-        slices=tuple(extents_of(piece) for piece in protobuf.submessages(fields, 7)),
+        shard=fields.signed(3),
+        offset=fields.signed(4),
+        size=fields.signed(5),
+        crc32c=fields.integer(6),
+        slices=tuple(extents_of(piece) for piece in fields.messages(7)),
     )
     if len(entry.shape) > _MAX_RANK:
         raise MalformedError(f"it has {len(entry.shape)} axes, more than {_MAX_RANK}")

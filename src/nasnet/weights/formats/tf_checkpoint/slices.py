@@ -12,22 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.weights.formats.protobuf import MalformedError, message, signed, submessages
+from nasnet.weights.formats.protobuf import MalformedError, Message
 
 Extent = tuple[int, int]  # start and length along one axis; (0, -1) is the whole axis
 
 
-def extents_of(data: memoryview) -> tuple[Extent, ...]:
+def extents_of(piece: Message) -> tuple[Extent, ...]:
     """Decode a TensorSliceProto: one extent per axis.
 
     Raises:
         MalformedError: the data are damaged.
     """
-    extents = []
-    for piece in submessages(message(data), 1):
-        extent = message(piece)
-        extents.append((signed(extent, 1), signed(extent, 2) if 2 in extent else -1))
-    return tuple(extents)
+    return tuple(
+        (extent.signed(1), extent.signed(2) if 2 in extent else -1) for extent in piece.messages(1)
+    )
 
 
 def slice_key(name: str, extents: Sequence[Extent]) -> bytes:
