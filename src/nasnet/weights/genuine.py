@@ -1,7 +1,4 @@
-"""Is it genuine? Weights held against the fingerprints of the published, trained ones.
-
-Called by `load` for everything that is opened, and by the command line's `weights inspect`.
-"""
+"""Is it genuine? Weights held against the fingerprints of the published, trained ones."""
 
 from __future__ import annotations
 

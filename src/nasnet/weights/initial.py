@@ -1,6 +1,6 @@
 """TF-Slim's initial values: what a network's variables hold before the first training step.
 
-Called by training and by `torch_model`; NumPy only, so every framework starts alike.
+NumPy only, so that every framework starts from the same values.
 """
 
 from __future__ import annotations

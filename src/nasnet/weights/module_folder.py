@@ -1,19 +1,14 @@
-"""Our own module folder: weights, task and picture size together, as `Module.export` writes it.
-
-Called by `load` to read one and by `module` to write one.
-"""
+"""Our own module folder: weights, task and picture size together, as `Module.export` writes it."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from nasnet.errors import OutputError, WeightsError
-from nasnet.system import write_whole
+from nasnet.system import staged, write_whole
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 
 Task = Literal["feature_vector", "classification"]
@@ -68,21 +63,9 @@ def write_folder(module: ModuleFolder, path: Path) -> None:
     """
     if path.exists() and not is_module_folder(path) and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists and is no exported module: name another folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        _write(module, temporary)
-        if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with staged(path, overwrite=True) as folder:
+        folder.mkdir()
+        _write(module, folder)
 
 
 def write_into(module: ModuleFolder, folder: Path) -> None:

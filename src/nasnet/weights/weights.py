@@ -1,7 +1,4 @@
-"""Weights: TF-Slim name -> array, checked against a plan; seeded values; our safetensors files.
-
-Called by the readers of foreign formats, by `load`, and by whoever makes or saves weights.
-"""
+"""Weights: TF-Slim name -> array, checked against a plan; seeded values; our safetensors files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Safe unpacking of .tar, .tar.gz and .zip files that come from elsewhere.
+"""Unpack .tar, .tar.gz and .zip files that come from elsewhere, safely.
 
-Called by `fetch` for downloads and for archives a user names; knows nothing of their content.
+tarfile's own filters are not used: they mend a member's name where an archive must be refused,
+know nothing of zip files, and set no limit to sizes.
 """
 
 from __future__ import annotations

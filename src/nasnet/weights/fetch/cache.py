@@ -1,6 +1,6 @@
 """The cache folder in tensorflow-hub's own layout, so that both packages can share it.
 
-Called by `fetch` only: folder names, the lock between processes, manifests, putting in place.
+Names of folders, the lock between processes, manifests, putting a folder in its place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One file over HTTP(S) with the standard library: limits, retries, resumption, checksums.
-
-Called by `fetch` only; it knows URLs and files, and nothing of handles or of the cache.
-"""
+"""One file over HTTP(S) with the standard library: limits, retries, resumption, checksums."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A handle, path or URL in, a verified local folder (file, checkpoint prefix) out.
-
-Called by `load`, `module` and the CLI; the network is used below this room only.
+"""A handle, path or URL in, a verified local folder, file or checkpoint prefix out.
 
 The environment: `TFHUB_CACHE_DIR` names the cache; `NASNET_MIRRORS` (base URLs with commas between)
 are asked first; `NASNET_OFFLINE=1` forbids the network. `TFHUB_MODEL_LOAD_FORMAT=UNCOMPRESSED` is

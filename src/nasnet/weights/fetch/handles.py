@@ -1,7 +1,4 @@
-"""The published NASNet-A handles: what each one is, and where its weights can come from.
-
-Called by `fetch`, by `module` (defaults of a handle) and by the CLI; pure data and parsing.
-"""
+"""The published NASNet-A handles: what each one is, and where its weights can come from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One source in, a verified folder in a working folder out: download, check, unpack, verify.
-
-Called by `fetch` only, which holds the lock and puts the folder in its place.
-"""
+"""One source in, a verified folder in a working folder out: download, check, unpack, verify."""
 
 from __future__ import annotations
 

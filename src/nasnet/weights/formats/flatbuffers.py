@@ -1,7 +1,4 @@
-"""FlatBuffers, read: tables, vectors and strings, every offset checked before it is followed.
-
-Private to `readers`.
-"""
+"""FlatBuffers, read: every offset is checked before it is followed."""
 
 from __future__ import annotations
 
@@ -11,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.weights.formats.protobuf import MalformedError
+
 _MOST_ITEMS = 1_000_000
-
-
-class FlatBufferError(ValueError):
-    """Bytes that are not what their format says; the caller adds which file they come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ class Table:
         start = _follow(self.data, place)
         count = _unpack(self.data, start, "I")
         if start + 4 + count * item > len(self.data) or (item > 1 and count > _MOST_ITEMS):
-            raise FlatBufferError(f"a list claims {count} entries, more than the file has")
+            raise MalformedError(f"a list claims {count} entries, more than the file has")
         return start + 4, count
 
 
@@ -90,12 +85,12 @@ def root(data: memoryview) -> Table:
 def _unpack(data: memoryview, place: int, form: str) -> int:
     size = struct.calcsize(f"<{form}")
     if not 0 <= place <= len(data) - size:
-        raise FlatBufferError(f"it points to byte {place} of {len(data)}")
+        raise MalformedError(f"it points to byte {place} of {len(data)}")
     return int(struct.unpack_from(f"<{form}", data, place)[0])
 
 
 def _follow(data: memoryview, place: int) -> int:
     target = place + _unpack(data, place, "I")
     if target > len(data) - 4:
-        raise FlatBufferError(f"it points to byte {target} of {len(data)}")
+        raise MalformedError(f"it points to byte {target} of {len(data)}")
     return target

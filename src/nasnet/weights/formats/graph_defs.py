@@ -1,7 +1,4 @@
-"""TensorFlow's graphs as `Graph`: frozen .pb files, and the JSON form in TF.js' graph models.
-
-Private to `readers`.
-"""
+"""TensorFlow's graphs: frozen .pb files, and the JSON form in TF.js' graph models."""
 
 from __future__ import annotations
 
@@ -100,16 +97,8 @@ def read_graph_def(path: Path) -> Content:
     """Read a frozen graph: by the names of its constants, or else by its wiring.
 
     Source: TensorFlow's graph.proto, node_def.proto and tensor.proto.
-
-    Raises:
-        WeightsError: it is damaged, or no NASNet-A.
     """
-    try:
-        nodes = [_node(node, path) for node in Message(protobuf.map_file(path)).messages(1)]
-    except MalformedError as error:
-        raise WeightsError(f"{path}: damaged TensorFlow graph: {error}") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    nodes = [_node(node, path) for node in Message(protobuf.map_file(path)).messages(1)]
     constants = {node.name: node.value for node in nodes if node.value is not None}
     content = Content(title="frozen TensorFlow graph", tensors=constants)
     if layouts.recognise(constants) is not None:
@@ -158,12 +147,12 @@ def json_nodes(topology: Any) -> list[GraphNode]:  # noqa: ANN401
     """Nodes of a GraphDef in protobuf's JSON form, as TF.js stores it.
 
     Raises:
-        GraphError: it is none.
+        MalformedError: it is none.
     """
     try:
         return [_json_node(node) for node in topology["node"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise GraphError(f"its topology is no graph: {error!r}") from None
+        raise MalformedError(f"its topology is no graph: {error!r}") from None
 
 
 def _json_node(node: Any) -> GraphNode:  # noqa: ANN401

@@ -1,7 +1,4 @@
-"""Graphs of other frameworks in one small form, for `matching` to find a network in.
-
-Private to `readers`.
-"""
+"""Graphs of other frameworks in one small form, in which `matching` finds a network."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Keras' own files: the old .h5, .weights.h5 of Keras 3, and .keras, which is a zip of the two.
 
-Private to `readers`; needs h5py (extra `keras`), not Keras.
+They need h5py (extra `keras`), not Keras.
 """
 
 from __future__ import annotations
@@ -34,23 +34,13 @@ _DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeErr
 
 
 def read_keras_h5(path: Path) -> Content:
-    """Read a `.h5` that Keras 1 or 2 wrote, or Keras 3 for old times' sake, or a `.weights.h5`.
-
-    Raises:
-        MissingExtraError: h5py is not installed.
-        WeightsError: it is damaged, or no file of Keras.
-    """
+    """Read a `.h5` that Keras 1 or 2 wrote, or Keras 3 in their layout, or a `.weights.h5`."""
     with _opened(path, path) as file:
         return _read(file, path, names={})
 
 
 def read_keras_archive(path: Path) -> Content:
-    """Read a `.keras` file: a zip archive with `config.json` and `model.weights.h5`.
-
-    Raises:
-        MissingExtraError: h5py is not installed.
-        WeightsError: it is damaged, or holds no weights of Keras.
-    """
+    """Read a `.keras` file: a zip archive with `config.json` and `model.weights.h5`."""
     members = open_members(path)
     try:
         config = json.loads(members.read(_CONFIG))

@@ -1,7 +1,4 @@
-"""The order in which Keras lists the layers of its NASNet: what a `.weights.h5` is numbered by.
-
-Private to `readers`.
-"""
+"""The order in which Keras lists the layers of its NASNet: what a `.weights.h5` is numbered by."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Keras' HDF5 files, written with h5py alone.
-
-Private to `conversion`.
-"""
+"""Keras' HDF5 files, written with h5py alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A network found in a foreign graph: plan and graph are walked side by side, from the end back.
 
-Private to `readers`. Names in such graphs mean little, and batch norms are often folded into the
-convolutions before them; the wiring is what stays.
+Names in such graphs mean little, and batch norms are often folded into the convolutions before
+them; the wiring is what stays.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
-"""MindSpore's .ckpt files, as mindcv publishes them.
-
-Private to `readers`.
-"""
+"""MindSpore's .ckpt files, as mindcv publishes them."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import Content, Stored, raw
 from nasnet.weights.formats.protobuf import MalformedError, Message
@@ -30,21 +26,11 @@ def read_mindspore(path: Path) -> Content:
     """Read a checkpoint that `mindspore.save_checkpoint` wrote.
 
     Source: MindSpore's checkpoint.proto: a list of (tag, tensor of dims, type, content).
-
-    Raises:
-        WeightsError: it is damaged.
     """
     tensors: dict[str, Stored] = {}
-    try:
-        for value in Message(protobuf.map_file(path)).messages(1):
-            name, tensor = value.text(1), value.message(2)
-            shape, kind = tuple(tensor.integers(1)), tensor.text(2)
-            read = partial(
-                raw, tensor.bytes(3), _TYPES.get(kind, kind), shape, where=f"{path}: {name}"
-            )
-            tensors[name] = Stored(shape=shape, read=read)
-    except MalformedError as error:
-        raise WeightsError(f"{path}: damaged MindSpore checkpoint: {error}") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    for value in Message(protobuf.map_file(path)).messages(1):
+        name, tensor = value.text(1), value.message(2)
+        shape, kind = tuple(tensor.integers(1)), tensor.text(2)
+        read = partial(raw, tensor.bytes(3), _TYPES.get(kind, kind), shape, where=f"{path}: {name}")
+        tensors[name] = Stored(shape=shape, read=read)
     return Content(title="MindSpore checkpoint", tensors=tensors)

@@ -1,6 +1,6 @@
 """NumPy's .npz files: TensorNets' (a pickled list of arrays in one), and plain ones by name.
 
-Private to `readers`; pickles are read as data, never run.
+Pickles are read as data, never run.
 """
 
 from __future__ import annotations
@@ -44,11 +44,7 @@ _NORM_ORDER = ("beta", "gamma", "moving_mean", "moving_variance")
 
 
 def read_npz(path: Path) -> Content:
-    """Read an .npz file.
-
-    Raises:
-        WeightsError: it is damaged, or holds a pickle that asks to run something.
-    """
+    """Read an .npz file."""
     members = open_members(path)
     data = members.read_all(members.sizes)
     arrays = {

@@ -20,6 +20,7 @@ from nasnet.weights.formats.graph_defs import looks_like_graph, read_graph_def
 from nasnet.weights.formats.keras_files import HDF5_MAGIC, read_keras_archive, read_keras_h5
 from nasnet.weights.formats.mindspore import looks_like_mindspore, read_mindspore
 from nasnet.weights.formats.npz import read_npz
+from nasnet.weights.formats.protobuf import MalformedError
 from nasnet.weights.formats.safetensors_files import (
     looks_like_safetensors,
     read_safetensors_of_others,
@@ -63,6 +64,7 @@ class _Seen:
         return member_names(self.path) if self.head.startswith(_ZIP) else frozenset()
 
 
+Fits = Callable[[_Seen], bool]
 Open = Callable[[Path, Averages, bool], tuple[Weights, Content]]
 
 
@@ -77,7 +79,7 @@ class Reader:
     """
 
     name: str
-    fits: Callable[[_Seen], bool]
+    fits: Fits
     open: Open
 
 
@@ -102,12 +104,13 @@ def _is_our_safetensors(seen: _Seen) -> bool:
     return any(f'"{stem}"'.encode() in header for stem in STEMS) or b'"dtype"' not in header
 
 
-def _assembled(read: Callable[[Path], Content]) -> Open:
-    return _of_training(lambda path, averages: read(path))
+def _foreign(name: str, fits: Fits, read: Callable[[Path], Content]) -> Reader:
+    """A format whose tensors go through `assemble`."""
+    return _of_training(name, fits, lambda path, averages: read(path))
 
 
-def _of_training(read: Callable[[Path, Averages], Content]) -> Open:
-    """A way to open what may hold moving averages."""
+def _of_training(name: str, fits: Fits, read: Callable[[Path, Averages], Content]) -> Reader:
+    """The same of a format that may hold moving averages."""
 
     def open(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
         try:
@@ -116,28 +119,32 @@ def _of_training(read: Callable[[Path, Averages], Content]) -> Open:
                 return assemble(read(path, averages), path, partial=partial)
         except NasnetError:
             raise
+        except MalformedError as error:
+            raise WeightsError(f"{path}: damaged {name}: {error}") from None
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
         except MemoryError:
             raise WeightsError(f"{path}: claims more memory than there is") from None
         except _DAMAGED as error:
             # The readers name what they know; this is for damage that nobody has thought of.
             raise WeightsError(f"{path}: damaged: {type(error).__name__}: {error}") from error
 
-    return open
+    return Reader(name=name, fits=fits, open=open)
 
 
-def _begins(mark: bytes, *, at: int = 0) -> Callable[[_Seen], bool]:
+def _begins(mark: bytes, *, at: int = 0) -> Fits:
     return lambda seen: seen.head[at : at + len(mark)] == mark
 
 
-def _has_member(ending: str) -> Callable[[_Seen], bool]:
+def _has_member(ending: str) -> Fits:
     return lambda seen: any(name.endswith(ending) for name in seen.members)
 
 
-def _path(fits: Callable[[Path], bool]) -> Callable[[_Seen], bool]:
+def _path(fits: Callable[[Path], bool]) -> Fits:
     return lambda seen: fits(seen.path)
 
 
-def _file(fits: Callable[[Path], bool]) -> Callable[[_Seen], bool]:
+def _file(fits: Callable[[Path], bool]) -> Fits:
     """Formats without a mark, told by a look inside."""
     return lambda seen: bool(seen.head) and seen.head[:2] not in _PICKLES and fits(seen.path)
 
@@ -145,44 +152,28 @@ def _file(fits: Callable[[Path], bool]) -> Callable[[_Seen], bool]:
 # The first that fits: what has a mark of its own stands before what is told by a look inside.
 READERS: tuple[Reader, ...] = (
     Reader(name="nasnet module folder", fits=_path(is_module_folder), open=_open_module_folder),
-    Reader(
-        name="TF1 hub module",
-        fits=_path(tf_hub.is_hub_module),
-        open=_of_training(tf_variables.read_hub_module),
+    _of_training("TF1 hub module", _path(tf_hub.is_hub_module), tf_variables.read_hub_module),
+    _of_training("SavedModel", _path(tf_hub.is_saved_model), tf_variables.read_saved_model),
+    Reader(name="safetensors file", fits=_is_our_safetensors, open=_open_safetensors),
+    _of_training(
+        "TensorFlow V2 checkpoint (.index and .data-... files)",
+        _path(tf_checkpoint.is_checkpoint),
+        tf_variables.read_checkpoint,
     ),
-    Reader(
-        name="SavedModel",
-        fits=_path(tf_hub.is_saved_model),
-        open=_of_training(tf_variables.read_saved_model),
+    _foreign("Keras file (.h5)", _begins(HDF5_MAGIC), read_keras_h5),
+    _foreign("PyTorch file", _begins(LEGACY_MAGIC), read_torch),
+    _foreign("TFLite model", _begins(TFLITE_MARK, at=4), read_tflite),
+    _foreign("PyTorch file", _has_member("data.pkl"), read_torch),
+    _foreign("Keras archive (.keras)", _has_member("model.weights.h5"), read_keras_archive),
+    _foreign("NumPy archive (.npz)", _has_member(".npy"), read_npz),
+    _foreign(
+        "safetensors file",
+        lambda seen: looks_like_safetensors(seen.head),
+        read_safetensors_of_others,
     ),
-    Reader(name="safetensors", fits=_is_our_safetensors, open=_open_safetensors),
-    Reader(
-        name="TensorFlow V2 checkpoint (model.ckpt.index and .data-...)",
-        fits=_path(tf_checkpoint.is_checkpoint),
-        open=_of_training(tf_variables.read_checkpoint),
-    ),
-    Reader(name="Keras .h5", fits=_begins(HDF5_MAGIC), open=_assembled(read_keras_h5)),
-    Reader(name="PyTorch", fits=_begins(LEGACY_MAGIC), open=_assembled(read_torch)),
-    Reader(name="TFLite", fits=_begins(TFLITE_MARK, at=4), open=_assembled(read_tflite)),
-    Reader(name="PyTorch", fits=_has_member("data.pkl"), open=_assembled(read_torch)),
-    Reader(
-        name="Keras .keras",
-        fits=_has_member("model.weights.h5"),
-        open=_assembled(read_keras_archive),
-    ),
-    Reader(name="NumPy .npz", fits=_has_member(".npy"), open=_assembled(read_npz)),
-    Reader(
-        name="safetensors",
-        fits=lambda seen: looks_like_safetensors(seen.head),
-        open=_assembled(read_safetensors_of_others),
-    ),
-    Reader(name="TF.js", fits=_file(looks_like_tfjs), open=_assembled(read_tfjs)),
-    Reader(name="MindSpore", fits=_file(looks_like_mindspore), open=_assembled(read_mindspore)),
-    Reader(
-        name="frozen TensorFlow graph",
-        fits=_file(looks_like_graph),
-        open=_assembled(read_graph_def),
-    ),
+    _foreign("TF.js model", _file(looks_like_tfjs), read_tfjs),
+    _foreign("MindSpore checkpoint", _file(looks_like_mindspore), read_mindspore),
+    _foreign("TensorFlow graph", _file(looks_like_graph), read_graph_def),
 )
 
 

@@ -1,7 +1,4 @@
-"""Safetensors of others: the same container, their own names.
-
-Private to `readers`.
-"""
+"""Safetensors of others: the same container as ours, their own names."""
 
 from __future__ import annotations
 
@@ -28,13 +25,10 @@ def read_safetensors_of_others(path: Path) -> Content:
     """Read a safetensors file without looking at its names.
 
     Source: the format's description (8 bytes of length, JSON, data).
-
-    Raises:
-        WeightsError: it is damaged.
     """
     tensors: dict[str, Stored] = {}
+    data = protobuf.map_file(path)
     try:
-        data = protobuf.map_file(path)
         end = 8 + int.from_bytes(data[:8], "little")
         if end > len(data):
             raise ValueError("it is shorter than its header says")
@@ -49,8 +43,6 @@ def read_safetensors_of_others(path: Path) -> Content:
             piece, dtype = data[end + start : end + stop], _TYPES[entry["dtype"]]
             where = f"{path}: tensor {name}"
             tensors[name] = Stored(shape=shape, read=partial(raw, piece, dtype, shape, where=where))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _DAMAGED as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
     return Content(title="safetensors", tensors=tensors)

@@ -1,7 +1,4 @@
-"""TensorFlow.js models: `model.json` and its shards, layers models and graph models.
-
-Private to `readers`.
-"""
+"""TensorFlow.js models: `model.json` and its shards, layers models and graph models."""
 
 from __future__ import annotations
 
@@ -20,7 +17,6 @@ from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import MOST_BYTES, Content, Stored, raw
 from nasnet.weights.formats.graph_defs import graph_of, json_nodes, matched
-from nasnet.weights.formats.graphs import GraphError
 
 # What the file is called in a folder; the second one in models of before 2019.
 MANIFESTS = ("model.json", "weights_manifest.json")
@@ -52,9 +48,6 @@ def read_tfjs(path: Path) -> Content:
     """Read a TF.js model; its shards lie beside the JSON.
 
     Source: tfjs-core's io types and the converter's `write_weights`.
-
-    Raises:
-        WeightsError: it is damaged, a shard is missing, or lies outside of the folder.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -77,11 +70,7 @@ def read_tfjs(path: Path) -> Content:
         return content
     if "node" not in topology:
         return content
-    try:
-        nodes = json_nodes(topology)
-    except GraphError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    return matched(content, graph_of(nodes, tensors), path)
+    return matched(content, graph_of(json_nodes(topology), tensors), path)
 
 
 def _notes(groups: list[Any]) -> tuple[str, ...]:

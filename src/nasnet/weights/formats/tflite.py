@@ -1,7 +1,4 @@
-"""TFLite (LiteRT) models: weights of float32, float16, or quantized to 8 bits.
-
-Private to `readers`.
-"""
+"""TFLite (LiteRT) models: weights of float32, float16, or quantized to 8 bits."""
 
 from __future__ import annotations
 
@@ -17,9 +14,10 @@ import numpy.typing as npt
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import Content, raw
-from nasnet.weights.formats.flatbuffers import FlatBufferError, Table, root
+from nasnet.weights.formats.flatbuffers import Table, root
 from nasnet.weights.formats.graph_defs import matched
 from nasnet.weights.formats.graphs import Graph, Node, Op
+from nasnet.weights.formats.protobuf import MalformedError
 
 TFLITE_MARK = b"TFL3"  # at byte 4
 
@@ -63,20 +61,12 @@ def read_tflite(path: Path) -> Content:
     """Read a TFLite model by its wiring.
 
     Source: TensorFlow's lite/schema/schema.fbs.
-
-    Raises:
-        WeightsError: it is damaged, or no NASNet-A.
     """
-    try:
-        model = root(protobuf.map_file(path))
-        subgraphs = model.tables(2)
-        if not subgraphs:
-            raise FlatBufferError("it has no graph")
-        graph, types = _graph(model, subgraphs[0], path)
-    except FlatBufferError as error:
-        raise WeightsError(f"{path}: damaged TFLite model: {error}") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    model = root(protobuf.map_file(path))
+    subgraphs = model.tables(2)
+    if not subgraphs:
+        raise MalformedError("it has no graph")
+    graph, types = _graph(model, subgraphs[0], path)
     notes = []
     small = sorted(types & {"float16", "int8", "uint8"})
     if small:
@@ -89,19 +79,19 @@ def _graph(model: Table, subgraph: Table, path: Path) -> tuple[Graph, set[str]]:
     codes = [max(code.integer(0, "b"), code.integer(3, "i")) for code in model.tables(1)]
     buffers, tensors = model.tables(4), subgraph.tables(0)
     if len(tensors) > _MOST_TENSORS:
-        raise FlatBufferError(f"it has {len(tensors)} tensors")
+        raise MalformedError(f"it has {len(tensors)} tensors")
     operators = subgraph.tables(3)
     if len(operators) > _MOST_STEPS:
-        raise FlatBufferError(f"it has {len(operators)} steps")
+        raise MalformedError(f"it has {len(operators)} steps")
     nodes: dict[str, Node] = {}
     for operator in operators:
         number = operator.integer(0, "I")
         if number >= len(codes):
-            raise FlatBufferError(f"it has no operation {number}")
+            raise MalformedError(f"it has no operation {number}")
         op, count = _OPS.get(codes[number], ("other", 0))
         ends, outputs = (operator.numbers(field, "i4") for field in (1, 2))
         if max(ends.size, outputs.size) > _MOST_ENDS:
-            raise FlatBufferError(f"a step in it has {max(ends.size, outputs.size)} ends")
+            raise MalformedError(f"a step in it has {max(ends.size, outputs.size)} ends")
         inputs = [str(n) for n in ends.tolist() if n >= 0]
         options = operator.table(4)
         relu = False

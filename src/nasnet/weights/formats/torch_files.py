@@ -1,6 +1,6 @@
 """PyTorch's .pth and .pt files, new (zip) and old, read without torch and without running them.
 
-Private to `readers`; `torch.load(weights_only=True)` would need torch, and ran code before 2.6.
+`torch.load(weights_only=True)` would need torch, and ran code before 2.6.
 """
 
 from __future__ import annotations
@@ -69,9 +69,6 @@ def read_torch(path: Path) -> Content:
 
     Source: torch/serialization.py and torch/_utils.py. The pickle inside is read as data; what is
     no tensor, number, string or container is refused.
-
-    Raises:
-        WeightsError: it is damaged, or asks to run something.
     """
     try:
         with path.open("rb") as file:
@@ -79,8 +76,6 @@ def read_torch(path: Path) -> Content:
         found, data, title = _read_legacy(path) if legacy else _read_zip(path)
     except PickleError as error:
         raise WeightsError(f"{path}: the pickle in this PyTorch file: {error}") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
     tensors, notes = _state_dict(found, path)
     stored = {
         name: Stored(shape=tensor.shape, read=partial(_values, tensor, data, f"{path}: {name}"))

@@ -1,7 +1,4 @@
-"""The weight files that can be written: one row a format.
-
-Private to `conversion`, offered by it.
-"""
+"""The weight files that can be written: one row a format."""
 
 from __future__ import annotations
 

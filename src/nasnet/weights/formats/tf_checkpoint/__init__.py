@@ -1,7 +1,4 @@
-"""TensorFlow V2 checkpoints ("tensor bundles"), read and written with NumPy alone.
-
-Called by whoever loads or converts weights; `hubmodule` finds the checkpoint inside a module.
-"""
+"""TensorFlow V2 checkpoints ("tensor bundles"), read and written with NumPy alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which tensors of a training checkpoint are weights, which their averages, which neither.
-
-Private to `bundle`, offered by it: a pure function on names; it opens no file.
-"""
+"""Which tensors of a training checkpoint are weights, which their averages, which neither."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From what a user types to the prefix of a checkpoint: file, folder, prefix or state file.
-
-Private to `bundle`, offered by it; looks at names and magic numbers, reads no tensors.
-"""
+"""From what a user types to the prefix of a checkpoint: file, folder, prefix or state file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reads the index of a V2 checkpoint, and its tensors out of the memory-mapped data shards.
 
-Private to `bundle`, offered by it; everything a file claims is checked before it is believed.
+Everything a file claims is checked before it is believed.
 """
 
 from __future__ import annotations
@@ -256,14 +256,8 @@ def _read(
             raise MalformedError(
                 f"its slice {list(extents)} is {piece.dtype} of shape {list(piece.shape)}"
             )
-        parts.append((extents, piece))
-    return assemble(
-        entry.shape,
-        [
-            (extents, _decode(piece, _stored(checkpoint, piece, shards), verify))
-            for extents, piece in parts
-        ],
-    )
+        parts.append((extents, _decode(piece, _stored(checkpoint, piece, shards), verify)))
+    return assemble(entry.shape, parts)
 
 
 def _stored(checkpoint: Checkpoint, entry: Entry, shards: dict[int, memoryview]) -> memoryview:

@@ -1,7 +1,4 @@
-"""Partitioned variables: the keys their slices are stored under, and how slices make a whole.
-
-Private to `bundle`: pure functions; the reader fetches the bytes.
-"""
+"""Partitioned variables: the keys their slices are stored under, and how slices make a whole."""
 
 from __future__ import annotations
 

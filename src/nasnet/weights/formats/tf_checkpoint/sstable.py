@@ -1,7 +1,4 @@
-"""Sorted string tables, the container of a checkpoint's index: LevelDB's as TensorFlow uses it.
-
-Private to `bundle`: turns bytes into sorted (key, value) pairs and back; knows no tensors.
-"""
+"""Sorted string tables, the container of a checkpoint's index: LevelDB's as TensorFlow uses it."""
 
 from __future__ import annotations
 

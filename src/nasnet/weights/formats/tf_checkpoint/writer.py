@@ -1,13 +1,8 @@
-"""Writes a V2 checkpoint in one data file, byte for byte as TensorFlow's own writer does.
-
-Private to `bundle`, offered by it.
-"""
+"""Writes a V2 checkpoint in one data file, byte for byte as TensorFlow's own writer does."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, WeightsError
+from nasnet.errors import InputError, OutputError, WeightsError
+from nasnet.system import staged
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.tf_checkpoint.sstable import MAX_KEY, crc32c, mask, write_table
 
@@ -33,8 +29,7 @@ def write_checkpoint(
 ) -> None:
     """Write tensors as `PREFIX.index` and `PREFIX.data-00000-of-00001`.
 
-    Both are written under temporary names first; the index, without which there is no checkpoint,
-    is put in place last.
+    They appear whole or not at all.
 
     Args:
         prefix: path and start of the file names, such as `out/model.ckpt`.
@@ -49,20 +44,13 @@ def write_checkpoint(
         raise InputError(f"{str(prefix)!r}: a prefix ends in a name, such as model.ckpt")
     for name, array in tensors.items():
         _check(name, array)
-    mark = f".{uuid.uuid4().hex}.tmp"
-    data, index = Path(f"{prefix}.data-00000-of-00001"), Path(f"{prefix}.index")
-    temporary = [data.with_name(data.name + mark), index.with_name(index.name + mark)]
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        temporary[1].write_bytes(write_table(_write_data(temporary[0], tensors)))
-        for source, target in zip(temporary, (data, index), strict=True):
-            source.replace(target)
-    except OSError as error:
-        raise WeightsError(f"{prefix}: cannot be written: {error.strerror or error}") from error
-    finally:
-        for file in temporary:
-            with contextlib.suppress(OSError):  # most often: it is in its place already
-                file.unlink()
+        # The index, without which there is no checkpoint, appears last.
+        with staged(prefix, last=".index") as part:
+            pairs = _write_data(Path(f"{part}.data-00000-of-00001"), tensors)
+            Path(f"{part}.index").write_bytes(write_table(pairs))
+    except OutputError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _check(name: str, array: npt.NDArray[Any]) -> None:
