@@ -36,14 +36,7 @@ if TYPE_CHECKING:
         ClusterSummary,
         embed_on_cluster,
     )
-    from nasnet.features.embed import (
-        EmbedEvent,
-        EmbedOptions,
-        EmbedSummary,
-        embed,
-        embed_batches,
-        embed_to_file,
-    )
+    from nasnet.features.embed import EmbedEvent, EmbedSummary, embed, embed_batches, embed_to_file
     from nasnet.features.feature_set import Features, read_features
     from nasnet.features.index import (
         Index,
@@ -55,6 +48,7 @@ if TYPE_CHECKING:
         outliers,
         picture_vectors,
     )
+    from nasnet.features.job import EmbedOptions
     from nasnet.features.map_page import MapOptions, write_map
     from nasnet.features.store import SinkOptions
     from nasnet.features.store.merge import MergeOptions, MergeSummary, merge
@@ -89,7 +83,7 @@ _ROOMS = {
     "ConvertOptions": "exporting.convert",
     "DatasetOptions": "pictures.labelled",
     "EmbedEvent": "features.embed",
-    "EmbedOptions": "features.embed",
+    "EmbedOptions": "features.job",
     "EmbedSummary": "features.embed",
     "EngineOptions": "compute.engine",
     "EvaluateOptions": "train.evaluate",

@@ -1,29 +1,12 @@
 """The exceptions of the package, and the one helper that imports optional packages.
 
-Every other room may import this one; it imports nothing of ours.
+It imports nothing of ours.
 """
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
-
-__all__ = [
-    "ClusterError",
-    "FetchError",
-    "InputError",
-    "MissingExtraError",
-    "NasnetError",
-    "OutputError",
-    "PictureError",
-    "SignatureError",
-    "SourceError",
-    "TrainingError",
-    "UnsupportedError",
-    "WeightsError",
-    "needs",
-]
-
 
 # Names out of files stand in messages; a hostile one may be as long as its file.
 _LONGEST = 2000

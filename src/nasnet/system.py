@@ -14,8 +14,6 @@ from pathlib import Path
 
 from nasnet.errors import OutputError
 
-__all__ = ["RUN_FILES", "clear", "held", "staged", "usable_cores", "write_whole"]
-
 
 def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Write a file under a temporary name beside it, and rename that.

@@ -19,24 +19,11 @@ needs("huggingface_hub", extra="torch")
 
 from torch import Tensor, nn  # noqa: E402
 
-from nasnet.compute.torch.model import NASNet  # noqa: E402
+from nasnet.compute.torch.model import NASNet as NASNet  # noqa: E402
 from nasnet.compute.torch.segment import feature_rows  # noqa: E402
-from nasnet.compute.torch.state import from_state, key_of, name_of, to_state  # noqa: E402
 from nasnet.network.spec import PRESETS, preset  # noqa: E402
 from nasnet.weights.fetch import FetchOptions  # noqa: E402
 from nasnet.weights.opening import DEFAULT_HANDLE, open_weights  # noqa: E402
-
-__all__ = [
-    "FeatureInfo",
-    "FeatureMaps",
-    "NASNet",
-    "create_model",
-    "from_state",
-    "key_of",
-    "name_of",
-    "register_timm",
-    "to_state",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

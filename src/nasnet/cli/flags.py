@@ -73,6 +73,10 @@ def _key_of(_type: object, tokens: Sequence[Token]) -> str:
         raise ValueError(f"{token.value} cannot be read: {error}") from None
 
 
+def _by_commas(_type: object, text: str, delimiter: str | None = None) -> list[str]:
+    return text.split(delimiter or ",")
+
+
 def _in_units(name: str, unit: int, metavar: str) -> Parameter:
     """A count that people give in larger units."""
 
@@ -95,7 +99,7 @@ NOTHING_TO_SHOW = Parameter(show_default=False)  # that a switch is off, that a 
 FIELDS: dict[str, dict[str, Parameter]] = {
     "FetchOptions": {
         # In the environment with commas, as the library itself reads it.
-        "mirrors": Parameter(env_var_split=lambda _type, text: text.split(",")),
+        "mirrors": Parameter(env_var_split=_by_commas),
         **dict.fromkeys(
             (
                 "timeout_s",

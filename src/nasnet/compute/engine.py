@@ -1,6 +1,6 @@
 """The seam behind which a framework computes: the `Engine` protocol, its options, its registry.
 
-Called by `module` and `pipeline`; each engine lives in a file of its own that is imported on use.
+Each engine lives in a file of its own that is imported on use.
 """
 
 from __future__ import annotations
@@ -23,19 +23,6 @@ from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 from nasnet.system import usable_cores
 from nasnet.weights.weights import Weights, fingerprint
-
-__all__ = [
-    "ENGINES",
-    "PRECISIONS",
-    "Engine",
-    "EngineOptions",
-    "ModelKey",
-    "Precision",
-    "create",
-    "onnx_bytes",
-    "padded",
-    "run",
-]
 
 Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]

@@ -1,6 +1,6 @@
 """The ONNX renderer: a program becomes an ONNX model, channels first inside, NHWC outside.
 
-Called by the engines and by the exports; it writes whatever plan it is given, rewritten or not.
+It writes whatever plan it is given, rewritten or not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from nasnet.network.rewrites import FUSED_EPSILON_FLOOR, Program
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-
-__all__ = ["OPSET", "render"]
 
 OPSET = 17
 

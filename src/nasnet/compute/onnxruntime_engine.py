@@ -1,6 +1,6 @@
 """The ONNX Runtime engine (extra `onnxruntime`): the same graph where its providers run.
 
-Made by `engine.create`; no value of ONNX Runtime leaves this file.
+No value of ONNX Runtime leaves this file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from nasnet.compute.engine import (
 )
 from nasnet.errors import UnsupportedError, needs
 from nasnet.weights.weights import Weights
-
-__all__ = ["create"]
 
 _PROVIDERS = {
     "CPU": "CPUExecutionProvider",

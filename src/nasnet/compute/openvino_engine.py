@@ -1,6 +1,6 @@
 """The OpenVINO engine, the default: fastest on CPUs of those measured, exact when told f32.
 
-Made by `engine.create`; no tensor of OpenVINO leaves this file.
+No tensor of OpenVINO leaves this file.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ from nasnet.weights.weights import Weights
 
 if TYPE_CHECKING:
     import openvino
-
-__all__ = ["create", "process_core"]
 
 # OpenVINO's Python layer fills a table of types when first used; two threads that come first at
 # once wait for each other for ever (2026.4). Whoever makes an engine uses it once, one at a time.

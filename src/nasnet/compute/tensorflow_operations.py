@@ -1,6 +1,6 @@
 """The plan's operations in TensorFlow, channels last, as TF-Slim computes them.
 
-Private to `exporting`: SavedModels, which also train, and LiteRT's files are traced from it.
+SavedModels, which also train, and LiteRT's files are traced from it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any
 from nasnet.network.plan import IMAGES, NO_PADDING, Operation, Plan
 from nasnet.network.rewrites import FUSED_EPSILON_FLOOR
 from nasnet.network.spec import Spec
-
-__all__ = ["Mode", "compute"]
 
 Tensor = Any
 

@@ -1,7 +1,4 @@
-"""A network on an NVIDIA GPU as one CUDA graph: hundreds of small kernels start as one.
-
-Called by `engine_torch` alone.
-"""
+"""A network on an NVIDIA GPU as one CUDA graph: hundreds of small kernels start as one."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
-
-__all__ = ["on_gpu"]
 
 _WARM_UP = 3  # runs before the capture, in which libraries choose kernels and take memory
 

@@ -1,6 +1,6 @@
 """The PyTorch engine: the rewritten plan computed by torch's kernels, on CPU or GPU.
 
-Called through `engine.create`; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from nasnet.network import rewrites
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 from nasnet.weights.weights import Weights
-
-__all__ = ["create"]
 
 _DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _GPU_BATCH = 64

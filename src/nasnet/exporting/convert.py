@@ -1,7 +1,4 @@
-"""One weight file into another: opened as everywhere, converted, written, read back and compared.
-
-Private to `conversion`, offered by it.
-"""
+"""One weight file into another: opened, converted, written, read back and compared."""
 
 from __future__ import annotations
 
@@ -22,8 +19,6 @@ from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.formats.writers import FORMATS, Format
 from nasnet.weights.opening import Averages, Opened, open_path, open_weights
 from nasnet.weights.weights import Weights, fingerprint
-
-__all__ = ["Conversion", "ConvertOptions", "convert", "format_of"]
 
 _IMAGENET = (1000, 1001)
 

@@ -1,7 +1,4 @@
-"""Weights become a file or folder that another runtime runs, and that is checked at once.
-
-Private to `exporting`, offered by it.
-"""
+"""Weights become a file or folder that another runtime runs, and that is checked at once."""
 
 from __future__ import annotations
 
@@ -29,8 +26,6 @@ from nasnet.network.plan import Borders
 from nasnet.system import staged
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import Averages, Opened, open_weights
-
-__all__ = ["ExportOptions", "Exported", "export", "target_of"]
 
 # What helps where a precision keeps too little.
 _REMEDIES: Mapping[Precision, str] = {

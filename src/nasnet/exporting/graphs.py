@@ -1,7 +1,4 @@
-"""ONNX models and OpenVINO's form of them, written from the rewritten plan.
-
-Private to `exporting`.
-"""
+"""ONNX models and OpenVINO's form of them, written from the rewritten plan."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ from nasnet.compute.openvino_engine import process_core
 from nasnet.errors import needs
 from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
-
-__all__ = ["run_onnx", "run_openvino", "write_onnx", "write_openvino"]
 
 
 def _model(request: Request, *, half: bool) -> bytes:

@@ -1,6 +1,6 @@
 """The Keras renderer: a plan becomes a model of Keras' own layers, which Keras alone can load.
 
-Private to `exporting`; needs Keras 3 with a backend (extra `tensorflow`).
+Needs Keras 3 with a backend (extra `tensorflow`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from nasnet.network.rewrites import (
     share_equal,
 )
 from nasnet.weights import layouts
-
-__all__ = ["keras_model", "run_keras", "write_keras"]
 
 
 def write_keras(request: Request, path: Path) -> None:

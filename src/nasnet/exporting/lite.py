@@ -1,6 +1,6 @@
 """LiteRT's flat files (TensorFlow Lite), converted by TensorFlow, run by LiteRT.
 
-Private to `exporting`; needs TensorFlow to write (extra `tensorflow`) and either to run.
+Needs TensorFlow to write (extra `tensorflow`) and either to run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from nasnet.compute.tensorflow_operations import Mode, compute
 from nasnet.errors import InputError, needs
 from nasnet.exporting.request import CALIBRATED, Precision, Request
 from nasnet.exporting.running import Arrays, Run
-
-__all__ = ["run_lite", "write_lite"]
 
 # TensorFlow's names of the kernels of whole numbers, which are all that such a file may use.
 _KERNELS: Mapping[Precision, str] = {

@@ -1,7 +1,4 @@
-"""What is to be exported: weights, size, endpoints, arithmetic; the same for every target.
-
-Private to `exporting`; its writers read it.
-"""
+"""What is to be exported: weights, size, endpoints, arithmetic; the same for every target."""
 
 from __future__ import annotations
 
@@ -21,17 +18,6 @@ from nasnet.network.spec import preset
 from nasnet.weights.classes import known_names
 from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import Weights, fingerprint
-
-__all__ = [
-    "CALIBRATED",
-    "OUTPUTS",
-    "PIXELS",
-    "PRECISIONS",
-    "Output",
-    "Pixels",
-    "Precision",
-    "Request",
-]
 
 Precision = Literal["f32", "f16", "int16x8", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

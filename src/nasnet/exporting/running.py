@@ -1,7 +1,4 @@
-"""The seam between an exported file and the check of it: its own runtime behind one call.
-
-Private to `exporting`.
-"""
+"""The seam between an exported file and the check of it: its own runtime behind one call."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
-
-__all__ = ["Arrays", "Run"]
 
 Arrays = npt.NDArray[Any]
 

@@ -1,6 +1,6 @@
 """TensorFlow 2's SavedModel as a reusable hub module: it infers, trains, and says what it is.
 
-Private to `exporting`; needs TensorFlow (extra `tensorflow`).
+Needs TensorFlow (extra `tensorflow`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from nasnet.errors import needs
 from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
 from nasnet.network.rewrites import keep, share_equal
-
-__all__ = ["run_saved_model", "write_saved_model"]
 
 _MOMENTUM = 0.99  # the card's; `batch_norm_momentum` changes it
 _KERNELS = ("weights", "depthwise_weights", "pointwise_weights")

@@ -1,7 +1,4 @@
-"""Where a network can be run: one row a target, with its writer and its own runtime.
-
-Private to `exporting`, offered by it.
-"""
+"""Where a network can be run: one row a target, with its writer and its own runtime."""
 
 from __future__ import annotations
 
@@ -22,8 +19,6 @@ from nasnet.exporting.torch_archives import (
     write_torch,
 )
 from nasnet.exporting.weight_files import run_weights, writer_of
-
-__all__ = ["TARGETS", "Target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

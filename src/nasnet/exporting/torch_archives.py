@@ -1,6 +1,6 @@
 """PyTorch's archives: `torch.export` programs, and folders for timm and Hugging Face.
 
-Private to `exporting`; torch is imported when a function is called.
+Torch is imported when a function is called.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from nasnet.exporting.running import Arrays, Run
 
 if TYPE_CHECKING:
     from nasnet.compute.torch.model import NASNet
-
-__all__ = ["run_huggingface", "run_torch", "write_huggingface", "write_torch"]
 
 
 def _network(request: Request) -> NASNet:

@@ -1,7 +1,4 @@
-"""Is an export what it should be? Its own runtime against ours, on pictures, endpoint by endpoint.
-
-Private to `exporting`.
-"""
+"""Compares an export with this package: its own runtime, on pictures, endpoint by endpoint."""
 
 from __future__ import annotations
 
@@ -18,8 +15,6 @@ from nasnet.exporting.request import Precision, Request
 from nasnet.exporting.running import Arrays, Run
 from nasnet.pictures import recipes
 from nasnet.pictures.sources import SourceOptions, open_source
-
-__all__ = ["LIMITS", "Agreement", "Limit", "compare", "pictures_for"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""Exports that are weight files of `conversion`: written there, run by this package's engine.
-
-Private to `exporting`.
-"""
+"""Exports that are weight files of `conversion`: written there, run by this package's engine."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from nasnet.exporting.request import Request
 from nasnet.exporting.running import Arrays, Run
 from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.opening import open_path
-
-__all__ = ["run_weights", "writer_of"]
 
 
 def writer_of(key: str) -> Callable[[Request, Path], None]:

@@ -1,6 +1,6 @@
 """What is on a picture: the classifier's first few classes by name, for every picture of a source.
 
-Called by `nasnet classify` and by users; pictures that cannot be read are reasons, not errors.
+Pictures that cannot be read are reasons, not errors.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from nasnet.errors import InputError
-from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
+from nasnet.features.embed import EmbedEvent, embed_batches
 from nasnet.features.feature_set import vectors_of
+from nasnet.features.job import EmbedOptions
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.weights.classes import class_names
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_CLASSIFIER
-
-__all__ = ["Classified", "ClassifyOptions", "Guess", "classify"]
 
 _ENDPOINT = "Predictions"
 

@@ -1,7 +1,6 @@
 """A page to look at: pictures of a feature set, each beside those whose vectors are nearest.
 
-Called by `--page` of `nasnet embed` and `nasnet search`, and by users; one HTML file that needs
-nothing from outside.
+One HTML file that needs nothing from outside.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
 from nasnet.text import display_name
-
-__all__ = ["SheetOptions", "SheetRow", "write_contact_sheet", "write_rows"]
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STATUS = {

@@ -27,8 +27,6 @@ from nasnet.weights.opening import DEFAULT_HANDLE
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["EmbedEvent", "EmbedOptions", "EmbedSummary", "embed", "embed_batches", "embed_to_file"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedEvent:

@@ -1,6 +1,6 @@
 """Feature sets: their columns, what they say about themselves, and reading them back.
 
-Called by `sink` to write and by whoever uses vectors; refuses to mix what must not be mixed.
+Refuses to mix what must not be mixed.
 """
 
 from __future__ import annotations
@@ -19,23 +19,6 @@ from nasnet.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = [
-    "SPACE",
-    "FeatureMeta",
-    "Features",
-    "check_same_space",
-    "feature_schema",
-    "features_of",
-    "ids_file",
-    "meta_file",
-    "meta_of",
-    "number_type",
-    "read_features",
-    "read_meta",
-    "read_schema",
-    "vectors_of",
-]
 
 _PREFIX = "nasnet."
 

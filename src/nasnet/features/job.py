@@ -1,7 +1,4 @@
-"""What is to be computed of every picture, whatever process does it: options, weights, recipe.
-
-Called by `embedding`, in one process, and by `scale`, in many.
-"""
+"""What is to be computed of every picture, whatever process does it: options, weights, recipe."""
 
 from __future__ import annotations
 
@@ -25,8 +22,6 @@ from nasnet.pictures.sources import Item, SourceOptions
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import Averages, Opened, open_weights, with_padding
 from nasnet.weights.weights import fingerprint
-
-__all__ = ["EmbedOptions", "Job", "compute", "job_meta", "open_job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

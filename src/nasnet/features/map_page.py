@@ -1,6 +1,6 @@
 """A feature set as a map: two dimensions, groups by colour, one HTML page that opens offline.
 
-Called by `nasnet map` and by users; the page is in the package's data.
+The page is in the package's data.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
 from nasnet.text import display_name
-
-__all__ = ["METHODS", "MapOptions", "folders_of", "project", "write_map"]
 
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -1,6 +1,6 @@
 """Items in, batches of vectors out, in order: decode threads and engine streams overlap.
 
-Called by `embed`; it knows no files and no formats, only the seams of source, recipe and engine.
+It knows no files and no formats, only the seams of source, recipe and engine.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from nasnet.errors import PictureError
 from nasnet.features.store import Batch
 from nasnet.pictures.recipes import Prepared
 from nasnet.pictures.sources import Item
-
-__all__ = ["vectors"]
 
 # How many rows wait between the stages, in batches of the engine: enough that neither side
 # starves when a large picture comes along, few enough that memory stays flat.

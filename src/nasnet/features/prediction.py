@@ -1,6 +1,6 @@
 """Vectors or logits of labelled pictures, in memory, through the fast engine.
 
-Called by fine-tuning, evaluation and training; what cannot be read is a reason, not an error.
+What cannot be read is a reason, not an error.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from nasnet.pictures.resize import pillow_bilinear
 from nasnet.pictures.sources import Item
 from nasnet.system import write_whole
 from nasnet.weights.weights import Weights, fingerprint
-
-__all__ = ["Predicted", "Prediction", "picture_of", "predict", "predict_cached"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from nasnet.compute.torch.model import NASNet
     from nasnet.hub.trainable import TorchModule
 
-__all__ = [
-    "Module",
-    "Variable",
-    "eval_function_for_module",
-    "get_expected_image_size",
-    "get_num_image_channels",
-]
-
 Array = npt.NDArray[np.float32]
 
 

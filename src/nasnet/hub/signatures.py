@@ -1,7 +1,4 @@
-"""The signatures of the modules as tables, what they take and give, and how a call is checked.
-
-Called by `module` and by `load`, which finds the same facts in a module's folder.
-"""
+"""The signatures of the modules as tables, what they take and give, and how a call is checked."""
 
 from __future__ import annotations
 
@@ -16,18 +13,6 @@ from nasnet.errors import InputError
 from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 from nasnet.weights.module_folder import Task
-
-__all__ = [
-    "IMAGE_MODULE_INFO",
-    "ImageModuleInfo",
-    "ImageSize",
-    "Signature",
-    "TensorInfo",
-    "Variable",
-    "bind",
-    "build_signatures",
-    "check_momentum",
-]
 
 IMAGE_MODULE_INFO = "image_module_info"  # the key under which hub modules attach the message
 

@@ -1,6 +1,6 @@
 """What a module is before it computes: its weights, signatures, tags and picture size.
 
-Called by `module`; the counterpart of `tensorflow_hub.ModuleSpec` and `load_module_spec`.
+The counterpart of `tensorflow_hub.ModuleSpec` and `load_module_spec`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import Opened, open_weights
 from nasnet.weights.weights import Weights
-
-__all__ = ["Message", "ModuleSpec", "check_tags", "load_module_spec", "resolve"]
 
 Message = TypeVar("Message")
 _TAG_SETS: tuple[frozenset[str], ...] = (frozenset(), frozenset({"train"}))

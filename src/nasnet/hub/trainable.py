@@ -1,6 +1,6 @@
 """A module's differentiable side: what `Module` computes with when it is made for training.
 
-Called by `module` alone; torch tensors in the layouts of the signatures (NHWC) in and out.
+Torch tensors in the layouts of the signatures (NHWC) in and out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from nasnet.compute.torch.state import name_of
 from nasnet.errors import InputError
 from nasnet.pictures.arrays import check_images
 from nasnet.weights.weights import Array, Weights, frozen
-
-__all__ = ["TorchModule"]
 
 
 class TorchModule:

@@ -23,8 +23,6 @@ from nasnet.network.plan import (
 )
 from nasnet.network.spec import Genotype, Spec
 
-__all__ = ["MIN_SIZE", "build_plan"]
-
 MIN_SIZE = 32
 
 

@@ -13,18 +13,6 @@ from typing import Literal
 from nasnet.errors import SignatureError
 from nasnet.network.spec import Spec
 
-__all__ = [
-    "IMAGES",
-    "NO_PADDING",
-    "PADDINGS",
-    "Borders",
-    "Kind",
-    "Operation",
-    "Padding",
-    "Plan",
-    "same_padding",
-]
-
 Kind = Literal[
     "rescale",  # x * scale + offset: the hub modules take pictures in [0, 1] to [-1, 1]
     "conv",  # a second parameter, where there is one, is the bias

@@ -1,6 +1,6 @@
 """Exact rewrites of a plan with its weights: the same numbers from less work.
 
-Called by the renderers that only infer; each rewrite stands alone and is tested alone.
+Each rewrite stands alone and is tested alone.
 """
 
 from __future__ import annotations
@@ -12,20 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.network.plan import NO_PADDING, Operation, Plan
-
-__all__ = [
-    "FUSED_EPSILON_FLOOR",
-    "Program",
-    "accept_uint8",
-    "drop_training_only",
-    "fold_batch_norm",
-    "fold_rescale",
-    "for_inference",
-    "keep",
-    "relu_before_concat",
-    "share_equal",
-    "subsample_first",
-]
 
 Array = npt.NDArray[np.float32]
 

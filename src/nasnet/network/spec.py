@@ -1,7 +1,4 @@
-"""What the networks are made of: genotypes of the cells and the presets of the family, as tables.
-
-Read by `plan`, which turns a row into operations; anyone may import it, it computes nothing.
-"""
+"""The networks as tables: genotypes of the cells and the presets of the family."""
 
 from __future__ import annotations
 
@@ -9,18 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nasnet.errors import InputError
-
-__all__ = [
-    "CIFAR",
-    "LARGE",
-    "MOBILE",
-    "NORMAL_A",
-    "PRESETS",
-    "REDUCTION_A",
-    "Genotype",
-    "Spec",
-    "preset",
-]
 
 CellOperation = Literal[
     "separable_3x3_2", "separable_5x5_2", "separable_7x7_2", "avg_pool_3x3", "max_pool_3x3", "none"

@@ -1,6 +1,6 @@
 """A plan told in numbers: cells, shapes, parameters, multiply-adds, per endpoint.
 
-Called by the command line's `info` and by the docs; it draws nothing.
+It draws nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nasnet.network.plan import Operation, Plan
-
-__all__ = ["Block", "Summary", "summarise"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

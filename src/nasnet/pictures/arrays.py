@@ -1,6 +1,6 @@
 """Checks arrays of pictures that callers hand in: shape, type, value range.
 
-Called by `module`; gives back NumPy only, whatever came.
+Gives back NumPy only, whatever came.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError
-
-__all__ = ["check_images"]
 
 # Resizing with a cubic kernel overshoots [0, 1] a little; other ranges lie far outside.
 _LOWEST, _HIGHEST = -0.25, 1.25

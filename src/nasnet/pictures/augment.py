@@ -1,6 +1,6 @@
 """Augmentation: random crops, flips and colours of training pictures, as one table of options.
 
-Called by `loader`; NumPy and Pillow only, all randomness from the generator handed in.
+NumPy and Pillow only, all randomness from the generator handed in.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from nasnet.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["PRESETS", "AugmentOptions", "augment", "mix", "preset"]
 
 Pixels = npt.NDArray[np.uint8]
 _Box = tuple[float, float, float, float]  # left, top, right, bottom

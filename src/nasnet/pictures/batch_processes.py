@@ -1,7 +1,4 @@
-"""Training batches made in several processes: the same ones as a loader's own, sooner.
-
-Called by training and distillation where a GPU would wait for the threads of one process.
-"""
+"""Training batches made in several processes: the same ones as a loader's own, sooner."""
 
 from __future__ import annotations
 
@@ -20,8 +17,6 @@ import numpy as np
 from nasnet.errors import InputError, SourceError
 from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
 from nasnet.system import usable_cores
-
-__all__ = ["Batches", "ProcessLoader", "open_loader", "processes_for"]
 
 OnFailure = Callable[[Failure], None]
 _Gathered = tuple[TrainBatch, tuple[Failure, ...]]

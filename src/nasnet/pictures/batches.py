@@ -1,7 +1,7 @@
 """Training batches: labelled pictures decoded ahead in threads, augmented, in a fixed order.
 
-Called by training, distillation and evaluation; what comes depends on the seed alone, not on
-threads, on the number of processes, or on where a run was taken up again.
+What comes depends on the seed alone, not on threads, on the number of processes, or on where a run
+was taken up again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from nasnet.pictures import recipes
 from nasnet.pictures.augment import AugmentOptions, augment, mix
 from nasnet.pictures.resize import pillow_bilinear
 from nasnet.system import usable_cores
-
-__all__ = ["Example", "Failure", "Loader", "LoaderOptions", "TrainBatch"]
 
 Pixels = npt.NDArray[np.uint8]
 _AHEAD = 3  # batches decoded before they are asked for

@@ -1,7 +1,7 @@
 """Preprocessing recipes: named, versioned ways from a picture to the network's input.
 
-Called by `embedding`; a recipe's name is written into every output, because any change of
-decoding, cropping or resizing changes vectors.
+A recipe's name is written into every output, because any change of decoding, cropping or resizing
+changes vectors.
 """
 
 from __future__ import annotations
@@ -18,17 +18,6 @@ import numpy.typing as npt
 from nasnet.errors import InputError, PictureError
 from nasnet.pictures.decode import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.pictures.resize import bilinear, pillow_bilinear
-
-__all__ = [
-    "DEFAULT",
-    "RECIPES",
-    "Prepared",
-    "Recipe",
-    "describe",
-    "get_recipe",
-    "open_picture",
-    "prepare",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

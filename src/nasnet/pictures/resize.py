@@ -1,6 +1,6 @@
 """Resampling: TensorFlow's two bilinear kernels, and Pillow's antialiased one.
 
-Called by `recipes`; on the hot path, so the tables of a size are kept.
+On the hot path, so the tables of a size are kept.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-
-__all__ = ["Kernel", "bilinear", "pillow_bilinear"]
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

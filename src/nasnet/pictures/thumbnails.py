@@ -1,7 +1,4 @@
-"""Small pictures as data URLs, for pages that need nothing from outside.
-
-Called by the contact sheet and by the map.
-"""
+"""Small pictures as data URLs, for pages that need nothing from outside."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ import numpy as np
 from nasnet.errors import PictureError
 from nasnet.pictures.recipes import get_recipe, open_picture
 from nasnet.pictures.sources import SourceOptions, open_source
-
-__all__ = ["thumbnails"]
 
 _QUALITY = 82
 

@@ -1,6 +1,6 @@
 """The HTTP service: TensorFlow Serving's REST, the Open Inference Protocol, plain routes, a page.
 
-Called by users and by the command line; needs the extra `serve` once something is served.
+Needs the extra `serve` once something is served.
 """
 
 from __future__ import annotations

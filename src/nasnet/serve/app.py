@@ -1,7 +1,4 @@
-"""The application: all routes together, who may call them, and how errors are answered.
-
-Called by the package's `create_app` and by `running`.
-"""
+"""The application: all routes together, who may call them, and how errors are answered."""
 
 from __future__ import annotations
 
@@ -24,8 +21,6 @@ from nasnet.serve.bodies import render_json
 from nasnet.serve.options import ServeEvent, is_loopback
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Service
-
-__all__ = ["build_app"]
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

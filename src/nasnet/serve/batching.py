@@ -1,7 +1,6 @@
 """Dynamic batching: pictures of many requests share the engine's batches; the queue is bounded.
 
-Called by `service`, one `Batcher` a module; knows no HTTP. Decoding threads fill lanes, as many
-threads as the engine has streams empty them.
+Knows no HTTP. Decoding threads fill lanes, as many threads as the engine has streams empty them.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from nasnet.compute.engine import Engine, Images
 from nasnet.errors import PictureError
 from nasnet.pictures.recipes import Prepared
 from nasnet.serve.refusals import overloaded
-
-__all__ = ["Batcher", "Computed", "Lane", "Watch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

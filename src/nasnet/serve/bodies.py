@@ -1,6 +1,6 @@
 """Bodies of requests, read within limits of size and time; JSON and multipart taken apart.
 
-Called by the routes; nothing here trusts a length that a client wrote.
+Nothing here trusts a length that a client wrote.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from starlette.requests import Request
 
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Held, Service
-
-__all__ = ["Part", "parse_json", "parts_of", "read_body", "render_json"]
 
 _ELSEWHERE = 256 << 10  # bytes; larger bodies are worked on in a thread, beside the event loop
 _POLITELY = 2.0  # seconds that the rest of a refused body is read and thrown away

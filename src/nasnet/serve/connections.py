@@ -1,6 +1,6 @@
 """Connections that are kept in bounds: slow or endless headers, too many at once, dead readers.
 
-Called by `running`, which gives it to uvicorn; bodies have their own limits in `bodies`.
+Bodies have their own limits in `bodies`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nasnet.serve.options import Limits
-
-__all__ = ["protocol"]
 
 _HEADER_BYTES = 64 << 10
 _STATUS = {

@@ -1,14 +1,9 @@
-"""The OpenAPI document as a page, written here: the usual ones load scripts from elsewhere.
-
-Called by `operation`.
-"""
+"""The OpenAPI document as a page, written here: the usual ones load scripts from elsewhere."""
 
 from __future__ import annotations
 
 import html
 from typing import Any
-
-__all__ = ["docs_page"]
 
 
 def docs_page(document: dict[str, Any]) -> str:

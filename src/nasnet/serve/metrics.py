@@ -1,6 +1,6 @@
 """What the service counts, for Prometheus.
 
-Called by `service` and `app`; one registry a service, nothing global.
+One registry a service, nothing global.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from nasnet._version import __version__
-
-__all__ = ["CONTENT_TYPE", "Metrics", "ModelMetrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -1,7 +1,4 @@
-"""The seam behind which nearest neighbours are found: `nasnet.Index` is one of these.
-
-Called by the other files of `serve`, and by users who bring an index of their own.
-"""
+"""The seam behind which nearest neighbours are found: `nasnet.Index` is one of these."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.features.feature_set import FeatureMeta
-
-__all__ = ["NearestIndex"]
 
 Floats = npt.NDArray[np.float32]
 

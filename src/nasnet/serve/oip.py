@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2 over HTTP: health, metadata and infer, JSON and binary tensors.
 
-Called by `app`. Sources: the Open Inference Protocol's REST specification; Triton's "Binary Tensor
-Data Extension" and "Classification Extension".
+Sources: the Open Inference Protocol's REST specification; Triton's "Binary Tensor Data Extension"
+and "Classification Extension".
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from nasnet.serve.oip_wire import Asked, answer, header_length, request_of
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Model, Service
 from nasnet.serve.tensors import first_error
-
-__all__ = ["routes"]
 
 _JSON = "application/json"
 _LENGTH = "Inference-Header-Content-Length"

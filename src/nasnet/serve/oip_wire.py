@@ -1,6 +1,6 @@
 """Requests and answers of the Open Inference Protocol v2, between bytes and arrays.
 
-Called by `oip`; knows no HTTP. Binary tensors lie behind the JSON, little-endian, row-major.
+Knows no HTTP. Binary tensors lie behind the JSON, little-endian, row-major.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import numpy.typing as npt
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import softmax
 from nasnet.serve.tensors import Picture, base64_of, checked_batch
-
-__all__ = ["Asked", "Output", "answer", "header_length", "request_of"]
 
 _NUMBERS: Mapping[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),

@@ -1,6 +1,6 @@
 """What the OpenAPI document says about each route, as tables, and how a route is added with it.
 
-Called by the files with routes. Bodies are read by our own code, so they are described here.
+Bodies are read by our own code, so they are described here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
-
-__all__ = ["Described", "adder"]
 
 Schema = Mapping[str, Any]
 

@@ -1,7 +1,4 @@
-"""What operating the service needs: health, counters, what is served, docs, the page's cookie.
-
-Called by `app`.
-"""
+"""What operating the service needs: health, counters, what is served, docs, the page's cookie."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from nasnet.serve import metrics, openapi
 from nasnet.serve.bodies import render_json
 from nasnet.serve.docs import docs_page
 from nasnet.serve.service import Service
-
-__all__ = ["COOKIE", "routes"]
 
 COOKIE = "nasnet_session"
 

@@ -1,6 +1,6 @@
 """What a service is told, and what it tells.
 
-Called by the command line, by users, and by the other files of `serve`; needs no extra.
+Needs no extra.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from nasnet.errors import InputError, needs
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE
-
-__all__ = ["Limits", "ModelChoice", "ServeEvent", "ServeOptions", "check_extra", "is_loopback"]
 
 _EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -1,7 +1,4 @@
-"""A folder of pictures to search in: its feature set, kept in the user's cache, brought up to date.
-
-Called by the command line before it serves.
-"""
+"""A folder of pictures to search in: its feature set, kept in the user's cache, up to date."""
 
 from __future__ import annotations
 
@@ -11,15 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nasnet.errors import OutputError, SourceError
-from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_to_file
+from nasnet.features.embed import EmbedEvent, embed_to_file
+from nasnet.features.job import EmbedOptions
 from nasnet.features.store import SinkOptions
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures.sources import open_source
 from nasnet.serve.options import ServeOptions, check_extra
 from nasnet.weights.fetch.cache import cache_root
 from nasnet.weights.weights import fingerprint
-
-__all__ = ["photo_index"]
 
 
 def photo_index(

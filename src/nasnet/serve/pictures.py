@@ -1,6 +1,6 @@
 """An encoded picture becomes network input, within the service's limits.
 
-Called in decoding threads; knows no HTTP.
+Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from nasnet.pictures import recipes
 from nasnet.pictures.decode import measure
 from nasnet.pictures.recipes import Prepared, Recipe
 from nasnet.serve.refusals import TOO_LARGE
-
-__all__ = ["check_picture", "preparer"]
 
 _LARGE = 4_000_000  # pixels; one picture above is unpacked at a time, so that memory has a bound
 _ICON = b"\0\0\1\0"

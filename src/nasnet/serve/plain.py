@@ -1,6 +1,6 @@
 """The plain routes: `/embed`, `/classify`, `/search`, `/similarity`, for files as they are.
 
-Called by `app`. Of several pictures each has a result or a reason; a single bad one is refused.
+Of several pictures each has a result or a reason; a single bad one is refused.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from nasnet.serve.batching import Computed
 from nasnet.serve.bodies import parts_of, read_body, render_json
 from nasnet.serve.refusals import Refusal, of_reason
 from nasnet.serve.service import Held, Model, Service, softmax
-
-__all__ = ["routes"]
 
 _JSON = "application/json"
 _NPY = "application/x-npy"

@@ -1,11 +1,9 @@
 """How a request is refused: a status, one line of text, and what the connection does next.
 
-Raised by the other files of `serve`; `app` turns it into `{"error": text}`.
+`app` turns it into `{"error": text}`.
 """
 
 from __future__ import annotations
-
-__all__ = ["Refusal", "of_reason", "overloaded"]
 
 TOO_LARGE = "too large"  # how the reasons of `image` begin that are about size
 

@@ -1,7 +1,4 @@
-"""The service as a process: its socket, uvicorn, signals, and an end that finishes what it took.
-
-Called by the package's `serve`.
-"""
+"""The service as a process: its socket, uvicorn, signals, and an end that finishes what it took."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ from nasnet.serve.connections import protocol
 from nasnet.serve.neighbours import NearestIndex
 from nasnet.serve.options import ServeEvent, ServeOptions
 from nasnet.serve.service import Service, open_service
-
-__all__ = ["run"]
 
 _BACKLOG = 512
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,7 +1,4 @@
-"""What a service holds while it runs: modules by name, the index, counters, the bytes in work.
-
-Made by `open_service`; the routes of the other files of `serve` work on it.
-"""
+"""What a service holds while it runs: modules by name, the index, counters, the bytes in work."""
 
 from __future__ import annotations
 
@@ -33,8 +30,6 @@ from nasnet.serve.pictures import preparer
 from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.weights.classes import class_names
 from nasnet.weights.weights import fingerprint
-
-__all__ = ["Held", "Model", "Service", "open_service", "softmax"]
 
 Floats = npt.NDArray[np.float32]
 _VERSION = re.compile(r"https://tfhub\.dev/.*/(\d+)")

@@ -1,6 +1,6 @@
 """The web page and what it shows: its files, small pictures of the index, the map.
 
-Called by `app`. Nothing that is served from here makes a browser ask any other host.
+Nothing that is served from here makes a browser ask any other host.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from nasnet.serve import openapi
 from nasnet.serve.pictures import check_picture
 from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.serve.service import Service
-
-__all__ = ["PAGE_POLICY", "routes"]
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "

@@ -1,6 +1,6 @@
 """Pictures as clients write them: nested lists, base64, tensors; each becomes bytes or an array.
 
-Called by the protocols of `serve`; every mistake is a `Refusal` that says where it is.
+Every mistake is a `Refusal` that says where it is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from nasnet.errors import InputError
 from nasnet.pictures.arrays import check_images
 from nasnet.serve.batching import Computed
 from nasnet.serve.refusals import Refusal, of_reason
-
-__all__ = ["Picture", "array_of", "base64_of", "checked_batch", "first_error"]
 
 Picture = bytes | npt.NDArray[Any]
 _flat = chain.from_iterable

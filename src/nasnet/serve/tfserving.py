@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST API: model status, metadata and predict, so its clients keep working.
 
-Called by `app`. Source: TensorFlow Serving, "RESTful API"; errors are `{"error": text}`.
+Source: TensorFlow Serving, "RESTful API"; errors are `{"error": text}`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from nasnet.serve.bodies import parse_json, read_body, render_json
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Model, Service
 from nasnet.serve.tensors import Picture, array_of, base64_of, first_error
-
-__all__ = ["routes"]
 
 _JSON = "application/json"
 _INPUTS = ("images", "image_bytes", "inputs")  # names that clients give the one input

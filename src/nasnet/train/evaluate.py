@@ -1,6 +1,6 @@
 """How good a classification module is on labelled pictures: scores, and the worst mistakes.
 
-Called by `nasnet evaluate` and by fine-tuning; computes through the fast engine.
+Computes through the fast engine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from nasnet.weights.classes import BACKGROUND, namings
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import Weights
-
-__all__ = ["EvaluateOptions", "Evaluation", "accuracy", "evaluate", "judge"]
 
 _SHOWN = 60  # mistakes kept with their pictures
 _THUMBNAIL = 160  # pixels

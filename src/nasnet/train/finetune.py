@@ -30,8 +30,6 @@ from nasnet.weights.weights import Weights
 if TYPE_CHECKING:
     from nasnet.train.loop import TrainEvent
 
-__all__ = ["finetune"]
-
 Tell = Callable[[FinetuneEvent], None]
 History = Sequence[dict[str, float]]
 

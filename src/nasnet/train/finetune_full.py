@@ -1,6 +1,6 @@
 """Fine-tuning of all layers, from a module whose head is fitted already.
 
-Called by `finetune.run` with mode `full`; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from nasnet.train.loop import (
 from nasnet.train.loop.logs import Logs
 from nasnet.train.loop.replicas import ALONE, device_of
 from nasnet.weights.weights import Weights, fingerprint
-
-__all__ = ["check", "train_all"]
 
 
 def check(options: FinetuneOptions, size: tuple[int, int]) -> None:

@@ -1,6 +1,6 @@
 """What a fine-tuning is told, and what it tells.
 
-Called by the run and by the command line; knows no torch.
+Knows no torch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from nasnet.train.evaluate import Evaluation
 from nasnet.train.head import HeadOptions
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.weights import Weights
-
-__all__ = ["FinetuneEvent", "FinetuneOptions", "FinetuneSummary", "FullOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

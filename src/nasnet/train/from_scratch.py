@@ -1,6 +1,6 @@
 """Follows a training recipe: data, network, objective and the loop put together.
 
-Called by `nasnet train`; a run that was stopped goes on where it was when it is started again.
+A run that was stopped goes on where it was when it is started again.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ from nasnet.weights.weights import Weights, fingerprint
 
 if TYPE_CHECKING:
     from nasnet.train.distill import AnswersEvent
-
-__all__ = ["TrainSummary", "train"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A logistic head on feature vectors, and how it becomes the network's last layer.
 
-Called by fine-tuning and by the scikit-learn estimator; needs scikit-learn (extra `sklearn`).
+Needs scikit-learn (extra `sklearn`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, needs
 from nasnet.weights.weights import Weights, frozen
-
-__all__ = ["Head", "HeadOptions", "fit_head", "layer_of", "with_head"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Training recipes: TOML tables of everything a training run depends on but its pictures.
 
-Called by `train.run`; the shipped ones lie in the package's data.
+The shipped ones lie in the package's data.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from nasnet.errors import InputError
 from nasnet.network.spec import Spec, preset
 from nasnet.pictures.augment import AugmentOptions
 from nasnet.train.loop import RecalibrateOptions, TrainOptions
-
-__all__ = ["Stage", "TeacherOptions", "TrainRecipe", "read_recipe", "shipped_recipes"]
 
 _DATA = Path(__file__).parent.parent / "data"
 _KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}

@@ -1,7 +1,4 @@
-"""The pictures of each stage of a recipe, and the loader of the stage under way.
-
-Called by `train.run` alone.
-"""
+"""The pictures of each stage of a recipe, and the loader of the stage under way."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from nasnet.pictures.batches import Failure, LoaderOptions
 from nasnet.pictures.labelled import Example
 from nasnet.train.loop import Replicas
 from nasnet.train.recipe import Stage, TrainRecipe
-
-__all__ = ["Loaders", "of_stage"]
 
 
 def of_stage(examples: Sequence[Example], stage: Stage) -> list[Example]:

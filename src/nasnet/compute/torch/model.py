@@ -1,6 +1,6 @@
 """The PyTorch renderer: a plan becomes a tree of modules that trains, compiles and exports.
 
-Called by training, by the torch engine and by `nasnet.torch`; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from nasnet.network.plan import IMAGES, Borders
 from nasnet.network.spec import Spec, preset
 from nasnet.weights.initial import initial_value
 from nasnet.weights.weights import Weights, frozen
-
-__all__ = ["NASNet"]
 
 Outputs = dict[str, Tensor]
 

@@ -1,6 +1,6 @@
 """The plan's operations as PyTorch functions, channels first, padded for the size that comes.
 
-Called by `torch_model` only; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from nasnet.errors import InputError
 from nasnet.network.plan import NO_PADDING, Operation, same_padding
 from nasnet.network.rewrites import FUSED_EPSILON_FLOOR
 from nasnet.network.spec import Spec
-
-__all__ = ["Behaviour", "compute"]
 
 # torch 2.13's oneDNN (3.12) writes beyond its workspace in the backward pass of a strided 1x1
 # convolution of fewer channels than an AVX2 register holds floats, channels last: the process

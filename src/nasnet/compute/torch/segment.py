@@ -1,6 +1,6 @@
 """One TF-Slim scope as a PyTorch module: a cell, a layer of the stem, or a head.
 
-Called by `torch_model`, which strings them together; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from nasnet.compute.torch.operations import Behaviour, compute
 from nasnet.compute.torch.state import shape_in_torch
 from nasnet.network.plan import Operation, Plan
-
-__all__ = ["Segment", "feature_rows", "segments_of"]
 
 _BUFFERS = ("moving_mean", "moving_variance")
 

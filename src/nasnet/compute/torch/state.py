@@ -1,6 +1,6 @@
 """Between `Weights` and torch tensors: names with dots for slashes, kernels in torch's layout.
 
-Called by `torch_model` and by training; the only room that knows both layouts.
+The only room that knows both layouts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from nasnet.errors import WeightsError
 from nasnet.weights.weights import Array
-
-__all__ = ["from_state", "key_of", "name_of", "shape_in_torch", "to_state"]
 
 # Last part of the name and number of dimensions -> axes of TF-Slim's array in torch's order.
 _AXES: Mapping[tuple[str, int], tuple[int, ...]] = {

@@ -1,7 +1,4 @@
-"""Bulk work on many machines, through Ray: shards out, parts in, nothing lost and nothing doubled.
-
-Called by whoever has more pictures than one machine can do; `embedding` is the same on one machine.
-"""
+"""Bulk work on many machines, through Ray: shards out, parts in, each row once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The workers of a run: hired through Ray, one shard each at a time, replaced when they end.
 
-Called by `running`. Ray carries shards there and answers back, and says who ended; which shard is
-whose, and what becomes of it, is decided here and in `running`, so nothing rests on Ray's retries.
+Ray carries shards there and answers back, and says who ended; which shard is whose, and what
+becomes of it, is decided here and in `running`, so nothing rests on Ray's retries.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from nasnet.features.job import Job
 from nasnet.features.store.place import Place
 from nasnet.pictures.sources import Shard
 from nasnet.system import usable_cores
-
-__all__ = ["Crew", "Layout", "Outcome", "connected", "layout_of"]
 
 _STILLBORN = 3  # workers in a row that end before they begin
 _STORE = 256 << 20  # bytes of a local cluster's object store, beside the weights in it

@@ -1,7 +1,4 @@
-"""What a run on a cluster can be told, and what it tells.
-
-Called by all rooms of this package and by its users.
-"""
+"""What a run on a cluster can be told, and what it tells."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasnet.errors import InputError
-
-__all__ = ["ClusterEvent", "ClusterOptions", "ClusterSummary", "PartDone", "WorkerInfo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
 """Drives a run on a cluster: takes up what an earlier run left, shares out the rest, ends it.
 
-Called by users of the package, and by the command line. What makes it right: the same source is
-cut into the same shards each time; a part appears whole or not at all under its shard's number; a
-shard is done when its part is there, and the run when all are. Who computes it, how often it was
-begun, and whether two did it at once, changes nothing.
+What makes it right: the same source is cut into the same shards each time; a part appears whole or
+not at all under its shard's number; a shard is done when its part is there, and the run when all
+are. Who computes it, how often it was begun, and whether two did it at once, changes nothing.
 """
 
 from __future__ import annotations
@@ -44,8 +43,6 @@ from nasnet.weights.opening import DEFAULT_HANDLE
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["embed_on_cluster"]
 
 _TROUBLED = 16  # shards given up, after which nothing more is tried
 _TICK = 5.0  # seconds between two reports at most

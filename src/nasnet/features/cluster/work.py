@@ -1,6 +1,6 @@
 """What a worker does: one shard in, one part out, with an engine that stays.
 
-Called by `crew`, in the processes of a cluster; it knows nothing of Ray.
+It knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from nasnet.pictures.sources import Shard
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["Worker"]
 
 
 class Worker:

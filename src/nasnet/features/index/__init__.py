@@ -1,7 +1,4 @@
-"""Indexes over feature sets: built, added to, searched; near-duplicates and outliers.
-
-Called by the command line, by `serve` and by users.
-"""
+"""Indexes over feature sets: built, added to, searched; near-duplicates and outliers."""
 
 from __future__ import annotations
 

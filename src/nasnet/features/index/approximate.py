@@ -1,6 +1,6 @@
 """The approximate index: faiss' inverted lists, opened so wide that recall is what is promised.
 
-Private to `index`; needs faiss (extra `search`).
+Needs faiss (extra `search`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import numpy.typing as npt
 from nasnet.errors import OutputError, needs
 from nasnet.features.index.layout import Approximate
 from nasnet.features.index.neighbours import nearest
-
-__all__ = ["build_approximate", "open_approximate"]
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,7 +1,6 @@
 """Building an index and adding to it: new files first, then the one that names them.
 
-Private to `index`, offered by it. Killed at any moment, an index is what it was or what it is to
-be.
+Killed at any moment, an index is what it was or what it is to be.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from nasnet.features.index.layout import (
 )
 from nasnet.features.index.neighbours import unit
 from nasnet.system import held
-
-__all__ = ["KINDS", "Added", "IndexOptions", "add_to_index", "build_index"]
 
 Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

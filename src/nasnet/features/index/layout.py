@@ -1,6 +1,6 @@
 """What lies in an index's folder, and the one file that says what counts.
 
-Private to `index`: `index.json` names the parts; what it does not name is a leftover.
+What it does not name is a leftover.
 """
 
 from __future__ import annotations
@@ -15,18 +15,6 @@ import numpy as np
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.system import write_whole
-
-__all__ = [
-    "CONTENTS",
-    "Approximate",
-    "Contents",
-    "Part",
-    "ids_of",
-    "map_vectors",
-    "read_contents",
-    "vectors_file",
-    "write_contents",
-]
 
 CONTENTS = "index.json"
 _FORMAT = "nasnet-index/1"

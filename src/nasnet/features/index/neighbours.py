@@ -1,6 +1,6 @@
 """Exact nearest rows by cosine, a block at a time, so that memory stays bounded.
 
-Called by indexes, near-duplicates, outliers and pages; NumPy only.
+NumPy only.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-
-__all__ = ["nearest", "nearest_of_rows", "pairs_above", "unit"]
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]

@@ -1,7 +1,4 @@
-"""An index that was opened: its vectors mapped from their files, searched from any thread.
-
-Private to `index`, offered by it.
-"""
+"""An index that was opened: its vectors mapped from their files, searched from any thread."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ from nasnet.features.index.neighbours import nearest, unit
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["Index", "open_index"]
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]

@@ -1,7 +1,4 @@
-"""Vectors of pictures to search with, computed as those of the index were.
-
-Private to `index`, offered by it.
-"""
+"""Vectors of pictures to search with, computed as those of the index were."""
 
 from __future__ import annotations
 
@@ -9,10 +6,9 @@ import os
 from typing import Any
 
 from nasnet.compute.engine import EngineOptions
-from nasnet.features.embed import EmbedOptions, embed
+from nasnet.features.embed import embed
 from nasnet.features.feature_set import FeatureMeta, Features, check_same_space, features_of
-
-__all__ = ["picture_vectors"]
+from nasnet.features.job import EmbedOptions
 
 
 def picture_vectors(

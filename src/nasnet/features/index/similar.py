@@ -1,6 +1,6 @@
 """What is nearly the same and what is like nothing else in a feature set.
 
-Private to `index`, offered by it; exact, blockwise.
+Exact, blockwise.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import numpy as np
 from nasnet.errors import InputError
 from nasnet.features.feature_set import Features
 from nasnet.features.index.neighbours import nearest_of_rows, pairs_above, unit
-
-__all__ = ["Group", "Outlier", "near_duplicates", "outliers"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""Where vectors go: parts on the way, one finished file at the end, nothing lost to a kill.
-
-Called by `pipeline` for its batches and by `embedding`, which opens a sink and writes to it;
-`merging` and `scale` use its formats.
-"""
+"""Where vectors go: parts on the way, one finished file at the end, nothing lost to a kill."""
 
 from __future__ import annotations
 

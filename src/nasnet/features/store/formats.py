@@ -1,6 +1,6 @@
 """The file formats of finished feature sets: Parquet, Arrow, and .npy with its neighbours.
 
-Called by `writing` and `merging`; a format streams tables into a file and out of it again.
+A format streams tables into a file and out of it again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from nasnet.features.store.rows import with_nan, with_nulls
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["FORMATS", "Format", "Tables", "sync", "sync_folder"]
 
 Tables = Iterator["pyarrow.Table"]
 

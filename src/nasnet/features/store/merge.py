@@ -1,7 +1,7 @@
 """Joins feature sets into one: the outputs of `--shard` runs, or the parts of a run on a cluster.
 
-Called by the command line, and by `scale` for its finished file. Rows are streamed; of all that is
-joined only a number of 8 bytes a row is held, and of no more than some millions of rows at once.
+Rows are streamed; of all that is joined only a number of 8 bytes a row is held, and of no more than
+some millions of rows at once.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ from nasnet.pictures.sources import shard_name
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["MergeOptions", "MergeSummary", "check_free", "merge", "parts_of_run", "write_features"]
 
 _ALIKE = (*SPACE, "recipe_text", "precision")
 _SHARD = re.compile(r"(?P<source>.*), shard (?P<index>\d+) of (?P<count>\d+)", re.DOTALL)

@@ -1,7 +1,7 @@
 """Adding to a finished feature set: which pictures it lacks, and the old and new rows together.
 
-Called by `writing`. The k-th time an id comes along, it means the k-th row of that id: rows with a
-vector are kept, rows without one are tried again and replaced where they stand, new ones follow.
+The k-th time an id comes along, it means the k-th row of that id: rows with a vector are kept, rows
+without one are tried again and replaced where they stand, new ones follow.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from nasnet.features.store.formats import Tables
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["Known", "Merge", "plan_merge"]
 
 
 class Known:

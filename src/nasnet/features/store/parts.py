@@ -1,6 +1,6 @@
 """The folder of an unfinished output: its lock, its manifest, its parts, and how it ends.
 
-Called by `writing`. Every file in it appears by renaming, so each is whole or not there:
+Every file in it appears by renaming, so each is whole or not there:
 
     x.parquet.parts/
         lock                  held by the system for as long as the run lives
@@ -28,8 +28,6 @@ from nasnet.features.store.formats import sync, sync_folder
 if TYPE_CHECKING:
     import pyarrow
     from filelock import FileLock
-
-__all__ = ["Manifest", "Parts", "open_parts", "vector_text"]
 
 _VERSION = 1  # of this layout
 _LOCK = "lock"

@@ -1,8 +1,7 @@
 """The folder a cluster writes to, on a disk all machines share or behind any URL fsspec knows.
 
-Called by `scale`, which begins and ends a run and whose workers write parts, and by `merging`,
-which reads them. A part is one shard; it appears whole or not at all, and the same shard always
-makes the same part, so that two who compute it lose time and nothing else:
+A part is one shard; it appears whole or not at all, and the same shard always makes the same part,
+so that two who compute it lose time and nothing else:
 
     features/
         _nasnet.json            what the run is, and, once it is over, how many rows there are
@@ -31,24 +30,6 @@ from nasnet.system import write_whole
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
-
-__all__ = [
-    "SHARD_KEY",
-    "Part",
-    "Place",
-    "RunManifest",
-    "clear",
-    "find_parts",
-    "is_run",
-    "numbers",
-    "open_place",
-    "read_manifest",
-    "read_part",
-    "remove_place",
-    "tidy",
-    "write_manifest",
-    "write_part",
-]
 
 SHARD_KEY = b"nasnet.shard"  # in a part's metadata: the name of its shard
 _LAYOUT = 1

@@ -1,7 +1,4 @@
-"""A batch of rows, and how it looks in Arrow.
-
-Called by `pipeline`, which makes batches, and by `writing`.
-"""
+"""A batch of rows, and how it looks in Arrow."""
 
 from __future__ import annotations
 
@@ -16,8 +13,6 @@ from nasnet.features.feature_set import number_type, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["Batch", "record_batch", "with_nan", "with_nulls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

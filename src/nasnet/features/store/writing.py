@@ -1,7 +1,4 @@
-"""Opens an output and writes rows to it; a run that was stopped or killed is gone on with.
-
-Called by `embedding` through the package.
-"""
+"""Opens an output and writes rows to it; a run that was stopped or killed is gone on with."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ from nasnet.features.store.rows import Batch, record_batch, with_nan
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["Sink", "SinkOptions", "check_alike", "open_sink"]
 
 # What two runs into one output must agree on; the rest of the metadata may differ.
 _IDENTITY = (

@@ -1,7 +1,4 @@
-"""Encoded bytes of a picture become 8-bit RGB pixels, or one short reason why not.
-
-Called by `recipes` with the decoding settings of a recipe.
-"""
+"""Encoded bytes of a picture become 8-bit RGB pixels, or one short reason why not."""
 
 from __future__ import annotations
 

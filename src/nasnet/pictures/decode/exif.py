@@ -1,7 +1,4 @@
-"""Which way up a picture is: EXIF orientation read from its block, and undone.
-
-Called by the other files of `image`.
-"""
+"""Which way up a picture is: EXIF orientation read from its block, and undone."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ import struct
 import numpy as np
 
 from nasnet.pictures.decode.pixels import Pixels
-
-__all__ = ["orientation_of", "turned"]
 
 _ORIENTATION = 0x0112
 

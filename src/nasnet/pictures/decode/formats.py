@@ -1,7 +1,4 @@
-"""All formats but plain JPEG, through Pillow, and PIL images of any mode.
-
-Called by the package's `decode` and, for images that callers hold already, by `recipes`.
-"""
+"""All formats but plain JPEG, through Pillow, and PIL images of any mode."""
 
 from __future__ import annotations
 
@@ -25,8 +22,6 @@ from nasnet.pictures.decode.pixels import (
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["decode_other", "from_pil", "measure_other"]
 
 # How a file of each format starts -> its name, Pillow's module and class. The classes are called
 # without Image.open, which would try every plugin it has (EPS runs Ghostscript) and warn.

@@ -1,6 +1,6 @@
 """JPEG through libjpeg-turbo: inks, EXIF orientation, reduced decoding, truncation told.
 
-Called by the package's `decode`; imports neither Pillow nor anything that holds the interpreter.
+Imports neither Pillow nor anything that holds the interpreter.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import numpy as np
 from nasnet.errors import PictureError
 from nasnet.pictures.decode.exif import orientation_of, turned
 from nasnet.pictures.decode.pixels import Decoded, Decoding, Pixels, check_size
-
-__all__ = ["decode_jpeg", "measure_jpeg"]
 
 # What libjpeg remarks about files that every viewer shows unharmed.
 _HARMLESS = (

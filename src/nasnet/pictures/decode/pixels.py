@@ -1,7 +1,4 @@
-"""What decoding takes and gives: its settings, 8-bit RGB pixels, and the limit of their number.
-
-Called by the other files of `image`; `recipes` sees it through the package.
-"""
+"""What decoding takes and gives: its settings, 8-bit RGB pixels, and the limit of their number."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import PictureError
-
-__all__ = ["MAX_PIXELS", "Decoded", "Decoding", "Pixels", "check_size", "from_array"]
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -1,6 +1,6 @@
 """Labelled pictures: every kind of data becomes a list of classes and two lists of examples.
 
-Called by what trains, tunes and evaluates; lists here, while bytes are read where they are decoded.
+Lists here, while bytes are read where they are decoded.
 """
 
 from __future__ import annotations

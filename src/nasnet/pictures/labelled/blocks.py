@@ -1,7 +1,7 @@
 """Columns of Parquet and Arrow files, pictures in any order: nothing but what is asked for is read.
 
-Called by `table`. Arrow is mapped; Parquet and compressed Arrow are unpacked once, block by block,
-into a temporary file.
+Arrow is mapped; Parquet and compressed Arrow are unpacked once, block by block, into a temporary
+file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from nasnet.pictures.sources.table import _kind
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["Blocks", "Cell", "open_blocks"]
 
 Cell = Callable[[int, int], bytes | None]
 Values = Callable[[str, str | None], list[Any]]

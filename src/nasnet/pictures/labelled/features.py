@@ -1,7 +1,4 @@
-"""How Hugging Face describes columns: which hold pictures, and what class labels are called.
-
-Called by `table` and `huggingface`.
-"""
+"""How Hugging Face describes columns: which hold pictures, and what class labels are called."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from nasnet.pictures.labelled.labels import check_names
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["class_names", "features_of", "picture_column"]
 
 
 def features_of(name: str, schema: pyarrow.Schema) -> Mapping[str, Any]:

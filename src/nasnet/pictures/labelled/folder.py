@@ -1,6 +1,6 @@
 """Pictures in class folders, with a split of their own if they lie in train/ and val/.
 
-Called by `opening`; walks as sources do.
+Walks as sources do.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from nasnet.pictures.labelled.records import Listing, Row, several, shown
 from nasnet.pictures.labelled.splitting import part_of
 from nasnet.pictures.sources.files import _is_folder, _walk, read_file
 from nasnet.pictures.sources.item import id_of_path, looks_like_picture
-
-__all__ = ["Found", "folder_listing", "walk"]
 
 Found = Sequence[tuple[bytes, str]]  # relative path, and why the folder of that path has no files
 

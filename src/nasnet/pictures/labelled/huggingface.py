@@ -1,6 +1,6 @@
 """Datasets as Hugging Face's `datasets` saves them to disk: Arrow streams and a few JSON files.
 
-Called by `opening`. Format: `Dataset.save_to_disk` and `DatasetDict.save_to_disk`.
+Format: `Dataset.save_to_disk` and `DatasetDict.save_to_disk`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from nasnet.pictures.labelled.records import DatasetOptions, Listing, joined, sh
 from nasnet.pictures.labelled.splitting import part_of, parts_of_files
 from nasnet.pictures.labelled.table import table_listing
 from nasnet.pictures.sources.item import id_of_path
-
-__all__ = ["huggingface_listing", "is_huggingface"]
 
 _DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 

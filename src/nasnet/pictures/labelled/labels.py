@@ -1,7 +1,4 @@
-"""From what the data call a class to its index: which labels can be used, which classes there are.
-
-Called by `opening` and, for single labels, by the readers.
-"""
+"""From what the data call a class to its index: usable labels, and the classes there are."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from typing import cast
 
 from nasnet.errors import SourceError
 from nasnet.pictures.labelled.records import Example, Listing, Row, several, shown
-
-__all__ = ["check_names", "classes_of", "labelled", "raw_label", "text_labels", "to_examples"]
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # 007 is a name: its zeros would get lost
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")

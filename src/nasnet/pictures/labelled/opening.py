@@ -1,7 +1,4 @@
-"""Recognises labelled data by their shape and content, and opens them, split or as one list.
-
-Called through the package.
-"""
+"""Recognises labelled data by their shape and content, and opens them, split or as one list."""
 
 from __future__ import annotations
 
@@ -34,8 +31,6 @@ from nasnet.pictures.labelled.webdataset import expand_braces, shards_listing
 from nasnet.pictures.sources.files import glob_names
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, id_of_path, looks_like_picture
 from nasnet.pictures.sources.opening import _kind_of, open_file
-
-__all__ = ["open_dataset", "open_examples"]
 
 _TARS = (*(one for one in ARCHIVES if one != ".zip"), ".tar.zst")
 _KINDS = (

@@ -1,6 +1,6 @@
 """What labelled data are made of: examples with a class each, options, and rows on their way.
 
-Called by all readers of this package; it reads nothing itself.
+It reads nothing itself.
 """
 
 from __future__ import annotations
@@ -11,18 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nasnet.errors import InputError, SourceError
-
-__all__ = [
-    "Dataset",
-    "DatasetOptions",
-    "Example",
-    "Listing",
-    "Row",
-    "distinct",
-    "joined",
-    "several",
-    "shown",
-]
 
 _SHOWN = 5  # names in one message
 

@@ -1,6 +1,6 @@
 """Which examples are trained on and which are measured on: the data's own split, or one by hash.
 
-Called by `opening`; the readers ask it which names are those of splits.
+The readers ask it which names are those of splits.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import PurePosixPath
 
 from nasnet.errors import SourceError
 from nasnet.pictures.labelled.records import Example, Listing, Row, several
-
-__all__ = ["Division", "divide", "part_of", "part_of_file", "parts_of_files", "stratified"]
 
 # What folders, files, columns and sets call a split -> its part.
 _PARTS: Mapping[str, str] = {

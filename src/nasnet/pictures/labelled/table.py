@@ -1,6 +1,6 @@
 """Rows of a Parquet or Arrow table or a CSV: a column of pictures, one of classes, one of splits.
 
-Called by `opening` and `huggingface`. Columns are found as sources find them.
+Columns are found as sources find them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from nasnet.pictures.sources.table import _Columns, _find_columns, _id, _kind, _
 
 if TYPE_CHECKING:
     import pyarrow
-
-__all__ = ["csv_listing", "table_listing"]
 
 _SPLIT_COLUMN = "split"
 _NO_PATH = "the row names no picture"

@@ -1,7 +1,7 @@
 """WebDataset shards: tars whose members `key.jpg` and `key.cls` or `key.json` make one sample.
 
-Called by `opening`. Headers are read once; pictures later, in any order, each where it lies.
-Format: the WebDataset convention, a key being what comes before the first dot of a member's name.
+Headers are read once; pictures later, in any order, each where it lies. Format: the WebDataset
+convention, a key being what comes before the first dot of a member's name.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from nasnet.pictures.labelled.labels import check_names, raw_label, text_labels
 from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, joined, several
 from nasnet.pictures.sources.archive import _BLOCK, _DAMAGE, _member, _tar, _wanted
 from nasnet.pictures.sources.item import SUFFIXES, id_of_path
-
-__all__ = ["expand_braces", "shards_listing"]
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
 _MOST_SHARDS = 100_000  # of one pattern

@@ -1,7 +1,6 @@
 """Where pictures come from: every kind of source becomes one ordered stream of items.
 
-Called by `embedding` and `scale`; lists here, while bytes are read in the pipeline's decode
-threads.
+Lists here, while bytes are read in the pipeline's decode threads.
 """
 
 from __future__ import annotations

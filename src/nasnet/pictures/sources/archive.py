@@ -1,6 +1,6 @@
 """Pictures inside tar and zip archives, read in place: nothing is unpacked to disk.
 
-Called by `opening`. Members come in the archive's order; names are only ever used as ids.
+Members come in the archive's order; names are only ever used as ids.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from nasnet.pictures.sources.item import (
     looks_like_picture,
     refusal,
 )
-
-__all__ = ["tar_source", "zip_source"]
 
 _TOO_LARGE = f"larger than {MAX_BYTES >> 20} MB"
 _LINK = "a link in the archive, not a file"

@@ -1,7 +1,4 @@
-"""Pictures in files of their own: folders, globs, lists on disk or standard input, CSV.
-
-Called by `opening`; `table` and `given` use it to read what they find named.
-"""
+"""Pictures in files of their own: folders, globs, lists on disk or standard input, CSV."""
 
 from __future__ import annotations
 
@@ -30,16 +27,6 @@ from nasnet.pictures.sources.item import (
     refusal,
 )
 from nasnet.pictures.sources.remote import read_url
-
-__all__ = [
-    "csv_source",
-    "folder_source",
-    "glob_names",
-    "list_source",
-    "named",
-    "paths_source",
-    "read_file",
-]
 
 # Columns of a CSV that are taken for the path, in this order, if none is named.
 _PATH_COLUMNS = (

@@ -1,7 +1,4 @@
-"""Pictures a Python program already has: paths, bytes, arrays, PIL images, with ids or without.
-
-Called by `opening`.
-"""
+"""Pictures a Python program already has: paths, bytes, arrays, PIL images, with ids or without."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ import numpy as np
 from nasnet.errors import SourceError
 from nasnet.pictures.sources.files import named
 from nasnet.pictures.sources.item import Item, Source, id_of_path, valid_text
-
-__all__ = ["given_source"]
 
 
 def given_source(pictures: Any, storage: Mapping[str, Any]) -> Source:  # noqa: ANN401

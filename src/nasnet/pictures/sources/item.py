@@ -1,6 +1,6 @@
 """What a source is made of: items, options, ids, and which names count as pictures.
 
-Called by all readers of this package; it reads nothing itself.
+It reads nothing itself.
 """
 
 from __future__ import annotations
@@ -15,25 +15,6 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal
 
 from nasnet.errors import InputError, PictureError
-
-__all__ = [
-    "ARCHIVES",
-    "MAX_BYTES",
-    "SUFFIXES",
-    "TABLES",
-    "TEXT_LISTS",
-    "Item",
-    "Kind",
-    "Opener",
-    "Source",
-    "SourceOptions",
-    "even_cuts",
-    "id_of_path",
-    "looks_like_picture",
-    "path_of_id",
-    "refusal",
-    "valid_text",
-]
 
 # Names in a folder or archive that count as pictures, unless all files are asked for.
 SUFFIXES = frozenset(

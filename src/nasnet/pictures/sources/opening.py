@@ -1,7 +1,4 @@
-"""Recognises a source by its shape and content, and opens it.
-
-Called by `embedding` through the package.
-"""
+"""Recognises a source by its shape and content, and opens it."""
 
 from __future__ import annotations
 
@@ -40,8 +37,6 @@ from nasnet.pictures.sources.item import (
 )
 from nasnet.pictures.sources.remote import matches_of, opener_of, remote_folder
 from nasnet.pictures.sources.table import table_source
-
-__all__ = ["MANY", "containers_of", "open_file", "open_source", "open_text", "shard_name"]
 
 # Of more archives or tables than this none is opened to be counted.
 MANY = 1000

@@ -1,7 +1,4 @@
-"""Pictures behind URLs, through fsspec: http(s), s3, gs, hf and whatever else it knows.
-
-Called by `opening` for a URL that is the source, by `files` for one that a list names.
-"""
+"""Pictures behind URLs, through fsspec: http(s), s3, gs, hf and whatever else it knows."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from typing import Any, BinaryIO, cast
 
 from nasnet.errors import MissingExtraError, PictureError, SourceError
 from nasnet.pictures.sources.item import MAX_BYTES, Item, Source, id_of_path, looks_like_picture
-
-__all__ = ["file_system", "matches_of", "opener_of", "read_url", "remote_folder"]
 
 # Protocol -> what to install for it, where fsspec alone is not enough.
 _INSTALL: Mapping[str, str] = {

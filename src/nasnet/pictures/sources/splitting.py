@@ -1,7 +1,7 @@
 """Cuts a source into shards, in order and without reading a picture, for many processes to share.
 
-Called by `scale`. All shards together are the items of the whole source, each once, in its order;
-the same source gives the same shards again, which is what lets a run be gone on with.
+All shards together are the items of the whole source, each once, in its order; the same source
+gives the same shards again, which is what lets a run be gone on with.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from nasnet.errors import SourceError
 from nasnet.pictures.sources.files import read_file
 from nasnet.pictures.sources.item import Item, Source, SourceOptions, even_cuts, id_of_path
 from nasnet.pictures.sources.opening import MANY, containers_of, open_file, open_source, open_text
-
-__all__ = ["Shard", "Split", "split_source"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

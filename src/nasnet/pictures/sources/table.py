@@ -1,7 +1,7 @@
 """Pictures in a column of a Parquet or Arrow table, Hugging Face's image structs included.
 
-Called by `opening`. Ids are read ahead; pictures only where a row of their chunk is wanted, so
-that passing over what an earlier run did costs next to nothing.
+Ids are read ahead; pictures only where a row of their chunk is wanted, so that passing over what an
+earlier run did costs next to nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from nasnet.pictures.sources.item import MAX_BYTES, Item, Opener, Source, valid_
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
-
-__all__ = ["table_source"]
 
 _ROWS = 64  # pictures read at once: they are large, and memory must stay flat
 # Of several columns that could hold pictures, the one with such a name is meant.

@@ -1,6 +1,6 @@
 """Distillation: teachers, their stored answers, and the loss that makes a student agree.
 
-Called by `train` with a recipe that has a teacher; needs the extras `torch` and `distill`.
+Needs the extras `torch` and `distill`.
 """
 
 from __future__ import annotations

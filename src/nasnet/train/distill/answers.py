@@ -1,7 +1,7 @@
 """A teacher's answers to fixed views of all pictures, computed once and stored.
 
-Called by distillation; the student sees the same views (the same crops, flips and colours), so
-that a stored answer is the answer to what it sees.
+The student sees the same views (the same crops, flips and colours), so that a stored answer is the
+answer to what it sees.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.system import write_whole
 from nasnet.train.distill.teachers import Teacher, open_teacher
 from nasnet.train.loop.identity import check_identity
-
-__all__ = ["Answers", "AnswersEvent", "open_answers"]
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports

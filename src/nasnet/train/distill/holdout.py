@@ -1,14 +1,9 @@
-"""Which pictures are never trained on: a share of them, chosen by a hash of their names.
-
-Called by distillation and by the script that measures its result.
-"""
+"""Which pictures are never trained on: a share of them, chosen by a hash of their names."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-
-__all__ = ["held_out"]
 
 # ImageNet's own names: a picture that lies in two sets falls on the same side in both.
 _IMAGENET = re.compile(r"(n\d{8}_\d+|ILSVRC2012_val_\d+)")

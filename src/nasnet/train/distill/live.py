@@ -1,6 +1,6 @@
 """A teacher that is asked while the student learns: every view is new, and the same for both.
 
-Called by distillation; needs the extras `torch` and `distill`.
+Needs the extras `torch` and `distill`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from torch.nn import functional as F
 from nasnet.pictures.augment import AugmentOptions
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.train.distill.teachers import TEACHERS, open_network
-
-__all__ = ["LiveTeacher"]
 
 _SAMPLE = 1024  # pictures the mean and deviation of features are taken over
 _BATCH = 64

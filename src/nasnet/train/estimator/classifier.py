@@ -1,7 +1,4 @@
-"""`NASNetClassifier`: vectors, then a logistic regression that becomes a module's last layer.
-
-Public through the package; what it computes with is in the files beside it.
-"""
+"""`NASNetClassifier`: vectors, then a logistic regression that becomes a module's last layer."""
 
 from __future__ import annotations
 
@@ -29,8 +26,6 @@ from nasnet.train.estimator.given import Given, Rows, read
 from nasnet.train.head import layer_of, with_head
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import DEFAULT_HANDLE
-
-__all__ = ["NASNetClassifier"]
 
 Array = npt.NDArray[Any]
 

@@ -1,7 +1,4 @@
-"""The vectors of X: weights and engine of a fitted estimator, and the memory of what it computed.
-
-Called by both estimators; everything here is private to them.
-"""
+"""The vectors of X: the weights and engine of a fitted estimator, and its cache."""
 
 from __future__ import annotations
 
@@ -32,8 +29,6 @@ from nasnet.pictures.sources import Item, open_source
 from nasnet.train.estimator.given import Given
 from nasnet.weights.opening import Opened, open_weights
 from nasnet.weights.weights import fingerprint
-
-__all__ = ["Network", "OnError", "Settings", "settings_of", "store_of", "vectors_of"]
 
 Array = npt.NDArray[Any]
 OnError = Literal["raise", "nan"]

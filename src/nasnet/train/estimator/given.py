@@ -1,6 +1,6 @@
 """What X is: pictures in any of the forms scikit-learn passes on, or rows of numbers.
 
-Called by both estimators, in `fit` and after; it computes nothing and opens no picture.
+It computes nothing and opens no picture.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from sklearn.utils.validation import validate_data
 
 from nasnet.errors import InputError
 from nasnet.network.spec import PRESETS
-
-__all__ = ["Given", "Rows", "read"]
 
 Array = npt.NDArray[Any]
 Rows = Literal["vectors"] | tuple[int, ...]

@@ -1,7 +1,4 @@
-"""`NASNetFeatures`, the transformer.
-
-Public through the package; what it computes with is in the files beside it.
-"""
+"""`NASNetFeatures`, the transformer."""
 
 from __future__ import annotations
 
@@ -19,8 +16,6 @@ from nasnet.errors import InputError
 from nasnet.train.estimator.computing import Network, OnError, settings_of, store_of, vectors_of
 from nasnet.train.estimator.given import Rows, read
 from nasnet.weights.opening import DEFAULT_HANDLE
-
-__all__ = ["NASNetFeatures"]
 
 
 class NASNetFeatures(TransformerMixin, BaseEstimator):

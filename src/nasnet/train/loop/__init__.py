@@ -1,6 +1,6 @@
 """Training: options, the loop, its schedules, optimizers, objectives and checkpoints.
 
-Called by `finetune`, `train` and distillation; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations

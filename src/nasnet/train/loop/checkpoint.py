@@ -1,6 +1,6 @@
 """A training run's checkpoint: every tensor and every number it needs to go on, in one file.
 
-Called by `training`; safetensors with the state as JSON in its metadata, no pickle.
+Safetensors with the state as JSON in its metadata, no pickle.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from nasnet.errors import OutputError, TrainingError
 from nasnet.system import write_whole
-
-__all__ = ["put_back", "read_checkpoint", "tidy", "write_checkpoint"]
 
 _FORMAT = "nasnet-training/1"
 

@@ -1,7 +1,4 @@
-"""What goes wrong in a run, as one line each: numbers that are none, weights that do not move.
-
-Called by the training loop alone.
-"""
+"""What goes wrong in a run, as one line each: numbers that are none, weights that do not move."""
 
 from __future__ import annotations
 
@@ -15,18 +12,6 @@ from torch import Tensor, nn
 from nasnet.errors import InputError, TrainingError
 from nasnet.pictures.batches import TrainBatch
 from nasnet.weights.weights import Weights
-
-__all__ = [
-    "all_finite",
-    "judged",
-    "kept",
-    "no_gradient",
-    "no_loss",
-    "no_weights",
-    "nothing_moved",
-    "still",
-    "total_norm",
-]
 
 _ADVICE = "Lower the learning rate, or clip gradients"
 

@@ -1,7 +1,4 @@
-"""What makes two training runs the same one: options, data and the weights they start from.
-
-Called by the training loop before it goes on from a checkpoint.
-"""
+"""What makes two training runs the same one: options, data and the weights they start from."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from typing import Any
 
 from nasnet.errors import TrainingError
 from nasnet.train.loop.options import TrainOptions
-
-__all__ = ["check_identity", "comparable"]
 
 # A result does not depend on these (but for the last bits), so that they may change on the way.
 _FREE = ("device", "checkpoint_seconds", "patience", "compile", "workers", "cache_gb")

@@ -1,6 +1,6 @@
 """Logs of a training run: one CSV row an epoch, and TensorBoard events where it is installed.
 
-Called by `train` and `finetune`; the library prints nothing.
+The library prints nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import Any
 
 from nasnet.system import write_whole
 from nasnet.train.loop.options import History, TrainEvent
-
-__all__ = ["Logs"]
 
 _STEP_EVERY = 10  # steps between two TensorBoard points within an epoch
 

@@ -1,6 +1,6 @@
 """The training loop: steps, moving averages of weights, checkpoints, resume, and what is logged.
 
-Called by `finetune`, `train` and distillation; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from nasnet.train.loop.schedules import factor
 from nasnet.train.loop.state import State, depths_of, seed_of
 from nasnet.train.loop.stopping import Stopping
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
-
-__all__ = ["Trainer", "Validate"]
 
 Validate = Callable[[Weights], Mapping[str, float]]
 _CHECKPOINT = "checkpoint.safetensors"

@@ -1,6 +1,6 @@
 """What training minimizes: the classification loss, TF-Slim's auxiliary term included.
 
-Called by `training` through the `Objective` seam; distillation has one of its own.
+Distillation has one of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nasnet.pictures.batches import TrainBatch
-
-__all__ = ["Classification", "Forward", "Objective", "Targets"]
 
 Metrics = dict[str, Tensor]
 Targets = Mapping[str, npt.NDArray[Any]]

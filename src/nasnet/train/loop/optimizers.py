@@ -1,6 +1,6 @@
 """Optimizers by name, with layer-wise rates; RMSProp as TensorFlow defines it.
 
-Called by `training`; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from nasnet.errors import InputError
-
-__all__ = ["OptimizerKind", "OptimizerOptions", "RMSPropTF", "load_slots", "make", "slots"]
 
 OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
 

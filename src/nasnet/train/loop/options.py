@@ -1,7 +1,4 @@
-"""What a training run is told, and what it tells: options, events, result.
-
-Called by the training loop and by whoever starts one.
-"""
+"""What a training run is told, and what it tells: options, events, result."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from nasnet.errors import InputError
 from nasnet.train.loop.optimizers import OptimizerOptions
 from nasnet.train.loop.schedules import ScheduleOptions
 from nasnet.weights.weights import Weights
-
-__all__ = ["History", "TrainEvent", "TrainOptions", "TrainResult"]
 
 History = list[dict[str, float]]
 

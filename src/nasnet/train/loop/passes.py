@@ -1,6 +1,6 @@
 """One pass of training: the network forward, the loss, its gradients; on a GPU as one CUDA graph.
 
-Called by the training loop alone; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from nasnet.pictures.batches import TrainBatch
 from nasnet.train.loop.objectives import Objective
 from nasnet.train.loop.replicas import autocast
-
-__all__ = ["Captured", "Pass", "Plain", "Work"]
 
 Told = dict[str, float]
 Inputs = Mapping[str, Tensor]

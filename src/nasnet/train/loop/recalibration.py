@@ -1,6 +1,6 @@
 """Batch norm's moving averages taken anew, at the size that pictures will have.
 
-Called by training after its last step; needs torch (extra `torch`).
+Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from nasnet.compute.torch.state import name_of
 from nasnet.errors import InputError, TrainingError
 from nasnet.pictures.batches import Example, Loader, LoaderOptions
 from nasnet.weights.weights import Weights, frozen
-
-__all__ = ["RecalibrateOptions", "recalibrate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

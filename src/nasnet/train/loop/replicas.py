@@ -1,6 +1,6 @@
 """Several processes training one network: who they are and how they share their work.
 
-Called by the training commands; plain torch.distributed, started by `torchrun`.
+Plain torch.distributed, started by `torchrun`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import torch
 from torch import distributed, nn
 
 from nasnet.errors import InputError
-
-__all__ = ["ALONE", "Replicas", "autocast", "device_of", "joined", "resolved", "wrapped"]
 
 # All wait while one validates, or asks a teacher; one that died is noticed at once all the same.
 _TIMEOUT = timedelta(days=7)

@@ -1,6 +1,6 @@
 """Learning rates over time: the factor on the peak rate at each step.
 
-Called by training; pure functions of the step, so that a resumed run needs no memory of them.
+Pure functions of the step, so that a resumed run needs no memory of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from nasnet.errors import InputError
-
-__all__ = ["Schedule", "ScheduleOptions", "factor"]
 
 Schedule = Literal["cosine", "exponential", "constant"]
 

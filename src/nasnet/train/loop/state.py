@@ -1,7 +1,4 @@
-"""The numbers of a training run that a checkpoint keeps, and small facts derived from them.
-
-Called by the training loop alone.
-"""
+"""The numbers of a training run that a checkpoint keeps, and small facts derived from them."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ import numpy as np
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.train.loop.options import History
-
-__all__ = ["State", "depths_of", "seed_of"]
 
 
 @dataclass(slots=True)

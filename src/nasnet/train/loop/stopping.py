@@ -1,15 +1,10 @@
-"""Ctrl-C and SIGTERM while a run is under way: asked between steps, so that a step stays whole.
-
-Called by the training loop alone.
-"""
+"""Ctrl-C and SIGTERM while a run is under way: asked between steps, so that a step stays whole."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
 from typing import Any
-
-__all__ = ["Stopping"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -1,6 +1,6 @@
 """How good a classifier is: accuracy, scores of each class, confusions and calibration.
 
-Called by training, by the command line's `evaluate` and by `report`; NumPy in, plain records out.
+NumPy in, plain records out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How far a classifier's probabilities can be taken at their word, and what sets them right.
-
-Called through `metrics`; `scoring` fills the bins.
-"""
+"""How far a classifier's probabilities can be taken at their word, and what sets them right."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.train.metrics.checks import blocks, checked
-
-__all__ = ["Calibration", "reliability", "temperature"]
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 COOLEST, HOTTEST = 0.01, 100.0  # temperatures searched

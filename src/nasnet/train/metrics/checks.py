@@ -1,7 +1,4 @@
-"""Checks what is to be scored, and walks through it a block of rows at a time.
-
-Called by the other rooms of `metrics` only.
-"""
+"""Checks what is to be scored, and walks through it a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError
-
-__all__ = ["blocks", "checked", "checked_names"]
 
 _BLOCK = 2**20  # logits held as float64 at a time
 

@@ -1,7 +1,4 @@
-"""The scores of a classifier: records of the whole and of each class, and how they are counted.
-
-Called through `metrics`.
-"""
+"""The scores of a classifier: records of the whole and of each class, and how they are counted."""
 
 from __future__ import annotations
 
@@ -15,16 +12,6 @@ import numpy.typing as npt
 
 from nasnet.train.metrics.calibration import Calibration, reliability
 from nasnet.train.metrics.checks import blocks, checked, checked_names
-
-__all__ = [
-    "ClassScore",
-    "Confusion",
-    "Scores",
-    "by_recall",
-    "most_confused",
-    "score",
-    "wilson_interval",
-]
 
 _Ints = npt.NDArray[np.int64]
 

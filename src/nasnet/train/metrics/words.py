@@ -1,7 +1,4 @@
-"""Scores as words: for JSON and for a terminal.
-
-Called through `metrics`.
-"""
+"""Scores as words: for JSON and for a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from typing import Any
 from nasnet.errors import InputError
 from nasnet.text import cells_of, display_name
 from nasnet.train.metrics.scoring import Scores, by_recall
-
-__all__ = ["as_dict", "table"]
 
 _NAME_CELLS = 32  # of a class name in the terminal
 

@@ -1,6 +1,6 @@
 """The report people look at after training or evaluation: one HTML page and its figures.
 
-Called by training and by the command line's `evaluate`; needs matplotlib (extra `report`).
+Needs matplotlib (extra `report`).
 """
 
 from __future__ import annotations

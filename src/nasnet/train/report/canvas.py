@@ -1,6 +1,6 @@
 """The sheet a figure is drawn on: axes placed in inches, text that is never parsed, PNG out.
 
-Called by `figures` and `wall`. Figures are objects without pyplot, so nothing global is touched.
+Figures are objects without pyplot, so nothing global is touched.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from nasnet.train.report.theme import Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["DPI", "Style", "axes_at", "legend", "percent_axis", "png", "sheet", "title", "words"]
 
 DPI = 144
 _TEXT, _TITLE = 9.0, 11.0  # points

@@ -1,7 +1,4 @@
-"""What a report tells: its records, and the views of them that figures and page share.
-
-Called by the other rooms of `report`; the records by whoever orders one.
-"""
+"""What a report tells: its records, and the views of them that figures and page share."""
 
 from __future__ import annotations
 
@@ -16,20 +13,6 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError
 from nasnet.train.metrics import Scores, by_recall, most_confused
-
-__all__ = [
-    "FULL_CLASSES",
-    "Mistake",
-    "Report",
-    "best_epoch",
-    "check",
-    "classes_in_confusion",
-    "classes_in_recall",
-    "epochs",
-    "epochs_of",
-    "series",
-    "worst_first",
-]
 
 FULL_CLASSES = 40  # up to here a figure holds every class
 _CONFUSED_CLASSES = 30  # beyond, the figure of confusions holds this many

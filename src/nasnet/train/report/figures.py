@@ -1,7 +1,4 @@
-"""The charts of a report: curves, confusions, recall of the classes, calibration.
-
-Called by `files`, once in light colours and once in dark ones.
-"""
+"""The charts of a report: curves, confusions, recall of the classes, calibration."""
 
 from __future__ import annotations
 
@@ -28,8 +25,6 @@ from nasnet.train.report.theme import Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["calibration", "confusion", "curves", "per_class"]
 
 # title, then key and name of each line; the first line is the one that counts
 _PANELS = (

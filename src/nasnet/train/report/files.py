@@ -1,7 +1,4 @@
-"""Writes a report: everything is drawn first, then all files appear, or none.
-
-Called through `report`.
-"""
+"""Writes a report: everything is drawn first, then all files appear, or none."""
 
 from __future__ import annotations
 
@@ -19,8 +16,6 @@ from nasnet.train.report.markup import Chart
 from nasnet.train.report.page import page
 from nasnet.train.report.theme import DARK, LIGHT
 from nasnet.train.report.wall import mistakes
-
-__all__ = ["write_report"]
 
 _PAGE = "report.html"
 _CHARTS = {

@@ -1,6 +1,6 @@
 """Letters for the figures: which fonts there are, and names written with what they can draw.
 
-Called by `figures` and `wall`; only here is asked what a font holds.
+Only here is asked what a font holds.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nasnet.text import display_name
-
-__all__ = ["Lettering", "can_draw", "drawable", "lettering_for"]
 
 _FIRST = "DejaVu Sans"  # comes with matplotlib
 # Fonts with other scripts, as the common systems bring them; asked in this order.

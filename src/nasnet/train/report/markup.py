@@ -1,6 +1,6 @@
 """Pieces of HTML: escaped text, tables, charts, figures of pictures; nothing of what they tell.
 
-Called by `page`. Whatever comes from outside passes through `text` or `table` here.
+Whatever comes from outside passes through `text` or `table` here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from nasnet.text import display_name
 from nasnet.train.report.canvas import DPI
 from nasnet.train.report.contents import Mistake
 from nasnet.train.report.wall import thumbnail
-
-__all__ = ["Chart", "chart", "mistake", "number", "section", "table", "text"]
 
 _CSS_PIXELS = 96  # to the inch
 _READABLE = 640  # CSS pixels a chart keeps on a narrow screen, where it can be pushed sideways

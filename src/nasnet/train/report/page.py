@@ -1,6 +1,6 @@
 """The report as one HTML page: what is told, in which order and in which words.
 
-Called by `files`. The page needs nothing from outside and no script; its policy forbids both.
+The page needs nothing from outside and no script; its policy forbids both.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from nasnet.train.report.contents import (
 from nasnet.train.report.lettering import Lettering, can_draw
 from nasnet.train.report.markup import Chart, chart, mistake, number, section, table, text
 from nasnet.train.report.theme import style_sheet
-
-__all__ = ["page"]
 
 PAGE_MISTAKES = 60
 _OPEN_MISTAKES = 12  # of them seen at once, the others by a click

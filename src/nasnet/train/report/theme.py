@@ -1,13 +1,8 @@
-"""How a report looks: one table of colours for light and for dark, and the page's style sheet.
-
-Called by `figures` and `page`, so that both look alike.
-"""
+"""How a report looks: one table of colours for light and for dark, and the page's style sheet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-
-__all__ = ["DARK", "LIGHT", "Theme", "style_sheet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

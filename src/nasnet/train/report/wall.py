@@ -1,7 +1,4 @@
-"""The wrong pictures: one sheet of them as a figure, and each as a small JPEG for the page.
-
-Called by `files` and `page`.
-"""
+"""The wrong pictures: one sheet of them as a figure, and each as a small JPEG for the page."""
 
 from __future__ import annotations
 
@@ -19,8 +16,6 @@ from nasnet.train.report.lettering import drawable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["SHEET_PICTURES", "mistakes", "thumbnail"]
 
 SHEET_PICTURES = 24
 _COLUMNS = 6
