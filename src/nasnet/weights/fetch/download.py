@@ -27,6 +27,11 @@ _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
+EventKind = Literal[
+    "cache", "start", "progress", "retry", "failed", "wait", "unpack", "verify", "done"
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchEvent:
     """Something that happened on the way from a handle to a folder, for progress bars and logs.
@@ -41,9 +46,7 @@ class FetchEvent:
         text: one line for people.
     """
 
-    kind: Literal[
-        "cache", "start", "progress", "retry", "failed", "wait", "unpack", "verify", "done"
-    ]
+    kind: EventKind
     url: str
     done_bytes: int = 0
     total_bytes: int | None = None

@@ -8,9 +8,8 @@ refused: it reads in place from Google's storage. `TFHUB_DISABLE_CERT_VALIDATION
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,13 @@ from urllib.request import url2pathname
 
 from nasnet.errors import FetchError
 from nasnet.weights.fetch import cache
-from nasnet.weights.fetch.download import FetchEvent, FetchOptions, Trouble, digests
+from nasnet.weights.fetch.download import (
+    EventKind,
+    FetchEvent,
+    FetchOptions,
+    Trouble,
+    digests,
+)
 from nasnet.weights.fetch.handles import (
     HANDLES_TEXT,
     Handle,
@@ -29,11 +34,12 @@ from nasnet.weights.fetch.handles import (
     parse_handle,
 )
 from nasnet.weights.fetch.staging import (
+    Care,
     Report,
+    Staged,
     Verify,
     content_of,
     is_archive,
-    problem_with,
     stage,
     unpack,
     url_source,
@@ -69,25 +75,39 @@ class _Job:
 
     Attributes:
         text: what was asked for, as it was written.
-        handle: the published module it names, if it does.
         sources: where to ask, in order.
         keys: texts whose SHA-1 names folders that would do, the best first.
-        root: the cache.
-        options: how to fetch.
-        verify: raises if a folder or file cannot be used.
-        report: told of progress.
+        care: how to treat what is found.
+        handle: the published module it names, if it does.
         tried: what did not do and why, in order; grows as the job goes on.
     """
 
     text: str
-    handle: Handle | None
     sources: tuple[Source, ...]
     keys: tuple[str, ...]
-    root: Path
-    options: FetchOptions
-    verify: Verify
-    report: Report
-    tried: list[tuple[str, str]]
+    care: Care
+    handle: Handle | None = None
+    tried: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        """The cache."""
+        return cache.cache_root(self.care.options.cache_dir)
+
+    def report(self, kind: EventKind, url: str, text: str = "") -> None:
+        """Tell of progress."""
+        self.care.report(FetchEvent(kind=kind, url=url, text=text))
+
+    def give_up(self, where: str, reason: str) -> None:
+        """Note that something did not do, and why."""
+        self.tried.append((where, reason))
+        self.report("failed", where, reason)
+
+    def found(self, folder: Path, key: str, origin: str) -> Fetched:
+        """A good folder of the cache."""
+        note = note_for(self.handle, key) if self.handle and key != self.text else ""
+        path = content_of(folder, key)
+        return Fetched(path=path, handle=self.handle, origin=origin, note=note)
 
 
 def fetch(
@@ -117,17 +137,18 @@ def fetch(
             failed, and how to go on. What `verify` raises for a path of the user's own passes
             through as it is.
     """
-    options = options or FetchOptions()
-    report: Report = on_event or _ignore
+    care = Care(
+        options=options or FetchOptions(), verify=verify, report=on_event or (lambda event: None)
+    )
     text = os.fspath(handle_or_path).strip()
     path = _local_path(text)
     if path is None:
-        return _from_afar(text, options, verify, report)
+        return _from_afar(text, care)
     if path.is_file() and is_archive(path.name):
-        return _from_archive(path, options, verify, report)
-    report(FetchEvent(kind="verify", url=str(path)))
+        return _from_archive(path, care)
+    care.report(FetchEvent(kind="verify", url=str(path)))
     verify(path)
-    report(FetchEvent(kind="done", url=str(path)))
+    care.report(FetchEvent(kind="done", url=str(path)))
     return Fetched(path=path, handle=None, origin="path", note="")
 
 
@@ -144,41 +165,28 @@ def _local_path(text: str) -> Path | None:
     return path if exists else None
 
 
-def _from_archive(path: Path, options: FetchOptions, verify: Verify, report: Report) -> Fetched:
+def _from_archive(path: Path, care: Care) -> Fetched:
     """Unpack an archive of the user's into the cache, once for each content."""
     try:
         sha256 = digests(path)[1]
     except OSError as error:
         raise FetchError(f"cannot read {path}: {error.strerror or error}") from error
     source = Source(kind="url", url=str(path), key=f"sha256:{sha256}")
-    job = _Job(
-        text=str(path),
-        handle=None,
-        sources=(source,),
-        keys=(source.key,),
-        root=cache.cache_root(options.cache_dir),
-        options=options,
-        verify=verify,
-        report=report,
-        tried=[],
-    )
+    job = _Job(text=str(path), sources=(source,), keys=(source.key,), care=care)
     folder = cache.folder_for(job.root, source.key)
-    if _usable(job, folder, source.key) is None:
+    if not _is_usable(job, folder, source.key):
         with _lock(job, folder) as work:
-            if _usable(job, folder, source.key) is None:
-                staged = unpack(source, path, work, options=options, verify=verify, report=report)
+            if not _is_usable(job, folder, source.key):
+                staged = unpack(source, path, work, care)
                 if isinstance(staged, str):
                     raise FetchError(staged if str(path) in staged else f"{path}: {staged}")
-                cache.install(
-                    staged, folder, work=work, key=source.key, url=str(path), sha256=sha256
-                )
-                report(FetchEvent(kind="done", url=str(path)))
-    content = content_of(folder, source.key)
-    return Fetched(path=content, handle=None, origin="path", note="")
+                _install(job, source, Staged(folder=staged, sha256=sha256), folder, work)
+    return job.found(folder, source.key, "path")
 
 
-def _from_afar(text: str, options: FetchOptions, verify: Verify, report: Report) -> Fetched:
+def _from_afar(text: str, care: Care) -> Fetched:
     """A handle or URL, by way of the cache."""
+    options = care.options
     handle = parse_handle(text)
     source = url_source(text)
     if handle is not None:
@@ -203,17 +211,7 @@ def _from_afar(text: str, options: FetchOptions, verify: Verify, report: Report)
     offline = options.offline
     if offline is None:
         offline = os.environ.get("NASNET_OFFLINE", "").strip().lower() in _TRUE
-    job = _Job(
-        text=text,
-        handle=handle,
-        sources=sources,
-        keys=keys,
-        root=cache.cache_root(options.cache_dir),
-        options=options,
-        verify=verify,
-        report=report,
-        tried=[],
-    )
+    job = _Job(text=text, handle=handle, sources=sources, keys=keys, care=care)
     found = _from_cache(job)
     if found is None and not offline:
         found = _from_sources(job)
@@ -227,81 +225,64 @@ def _from_cache(job: _Job) -> Fetched | None:
     default = cache.tensorflow_hub_root()
     for root in dict.fromkeys(root for root in (job.root, default) if root is not None):
         for key in job.keys:
-            found = _usable(job, cache.folder_for(root, key), key)
-            if found is not None:
-                return found
+            folder = cache.folder_for(root, key)
+            if _is_usable(job, folder, key):
+                return job.found(folder, key, "cache")
     return None
 
 
-def _usable(job: _Job, folder: Path, key: str) -> Fetched | None:
-    """A folder of the cache, if it is there and good; why it is not is noted in the job."""
+def _is_usable(job: _Job, folder: Path, key: str) -> bool:
+    """Whether a folder of the cache is there and good; why it is not is noted in the job."""
     if not cache.is_filled(folder):
-        return None
-    path = content_of(folder, key)
+        return False
     if cache.has_manifest(folder):
         problem = cache.changes(folder)
         if problem:
             problem = f"{problem}; if that is meant, remove {folder}.files.json"
     else:  # tensorflow-hub or a hand put it there
-        problem = problem_with(path, str(folder), verify=job.verify, report=job.report)
+        problem = job.care.problem_with(content_of(folder, key), str(folder))
     if not problem:
-        job.report(FetchEvent(kind="cache", url=str(folder)))
-        return Fetched(path=path, handle=job.handle, origin="cache", note=_note(job, key))
-    if (str(folder), problem) not in job.tried:
-        _give_up(job, str(folder), problem)
-    return None
+        job.report("cache", str(folder))
+    elif (str(folder), problem) not in job.tried:
+        job.give_up(str(folder), problem)
+    return not problem
 
 
 def _from_sources(job: _Job) -> Fetched | None:
     """Ask the sources in order; those that fill the same folder are asked under one lock."""
     unreachable: set[str] = set()
-    for key, sources in groupby(job.sources, key=_key):
+    for key, sources in groupby(job.sources, key=lambda source: source.key):
         folder = cache.folder_for(job.root, key)
         with _lock(job, folder) as work:
-            found = _usable(job, folder, key)  # another process may just have made it
-            if found is None:
-                found = _first_good(job, sources, folder, work, unreachable)
-        if found is not None:
-            return found
+            if _is_usable(job, folder, key):  # another process may just have made it
+                return job.found(folder, key, "cache")
+            for source in sources:
+                if _fill(job, source, folder, work, unreachable):
+                    return job.found(folder, key, source.url)
     return None
 
 
-def _first_good(
-    job: _Job, sources: Iterable[Source], folder: Path, work: Path, unreachable: set[str]
-) -> Fetched | None:
-    for source in sources:
-        host = urlsplit(source.url).netloc
-        if host in unreachable:
-            _give_up(job, source.url, "not asked, its host could not be reached")
-            continue
-        staged = stage(source, work, options=job.options, verify=job.verify, report=job.report)
-        if isinstance(staged, Trouble):
-            _give_up(job, source.url, staged.reason)
-            if staged.unreachable:
-                unreachable.add(host)
-            continue
-        cache.install(
-            staged.folder,
-            folder,
-            work=work,
-            key=source.key,
-            url=source.url,
-            sha256=staged.sha256,
-        )
-        job.report(FetchEvent(kind="done", url=source.url))
-        path = content_of(folder, source.key)
-        note = _note(job, source.key)
-        return Fetched(path=path, handle=job.handle, origin=source.url, note=note)
-    return None
+def _fill(job: _Job, source: Source, folder: Path, work: Path, unreachable: set[str]) -> bool:
+    """Fill a folder of the cache from a source, if that can be had."""
+    host = urlsplit(source.url).netloc
+    if host in unreachable:
+        job.give_up(source.url, "not asked, its host could not be reached")
+        return False
+    staged = stage(source, work, job.care)
+    if isinstance(staged, Trouble):
+        job.give_up(source.url, staged.reason)
+        if staged.unreachable:
+            unreachable.add(host)
+        return False
+    _install(job, source, staged, folder, work)
+    return True
 
 
-def _give_up(job: _Job, where: str, reason: str) -> None:
-    job.tried.append((where, reason))
-    job.report(FetchEvent(kind="failed", url=where, text=reason))
-
-
-def _note(job: _Job, key: str) -> str:
-    return note_for(job.handle, key) if job.handle and key != job.text else ""
+def _install(job: _Job, source: Source, staged: Staged, folder: Path, work: Path) -> None:
+    cache.install(
+        staged.folder, folder, work=work, key=source.key, url=source.url, sha256=staged.sha256
+    )
+    job.report("done", source.url)
 
 
 def _failure(job: _Job, *, offline: bool) -> str:
@@ -333,16 +314,9 @@ def _failure(job: _Job, *, offline: bool) -> str:
 def _lock(job: _Job, folder: Path) -> AbstractContextManager[Path]:
     def on_wait(holder: str, size: int) -> None:
         text = f"another process is fetching the same ({holder})"
-        job.report(FetchEvent(kind="wait", url=str(folder), done_bytes=size, text=text))
+        job.care.report(FetchEvent(kind="wait", url=str(folder), done_bytes=size, text=text))
 
+    options = job.care.options
     return cache.locked(
-        folder, stale_s=job.options.lock_stale_s, poll_s=job.options.lock_poll_s, on_wait=on_wait
+        folder, stale_s=options.lock_stale_s, poll_s=options.lock_poll_s, on_wait=on_wait
     )
-
-
-def _key(source: Source) -> str:
-    return source.key
-
-
-def _ignore(event: FetchEvent) -> None:
-    """Take no notice."""

@@ -27,6 +27,30 @@ _FILES: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """How one call of `fetch` treats everything it touches.
+
+    Attributes:
+        options: how to fetch.
+        verify: raises if a folder or file cannot be used.
+        report: told of progress.
+    """
+
+    options: FetchOptions
+    verify: Verify
+    report: Report
+
+    def problem_with(self, path: Path, name: str) -> str:
+        """What `verify` has against a path, which messages call `name`; empty if nothing."""
+        self.report(FetchEvent(kind="verify", url=name))
+        try:
+            self.verify(path)
+        except (NasnetError, OSError, ValueError) as error:
+            return str(error).replace(str(path), name) or type(error).__name__
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
     """A verified folder that waits to be put in its place.
 
@@ -84,42 +108,23 @@ def content_of(folder: Path, key: str) -> Path:
         folder = inner[0]
 
 
-def problem_with(path: Path, name: str, *, verify: Verify, report: Report) -> str:
-    """What `verify` has against a path, in one text; empty if nothing.
-
-    Args:
-        path: the folder or file.
-        name: what to call it where the text names the path.
-        verify: raises if the path cannot be used.
-        report: told that this begins.
-    """
-    report(FetchEvent(kind="verify", url=name))
-    try:
-        verify(path)
-    except (NasnetError, OSError, ValueError) as error:
-        return str(error).replace(str(path), name) or type(error).__name__
-    return ""
-
-
-def stage(
-    source: Source, work: Path, *, options: FetchOptions, verify: Verify, report: Report
-) -> Staged | Trouble:
+def stage(source: Source, work: Path, care: Care) -> Staged | Trouble:
     """Get the content of a source into a verified folder within `work`.
 
     Raises:
         FetchError: the working folder cannot be written.
     """
     if source.kind == "kaggle":
-        return _from_kaggle(source, work, verify, report)
+        return _from_kaggle(source, work, care)
     name = "".join(character if character.isalnum() else "_" for character in source.url)
     part = work / f"{name[-120:]}.part"
     while True:
-        got = download(source.url, part, options=options, on_event=report)
+        got = download(source.url, part, options=care.options, on_event=care.report)
         if isinstance(got, Trouble):
             return got
         problem = _wrong_digest(source, got)
         if not problem:
-            folder = unpack(source, part, work, options=options, verify=verify, report=report)
+            folder = unpack(source, part, work, care)
             if isinstance(folder, Path):
                 part.unlink(missing_ok=True)
                 return Staged(folder=folder, sha256=got.sha256)
@@ -128,36 +133,49 @@ def stage(
         if not got.resumed:
             return Trouble(reason=problem)
         # the pieces may not have belonged together: once more, in one piece
-        report(FetchEvent(kind="retry", url=source.url, text=problem))
+        care.report(FetchEvent(kind="retry", url=source.url, text=problem))
 
 
-def unpack(
-    source: Source,
-    file: Path,
-    work: Path,
-    *,
-    options: FetchOptions,
-    verify: Verify,
-    report: Report,
-) -> Path | str:
+def unpack(source: Source, file: Path, work: Path, care: Care) -> Path | str:
     """Lay a file out as a folder within `work` and verify it.
 
     Returns:
         The folder, or why it cannot be used, in one line.
     """
-    staged = work / "module"
-    shutil.rmtree(staged, ignore_errors=True)
+    staged = _empty(work)
     if _suffix(source.key) in _FILES:
         staged.mkdir()
         file.rename(content_of(staged, source.key))
     else:
-        report(FetchEvent(kind="unpack", url=source.url))
+        care.report(FetchEvent(kind="unpack", url=source.url))
         try:
-            extract(file, staged, max_bytes=options.max_unpacked_bytes)
+            extract(file, staged, max_bytes=care.options.max_unpacked_bytes)
         except FetchError as error:
             return str(error).removeprefix(f"{file}: ").replace(str(file), source.url)
-    problem = problem_with(content_of(staged, source.key), source.url, verify=verify, report=report)
-    return problem or staged
+    return care.problem_with(content_of(staged, source.key), source.url) or staged
+
+
+def _from_kaggle(source: Source, work: Path, care: Care) -> Staged | Trouble:
+    try:
+        kagglehub = needs("kagglehub", extra="kaggle")
+    except ImportError as error:
+        return Trouble(reason=str(error))
+    care.report(FetchEvent(kind="start", url=source.url))
+    staged = _empty(work)
+    try:
+        theirs = kagglehub.model_download(source.url.partition("/models/")[2])
+        shutil.copytree(theirs, staged)
+    except Exception as error:  # whatever kagglehub and its HTTP library may raise
+        return Trouble(reason=" ".join(f"kagglehub: {type(error).__name__}: {error}".split()))
+    problem = care.problem_with(content_of(staged, source.key), source.url)
+    return Trouble(reason=problem) if problem else Staged(folder=staged, sha256="")
+
+
+def _empty(work: Path) -> Path:
+    """Where a folder is made within `work`; nothing is there."""
+    staged = work / "module"
+    shutil.rmtree(staged, ignore_errors=True)
+    return staged
 
 
 def _wrong_digest(source: Source, got: Downloaded) -> str:
@@ -166,23 +184,6 @@ def _wrong_digest(source: Source, got: Downloaded) -> str:
         if expected and found != expected:
             return f"its {name} is {found}, expected {expected}"
     return ""
-
-
-def _from_kaggle(source: Source, work: Path, verify: Verify, report: Report) -> Staged | Trouble:
-    try:
-        kagglehub = needs("kagglehub", extra="kaggle")
-    except ImportError as error:
-        return Trouble(reason=str(error))
-    report(FetchEvent(kind="start", url=source.url))
-    staged = work / "module"
-    shutil.rmtree(staged, ignore_errors=True)
-    try:
-        theirs = kagglehub.model_download(source.url.partition("/models/")[2])
-        shutil.copytree(theirs, staged)
-    except Exception as error:  # whatever kagglehub and its HTTP library may raise
-        return Trouble(reason=" ".join(f"kagglehub: {type(error).__name__}: {error}".split()))
-    problem = problem_with(content_of(staged, source.key), source.url, verify=verify, report=report)
-    return Trouble(reason=problem) if problem else Staged(folder=staged, sha256="")
 
 
 def _suffix(key: str) -> str:
