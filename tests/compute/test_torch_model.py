@@ -234,9 +234,7 @@ def test_initial_values_are_tf_slims() -> None:
     assert (arrays["conv0_bn/gamma"] == 1).all()
     assert (arrays["conv0_bn/moving_variance"] == 1).all()
     assert not arrays["final_layer/FC/biases"].any()
-    np.testing.assert_array_equal(
-        arrays["conv0/weights"], initial(0, num_classes=5).arrays["conv0/weights"]
-    )
+    np.testing.assert_array_equal(arrays["conv0/weights"], initial(0).arrays["conv0/weights"])
 
 
 def test_checkpointed_cells_give_the_same_gradients_and_move_averages_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
@@ -20,9 +21,19 @@ from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf, tf_checkpoint
 from nasnet.weights.formats.tf_checkpoint.sstable import crc32c, mask, read_table, write_table
 from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.genuine import HEAD, Table
 from nasnet.weights.weights import Weights
 
 Array = npt.NDArray[Any]
+
+
+def table_of(arrays: Mapping[str, Array]) -> Table:
+    """Fingerprints as if these weights had been published, the head without background."""
+    published = {name: array[..., 1:] if name in HEAD else array for name, array in arrays.items()}
+    return {
+        name: (google_crc32c.value(np.ascontiguousarray(array).tobytes()), array.shape)
+        for name, array in published.items()
+    }
 
 
 def make(kind: str, folder: Path, weights: Weights) -> Path:

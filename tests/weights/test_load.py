@@ -10,7 +10,7 @@ from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.opening import Averages, open_path, open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.support.golden_seed import make_hub_module, make_slim_checkpoint
-from tests.weights.test_genuine import table_of
+from tests.support.weight_files import table_of
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 AVERAGE = "/ExponentialMovingAverage"

@@ -50,11 +50,6 @@ class Verdict:
         return words.get(self.status, self.status)
 
 
-def known_specs() -> tuple[str, ...]:
-    """Presets whose published weights can be recognised."""
-    return tuple(_TABLES)
-
-
 def judge(
     arrays: Mapping[str, npt.NDArray[np.float32]], *, spec: str, table: Table | None = None
 ) -> Verdict:
@@ -68,29 +63,19 @@ def judge(
     table = published_table(spec) if table is None else table
     plan = build_plan(preset(spec), num_classes=0)
     missing = tuple(name for name in plan.parameters if name not in arrays)
-    head_total = sum(name in arrays for name in HEAD)
-    if not table:
-        status = "incomplete" if missing else "unknown"
-        return Verdict(
-            status=status,
-            matched=0,
-            total=len(plan.parameters),
-            head_matched=0,
-            head_total=head_total,
-            missing=missing,
-        )
     matched = count_matches(plan.parameters, arrays.get, table)
-    head_matched = count_matches(HEAD, arrays.get, table)
     if missing:
         status = "incomplete"
+    elif not table:
+        status = "unknown"
     else:
         status = "genuine" if matched == len(plan.parameters) else "modified"
     return Verdict(
         status=status,
         matched=matched,
         total=len(plan.parameters),
-        head_matched=head_matched,
-        head_total=head_total,
+        head_matched=count_matches(HEAD, arrays.get, table),
+        head_total=sum(name in arrays for name in HEAD),
         missing=missing,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasnet.network.build import build_plan
-from nasnet.network.spec import Spec, preset
+from nasnet.network.spec import preset
 from nasnet.weights.weights import Array, Weights, frozen
 
 _FACTOR = 2.0  # of `variance_scaling_initializer`, as NASNet's arg scopes set it
@@ -44,36 +44,21 @@ def initial_value(seed: int, name: str, shape: Sequence[int]) -> Array:
     return (values * math.sqrt(_TRUNCATION * _FACTOR / fan_out)).astype(np.float32)
 
 
-def initial(
-    seed: int,
-    *,
-    spec: str | Spec = "mobile",
-    num_classes: int | None = None,
-    aux_head: bool = False,
-    height: int | None = None,
-    width: int | None = None,
-    labels: tuple[str, ...] = (),
-) -> Weights:
+def initial(seed: int, *, spec: str = "mobile", aux_head: bool = False) -> Weights:
     """Weights as TF-Slim initializes them.
 
     Args:
         seed: any integer.
-        spec: a preset's name, or a network of your own.
-        num_classes: as in `network.build.build_plan`.
+        spec: a preset's name.
         aux_head: make the auxiliary head's arrays as well.
-        height: input height in pixels; only the auxiliary head depends on it.
-        width: input width in pixels, alike.
-        labels: names of the classes.
     """
-    row = preset(spec) if isinstance(spec, str) else spec
-    classes = row.num_classes if num_classes is None else num_classes
-    plan = build_plan(row, height=height, width=width, num_classes=classes, aux_head=aux_head)
+    row = preset(spec)
+    plan = build_plan(row, num_classes=row.num_classes, aux_head=aux_head)
     arrays = {name: initial_value(seed, name, shape) for name, shape in plan.parameters.items()}
     return Weights(
         spec=row.name,
-        num_classes=classes,
+        num_classes=row.num_classes,
         arrays=frozen(arrays),
         source=f"initial:{seed}",
         status="untrained",
-        labels=labels,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 from nasnet.errors import FetchError
@@ -16,15 +16,18 @@ HANDLES_TEXT: Final = (
     "google/imagenet/nasnet_{mobile,large}/{feature_vector,classification}/{1,3,4,5}"
 )
 
-_ARCHITECTURES: Final[tuple[Architecture, ...]] = ("mobile", "large")
-_TASKS: Final[tuple[Task, ...]] = ("feature_vector", "classification")
 
-# version -> (a TF1 hub module?, default decay of batch norm's averages, has *_with_bn_hparams)
-_VERSIONS: Final[dict[int, tuple[bool, float, bool]]] = {
-    1: (True, 0.9997, False),
-    3: (True, 0.99, True),
-    4: (False, 0.99, True),
-    5: (False, 0.99, True),
+class _Version(NamedTuple):
+    is_tf1: bool  # a TF1 hub module, not a TF2 SavedModel
+    batch_norm_momentum: float
+    has_bn_hparams: bool  # its signatures come *_with_bn_hparams as well
+
+
+_VERSIONS: Final[dict[int, _Version]] = {
+    1: _Version(True, 0.9997, False),
+    3: _Version(True, 0.99, True),
+    4: _Version(False, 0.99, True),
+    5: _Version(False, 0.99, True),
 }
 
 # task -> its own signatures; the classifier carries the trunk, so it has the vectors too
@@ -107,17 +110,30 @@ class Handle:
         architecture: `mobile` (224 px, 1056-d) or `large` (331 px, 4032-d).
         task: `feature_vector` or `classification` (1001 classes, 0 is background).
         version: 1, 3, 4 or 5; there never was a 2.
-        batch_norm_momentum: default decay of batch norm's moving averages while training.
-        signatures: names of its signatures, `default` first.
-        note: why other files than its own are downloaded, or nothing.
     """
 
     architecture: Architecture
     task: Task
     version: int
-    batch_norm_momentum: float
-    signatures: tuple[str, ...]
-    note: str
+
+    @property
+    def batch_norm_momentum(self) -> float:
+        """Default decay of batch norm's moving averages while training."""
+        return _VERSIONS[self.version].batch_norm_momentum
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Names of its signatures, `default` first."""
+        names = _SIGNATURES[self.task]
+        if _VERSIONS[self.version].has_bn_hparams:
+            names += tuple(f"{name}_with_bn_hparams" for name in names)
+        return ("default", *names)
+
+    @property
+    def note(self) -> str:
+        """Why other files than its own are downloaded, or nothing."""
+        is_tf1 = _VERSIONS[self.version].is_tf1
+        return "" if is_tf1 else f"{self.path} is a TF2 SavedModel of the same network"
 
     @property
     def path(self) -> str:
@@ -132,7 +148,8 @@ class Handle:
     @property
     def loadable_path(self) -> str:
         """Path of the TF1 module with the same weights: this one, or /3 where this is TF2."""
-        return _path(self.architecture, self.task, self.version if self.version in (1, 3) else 3)
+        version = self.version if _VERSIONS[self.version].is_tf1 else 3
+        return _path(self.architecture, self.task, version)
 
     @property
     def cache_keys(self) -> tuple[str, ...]:
@@ -290,36 +307,17 @@ def _parse_kaggle(text: str, path: str) -> Handle | None:
 
 
 def _handle_or_refuse(text: str, architecture: str, task: str, version: str) -> Handle:
-    number = int(version)
-    for known_architecture in _ARCHITECTURES:
-        for known_task in _TASKS:
-            if (known_architecture, known_task) == (architecture, task) and number in _VERSIONS:
-                return _handle(known_architecture, known_task, number)
-    raise _unknown(text)
+    if architecture not in _SLIM or task not in _SIGNATURES or int(version) not in _VERSIONS:
+        raise _unknown(text)
+    return Handle(
+        architecture=cast(Architecture, architecture), task=cast(Task, task), version=int(version)
+    )
 
 
 def _unknown(text: str) -> FetchError:
     return FetchError(
         f"there is no published module {text!r}; NASNet-A was published as {HANDLES_TEXT} "
         "(there is no /2)"
-    )
-
-
-def _handle(architecture: Architecture, task: Task, version: int) -> Handle:
-    is_tf1, batch_norm_momentum, has_bn_hparams = _VERSIONS[version]
-    names = _SIGNATURES[task]
-    if has_bn_hparams:
-        names += tuple(f"{name}_with_bn_hparams" for name in names)
-    note = ""
-    if not is_tf1:
-        note = f"{_path(architecture, task, version)} is a TF2 SavedModel of the same network"
-    return Handle(
-        architecture=architecture,
-        task=task,
-        version=version,
-        batch_norm_momentum=batch_norm_momentum,
-        signatures=("default", *names),
-        note=note,
     )
 
 
