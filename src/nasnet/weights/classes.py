@@ -26,15 +26,10 @@ _BACKGROUND_BIAS = -100.0
 
 @dataclass(frozen=True, slots=True)
 class ImageNetClass:
-    """One of the 1000 classes of ILSVRC-2012.
+    """One of the 1000 classes of ILSVRC-2012."""
 
-    Attributes:
-        wordnet_id: such as `n01440764`.
-        name: the synset's words, the usual one first, `tench, Tinca tinca`.
-    """
-
-    wordnet_id: str
-    name: str
+    wordnet_id: str  # such as `n01440764`
+    name: str  # the synset's words, the usual one first, `tench, Tinca tinca`
 
 
 @cache

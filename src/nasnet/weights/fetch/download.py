@@ -86,34 +86,21 @@ class FetchOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded:
-    """A complete file.
+    """A complete file."""
 
-    Attributes:
-        sha256: of its content, hex.
-        md5: of its content, hex.
-        resumed: whether it was put together from more than one answer.
-    """
-
-    sha256: str
-    md5: str
-    resumed: bool
+    sha256: str  # of its content, hex
+    md5: str  # of its content, hex
+    resumed: bool  # whether it was put together from more than one answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Why a download did not end well.
+    """Why a download did not end well."""
 
-    Attributes:
-        reason: one line.
-        again: whether the same request may succeed later.
-        unreachable: whether the host could not be reached at all.
-        pause_s: how long the server asked to wait, at least.
-    """
-
-    reason: str
-    again: bool = False
-    unreachable: bool = False
-    pause_s: float = 0.0
+    reason: str  # one line
+    again: bool = False  # whether the same request may succeed later
+    unreachable: bool = False  # whether the host could not be reached at all
+    pause_s: float = 0.0  # how long the server asked to wait, at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

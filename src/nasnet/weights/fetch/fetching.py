@@ -54,19 +54,12 @@ _WITHOUT: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """Something local that can be opened.
+    """Something local that can be opened."""
 
-    Attributes:
-        path: a folder, a file, or a checkpoint prefix (`DIR/model.ckpt`, itself no file).
-        handle: the published module it is, if a handle was asked for.
-        origin: `path`, `cache`, or the URL it was just downloaded from.
-        note: what a user should know about it, or nothing.
-    """
-
-    path: Path
-    handle: Handle | None
-    origin: str
-    note: str
+    path: Path  # a folder, a file, or a checkpoint prefix (`DIR/model.ckpt`, itself no file)
+    handle: Handle | None  # the published module it is, if a handle was asked for
+    origin: str  # `path`, `cache`, or the URL it was just downloaded from
+    note: str  # what a user should know about it, or nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,17 +28,11 @@ _FILES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Care:
-    """How one call of `fetch` treats everything it touches.
+    """How one call of `fetch` treats everything it touches."""
 
-    Attributes:
-        options: how to fetch.
-        verify: raises if a folder or file cannot be used.
-        report: told of progress.
-    """
-
-    options: FetchOptions
-    verify: Verify
-    report: Report
+    options: FetchOptions  # how to fetch
+    verify: Verify  # raises if a folder or file cannot be used
+    report: Report  # told of progress
 
     def problem_with(self, path: Path, name: str) -> str:
         """What `verify` has against a path, which messages call `name`; empty if nothing."""
@@ -52,15 +46,10 @@ class Care:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """A verified folder that waits to be put in its place.
+    """A verified folder that waits to be put in its place."""
 
-    Attributes:
-        folder: where it is.
-        sha256: digest of the file it came in, hex; empty where there was none.
-    """
-
-    folder: Path
-    sha256: str
+    folder: Path  # where it is
+    sha256: str  # digest of the file it came in, hex; empty where there was none
 
 
 def is_archive(name: str) -> bool:

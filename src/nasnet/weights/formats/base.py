@@ -46,15 +46,10 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that writers of wei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One tensor of a file.
+    """One tensor of a file."""
 
-    Attributes:
-        shape: as it is stored.
-        read: gives the array, of any type of numbers.
-    """
-
-    shape: tuple[int, ...]
-    read: Callable[[], npt.NDArray[Any]]
+    shape: tuple[int, ...]  # as it is stored
+    read: Callable[[], npt.NDArray[Any]]  # gives the array, of any type of numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +123,10 @@ def raw(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """A zip file's members.
+    """A zip file's members."""
 
-    Attributes:
-        path: the file.
-        sizes: name -> bytes, unpacked.
-    """
-
-    path: Path
-    sizes: Mapping[str, int]
+    path: Path  # the file
+    sizes: Mapping[str, int]  # name -> bytes, unpacked
 
     def read(self, name: str) -> bytes:
         """One member's bytes; see `read_all`."""

@@ -15,15 +15,10 @@ _MOST_ITEMS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: its fields are known by their numbers in the schema.
+    """One table: its fields are known by their numbers in the schema."""
 
-    Attributes:
-        data: the whole buffer.
-        start: where the table begins.
-    """
-
-    data: memoryview
-    start: int
+    data: memoryview  # the whole buffer
+    start: int  # where the table begins
 
     def integer(self, field: int, form: str = "i", default: int = 0) -> int:
         """A number; `form` is its struct format."""

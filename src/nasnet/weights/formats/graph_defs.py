@@ -63,25 +63,15 @@ _EPSILON = 1e-4  # of FusedBatchNorm where a node says nothing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphNode:
-    """A node of a GraphDef, as far as it matters.
+    """A node of a GraphDef, as far as it matters."""
 
-    Attributes:
-        name: of the node.
-        op: TensorFlow's name of the operation.
-        inputs: names of the nodes it reads, control inputs left out.
-        epsilon: of batch norms.
-        window: rows of a pool's window.
-        fused: what is fused behind a convolution, such as BiasAdd and Relu.
-        value: of a constant.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    epsilon: float = 0.0
-    window: int = 0
-    fused: tuple[str, ...] = ()
-    value: Stored | None = field(default=None)
+    name: str  # of the node
+    op: str  # TensorFlow's name of the operation
+    inputs: tuple[str, ...]  # names of the nodes it reads, control inputs left out
+    epsilon: float = 0.0  # of batch norms
+    window: int = 0  # rows of a pool's window
+    fused: tuple[str, ...] = ()  # what is fused behind a convolution, such as BiasAdd and Relu
+    value: Stored | None = field(default=None)  # of a constant
 
 
 def looks_like_graph(path: Path) -> bool:

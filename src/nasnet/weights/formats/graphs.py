@@ -38,34 +38,21 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What makes one tensor.
+    """What makes one tensor."""
 
-    Attributes:
-        op: what it does.
-        inputs: names of the tensors it reads.
-        relu: whether a ReLU is fused behind it.
-        axes: of kernels, the axes that bring them to TF-Slim's layout.
-        epsilon: of batch norms.
-    """
-
-    op: Op
-    inputs: tuple[str, ...]
-    relu: bool = False
-    axes: tuple[int, ...] = ()
-    epsilon: float = 0.0
+    op: Op  # what it does
+    inputs: tuple[str, ...]  # names of the tensors it reads
+    relu: bool = False  # whether a ReLU is fused behind it
+    axes: tuple[int, ...] = ()  # of kernels, the axes that bring them to TF-Slim's layout
+    epsilon: float = 0.0  # of batch norms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A graph, from tensors back to what makes them.
+    """A graph, from tensors back to what makes them."""
 
-    Attributes:
-        nodes: tensor -> what makes it; inputs of the graph are not among them.
-        constants: tensor -> its value.
-    """
-
-    nodes: Mapping[str, Node]
-    constants: Mapping[str, Callable[[], Array]]
+    nodes: Mapping[str, Node]  # tensor -> what makes it; inputs of the graph are not among them
+    constants: Mapping[str, Callable[[], Array]]  # tensor -> its value
     _values: dict[str, Array | None] = field(default_factory=dict)
     _sizes: list[int] = field(default_factory=list)
 

@@ -19,19 +19,12 @@ _CLASSES = {"conv": "conv2d", "batch_norm": "batch_normalization", "dense": "den
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Node:
-    """A layer of Keras, or several that stand for one operation.
+    """A layer of Keras, or several that stand for one operation."""
 
-    Attributes:
-        inputs: names of the nodes it reads.
-        length: layers from its inputs to its result.
-        kind: the class that Keras numbers it by, empty if it has no weights.
-        layer: its name in Keras.
-    """
-
-    inputs: tuple[str, ...]
-    length: int
-    kind: str
-    layer: str
+    inputs: tuple[str, ...]  # names of the nodes it reads
+    length: int  # layers from its inputs to its result
+    kind: str  # the class that Keras numbers it by, empty if it has no weights
+    layer: str  # its name in Keras
 
 
 def keras_layers(spec: str, *, classes: int) -> dict[str, str]:

@@ -70,17 +70,11 @@ Open = Callable[[Path, Averages, bool], tuple[Weights, Content]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """How one format of weights is read.
+    """How one format of weights is read."""
 
-    Attributes:
-        name: for people.
-        fits: whether a path is of this format, told by content, never by a file's name.
-        open: opens it: path, averages and partial as in `open_path`.
-    """
-
-    name: str
-    fits: Fits
-    open: Open
+    name: str  # for people
+    fits: Fits  # whether a path is of this format, told by content, never by a file's name
+    open: Open  # opens it: path, averages and partial as in `open_path`
 
 
 def _open_module_folder(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:

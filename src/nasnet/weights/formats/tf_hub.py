@@ -28,32 +28,20 @@ _TAGS, _COLLECTIONS, _SIGNATURES, _OBJECT_GRAPH = 4, 4, 5, 7  # of MetaInfoDef; 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphVariant:
-    """One of a module's graphs.
+    """One of a module's graphs."""
 
-    Attributes:
-        tags: which graph it is: empty for inference, `train` for training.
-        signatures: names of the ways to call it.
-        attachments: messages by key, serialized.
-    """
-
-    tags: frozenset[str]
-    signatures: tuple[str, ...]
-    attachments: Mapping[str, bytes]
+    tags: frozenset[str]  # which graph it is: empty for inference, `train` for training
+    signatures: tuple[str, ...]  # names of the ways to call it
+    attachments: Mapping[str, bytes]  # messages by key, serialized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubModule:
-    """A module's folder.
+    """A module's folder."""
 
-    Attributes:
-        folder: where it lies.
-        variants: its graphs by tag set.
-        variables: prefix of the checkpoint that holds its variables.
-    """
-
-    folder: Path
-    variants: Mapping[frozenset[str], GraphVariant]
-    variables: Path
+    folder: Path  # where it lies
+    variants: Mapping[frozenset[str], GraphVariant]  # its graphs by tag set
+    variables: Path  # prefix of the checkpoint that holds its variables
 
 
 def is_hub_module(path: str | os.PathLike[str]) -> bool:

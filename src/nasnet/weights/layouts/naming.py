@@ -28,15 +28,10 @@ _WIDE = 6  # normal cells in a third of the large network, whose numbers Cadene'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a layout keeps a variable.
+    """Where a layout keeps a variable."""
 
-    Attributes:
-        key: its name there.
-        axes: axes of TF-Slim's array in the order they have there.
-    """
-
-    key: str
-    axes: Axes
+    key: str  # its name there
+    axes: Axes  # axes of TF-Slim's array in the order they have there
 
     @property
     def back(self) -> Axes:

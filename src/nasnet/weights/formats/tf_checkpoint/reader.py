@@ -66,19 +66,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The index of a checkpoint; the data files are opened when tensors are read.
+    """The index of a checkpoint; the data files are opened when tensors are read."""
 
-    Attributes:
-        prefix: path without `.index`.
-        num_shards: number of data files.
-        entries: tensor name -> entry, in order of names.
-        pieces: encoded key -> entry, the slices of partitioned variables.
-    """
-
-    prefix: Path
-    num_shards: int
-    entries: Mapping[str, Entry]
-    pieces: Mapping[bytes, Entry]
+    prefix: Path  # path without `.index`
+    num_shards: int  # number of data files
+    entries: Mapping[str, Entry]  # tensor name -> entry, in order of names
+    pieces: Mapping[bytes, Entry]  # encoded key -> entry, the slices of partitioned variables
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
