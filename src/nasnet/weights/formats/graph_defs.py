@@ -7,7 +7,6 @@ import binascii
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import numpy.typing as npt
 from nasnet.errors import WeightsError
 from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
-from nasnet.weights.formats.base import Content, Stored, in_memory, raw
-from nasnet.weights.formats.graphs import Graph, GraphError, Node, Op
+from nasnet.weights.formats.base import Content, Stored, raw
+from nasnet.weights.formats.graphs import Graph, Node, Op
 from nasnet.weights.formats.matching import match_network
 from nasnet.weights.formats.protobuf import MalformedError, Message
 
@@ -61,19 +60,6 @@ _CONST = ("Const", "HostConst")
 _EPSILON = 1e-4  # of FusedBatchNorm where a node says nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphNode:
-    """A node of a GraphDef, as far as it matters."""
-
-    name: str  # of the node
-    op: str  # TensorFlow's name of the operation
-    inputs: tuple[str, ...]  # names of the nodes it reads, control inputs left out
-    epsilon: float = 0.0  # of batch norms
-    window: int = 0  # rows of a pool's window
-    fused: tuple[str, ...] = ()  # what is fused behind a convolution, such as BiasAdd and Relu
-    value: Stored | None = field(default=None)  # of a constant
-
-
 def looks_like_graph(path: Path) -> bool:
     """Whether a file begins with a node of a GraphDef: a name and an operation."""
     try:
@@ -88,81 +74,77 @@ def read_graph_def(path: Path) -> Content:
 
     Source: TensorFlow's graph.proto, node_def.proto and tensor.proto.
     """
-    nodes = [_node(node, path) for node in Message(protobuf.map_file(path)).messages(1)]
-    constants = {node.name: node.value for node in nodes if node.value is not None}
+    nodes: dict[str, Node] = {}
+    constants: dict[str, Stored] = {}
+    for fields in Message(protobuf.map_file(path)).messages(1):
+        name, nodes[name] = _node(fields)
+        if (value := _value(fields, f"{path}: {name}")) is not None:
+            constants[name] = value
     content = Content(title="frozen TensorFlow graph", tensors=constants)
     if layouts.recognise(constants) is not None:
         return content
-    return matched(content, graph_of(nodes, constants), path)
+    return match_network(content, graph_of(nodes, constants), path)
 
 
-def matched(content: Content, graph: Graph, path: Path) -> Content:
-    """The tensors of a graph by TF-Slim's names, found by its wiring.
-
-    Raises:
-        WeightsError: it is no NASNet-A.
-    """
-    try:
-        found = match_network(graph)
-    except (GraphError, IndexError) as error:
-        raise WeightsError(f"{path}: no NASNet-A in this {content.title}: {error}") from None
-    notes = ["tensors were found by the graph's wiring"]
-    if found.folded:
-        notes.append(
-            f"{found.folded} batch norms were folded into convolutions there: they stand as gamma "
-            "1, mean 0 and the shift that is left, which compute the same but train otherwise"
-        )
-    return Content(
-        title=content.title, tensors=in_memory(found.arrays), notes=(*content.notes, *notes)
+def graph_of(nodes: Mapping[str, Node], constants: Mapping[str, Stored]) -> Graph:
+    """A graph of nodes and those among them, or beside them, whose values are stored."""
+    return Graph(
+        nodes={name: node for name, node in nodes.items() if name not in constants},
+        constants={name: stored.read for name, stored in constants.items()},
     )
 
 
-def graph_of(nodes: list[GraphNode], constants: Mapping[str, Stored]) -> Graph:
-    """The graph of a GraphDef's nodes."""
-    found: dict[str, Node] = {}
-    for node in nodes:
-        op, count = _OPS.get(node.op, ("other", 0))
-        inputs = node.inputs[:count] if count else node.inputs
-        if op == "concat":
-            inputs = inputs[:-1]  # the last one is the axis
-        if op == "avg_pool" and node.window >= _GLOBAL_WINDOW:
-            op = "mean"
-        if node.name not in constants:
-            relu = "Relu" in node.fused
-            found[node.name] = Node(op=op, inputs=inputs, relu=relu, epsilon=node.epsilon)
-    return Graph(nodes=found, constants={name: stored.read for name, stored in constants.items()})
-
-
-def json_nodes(topology: Any) -> list[GraphNode]:  # noqa: ANN401
+def json_nodes(topology: Any) -> dict[str, Node]:  # noqa: ANN401
     """Nodes of a GraphDef in protobuf's JSON form, as TF.js stores it.
 
     Raises:
         MalformedError: it is none.
     """
     try:
-        return [_json_node(node) for node in topology["node"]]
+        return {str(node["name"]): _json_node(node) for node in topology["node"]}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MalformedError(f"its topology is no graph: {error!r}") from None
 
 
-def _json_node(node: Any) -> GraphNode:  # noqa: ANN401
+def _json_node(node: Any) -> Node:  # noqa: ANN401
     attributes = node.get("attr", {})
 
     def listed(name: str, kind: str) -> Any:  # noqa: ANN401
         return attributes.get(name, {}).get("list", {}).get(kind, ())
 
-    return GraphNode(
-        name=str(node["name"]),
-        op=str(node["op"]),
-        inputs=_sources(map(str, node.get("input", ()))),
+    return _made(
+        str(node["op"]),
+        map(str, node.get("input", ())),
         epsilon=float(attributes.get("epsilon", {}).get("f", _EPSILON)),
-        window=_window(listed("ksize", "i")),
-        fused=tuple(_text(text) for text in listed("fused_ops", "s")),
+        window=[int(size) for size in listed("ksize", "i")],
+        fused=[_text(text) for text in listed("fused_ops", "s")],
     )
 
 
-def _window(sizes: Any) -> int:  # noqa: ANN401
-    return int(sizes[1]) if len(sizes) > 1 else 0
+def _made(
+    kind: str, inputs: Iterable[str], *, epsilon: float, window: list[int], fused: list[str]
+) -> Node:
+    """A node out of what both forms of a GraphDef say.
+
+    Args:
+        kind: TensorFlow's name of the operation.
+        inputs: names of tensors (`node:0`), and of nodes that must only run before (`^node`).
+        epsilon: of batch norms.
+        window: of pools, as NHWC.
+        fused: what is fused behind a convolution, such as BiasAdd and Relu.
+    """
+    op, count = _OPS.get(kind, ("other", 0))
+    sources = []
+    for name in inputs:
+        node, colon, output = name.rpartition(":")
+        if not name.startswith("^"):
+            sources.append(node if colon and output.isdigit() else name)
+    if op == "concat":
+        sources = sources[:-1]  # the last one is the axis
+    if op == "avg_pool" and len(window) > 1 and window[1] >= _GLOBAL_WINDOW:
+        op = "mean"
+    sources = sources[:count] if count else sources
+    return Node(op=op, inputs=tuple(sources), relu="Relu" in fused, epsilon=epsilon)
 
 
 def _text(encoded: Any) -> str:  # noqa: ANN401
@@ -172,43 +154,36 @@ def _text(encoded: Any) -> str:  # noqa: ANN401
         return str(encoded)
 
 
-def _sources(names: Iterable[str]) -> tuple[str, ...]:
-    """The nodes behind the names of inputs, `node:0`; control inputs (`^node`) are left out."""
-    found = []
-    for name in names:
-        node, colon, output = name.rpartition(":")
-        if not name.startswith("^"):
-            found.append(node if colon and output.isdigit() else name)
-    return tuple(found)
-
-
-def _node(fields: Message, path: Path) -> GraphNode:
+def _node(fields: Message) -> tuple[str, Node]:
     """Decode a NodeDef."""
-    name, op = fields.text(1), fields.text(2)
+    name = fields.text(1)
     attributes = {
         key: Message(value)
         for key, value in fields.entries(5).items()
-        if key in ("value", "epsilon", "ksize", "fused_ops")
+        if key in ("epsilon", "ksize", "fused_ops")
     }
     nothing = Message(memoryview(b""))
-    value = None
-    if op in _CONST and "value" in attributes:
-        value = _tensor(attributes["value"].message(8), f"{path}: {name}")
     epsilon = _EPSILON
     if "epsilon" in attributes:
         bits = attributes["epsilon"].integer(4)
         if bits >> 32:
             raise MalformedError(f"{name}: its epsilon is no float")
         epsilon = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
-    return GraphNode(
-        name=name,
-        op=op,
-        inputs=_sources(fields.texts(3)),
+    return name, _made(
+        fields.text(2),
+        fields.texts(3),
         epsilon=epsilon,
-        window=_window(attributes.get("ksize", nothing).message(1).integers(3)),
-        fused=tuple(attributes.get("fused_ops", nothing).message(1).texts(2)),
-        value=value,
+        window=attributes.get("ksize", nothing).message(1).integers(3),
+        fused=attributes.get("fused_ops", nothing).message(1).texts(2),
     )
+
+
+def _value(node: Message, where: str) -> Stored | None:
+    """The value of a NodeDef that is a constant of numbers."""
+    if node.text(2) not in _CONST:
+        return None
+    value = node.entries(5).get("value")
+    return None if value is None else _tensor(Message(value).message(8), where)
 
 
 def _tensor(fields: Message, where: str) -> Stored | None:

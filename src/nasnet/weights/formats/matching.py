@@ -7,13 +7,16 @@ them; the wiring is what stays.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from nasnet.errors import WeightsError
 from nasnet.network.build import build_plan
 from nasnet.network.plan import IMAGES, Operation, Plan
 from nasnet.network.spec import PRESETS, preset
+from nasnet.weights.formats.base import Content, in_memory
 from nasnet.weights.formats.graphs import Graph, GraphError, Node
 from nasnet.weights.weights import Array
 
@@ -29,29 +32,33 @@ _POOL = "final_layer/global_pool"
 _HEAD = ("final_layer/FC/weights", "final_layer/FC/biases")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matched:
-    """What was found.
-
-    Attributes:
-        arrays: TF-Slim name -> array, float32.
-        folded: how many batch norms were folded into convolutions: the scale is in the kernel,
-            and gamma is 1, the mean 0, beta what is left.
-    """
-
-    arrays: Mapping[str, Array]
-    folded: int
-
-
-def match_network(graph: Graph) -> Matched:
-    """Find a NASNet-A in a graph.
+def match_network(content: Content, graph: Graph, path: Path) -> Content:
+    """The tensors of a mobile or large NASNet-A by TF-Slim's names, found by a graph's wiring.
 
     Args:
-        graph: of a mobile or large network, with or without a classifier.
+        content: what is known of the file.
+        graph: of a network with or without a classifier.
+        path: of the file, for messages.
 
     Raises:
-        GraphError: there is none; the text says how far it went.
+        WeightsError: there is no such network; the text says how far it went.
     """
+    try:
+        arrays, folded = _match(graph)
+    except (GraphError, IndexError) as error:
+        raise WeightsError(f"{path}: no NASNet-A in this {content.title}: {error}") from None
+    notes = ["tensors were found by the graph's wiring"]
+    if folded:
+        # The scale is in the kernel; of the four values of a batch norm only beta is left.
+        notes.append(
+            f"{folded} batch norms were folded into convolutions there: they stand as gamma 1, "
+            "mean 0 and the shift that is left, which compute the same but train otherwise"
+        )
+    return replace(content, tensors=in_memory(arrays), notes=(*content.notes, *notes))
+
+
+def _match(graph: Graph) -> tuple[dict[str, Array], int]:
+    """Arrays by TF-Slim name, and how many batch norms were folded into convolutions."""
     spec = _spec(graph)
     end = _end(graph)
     plan = build_plan(preset(spec), num_classes=0)
@@ -62,10 +69,7 @@ def match_network(graph: Graph) -> Matched:
         if found is None or found.shape != shape:
             has = "is missing" if found is None else f"has shape {list(found.shape)}"
             raise GraphError(f"{name} {has} in it, expected {list(shape)}")
-    return Matched(
-        arrays={**walk.arrays, **_classifier(graph, end, plan.num_features)},
-        folded=len(walk.folded),
-    )
+    return {**walk.arrays, **_classifier(graph, end, plan.num_features)}, len(walk.folded)
 
 
 def _spec(graph: Graph) -> str:

@@ -16,7 +16,8 @@ from nasnet.errors import WeightsError
 from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import MOST_BYTES, Content, Stored, raw
-from nasnet.weights.formats.graph_defs import graph_of, json_nodes, matched
+from nasnet.weights.formats.graph_defs import graph_of, json_nodes
+from nasnet.weights.formats.matching import match_network
 
 # What the file is called in a folder; the second one in models of before 2019.
 MANIFESTS = ("model.json", "weights_manifest.json")
@@ -70,7 +71,7 @@ def read_tfjs(path: Path) -> Content:
         return content
     if "node" not in topology:
         return content
-    return matched(content, graph_of(json_nodes(topology), tensors), path)
+    return match_network(content, graph_of(json_nodes(topology), tensors), path)
 
 
 def _notes(groups: list[Any]) -> tuple[str, ...]:

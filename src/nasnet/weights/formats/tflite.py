@@ -15,8 +15,8 @@ from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import Content, raw
 from nasnet.weights.formats.flatbuffers import Table, root
-from nasnet.weights.formats.graph_defs import matched
 from nasnet.weights.formats.graphs import Graph, Node, Op
+from nasnet.weights.formats.matching import match_network
 from nasnet.weights.formats.protobuf import MalformedError
 
 TFLITE_MARK = b"TFL3"  # at byte 4
@@ -72,7 +72,7 @@ def read_tflite(path: Path) -> Content:
     if small:
         notes.append(f"weights are stored as {', '.join(small)}: they are near what they were")
     content = Content(title="TFLite model", tensors={}, notes=tuple(notes))
-    return matched(content, graph, path)
+    return match_network(content, graph, path)
 
 
 def _graph(model: Table, subgraph: Table, path: Path) -> tuple[Graph, set[str]]:
