@@ -7,10 +7,12 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -256,22 +258,15 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     Raises:
         WeightsError: the file is damaged, is no safetensors, or does not fit the network.
     """
-    from safetensors import SafetensorError, safe_open
-
     file = str(path)
-    try:
-        with safe_open(file, framework="numpy") as handle:
-            metadata = handle.metadata() or {}
-            names = list(handle.keys())
-            kinds = {name: handle.get_slice(name).get_dtype() for name in names}
-            for name, kind in kinds.items():
-                if kind not in ("F32", "F16"):
-                    raise WeightsError(f"{file}: tensor {name} is {kind}, expected float32")
-            arrays = {name: handle.get_tensor(name) for name in names}
-    except WeightsError:
-        raise
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{file}: not a readable safetensors file: {error}") from None
+    with _container(path) as handle:
+        metadata = handle.metadata() or {}
+        names = list(handle.keys())
+        for name in names:
+            kind = handle.get_slice(name).get_dtype()
+            if kind not in ("F32", "F16"):
+                raise WeightsError(f"{file}: tensor {name} is {kind}, expected float32")
+        arrays = {name: handle.get_tensor(name) for name in names}
     shapes = {name: array.shape for name, array in arrays.items()}
     spec, classes = check(shapes, file=file, partial=partial)
     said = metadata.get("spec", spec)
@@ -304,16 +299,25 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         WeightsError: the file is damaged, or is no safetensors.
     """
+    with _container(path) as handle:
+        metadata = handle.metadata() or {}
+    return {
+        key.removeprefix(_CARD): text for key, text in metadata.items() if key.startswith(_CARD)
+    }
+
+
+@contextmanager
+def _container(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A safetensors file; what is wrong with it is said in our words."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="numpy") as handle:
-            metadata = handle.metadata() or {}
+            yield handle
+    except WeightsError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
-    return {
-        key.removeprefix(_CARD): text for key, text in metadata.items() if key.startswith(_CARD)
-    }
 
 
 def frozen(arrays: dict[str, Array]) -> Mapping[str, Array]:

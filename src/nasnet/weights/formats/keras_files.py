@@ -23,7 +23,7 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _MOST_GROUPS = 20_000
 # How many variables a layer has in Keras 3's files -> their names, in the order of the numbers.
-KERAS_VARIABLES: Mapping[str, tuple[str, ...]] = {
+_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "separable_conv2d": ("depthwise_kernel", "pointwise_kernel"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "conv2d": ("kernel",),
@@ -31,6 +31,12 @@ KERAS_VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 # What h5py raises for damaged files.
 _DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError)
+
+
+def variables_of(container: str) -> tuple[str, ...]:
+    """Names of the variables of a layer that Keras 3 stores as `separable_conv2d_7`."""
+    kind = container.rstrip("0123456789").removesuffix("_")
+    return _VARIABLES.get(container, _VARIABLES.get(kind, ()))
 
 
 def read_keras_h5(path: Path) -> Content:
@@ -115,8 +121,7 @@ def _keras3(file: Any, names: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN
     for place, group in groups.items():
         container = place.rpartition("/")[2]
         layer = _own_name(group) or names.get(place) or names.get(container) or container
-        kind = container.rstrip("0123456789").removesuffix("_")
-        variables = KERAS_VARIABLES.get(container, KERAS_VARIABLES.get(kind, ()))
+        variables = variables_of(container)
         for number in group:
             known = number.isdigit() and int(number) < len(variables)
             variable = variables[int(number)] if known else number

@@ -9,7 +9,7 @@ import numpy as np
 
 from nasnet.errors import needs
 from nasnet.weights import layouts
-from nasnet.weights.formats.keras_files import KERAS_VARIABLES
+from nasnet.weights.formats.keras_files import variables_of
 from nasnet.weights.formats.keras_order import keras_layers
 from nasnet.weights.weights import Array, Weights
 
@@ -41,7 +41,7 @@ def write_keras_h5(weights: Weights, path: Path) -> None:
         file.attrs["keras_version"] = np.bytes_(_VERSION)
         for container, layer in stored.items():
             group = file.create_group(layer)
-            variables = _variables(container)
+            variables = variables_of(container)
             _set_names(group.attrs, "weight_names", [f"{layer}/{name}:0" for name in variables])
             for name in variables:
                 group.create_dataset(f"{layer}/{name}:0", data=layers[layer][name])
@@ -61,13 +61,8 @@ def write_keras_weights(weights: Weights, path: Path) -> None:
         for container, layer in stored.items():
             group = file.create_group(f"layers/{container}/vars")
             group.attrs["name"] = layer
-            for number, name in enumerate(_variables(container)):
+            for number, name in enumerate(variables_of(container)):
                 group.create_dataset(str(number), data=layers[layer][name])
-
-
-def _variables(container: str) -> tuple[str, ...]:
-    kind = container if container in KERAS_VARIABLES else container.rpartition("_")[0]
-    return KERAS_VARIABLES[kind]
 
 
 def _set_names(attributes: object, name: str, texts: list[str]) -> None:

@@ -22,15 +22,7 @@ from nasnet.weights.formats.matching import match_network
 # What the file is called in a folder; the second one in models of before 2019.
 MANIFESTS = ("model.json", "weights_manifest.json")
 _MOST_JSON = 64 << 20
-_SIZES = {
-    "float32": 4,
-    "int32": 4,
-    "uint8": 1,
-    "uint16": 2,
-    "bool": 1,
-    "float16": 2,
-    "complex64": 8,
-}
+_KINDS = ("float32", "int32", "uint8", "uint16", "bool", "float16", "complex64")
 _QUANTIZED = ("uint8", "uint16")
 
 
@@ -142,9 +134,9 @@ def _weights(
             continue
         quantized = weight.get("quantization") or {}
         kind = str(quantized.get("dtype", dtype))
-        if kind not in _SIZES:
+        if kind not in _KINDS:
             raise WeightsError(f"{where} is of the unknown type {kind!r}")
-        end = place + count * _SIZES[kind]
+        end = place + count * np.dtype(kind).itemsize
         if end > len(data):
             raise WeightsError(f"{where} reaches beyond its shards: a file is missing or truncated")
         scale, least = float(quantized.get("scale", 1.0)), float(quantized.get("min", 0.0))
