@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from nasnet import finetune
 from nasnet.errors import PictureError
-from nasnet.features.prediction import Prediction, predict
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import Dataset, Example, open_dataset
 from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.train.distill import held_out, open_teacher
 from nasnet.train.finetune_options import FinetuneOptions, FullOptions
 from nasnet.train.head import HeadOptions, fit_head
+from nasnet.train.predict import predict
 from nasnet.weights.initial import initial
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import write_safetensors
@@ -70,10 +71,7 @@ def nasnet_of(weights: str, size: int = 224) -> Features:
     opened = open_weights(weights)
 
     def features(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
-        prediction = Prediction(
-            weights=opened.weights, endpoint="global_pool", height=size, width=size
-        )
-        found = predict(examples, prediction)
+        found = predict(examples, Extractor(opened, size=(size, size)))
         return found.values, found.rows
 
     return features

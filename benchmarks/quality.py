@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.finetuning import lite_of, nasnet_of, pictures, pixels_of
-from nasnet.features.prediction import Prediction, predict
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import Example
 from nasnet.pictures.sources import open_source
 from nasnet.train.distill import held_out, open_teacher
 from nasnet.train.head import HeadOptions, fit_head
+from nasnet.train.predict import predict
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import fingerprint
 
@@ -145,7 +146,7 @@ def imagenet_heads(
     truth = np.array([e.label for e in test])
     opened = open_weights(weights).weights
     if opened.num_classes == 1001:
-        logits = predict(test, Prediction(weights=opened, endpoint="Logits")).values[:, 1:]
+        logits = predict(test, Extractor(opened, endpoint="Logits")).values[:, 1:]
         table["NASNet"]["1000 classes"] = float((logits.argmax(1) == truth).mean())
     if "EfficientNet-Lite0" in table:
         teacher = open_teacher("efficientnet-lite0")

@@ -36,7 +36,15 @@ if TYPE_CHECKING:
         ClusterSummary,
         embed_on_cluster,
     )
-    from nasnet.features.embed import EmbedEvent, EmbedSummary, embed, embed_batches, embed_to_file
+    from nasnet.features.embed import (
+        EmbedEvent,
+        EmbedOptions,
+        EmbedSummary,
+        embed,
+        embed_batches,
+        embed_to_file,
+    )
+    from nasnet.features.extractor import Extractor
     from nasnet.features.feature_set import Features, read_features
     from nasnet.features.index import (
         Index,
@@ -48,7 +56,6 @@ if TYPE_CHECKING:
         outliers,
         picture_vectors,
     )
-    from nasnet.features.job import EmbedOptions
     from nasnet.features.map_page import MapOptions, write_map
     from nasnet.features.store import SinkOptions
     from nasnet.features.store.merge import MergeOptions, MergeSummary, merge
@@ -83,13 +90,14 @@ _ROOMS = {
     "ConvertOptions": "exporting.convert",
     "DatasetOptions": "pictures.labelled",
     "EmbedEvent": "features.embed",
-    "EmbedOptions": "features.job",
+    "EmbedOptions": "features.embed",
     "EmbedSummary": "features.embed",
     "EngineOptions": "compute.engine",
     "EvaluateOptions": "train.evaluate",
     "Evaluation": "train.evaluate",
     "ExportOptions": "exporting.export",
     "Exported": "exporting.export",
+    "Extractor": "features.extractor",
     "Features": "features.feature_set",
     "FetchError": "errors",
     "FetchEvent": "weights.fetch",
@@ -170,6 +178,7 @@ __all__ = [
     "Evaluation",
     "ExportOptions",
     "Exported",
+    "Extractor",
     "Features",
     "FetchError",
     "FetchEvent",

@@ -12,8 +12,8 @@ import nasnet
 from nasnet.compute import engine
 from nasnet.compute.engine import ENGINES, EngineOptions, ModelKey
 from nasnet.errors import InputError, OutputError, WeightsError
+from nasnet.features.embed import EmbedOptions
 from nasnet.features.feature_set import check_same_space, read_meta
-from nasnet.features.job import EmbedOptions
 from nasnet.network import rewrites
 from nasnet.network.build import build_plan
 from nasnet.network.spec import MOBILE

@@ -27,8 +27,8 @@ from nasnet.features.cluster.crew import Crew, Outcome, layout_of
 from nasnet.features.cluster.options import PartDone, WorkerInfo
 from nasnet.features.cluster.running import _drive, _Run
 from nasnet.features.cluster.work import Worker
+from nasnet.features.embed import extractor_of
 from nasnet.features.feature_set import FeatureMeta
-from nasnet.features.job import job_meta, open_job
 from nasnet.features.store.merge import merge
 from nasnet.features.store.place import (
     RunManifest,
@@ -177,11 +177,11 @@ def memory() -> Iterator[str]:
 
 
 def begun(name: str) -> tuple[Worker, Any, FeatureMeta]:
-    job = open_job("seeded:7", SMALL)
+    extractor = extractor_of("seeded:7", SMALL)
     place = open_place(name, {})
-    worker = Worker(job, place)
-    info = worker.begin()
-    meta = job_meta(job, "photos", engine=info.engine, precision=info.precision)
+    worker = Worker(extractor, place)
+    worker.begin()
+    meta = extractor.meta("photos")
     write_manifest(place, RunManifest(meta=meta, vector="float[1056]", shard_rows=25))
     return worker, place, meta
 

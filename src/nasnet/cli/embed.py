@@ -12,9 +12,8 @@ from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command
 from nasnet.cli.terminal import download_progress, note, rows_progress
 from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
 from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
-from nasnet.features.embed import EmbedEvent, EmbedSummary, embed_to_file
+from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
-from nasnet.features.job import EmbedOptions
 from nasnet.weights.opening import DEFAULT_HANDLE
 
 Mode = Literal["resume", "overwrite", "append"]

@@ -19,10 +19,8 @@ import numpy.typing as npt
 from nasnet.compute import onnx_model
 from nasnet.errors import InputError
 from nasnet.network import rewrites
-from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
 from nasnet.system import usable_cores
-from nasnet.weights.weights import Weights, fingerprint
+from nasnet.weights.weights import Weights, fingerprint, plan_of
 
 Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -160,13 +158,7 @@ def create(weights: Weights, options: EngineOptions | None = None) -> Engine:
 
 def onnx_bytes(weights: Weights, key: ModelKey) -> bytes:
     """The rewritten network of a key as a serialised ONNX model."""
-    plan = build_plan(
-        preset(weights.spec),
-        height=key.height,
-        width=key.width,
-        num_classes=weights.num_classes,
-        padding=weights.padding,
-    )
+    plan = plan_of(weights, key.height, key.width)
     program = rewrites.Program(plan=plan, arrays=weights.arrays)
     rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
     metadata = {

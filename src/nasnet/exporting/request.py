@@ -13,11 +13,9 @@ import numpy.typing as npt
 from nasnet._version import __version__
 from nasnet.errors import InputError
 from nasnet.network import rewrites
-from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
 from nasnet.weights.classes import known_names
 from nasnet.weights.module_folder import Task
-from nasnet.weights.weights import Weights, fingerprint
+from nasnet.weights.weights import Weights, fingerprint, plan_of
 
 Precision = Literal["f32", "f16", "int16x8", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -86,13 +84,7 @@ class Request:
 
     def program(self) -> rewrites.Program:
         """The network as it is described, with its weights."""
-        plan = build_plan(
-            preset(self.weights.spec),
-            height=self.height,
-            width=self.width,
-            num_classes=self.weights.num_classes,
-            padding=self.weights.padding,
-        )
+        plan = plan_of(self.weights, self.height, self.width)
         arrays = {name: self.weights.arrays[name] for name in plan.parameters}
         return rewrites.Program(plan=plan, arrays=arrays)
 

@@ -5,7 +5,6 @@ Pictures that cannot be read are reasons, not errors.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from nasnet.errors import InputError
-from nasnet.features.embed import EmbedEvent, embed_batches
+from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
 from nasnet.features.feature_set import vectors_of
-from nasnet.features.job import EmbedOptions
-from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.weights.classes import class_names
 from nasnet.weights.fetch import FetchEvent
-from nasnet.weights.opening import DEFAULT_CLASSIFIER
+from nasnet.weights.opening import DEFAULT_CLASSIFIER, WeightsSource, open_weights
 
 _ENDPOINT = "Predictions"
 
@@ -75,7 +72,7 @@ class Classified:
 def classify(
     source: Any,  # noqa: ANN401
     *,
-    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_CLASSIFIER,
+    weights: WeightsSource = DEFAULT_CLASSIFIER,
     options: ClassifyOptions | None = None,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
@@ -97,24 +94,22 @@ def classify(
         WeightsError: they are no NASNet-A weights, or damaged.
     """
     options = options or ClassifyOptions()
-    spec = (
-        weights
-        if isinstance(weights, ModuleSpec)
-        else load_module_spec(
-            weights,
-            padding=options.embed.padding,
-            fetch_options=options.embed.fetch,
-            on_event=on_fetch,
-        )
+    opened = open_weights(
+        weights,
+        averages=options.embed.averages,
+        padding=options.embed.padding,
+        fetch_options=options.embed.fetch,
+        on_event=on_fetch,
     )
-    if not spec.opened.weights.num_classes:
+    if not opened.weights.num_classes:
         raise InputError(
-            f"{spec.opened.weights.source} has no classifier: take weights that have one, such as "
+            f"{opened.weights.source} has no classifier: take weights that have one, such as "
             "builtin or what nasnet finetune wrote"
         )
-    names = class_names(spec.opened.weights)
-    asked = replace(options.embed, endpoint=_ENDPOINT)
-    batches = embed_batches(source, weights=spec, options=asked, on_event=on_event)
+    names = class_names(opened.weights)
+    size = options.embed.size or getattr(weights, "image_size", None)
+    asked = replace(options.embed, endpoint=_ENDPOINT, size=size)
+    batches = embed_batches(source, weights=opened, options=asked, on_event=on_event)
     return _classified(batches, names, min(options.top, len(names)))
 
 

@@ -1,7 +1,4 @@
-"""Pictures in, vectors out, in bulk: source, recipe, engine and sink put together.
-
-The public functions `embed`, `embed_batches` and `embed_to_file`; called by users and the CLI.
-"""
+"""Pictures in, vectors out, in bulk: a source, an extractor and a store put together."""
 
 from __future__ import annotations
 
@@ -9,23 +6,53 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasnet.compute import engine as engines
-from nasnet.compute.engine import Engine
+from nasnet.compute.engine import EngineOptions
 from nasnet.errors import SourceError
-from nasnet.features.feature_set import FeatureMeta, feature_schema
-from nasnet.features.job import EmbedOptions, Job, compute, job_meta, open_job
-from nasnet.features.store import Batch, Sink, open_sink, record_batch
-from nasnet.hub.spec import ModuleSpec
-from nasnet.pictures.sources import Item, Source, open_source
-from nasnet.weights.fetch import FetchEvent
-from nasnet.weights.opening import DEFAULT_HANDLE
+from nasnet.features.extractor import Extractor
+from nasnet.features.feature_set import feature_schema
+from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
+from nasnet.network.plan import Borders
+from nasnet.pictures.sources import Item, SourceOptions, open_source
+from nasnet.weights.fetch import FetchEvent, FetchOptions
+from nasnet.weights.opening import DEFAULT_HANDLE, Averages, WeightsSource
 
 if TYPE_CHECKING:
     import pyarrow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """How to turn pictures into vectors.
+
+    Attributes:
+        recipe: the preprocessing, by name; see `nasnet.RECIPES`.
+        size: height and width the pictures are brought to; the network's own if not given.
+        endpoint: which vector: `global_pool` (the features), `Logits`, `Predictions`, or a map,
+            such as `Cell_5`, of which the mean over its positions is taken.
+        engine: how to compute.
+        decode_threads: how many pictures are decoded at once; as many as cores if not given.
+        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
+        padding: whose border pixels: `slim`, or `keras` for the numbers of keras.applications;
+            what the weights say (`slim`, as a rule) if not given.
+        source: how the source is read.
+        sink: how a file is written.
+        fetch: where to look for a handle and what is allowed.
+    """
+
+    recipe: str = "photo"
+    size: tuple[int, int] | None = None
+    endpoint: str = "global_pool"
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    decode_threads: int | None = None
+    averages: Averages = "auto"
+    padding: Borders | None = None
+    source: SourceOptions = field(default_factory=SourceOptions)
+    sink: SinkOptions = field(default_factory=SinkOptions)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +106,7 @@ class EmbedSummary:
 def embed(
     source: Any,  # noqa: ANN401
     *,
-    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
@@ -117,7 +144,7 @@ def embed(
 def embed_batches(
     source: Any,  # noqa: ANN401
     *,
-    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
@@ -128,21 +155,17 @@ def embed_batches(
     """
     options = options or EmbedOptions()
     pictures = open_source(source, options=options.source)
-    job = open_job(weights, options, on_fetch)
-    engine, meta = _begin(job, pictures)
-    schema = feature_schema(job.dimensions, meta)
-    try:
-        for batch in _watched(compute(job, engine, pictures), pictures.count, on_event):
+    with extractor_of(weights, options, on_fetch) as extractor:
+        schema = feature_schema(extractor.dimensions, extractor.meta(pictures.name))
+        for batch in _watched(extractor.batches(pictures), pictures.count, on_event):
             yield record_batch(batch, schema)
-    finally:
-        engine.close()
 
 
 def embed_to_file(
     source: Any,  # noqa: ANN401
     output: str | os.PathLike[str],
     *,
-    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
@@ -167,21 +190,20 @@ def embed_to_file(
     options = options or EmbedOptions()
     started = time.monotonic()
     pictures = open_source(source, options=options.source)
-    job = open_job(weights, options, on_fetch)
-    engine, meta = _begin(job, pictures)
-    sink = open_sink(Path(output), meta=meta, dimensions=job.dimensions, options=options.sink)
     reasons: Counter[str] = Counter()
-    resumed = sink.resume_at
-    try:
-        items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
-        total = pictures.count if options.sink.mode != "append" else None
-        for batch in _watched(compute(job, engine, items), total, on_event, resumed=resumed):
-            sink.write(batch)
-            reasons.update(error for error in batch.errors if error is not None)
-        rows, failures = sink.finish()
-    finally:
-        sink.close()
-        engine.close()
+    with extractor_of(weights, options, on_fetch) as extractor:
+        meta, width = extractor.meta(pictures.name), extractor.dimensions
+        sink = open_sink(Path(output), meta=meta, dimensions=width, options=options.sink)
+        resumed = sink.resume_at
+        try:
+            items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
+            total = pictures.count if options.sink.mode != "append" else None
+            for batch in _watched(extractor.batches(items), total, on_event, resumed=resumed):
+                sink.write(batch)
+                reasons.update(error for error in batch.errors if error is not None)
+            rows, failures = sink.finish()
+        finally:
+            sink.close()
     return EmbedSummary(
         output=Path(output),
         rows=rows,
@@ -193,14 +215,28 @@ def embed_to_file(
         status=meta.weights_status,
         engine=f"{meta.engine}, {meta.precision}",
         recipe=meta.recipe,
-        notes=job.opened.notes,
+        notes=extractor.notes,
     )
 
 
-def _begin(job: Job, pictures: Source) -> tuple[Engine, FeatureMeta]:
-    engine = engines.create(job.opened.weights, job.options.engine)
-    computes = f"{engine.name}, {engine.device}"
-    return engine, job_meta(job, pictures.name, engine=computes, precision=engine.precision)
+def extractor_of(
+    weights: WeightsSource,
+    options: EmbedOptions,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> Extractor:
+    """What computes as these options say; see `Extractor` for the errors."""
+    return Extractor(
+        weights,
+        recipe=options.recipe,
+        size=options.size,
+        endpoint=options.endpoint,
+        engine=options.engine,
+        decode_threads=options.decode_threads,
+        averages=options.averages,
+        padding=options.padding,
+        fetch=options.fetch,
+        on_fetch=on_fetch,
+    )
 
 
 def _watched(

@@ -162,9 +162,10 @@ def load_module_spec(
         FetchError: it cannot be had.
         WeightsError: it is no NASNet-A module, or damaged.
     """
-    unchanged = image_size is None and padding is None
-    if isinstance(path, ModuleSpec) and unchanged:
-        return path
+    if isinstance(path, ModuleSpec):
+        if image_size is None and padding in (None, path.opened.weights.padding):
+            return path
+        image_size = image_size or path.image_size
     opened = open_weights(path, padding=padding, fetch_options=fetch_options, on_event=on_event)
     return ModuleSpec(opened, image_size=image_size)
 

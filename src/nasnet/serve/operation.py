@@ -64,7 +64,7 @@ def _info(service: Service) -> dict[str, object]:
                 "weights": model.spec.opened.weights.source,
                 "status": model.spec.opened.weights.status,
                 "size": [model.height, model.width],
-                "recipe": model.recipe.name,
+                "recipe": model.extractor.recipe.name,
                 "classes": len(model.labels),
                 "named": bool(model.spec.opened.weights.labels),
             }

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nasnet.errors import OutputError, SourceError
-from nasnet.features.embed import EmbedEvent, embed_to_file
-from nasnet.features.job import EmbedOptions
+from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_to_file
 from nasnet.features.store import SinkOptions
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures.sources import open_source

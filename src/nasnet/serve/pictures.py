@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from nasnet.errors import PictureError
-from nasnet.pictures import recipes
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.decode import measure
-from nasnet.pictures.recipes import Prepared, Recipe
+from nasnet.pictures.recipes import Prepared
 from nasnet.serve.refusals import TOO_LARGE
 
 _LARGE = 4_000_000  # pixels; one picture above is unpacked at a time, so that memory has a bound
@@ -23,15 +23,11 @@ _FEW_SCANS = 24
 _SCANNED_PIXELS = 400_000_000
 
 
-def preparer(
-    recipe: Recipe, height: int, width: int, *, most_pixels: int
-) -> Callable[[bytes], Prepared]:
+def preparer(extractor: Extractor, *, most_pixels: int) -> Callable[[bytes], Prepared]:
     """A function that decodes and resizes, safe in many threads at once.
 
     Args:
-        recipe: how.
-        height: of the network's input, in pixels.
-        width: alike.
+        extractor: whose input the pictures become.
         most_pixels: of the picture as it is stored.
     """
     one_at_a_time = threading.Lock()
@@ -40,7 +36,7 @@ def preparer(
         pixels = check_picture(data, most_pixels)
         turn: AbstractContextManager[object] = one_at_a_time if pixels > _LARGE else nullcontext()
         with turn:
-            return recipes.prepare(data, recipe, height, width)
+            return extractor.prepare(data)
 
     return prepare
 

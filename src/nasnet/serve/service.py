@@ -7,21 +7,18 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nasnet._version import __version__
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine
 from nasnet.errors import InputError
-from nasnet.features.feature_set import FeatureMeta, check_same_space, feature_schema
+from nasnet.features.extractor import Extractor
+from nasnet.features.feature_set import check_same_space, feature_schema
 from nasnet.features.index import open_index
 from nasnet.hub.spec import ModuleSpec, load_module_spec
-from nasnet.pictures import recipes
-from nasnet.pictures.recipes import Recipe
 from nasnet.serve.batching import Batcher, Computed, Lane
 from nasnet.serve.metrics import Metrics
 from nasnet.serve.neighbours import NearestIndex
@@ -29,7 +26,6 @@ from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
 from nasnet.serve.pictures import preparer
 from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.weights.classes import class_names
-from nasnet.weights.weights import fingerprint
 
 Floats = npt.NDArray[np.float32]
 _VERSION = re.compile(r"https://tfhub\.dev/.*/(\d+)")
@@ -46,26 +42,23 @@ class Model:
         self.spec = spec
         published = _VERSION.fullmatch(opened.weights.source)
         self.version = published[1] if published else "1"
-        self.recipe: Recipe = recipes.get_recipe(options.recipe)
-        self.height, self.width = spec.image_size
+        self.extractor = Extractor(spec, recipe=options.recipe, engine=options.engine)
+        self.height, self.width = self.extractor.height, self.extractor.width
         self.labels = labels_of(spec)
         self._limits = options.limits
-        self._engine = engines.create(opened.weights, options.engine)
         # Inner endpoints are compiled apart, so that asking for them by turns cannot drive the
         # common models out of an engine's few places.
         self._inner = engines.create(opened.weights, options.engine)
         endpoints = ("global_pool", "Logits") if self.labels else ("global_pool",)
-        self.common = Lane(engine=self._engine, endpoints=endpoints)
+        self.common = Lane(engine=self.engine, endpoints=endpoints)
         inner = spec.signature("image_feature_vector").endpoints.values()
         self.inner = Lane(engine=self._inner, endpoints=tuple(dict.fromkeys((*inner, *endpoints))))
         self._batcher = Batcher(
             preparer(
-                self.recipe,
-                self.height,
-                self.width,
+                self.extractor,
                 most_pixels=options.limits.picture_pixels,
             ),
-            streams=self._engine.streams,
+            streams=self.engine.streams,
             decode_threads=options.engine.cores,
             queue=options.limits.queue,
             linger_seconds=options.limits.linger_seconds,
@@ -73,7 +66,7 @@ class Model:
         )
         metrics.watch_queue(name, lambda: self._batcher.waiting)
         # Once, not for each answer: the fingerprint reads all weights.
-        self.meta = self._describe()
+        self.meta = self.extractor.meta("request")
         self.dimensions = spec.signature("default").outputs["default"].shape[1] or 0
         self.schema = feature_schema(self.dimensions, self.meta)
         named = {one: spec.signature(one) for one in spec.get_signature_names()}
@@ -83,27 +76,7 @@ class Model:
     @property
     def engine(self) -> Engine:
         """What computes."""
-        return self._engine
-
-    def _describe(self) -> FeatureMeta:
-        """What vectors of this module say about themselves."""
-        weights = self.spec.opened.weights
-        return FeatureMeta(
-            module=weights.source,
-            weights_fingerprint=fingerprint(weights),
-            weights_status=weights.status,
-            network=f"nasnet_{weights.spec}",
-            endpoint="global_pool",
-            recipe=self.recipe.name,
-            recipe_text=recipes.describe(self.recipe),
-            size=f"{self.height}x{self.width}",
-            padding=weights.padding,
-            precision=self._engine.precision,
-            engine=f"{self._engine.name}, {self._engine.device}",
-            source="request",
-            version=__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        return self.extractor.engine
 
     async def compute(
         self, pictures: Sequence[bytes | npt.NDArray[Any]], *, inner: bool = False
@@ -128,12 +101,12 @@ class Model:
         """Compile what the first requests need."""
         black = np.zeros((1, self.height, self.width, 3), np.uint8)
         for alone in (True, False):
-            self._engine.infer(black, self.common.endpoints, alone=alone)
+            self.engine.infer(black, self.common.endpoints, alone=alone)
 
     def close(self) -> None:
         """Finish what was taken, and give the memory back."""
         self._batcher.close()
-        self._engine.close()
+        self.extractor.close()
         self._inner.close()
 
 
@@ -282,7 +255,7 @@ def _open_model(
         ServeEvent(
             kind="loading",
             text=f"{name}: {weights.source} ({weights.status}), {model.height}x{model.width} px, "
-            f"{model.recipe.name}, {engine.name} {engine.precision}",
+            f"{model.extractor.recipe.name}, {engine.name} {engine.precision}",
         )
     )
     return model

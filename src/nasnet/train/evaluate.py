@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError
-from nasnet.features.prediction import Predicted, Prediction, picture_of, predict
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import DatasetOptions, Example, open_examples
+from nasnet.pictures.recipes import Recipe
 from nasnet.train.metrics import Scores, score
+from nasnet.train.predict import Predicted, picture_of, predict
 from nasnet.train.report import Mistake
 from nasnet.weights.classes import BACKGROUND, namings
 from nasnet.weights.fetch import FetchOptions
@@ -102,13 +104,11 @@ def evaluate(
             f"{background:,} pictures are labelled 0, which is the background here: ImageNet's "
             "classes begin at 1, so labels of 0 to 999 need one more",
         )
-    height, width = options.size or opened.image_size
-    prediction = Prediction(
-        weights=weights,
+    extractor = Extractor(
+        opened,
         endpoint="Logits",
         recipe=options.recipe,
-        height=height,
-        width=width,
+        size=options.size,
         engine=options.engine,
     )
 
@@ -116,15 +116,15 @@ def evaluate(
         if on_done is not None:
             on_done(done, len(examples))
 
-    predicted = predict(examples, prediction, on_done=tell)
-    return judge(predicted, examples, known, prediction, notes=notes)
+    predicted = predict(examples, extractor, on_done=tell)
+    return judge(predicted, examples, known, extractor, notes=notes)
 
 
 def judge(
     predicted: Predicted,
     examples: Sequence[Example],
     classes: Sequence[str],
-    prediction: Prediction,
+    extractor: Extractor,
     *,
     notes: Sequence[str] = (),
 ) -> Evaluation:
@@ -134,7 +134,7 @@ def judge(
         predicted: logits of examples.
         examples: all of them.
         classes: names, in the order of the logits.
-        prediction: what computed them; shows pictures as the network sees them.
+        extractor: what computed them; its recipe shows pictures as the network sees them.
         notes: handed on.
     """
     labels = predicted.labels(examples)
@@ -142,27 +142,27 @@ def judge(
     return Evaluation(
         scores=scores,
         classes=tuple(classes),
-        mistakes=_mistakes(predicted, labels, examples, classes, prediction),
+        mistakes=_mistakes(predicted, labels, examples, classes, extractor.recipe),
         failures=predicted.failures,
         notes=tuple(notes),
-        weights=_named(prediction.weights),
+        weights=_named(extractor.weights),
     )
 
 
 def accuracy(
-    examples: Sequence[Example], classes: Sequence[str], prediction: Prediction
+    examples: Sequence[Example], classes: Sequence[str], extractor: Extractor
 ) -> dict[str, float]:
     """Loss and accuracy on labelled pictures, as a training is judged after each epoch.
 
     Args:
         examples: the pictures.
         classes: names, in the order of the logits.
-        prediction: whose logits.
+        extractor: whose logits.
 
     Raises:
         SourceError: not one picture can be read.
     """
-    predicted = predict(examples, prediction)
+    predicted = predict(examples, extractor)
     scores = score(predicted.values, predicted.labels(examples), classes)
     return {"loss": scores.loss, "accuracy": scores.top1}
 
@@ -176,7 +176,7 @@ def _mistakes(
     labels: npt.NDArray[np.int64],
     examples: Sequence[Example],
     classes: Sequence[str],
-    prediction: Prediction,
+    recipe: Recipe,
 ) -> tuple[Mistake, ...]:
     logits = predicted.values.astype(np.float64)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -190,7 +190,7 @@ def _mistakes(
             true=classes[labels[place]],
             predicted=classes[answers[place]],
             confidence=float(min(confidence[place], 1.0)),
-            picture=picture_of(examples[predicted.rows[place]], prediction, _THUMBNAIL),
+            picture=picture_of(examples[predicted.rows[place]], recipe, _THUMBNAIL),
         )
         for place in worst
     )

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import InputError, SourceError, needs
-from nasnet.features.prediction import Predicted, predict, predict_cached
 from nasnet.network.spec import preset
 from nasnet.pictures.labelled import Dataset, Example, open_dataset
 from nasnet.pictures.recipes import get_recipe
@@ -23,6 +22,7 @@ from nasnet.system import RUN_FILES, clear, held
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
+from nasnet.train.predict import Predicted, predict, predict_cached
 from nasnet.weights.module_folder import ModuleFolder, write_into
 from nasnet.weights.opening import DEFAULT_HANDLE, Opened, open_weights
 from nasnet.weights.weights import Weights
@@ -96,10 +96,9 @@ def _run(
         notes.append(f"{opened.weights.source} is untrained: its features mean little")
 
     def features(examples: Sequence[Example], what: Literal["features", "validation"]) -> Predicted:
-        prediction = options.prediction(opened.weights, "global_pool", size)
         return predict_cached(
             examples,
-            prediction,
+            options.extractor(opened.weights, "global_pool", size),
             out / "features" / f"{what}.safetensors",
             identity=f"{found.fingerprint}-{what}",
             on_done=lambda done: tell(FinetuneEvent(what=what, done=done, total=len(examples))),
@@ -115,8 +114,8 @@ def _run(
         notes.append("no validation pictures: the scores are of the training pictures themselves")
     seen = features(judged, "validation") if found.validation else training
     logits = replace(seen, values=head.logits(seen.values))
-    prediction = options.prediction(tuned, "Logits", size)
-    evaluation = judge(logits, judged, found.classes, prediction)
+    extractor = options.extractor(tuned, "Logits", size)
+    evaluation = judge(logits, judged, found.classes, extractor)
     alone = evaluation.scores.top1
     kept: Literal["head", "full"] = "head"
     history: History = ()
@@ -217,8 +216,8 @@ def _all_layers(
     notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
     weights = replace(result.weights, source=head.source, labels=found.classes)
     judged = found.validation or found.train
-    prediction = options.prediction(weights, "Logits", size)
-    after = judge(predict(judged, prediction), judged, found.classes, prediction)
+    extractor = options.extractor(weights, "Logits", size)
+    after = judge(predict(judged, extractor), judged, found.classes, extractor)
     return weights, after, result.history, notes
 
 

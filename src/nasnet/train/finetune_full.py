@@ -107,8 +107,8 @@ def train_all(
         logs.rewrite(trainer.history)
 
     def validate(present: Weights) -> dict[str, float]:
-        prediction = options.prediction(present, "Logits", size)
-        return accuracy(data.validation, data.classes, prediction)
+        extractor = options.extractor(present, "Logits", size)
+        return accuracy(data.validation, data.classes, extractor)
 
     try:
         loading = _loading(options, size)

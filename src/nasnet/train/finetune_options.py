@@ -11,7 +11,7 @@ from typing import Literal
 
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError
-from nasnet.features.prediction import Prediction
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import DatasetOptions
 from nasnet.train.evaluate import Evaluation
 from nasnet.train.head import HeadOptions
@@ -108,15 +108,10 @@ class FinetuneOptions:
         if self.mode == "full" and self.full.mixup and self.full.batch % 2:
             raise InputError(f"mixup needs an even batch, found {self.full.batch}")
 
-    def prediction(self, weights: Weights, endpoint: str, size: tuple[int, int]) -> Prediction:
-        """How an endpoint of these pictures is computed, at a height and width."""
-        return Prediction(
-            weights=weights,
-            endpoint=endpoint,
-            recipe=self.recipe,
-            height=size[0],
-            width=size[1],
-            engine=self.engine,
+    def extractor(self, weights: Weights, endpoint: str, size: tuple[int, int]) -> Extractor:
+        """What computes an endpoint of these pictures, at a height and width."""
+        return Extractor(
+            weights, recipe=self.recipe, size=size, endpoint=endpoint, engine=self.engine
         )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import InputError, OutputError, SourceError
-from nasnet.features.prediction import Prediction
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.batch_processes import processes_for
 from nasnet.pictures.batches import Failure
 from nasnet.pictures.labelled import DatasetOptions, Example, open_dataset
@@ -332,7 +332,7 @@ def _validate(found: _Data, recipe: TrainRecipe) -> Callable[[Weights], Mapping[
     size = recipe.stages[-1].size
 
     def validate(present: Weights) -> Mapping[str, float]:
-        prediction = Prediction(weights=present, endpoint="Logits", height=size, width=size)
-        return accuracy(found.validation, found.classes, prediction)
+        extractor = Extractor(present, endpoint="Logits", size=(size, size))
+        return accuracy(found.validation, found.classes, extractor)
 
     return validate

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, WeightsError
 from nasnet.network.build import build_plan
-from nasnet.network.plan import PADDINGS, Borders
+from nasnet.network.plan import PADDINGS, Borders, Plan
 from nasnet.network.spec import PRESETS, preset
 from nasnet.system import write_whole
 
@@ -65,6 +65,21 @@ class Weights:
             digest.update(f"{name}{list(array.shape)}".encode())
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
+
+
+def plan_of(weights: Weights, height: int | None = None, width: int | None = None) -> Plan:
+    """The network of these weights for pictures of a size, the network's own if not given.
+
+    Raises:
+        InputError: a size the network cannot take.
+    """
+    return build_plan(
+        preset(weights.spec),
+        height=height,
+        width=width,
+        num_classes=weights.num_classes,
+        padding=weights.padding,
+    )
 
 
 def fingerprint(weights: Weights) -> str:

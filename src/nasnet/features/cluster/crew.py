@@ -18,8 +18,9 @@ from nasnet.compute.engine import EngineOptions
 from nasnet.errors import ClusterError, NasnetError, needs
 from nasnet.features.cluster.options import ClusterOptions, PartDone, WorkerInfo
 from nasnet.features.cluster.work import Worker
+from nasnet.features.embed import EmbedOptions
+from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import FeatureMeta
-from nasnet.features.job import Job
 from nasnet.features.store.place import Place
 from nasnet.pictures.sources import Shard
 from nasnet.system import usable_cores
@@ -49,7 +50,7 @@ class Outcome:
 
 
 @contextmanager
-def connected(options: ClusterOptions, job: Job) -> Iterator[Any]:
+def connected(options: ClusterOptions, extractor: Extractor) -> Iterator[Any]:
     """Ray, connected; a cluster begun here ends here.
 
     Raises:
@@ -68,7 +69,7 @@ def connected(options: ClusterOptions, job: Job) -> Iterator[Any]:
             if address:
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR")
             else:
-                weights = sum(array.nbytes for array in job.opened.weights.arrays.values())
+                weights = sum(array.nbytes for array in extractor.weights.arrays.values())
                 ray.init(
                     address="local",
                     num_cpus=usable_cores(),
@@ -121,21 +122,24 @@ class _Member:
 class Crew:
     """The workers, from hiring to `close`."""
 
-    def __init__(self, ray: Any, job: Job, place: Place, layout: Layout, patience: float) -> None:  # noqa: ANN401
-        threads = layout.cores if not layout.gpus else job.options.engine.threads
-        engine = replace(job.options.engine, threads=threads)
-        job = replace(
-            job,
-            options=replace(
-                job.options,
-                engine=engine,
-                decode_threads=job.options.decode_threads or layout.cores,
-            ),
-        )
+    def __init__(
+        self,
+        ray: Any,  # noqa: ANN401
+        extractor: Extractor,
+        place: Place,
+        layout: Layout,
+        options: EmbedOptions,
+        patience: float,
+    ) -> None:
+        threads = layout.cores if not layout.gpus else options.engine.threads
+        engine = replace(options.engine, threads=threads)
+        decode_threads = options.decode_threads or layout.cores
+        extractor = extractor.with_engine(engine, decode_threads=decode_threads)
         self.lost = 0
         self.most = 0
         self._ray = ray
-        self._job = ray.put(job)
+        self._extractor = ray.put(extractor)
+        self._vector_dtype = options.sink.vector_dtype
         self._place = place
         self._layout = layout
         self._patience = patience
@@ -203,7 +207,7 @@ class Crew:
             max_restarts=0,
             max_task_retries=0,
         )
-        actor = remote.remote(self._job, self._place)
+        actor = remote.remote(self._extractor, self._place, self._vector_dtype)
         self._members.append(_Member(actor=actor, asked=actor.begin.remote()))
 
     def _answer(self, member: _Member) -> Outcome | None:

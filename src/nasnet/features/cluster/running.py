@@ -13,14 +13,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import ClusterError, InputError, OutputError, SourceError
 from nasnet.features.cluster.crew import Crew, Outcome, connected, layout_of
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
+from nasnet.features.embed import EmbedOptions, extractor_of
 from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta
-from nasnet.features.job import EmbedOptions, Job, job_meta, open_job
 from nasnet.features.store import FORMATS, check_alike
 from nasnet.features.store.merge import check_free, parts_of_run, write_features
 from nasnet.features.store.place import (
@@ -36,10 +37,9 @@ from nasnet.features.store.place import (
     tidy,
     write_manifest,
 )
-from nasnet.hub.spec import ModuleSpec
 from nasnet.pictures.sources import Shard, Split, split_source
 from nasnet.weights.fetch import FetchEvent
-from nasnet.weights.opening import DEFAULT_HANDLE
+from nasnet.weights.opening import DEFAULT_HANDLE, WeightsSource
 
 if TYPE_CHECKING:
     import pyarrow
@@ -63,7 +63,7 @@ def embed_on_cluster(
     source: Any,  # noqa: ANN401
     output: str | os.PathLike[str],
     *,
-    weights: str | os.PathLike[str] | ModuleSpec = DEFAULT_HANDLE,
+    weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
     cluster: ClusterOptions | None = None,
     on_event: Callable[[ClusterEvent], None] | None = None,
@@ -106,19 +106,23 @@ def embed_on_cluster(
     mode = options.sink.mode
     _check_start(target, mode, cluster)
     split = split_source(source, options=options.source)
-    job = open_job(weights, options, on_fetch)
-    with connected(cluster, job) as ray, _held(target):
+    extractor = extractor_of(weights, options, on_fetch)
+    dtype = options.sink.vector_dtype
+    schema_of = partial(feature_schema, extractor.dimensions, vector_dtype=dtype)
+    with connected(cluster, extractor) as ray, _held(target):
         layout = layout_of(ray, cluster, options.engine)
-        crew = Crew(ray, job, target.place, layout, cluster.patience)
+        crew = Crew(ray, extractor, target.place, layout, options, cluster.patience)
         try:
             while not crew.workers:
                 crew.wait(_TICK)
-            manifest, found = _take_up(target, job, crew, split, cluster, mode)
+            one = crew.workers[0]
+            meta = extractor.meta(split.name, engine=one.engine, precision=one.precision)
+            manifest, found = _take_up(target, schema_of(meta), meta, crew, split, cluster, mode)
             run = _Run(split=split, manifest=manifest, found=found, on_event=on_event)
             _drive(run, crew, cluster.attempts)
         finally:
             crew.close()
-        rows, failures = _finish(target, job, run, cluster)
+        rows, failures = _finish(target, schema_of(manifest.meta), run, cluster)
     return ClusterSummary(
         output=target.name,
         rows=rows,
@@ -130,7 +134,7 @@ def embed_on_cluster(
         status=manifest.meta.weights_status,
         engine=f"{manifest.meta.engine}, {manifest.meta.precision}",
         recipe=manifest.meta.recipe,
-        notes=job.opened.notes,
+        notes=extractor.notes,
         shards=run.shards,
         workers=crew.most,
         lost=crew.lost,
@@ -302,13 +306,17 @@ def _held(target: _Target) -> Iterator[None]:
 
 
 def _take_up(
-    target: _Target, job: Job, crew: Crew, split: Split, cluster: ClusterOptions, mode: str
+    target: _Target,
+    schema: pyarrow.Schema,
+    meta: FeatureMeta,
+    crew: Crew,
+    split: Split,
+    cluster: ClusterOptions,
+    mode: str,
 ) -> tuple[RunManifest, dict[int, Part]]:
     """Decide what this run is: a new one, or one that goes on, with the parts it has."""
-    info = crew.workers[0]
     place = target.place
-    meta = job_meta(job, split.name, engine=info.engine, precision=info.precision)
-    kind = _schema(job, meta).field("vector").type
+    kind = schema.field("vector").type
     vector = f"{kind.value_type}[{kind.list_size}]"
     pending = read_manifest(place) if mode != "overwrite" else None
     if pending is None:
@@ -336,11 +344,9 @@ def _usual_rows(count: int | None, crew: Crew) -> int:
     return max(64, min(16_384, wanted))
 
 
-def _schema(job: Job, meta: FeatureMeta) -> pyarrow.Schema:
-    return feature_schema(job.dimensions, meta, vector_dtype=job.options.sink.vector_dtype)
-
-
-def _finish(target: _Target, job: Job, run: _Run, cluster: ClusterOptions) -> tuple[int, int]:
+def _finish(
+    target: _Target, schema: pyarrow.Schema, run: _Run, cluster: ClusterOptions
+) -> tuple[int, int]:
     """Make sure that all is there, say so, and make the file if one is asked for."""
     place = target.place
     there = numbers(place)
@@ -358,7 +364,6 @@ def _finish(target: _Target, job: Job, run: _Run, cluster: ClusterOptions) -> tu
     write_manifest(place, manifest)
     if not target.file:
         return run.done, run.failures
-    schema = _schema(job, manifest.meta)
     seen = 0
 
     def tables() -> Iterator[pyarrow.Table]:

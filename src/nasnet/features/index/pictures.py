@@ -6,9 +6,8 @@ import os
 from typing import Any
 
 from nasnet.compute.engine import EngineOptions
-from nasnet.features.embed import embed
+from nasnet.features.embed import EmbedOptions, embed
 from nasnet.features.feature_set import FeatureMeta, Features, check_same_space, features_of
-from nasnet.features.job import EmbedOptions
 
 
 def picture_vectors(

@@ -132,7 +132,7 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"y holds one class only, {str(counted[0])!r}: a classifier needs two at least"
             )
-        width = network.width if given.vectors is None else given.vectors.shape[1]
+        width = network.extractor.dimensions if given.vectors is None else given.vectors.shape[1]
         vectors = self._vectors(given, network, width)
         scaler = StandardScaler() if self.standardize else None
         if scaler is not None:
@@ -177,10 +177,11 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         weights = self._network.opened.weights
         kernel, biases = layer_of(self.logistic_, self.scaler_)
-        if len(kernel) != self._network.width:
+        dimensions = self._network.extractor.dimensions
+        if len(kernel) != dimensions:
             raise InputError(
                 f"fitted on vectors of {len(kernel)} numbers, but those of {weights.source} have "
-                f"{self._network.width}: no module can be made of the two"
+                f"{dimensions}: no module can be made of the two"
             )
         labels = [str(label) for label in self.classes_]
         source = f"{weights.source} with a logistic regression of {len(labels)} classes"

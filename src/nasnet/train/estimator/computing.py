@@ -16,13 +16,11 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.compute import engine as engines
-from nasnet.compute.engine import Engine, EngineOptions
+from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError, PictureError, WeightsError
 from nasnet.features import pipeline
+from nasnet.features.extractor import Extractor
 from nasnet.features.store import Batch
-from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
 from nasnet.pictures import recipes
 from nasnet.pictures.recipes import Prepared
 from nasnet.pictures.sources import Item, open_source
@@ -81,17 +79,17 @@ def settings_of(estimator: Any, *, endpoint: str) -> Settings:  # noqa: ANN401
 
 
 class Network:
-    """Weights and engine of one fitted estimator, made when first needed, by whichever thread.
+    """What computes for one fitted estimator, made when first needed, by whichever thread.
 
-    A pickle or copy has neither: only the settings, and the fingerprint of the weights that were
-    seen, which those opened later must have again.
+    A pickle or copy has only the settings, and the fingerprint of the weights that were seen,
+    which those opened later must have again.
     """
 
     def __init__(self, settings: Settings, expected: str | None = None) -> None:
         self.settings = settings
         self._fingerprint = expected
         self._opened: Opened | None = None
-        self._engine: Engine | None = None
+        self._extractor: Extractor | None = None
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -114,16 +112,8 @@ class Network:
 
     @property
     def fingerprint(self) -> str:
-        """Which weights these are."""
+        """Which weights these are; those that were seen at fit need not be opened for it."""
         return self._fingerprint or fingerprint(self.opened.weights)
-
-    @property
-    def engine(self) -> Engine:
-        """What computes."""
-        with self._lock:
-            if self._engine is None:
-                self._engine = engines.create(self.opened.weights, self.settings.engine)
-            return self._engine
 
     @property
     def size(self) -> tuple[int, int]:
@@ -131,13 +121,19 @@ class Network:
         return self.settings.size or self.opened.image_size
 
     @property
-    def width(self) -> int:
-        """Length of a vector."""
-        weights, (height, width) = self.opened.weights, self.size
-        plan = build_plan(
-            preset(weights.spec), height=height, width=width, num_classes=weights.num_classes
-        )
-        return plan.endpoint(self.settings.endpoint).shape[-1]
+    def extractor(self) -> Extractor:
+        """What computes."""
+        with self._lock:
+            if self._extractor is None:
+                settings = self.settings
+                self._extractor = Extractor(
+                    self.opened,
+                    recipe=settings.recipe,
+                    size=settings.size,
+                    endpoint=settings.endpoint,
+                    engine=settings.engine,
+                )
+            return self._extractor
 
     @property
     def space(self) -> str:
@@ -157,7 +153,7 @@ class Network:
         """
         if isinstance(picture, np.ndarray):
             picture = _eight_bits(picture)
-        return recipes.prepare(picture, recipes.get_recipe(self.settings.recipe), *self.size)
+        return self.extractor.prepare(picture)
 
 
 def vectors_of(
@@ -174,7 +170,7 @@ def vectors_of(
         InputError: the vectors are not as long as those of `fit`.
         PictureError: a picture cannot be read, unless `on_error` is `nan`.
     """
-    found = network.width if given.vectors is None else given.vectors.shape[1]
+    found = network.extractor.dimensions if given.vectors is None else given.vectors.shape[1]
     if found != width:
         what = "pictures, whose vectors" if given.vectors is None else "vectors that"
         raise InputError(f"X holds {what} have {found} numbers; at fit they had {width}")
@@ -228,7 +224,7 @@ def _computed(
     batches = pipeline.vectors(
         [items[row] for row in rows],
         lambda item: network.prepare(item.read()),
-        network.engine,
+        network.extractor.engine,
         network.settings.endpoint,
         width=width,
         decode_threads=network.settings.engine.cores,

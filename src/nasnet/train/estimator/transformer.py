@@ -98,7 +98,8 @@ class NASNetFeatures(TransformerMixin, BaseEstimator):
         if given.vectors is not None:
             self.n_features_out_, self.weights_fingerprint_ = given.vectors.shape[1], None
         else:
-            self.n_features_out_, self.weights_fingerprint_ = network.width, network.fingerprint
+            self.n_features_out_ = network.extractor.dimensions
+            self.weights_fingerprint_ = network.fingerprint
         self._network = network
         return self
 

@@ -6,46 +6,20 @@ What cannot be read is a reason, not an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.compute import engine
-from nasnet.compute.engine import EngineOptions
 from nasnet.errors import OutputError, PictureError, SourceError
-from nasnet.features.pipeline import vectors
-from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
-from nasnet.pictures import recipes
+from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import Example
+from nasnet.pictures.recipes import Recipe, open_picture
 from nasnet.pictures.resize import pillow_bilinear
 from nasnet.pictures.sources import Item
 from nasnet.system import write_whole
-from nasnet.weights.weights import Weights, fingerprint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What to compute, and how.
-
-    Attributes:
-        weights: whose.
-        endpoint: `global_pool` for features, `Logits` for a classifier's.
-        recipe: the preprocessing, by name.
-        height: pictures are brought to it, in pixels.
-        width: alike.
-        engine: how to compute.
-    """
-
-    weights: Weights
-    endpoint: str
-    recipe: str = "photo"
-    height: int = 224
-    width: int = 224
-    engine: EngineOptions = field(default_factory=EngineOptions)
+from nasnet.weights.weights import fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,45 +43,29 @@ class Predicted:
 
 def predict(
     examples: Sequence[Example],
-    prediction: Prediction,
+    extractor: Extractor,
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> Predicted:
-    """Compute an endpoint of every example that can be read.
+    """Compute the extractor's endpoint of every example that can be read, and close its engine.
 
     Args:
         examples: labelled pictures.
-        prediction: what and how.
+        extractor: what computes.
         on_done: told how many are done.
 
     Raises:
-        SignatureError: there is no such endpoint.
         SourceError: not one picture can be read.
     """
-    weights = prediction.weights
-    plan = build_plan(
-        preset(weights.spec),
-        height=prediction.height,
-        width=prediction.width,
-        num_classes=weights.num_classes,
-    )
-    width = plan.endpoint(prediction.endpoint).shape[-1]
-    recipe = recipes.get_recipe(prediction.recipe)
-
-    def prepare(item: Item) -> recipes.Prepared:
-        return recipes.prepare(item.read(), recipe, prediction.height, prediction.width)
-
-    made = engine.create(weights, prediction.engine)
-    values, failures = [], []
+    values: list[npt.NDArray[np.float32]] = []
+    failures: list[tuple[str, str]] = []
     readable: list[int] = []
     done = 0
-    items = (Item(example.id, example.read) for example in examples)
-    try:
-        run = partial(vectors, width=width, decode_threads=prediction.engine.cores)
-        for batch in run(items, prepare, made, prediction.endpoint):
+    with extractor:
+        for batch in extractor.batches(Item(one.id, one.read) for one in examples):
             good = [row for row, error in enumerate(batch.errors) if error is None]
             readable += [done + row for row in good]
-            values.append(np.asarray(batch.vectors)[good])
+            values.append(batch.vectors[good])
             failures += [
                 (id, error)
                 for id, error in zip(batch.ids, batch.errors, strict=True)
@@ -116,8 +74,6 @@ def predict(
             done += len(batch.ids)
             if on_done is not None:
                 on_done(done)
-    finally:
-        made.close()
     if not readable:
         first = f": {failures[0][0]}: {failures[0][1]}" if failures else ""
         raise SourceError(f"not one of {len(examples)} pictures can be read{first}")
@@ -130,7 +86,7 @@ def predict(
 
 def predict_cached(
     examples: Sequence[Example],
-    prediction: Prediction,
+    extractor: Extractor,
     file: Path,
     *,
     identity: str,
@@ -140,7 +96,7 @@ def predict_cached(
 
     Args:
         examples: labelled pictures.
-        prediction: what and how.
+        extractor: what computes.
         file: a safetensors file.
         identity: fingerprint of the examples.
         on_done: told how many are done.
@@ -155,11 +111,11 @@ def predict_cached(
 
     key = {
         "pictures": identity,
-        "weights": fingerprint(prediction.weights),
-        "endpoint": prediction.endpoint,
-        "recipe": recipes.get_recipe(prediction.recipe).name,
-        "size": f"{prediction.height}x{prediction.width}",
-        "precision": prediction.engine.precision,
+        "weights": fingerprint(extractor.weights),
+        "endpoint": extractor.endpoint,
+        "recipe": extractor.recipe.name,
+        "size": f"{extractor.height}x{extractor.width}",
+        "precision": extractor.options.precision,
     }
     if file.exists():
         try:
@@ -174,7 +130,7 @@ def predict_cached(
                     )
         except (SafetensorError, OSError, ValueError, KeyError):
             pass  # a damaged cache is computed anew
-    found = predict(examples, prediction, on_done=on_done)
+    found = predict(examples, extractor, on_done=on_done)
     metadata = {**key, "failures": json.dumps(list(found.failures))}
     data = save({"values": found.values, "rows": found.rows}, metadata=metadata)
     try:
@@ -185,19 +141,16 @@ def predict_cached(
     return found
 
 
-def picture_of(
-    example: Example, prediction: Prediction, longest: int
-) -> npt.NDArray[np.uint8] | None:
+def picture_of(example: Example, recipe: Recipe, longest: int) -> npt.NDArray[np.uint8] | None:
     """One picture to show, in its own shape; None if it cannot be read.
 
     Args:
         example: which.
-        prediction: whose recipe decodes it.
+        recipe: decodes it.
         longest: the longer side of what is given, in pixels at most.
     """
-    recipe = recipes.get_recipe(prediction.recipe)
     try:
-        read = recipes.open_picture(example.read(), recipe.decoding, target=(longest, longest))
+        read = open_picture(example.read(), recipe.decoding, target=(longest, longest))
     except PictureError:
         return None
     share = min(longest / max(read.pixels.shape[:2]), 1.0)

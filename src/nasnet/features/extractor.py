@@ -1,0 +1,244 @@
+"""From weights, a recipe, a size, an endpoint and an engine to vectors and what they are.
+
+Everything that computes vectors in bulk holds one of these; it reads no source and writes no file.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet._version import __version__
+from nasnet.compute import engine as engines
+from nasnet.compute.engine import Engine, EngineOptions
+from nasnet.errors import InputError, PictureError
+from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.pipeline import vectors
+from nasnet.features.store import Batch
+from nasnet.network.plan import Borders
+from nasnet.network.spec import preset
+from nasnet.pictures import recipes
+from nasnet.pictures.recipes import Prepared
+from nasnet.pictures.sources import Item, open_source
+from nasnet.weights.fetch import FetchEvent, FetchOptions
+from nasnet.weights.opening import DEFAULT_HANDLE, Averages, WeightsSource, open_weights
+from nasnet.weights.weights import Weights, fingerprint, plan_of
+
+
+class Extractor:
+    """Pictures in, feature vectors out: float32 [n, dimensions], in the order of the pictures.
+
+    The engine is made when it is first needed, by whichever thread needs it. A pickle of an
+    extractor has none and makes its own where it arrives.
+
+    Attributes:
+        weights: what computes.
+        recipe: how pictures become pixels.
+        height: of these pixels, in pixels.
+        width: of these pixels, in pixels.
+        endpoint: which vector.
+        dimensions: length of a vector.
+        options: how the engine computes.
+        notes: what a user should know about the weights.
+    """
+
+    def __init__(
+        self,
+        weights: WeightsSource | Weights = DEFAULT_HANDLE,
+        *,
+        recipe: str = "photo",
+        size: tuple[int, int] | None = None,
+        endpoint: str = "global_pool",
+        engine: EngineOptions | None = None,
+        decode_threads: int | None = None,
+        averages: Averages = "auto",
+        padding: Borders | None = None,
+        fetch: FetchOptions | None = None,
+        on_fetch: Callable[[FetchEvent], None] | None = None,
+    ) -> None:
+        """Open the weights, and check that what is asked for can be computed with them.
+
+        Args:
+            weights: a published handle, `builtin`, a file or folder, `seeded:N`, or what has been
+                opened already.
+            recipe: the preprocessing, by name; see `nasnet.RECIPES`.
+            size: height and width the pictures are brought to; the network's own if not given.
+            endpoint: `global_pool` (the features), `Logits`, `Predictions`, or a map such as
+                `Cell_5`, of which the mean over its positions is taken.
+            engine: how to compute.
+            decode_threads: how many pictures are decoded at once; as many as cores if not given.
+            averages: which set of a training checkpoint to take: `plain`, `average` or `auto`.
+            padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
+            fetch: where to look for a handle and what is allowed.
+            on_fetch: told of downloads.
+
+        Raises:
+            FetchError: the weights cannot be had.
+            WeightsError: they are no NASNet-A weights, or damaged.
+            InputError: no such recipe or endpoint, or a size the network cannot take.
+        """
+        self.recipe = recipes.get_recipe(recipe)
+        self.notes: tuple[str, ...] = ()
+        if isinstance(weights, Weights):
+            self.weights = weights
+            side = preset(weights.spec).image_size
+            own = side, side
+        else:
+            # A module's spec may have a size that is not that of its weights.
+            own_size = getattr(weights, "image_size", None)
+            opened = open_weights(
+                weights, averages=averages, padding=padding, fetch_options=fetch, on_event=on_fetch
+            )
+            self.weights, self.notes = opened.weights, opened.notes
+            own = own_size or opened.image_size
+        self.height, self.width = size or own
+        self.endpoint = endpoint
+        self.options = engine or EngineOptions()
+        self.decode_threads = decode_threads or self.options.cores
+        plan = plan_of(self.weights, self.height, self.width)
+        self.dimensions: int = plan.endpoint(endpoint).shape[-1]
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Engines and locks belong to a process.
+        return {**self.__dict__, "_engine": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Use it in a `with` statement to have its memory back at the end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def engine(self) -> Engine:
+        """What computes.
+
+        Raises:
+            UnsupportedError: this machine cannot compute as asked.
+            MissingExtraError: a package is missing.
+        """
+        with self._lock:
+            if self._engine is None:
+                self._engine = engines.create(self.weights, self.options)
+            return self._engine
+
+    @property
+    def engine_name(self) -> str:
+        """Framework, version and device, such as `openvino 2026.4.1, CPU`."""
+        return f"{self.engine.name}, {self.engine.device}"
+
+    def with_engine(self, engine: EngineOptions, *, decode_threads: int) -> Extractor:
+        """The same vectors from another engine, such as that of another machine."""
+        other = copy.copy(self)
+        other.options, other.decode_threads = engine, decode_threads
+        return other
+
+    def close(self) -> None:
+        """Give the engine's memory back; the next use makes another."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+    def prepare(self, picture: Any) -> Prepared:  # noqa: ANN401
+        """One picture as the network's input.
+
+        Args:
+            picture: encoded bytes, an array [height, width, 3] uint8, or a PIL image.
+
+        Raises:
+            PictureError: it cannot be read.
+        """
+        return recipes.prepare(picture, self.recipe, self.height, self.width)
+
+    def batches(self, items: Iterable[Item]) -> Iterator[Batch]:
+        """A vector for every item, or the reason why there is none, in order, a batch at a time."""
+        return vectors(
+            items,
+            lambda item: self.prepare(item.read()),
+            self.engine,
+            self.endpoint,
+            width=self.dimensions,
+            decode_threads=self.decode_threads,
+        )
+
+    def embed(
+        self,
+        pictures: Iterable[Any] | str | os.PathLike[str],
+        *,
+        on_error: Literal["raise", "nan"] = "raise",
+    ) -> npt.NDArray[np.float32]:
+        """The vectors of pictures, in memory.
+
+        Args:
+            pictures: any source of `nasnet.embed`: a folder, an archive, or an iterable of paths,
+                bytes, arrays [height, width, 3] uint8 or PIL images.
+            on_error: what a picture that cannot be read does: `raise` an error, or leave a row of
+                `nan` (not a number).
+
+        Returns:
+            float32 [pictures, dimensions].
+
+        Raises:
+            PictureError: a picture cannot be read; the text names it.
+            SourceError: the source cannot be opened, or is empty.
+        """
+        if on_error not in ("raise", "nan"):
+            raise InputError(f"on_error is 'raise' or 'nan', not {on_error!r}")
+        source = pictures if isinstance(pictures, str | os.PathLike) else list(pictures)
+        parts = []
+        for batch in self.batches(open_source(source)):
+            failed = next(
+                (one for one in zip(batch.ids, batch.errors, strict=True) if one[1]), None
+            )
+            if failed is not None and on_error == "raise":
+                raise PictureError(f"{failed[0]}: {failed[1]}")
+            parts.append(batch.vectors)
+        return np.concatenate(parts)
+
+    def meta(
+        self, source: str, *, engine: str | None = None, precision: str | None = None
+    ) -> FeatureMeta:
+        """What vectors of this extractor say about themselves.
+
+        Args:
+            source: what the pictures come from.
+            engine: what computes, if it is not the engine of this process.
+            precision: what it computes in.
+        """
+        weights = self.weights
+        return FeatureMeta(
+            module=weights.source,
+            weights_fingerprint=fingerprint(weights),
+            weights_status=weights.status,
+            network=f"nasnet_{weights.spec}",
+            endpoint=self.endpoint,
+            recipe=self.recipe.name,
+            recipe_text=recipes.describe(self.recipe),
+            size=f"{self.height}x{self.width}",
+            padding=weights.padding,
+            precision=precision or self.engine.precision,
+            engine=engine or self.engine_name,
+            source=source,
+            version=__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )

@@ -1,0 +1,85 @@
+"""One object from weights to vectors: used alone, by threads, and carried to other processes."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nasnet
+from nasnet.errors import InputError, PictureError, SignatureError
+from nasnet.weights.weights import Weights, fingerprint
+from tests.support.pictures import jpeg, pixels
+
+SMALL = (48, 48)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> nasnet.Extractor:
+    return nasnet.Extractor("seeded:7", size=SMALL)
+
+
+def test_vectors_are_those_of_embed(extractor: nasnet.Extractor, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(seed=1))
+    mixed = [tmp_path / "a.jpg", jpeg(seed=2), pixels()]
+    found = extractor.embed(mixed)
+    assert found.shape == (3, extractor.dimensions) == (3, 1056)
+    assert found.dtype == np.float32
+    table = nasnet.embed(mixed, weights="seeded:7", options=nasnet.EmbedOptions(size=SMALL))
+    np.testing.assert_array_equal(found, np.array(table["vector"].to_pylist(), np.float32))
+
+
+def test_a_picture_that_cannot_be_read_is_named_or_a_row_of_nan(
+    extractor: nasnet.Extractor,
+) -> None:
+    given = [("good", jpeg()), ("bad", b"text")]
+    with pytest.raises(PictureError, match=r"^bad: not a picture"):
+        extractor.embed(given)
+    found = extractor.embed(given, on_error="nan")
+    assert np.isnan(found[1]).all()
+    assert not np.isnan(found[0]).any()
+    with pytest.raises(InputError, match="on_error"):
+        extractor.embed(given, on_error="skip")  # type: ignore[arg-type]
+
+
+def test_threads_share_one_engine(extractor: nasnet.Extractor) -> None:
+    with nasnet.Extractor("seeded:7", size=SMALL) as fresh, ThreadPoolExecutor(8) as threads:
+        engines = set(threads.map(lambda _: id(fresh.engine), range(8)))
+    assert len(engines) == 1
+
+
+def test_it_travels_without_its_engine_and_computes_the_same(
+    extractor: nasnet.Extractor,
+) -> None:
+    before = extractor.embed([jpeg()])
+    carried = pickle.loads(pickle.dumps(extractor))
+    np.testing.assert_array_equal(carried.embed([jpeg()]), before)
+    assert carried.meta("x").weights_fingerprint == extractor.meta("x").weights_fingerprint
+
+
+def test_closed_it_makes_another_engine(extractor: nasnet.Extractor) -> None:
+    with nasnet.Extractor("seeded:7", size=SMALL) as one:
+        before = one.embed([jpeg()])
+    np.testing.assert_array_equal(one.embed([jpeg()]), before)
+    one.close()
+
+
+def test_weights_in_memory_and_module_specs_are_taken_as_they_are(mobile: Weights) -> None:
+    by_arrays = nasnet.Extractor(mobile, size=SMALL)
+    assert by_arrays.meta("x").weights_fingerprint == fingerprint(mobile)
+    spec = nasnet.load_module_spec("seeded:7", image_size=(64, 40))
+    by_spec = nasnet.Extractor(spec)
+    assert (by_spec.height, by_spec.width) == (64, 40)
+    assert nasnet.Extractor(mobile).height == 224
+
+
+def test_what_cannot_be_computed_is_refused_at_once() -> None:
+    with pytest.raises(SignatureError, match="Cell_99"):
+        nasnet.Extractor("seeded:7", endpoint="Cell_99")
+    with pytest.raises(InputError, match="nope"):
+        nasnet.Extractor("seeded:7", recipe="nope")
+    with pytest.raises(InputError, match="32"):
+        nasnet.Extractor("seeded:7", size=(8, 8))
