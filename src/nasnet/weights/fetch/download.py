@@ -134,7 +134,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def download(
     url: str, part: Path, *, options: FetchOptions, on_event: Callable[[FetchEvent], None]
 ) -> Downloaded | Trouble:
-    """Download a file, going on from what `part` already holds where the server allows it.
+    """Download a file; what `part` already holds is not asked for again where the server allows it.
 
     A range is asked for with `If-Range`, so a file that changed on the server starts anew.
     Certificates are always checked (`SSL_CERT_FILE` adds authorities); proxies come from the
@@ -293,7 +293,7 @@ def _copy(
 
 def _open_for_writing(part: Path, have: int) -> IO[bytes]:
     try:
-        # unbuffered: what a killed process had received is what the next one goes on from
+        # unbuffered: the next process resumes from all that a killed one had received
         file = part.open("r+b" if have else "wb", buffering=0)
         file.seek(have)
         file.truncate()
@@ -329,7 +329,7 @@ def _state_path(part: Path) -> Path:
 
 
 def _read_state(part: Path, url: str) -> _State | None:
-    """What is known about an unfinished file of this URL, if it can be gone on with."""
+    """What is known about an unfinished file of this URL, if the rest of it can be asked for."""
     if not is_resumable(part):
         return None
     try:

@@ -72,7 +72,7 @@ class _Job:
         keys: texts whose SHA-1 names folders that would do, the best first.
         care: how to treat what is found.
         handle: the published module it names, if it does.
-        tried: what did not do and why, in order; grows as the job goes on.
+        tried: what was of no use and why, in order; grows while the job runs.
     """
 
     text: str
@@ -92,7 +92,7 @@ class _Job:
         self.care.report(FetchEvent(kind=kind, url=url, text=text))
 
     def give_up(self, where: str, reason: str) -> None:
-        """Note that something did not do, and why."""
+        """Note that something was of no use, and why."""
         self.tried.append((where, reason))
         self.report("failed", where, reason)
 

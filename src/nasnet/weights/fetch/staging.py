@@ -118,7 +118,7 @@ def stage(source: Source, work: Path, care: Care) -> Staged | Trouble:
                 part.unlink(missing_ok=True)
                 return Staged(folder=folder, sha256=got.sha256)
             problem = folder
-        part.unlink(missing_ok=True)  # nothing bad is kept, and no later run goes on from it
+        part.unlink(missing_ok=True)  # no later run may resume from what is bad
         if not got.resumed:
             return Trouble(reason=problem)
         # the pieces may not have belonged together: once more, in one piece

@@ -14,7 +14,7 @@ from nasnet.weights.formats.base import MOST_BYTES
 
 Array = npt.NDArray[Any]
 Op = Literal[
-    "conv",  # inputs: map, kernel, and a bias where there is one; of `dense` and `depthwise` alike
+    "conv",  # inputs: map, kernel, and a bias if any; those of `dense` and `depthwise` too
     "depthwise",
     "dense",
     "norm",  # inputs: map, gamma, beta, mean, variance

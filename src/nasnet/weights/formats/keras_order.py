@@ -11,7 +11,7 @@ from nasnet.network.spec import preset
 from nasnet.weights import layouts
 
 # Operation -> layers that Keras makes of it, one behind the other; 1 if it is not here. A strided
-# depthwise convolution is padded by a layer, a strided pool alike, and a factorized reduction
+# depthwise convolution is padded by a layer, and so is a strided pool; a factorized reduction
 # picks its pixels by pools of one pixel, the second time from a padded and cropped map.
 _LAYERS: Mapping[str, int] = {"rescale": 0, "shift": 2, "dropout": 0, "drop_path": 0}
 _CLASSES = {"conv": "conv2d", "batch_norm": "batch_normalization", "dense": "dense"}

@@ -21,7 +21,7 @@ _HEADS = {"final_layer/FC": "dense", "conv0": "conv0", "conv0_bn": "conv0_bn"}
 _AUX = {"proj": "aux_proj", "aux_bn0": "aux_bn0", "Conv": "aux_conv", "aux_bn1": "aux_bn1"}
 # The variable that every network of the family has exactly once, by the kind of its stem.
 STEMS = ("conv0/weights", "l1_stem_3x3/weights")
-_MOST_SCOPES = 16  # networks in one file that are told from each other
+_MOST_SCOPES = 16  # in one file
 _FEWEST = 8  # names that must fit before a file is taken for a network
 _WIDE = 6  # normal cells in a third of the large network, whose numbers Cadene's mobile one keeps
 
@@ -206,7 +206,7 @@ def recognise(keys: Iterable[str]) -> Recognised | None:
             known = places(layout, spec, 1, aux_head=True)
             for scope, stored in candidates.items():
                 fits = {name: stored[p.key] for name, p in known.items() if p.key in stored}
-                # More names that fit; of two networks alike, the smaller one.
+                # More names that fit; where two networks fit equally, the smaller one.
                 if len(fits) < _FEWEST or (
                     best is not None
                     and (len(fits), -len(known)) <= (len(best.stored), -len(best.places))
