@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasnet.errors import WeightsError
 from nasnet.weights.formats import tf_hub
 from tests.support.golden_seed import make_hub_module
 
@@ -35,16 +34,15 @@ def test_signatures_and_tags_are_those_of_tensorflows_protos(tf: Any, tmp_path: 
         assert set(variant.signatures) == set(graph.signature_def)
 
 
-def test_saved_models_of_tensorflow_2_are_refused_by_name(tf: Any, tmp_path: Path) -> None:
+def test_saved_models_of_tensorflow_2_are_no_hub_modules(tf: Any, tmp_path: Path) -> None:
     model = tf.Module()
     model.scale = tf.Variable(2.0)
     tf.saved_model.save(model, str(tmp_path))
     assert tf_hub.is_saved_model(tmp_path)
-    with pytest.raises(WeightsError, match="TF2 SavedModel"):
-        tf_hub.read_hub_module(tmp_path)
+    assert not tf_hub.is_hub_module(tmp_path)
 
 
-def test_saved_models_of_tensorflow_1_are_refused_by_name(tf: Any, tmp_path: Path) -> None:
+def test_saved_models_of_tensorflow_1_are_no_hub_modules(tf: Any, tmp_path: Path) -> None:
     tf1 = tf.compat.v1
     with tf.Graph().as_default(), tf1.Session() as session, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,5 +52,5 @@ def test_saved_models_of_tensorflow_1_are_refused_by_name(tf: Any, tmp_path: Pat
         tf1.saved_model.simple_save(
             session, str(tmp_path / "served"), {"images": images}, {"default": images * variable}
         )
-    with pytest.raises(WeightsError, match="TF1 SavedModel"):
-        tf_hub.read_hub_module(tmp_path / "served")
+    assert tf_hub.is_saved_model(tmp_path / "served")
+    assert not tf_hub.is_hub_module(tmp_path / "served")

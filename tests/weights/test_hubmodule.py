@@ -136,21 +136,6 @@ def test_a_damaged_attachment_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "words"),
-    [
-        (encode_bytes(7, b""), "is a TF2 SavedModel .*only its weights can be opened"),
-        (b"", "is a TF1 SavedModel"),
-    ],
-)
-def test_other_saved_models_are_refused_by_name(tmp_path: Path, extra: bytes, words: str) -> None:
-    write_module(tmp_path, saved_model(meta_graph("serve") + extra), definition=None)
-    assert tf_hub.is_saved_model(tmp_path)
-    assert not tf_hub.is_hub_module(tmp_path)
-    with pytest.raises(WeightsError, match=words):
-        tf_hub.read_hub_module(tmp_path)
-
-
-@pytest.mark.parametrize(
     ("definition", "words"),
     [
         (b"", "format 0 where 3"),
@@ -189,13 +174,6 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(WeightsError, match=f"{name} is missing"):
         tf_hub.read_hub_module(folder)
-
-
-def test_other_paths_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"neither tfhub_module\.pb nor saved_model\.pb"):
-        tf_hub.read_hub_module(tmp_path)
-    with pytest.raises(WeightsError, match="is not a folder"):
-        tf_hub.read_hub_module(tmp_path / "missing")
 
 
 @given(st.data())

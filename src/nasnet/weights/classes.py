@@ -43,14 +43,7 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
 
 
 def class_names(weights: Weights) -> tuple[str, ...]:
-    """The names of a classifier's classes: its own labels, else ImageNet's, else numbers.
-
-    Args:
-        weights: with a classifier.
-
-    Returns:
-        As many as it has classes.
-    """
+    """The names of all classes of a classifier: its own labels, else ImageNet's, else numbers."""
     return known_names(weights) or tuple(f"class {n}" for n in range(weights.num_classes))
 
 
@@ -67,14 +60,10 @@ def known_names(weights: Weights) -> tuple[str, ...]:
 
 
 def namings(weights: Weights) -> tuple[tuple[str, ...], ...]:
-    """What labelled data may call a classifier's classes, the usual naming first.
+    """What labelled data may call a classifier's classes: lists as long as it has classes.
 
-    Args:
-        weights: with a classifier.
-
-    Returns:
-        Lists as long as it has classes: its own labels alone; else numbers, and for ImageNet's
-        classes before them their names, their WordNet ids and the first word of each name.
+    The usual naming comes first: its own labels alone; else numbers, and for ImageNet's classes
+    before them their names, their WordNet ids and the first word of each name.
     """
     if weights.labels:
         return (weights.labels,)

@@ -87,10 +87,7 @@ def count_matches(
 ) -> int:
     """How many of the named tensors are the published ones.
 
-    Args:
-        names: TF-Slim names.
-        read: gives a tensor, or None where there is none.
-        table: the fingerprints.
+    `read` gives a tensor by its TF-Slim name, or None where there is none.
     """
     import google_crc32c
 

@@ -45,13 +45,7 @@ def initial_value(seed: int, name: str, shape: Sequence[int]) -> Array:
 
 
 def initial(seed: int, *, spec: str = "mobile", aux_head: bool = False) -> Weights:
-    """Weights as TF-Slim initializes them.
-
-    Args:
-        seed: any integer.
-        spec: a preset's name.
-        aux_head: make the auxiliary head's arrays as well.
-    """
+    """Weights as TF-Slim initializes them."""
     row = preset(spec)
     plan = build_plan(row, num_classes=row.num_classes, aux_head=aux_head)
     arrays = {name: initial_value(seed, name, shape) for name, shape in plan.parameters.items()}

@@ -30,11 +30,9 @@ _PID_AND_ID = re.compile(r"(?P<host>.+)\.(?P<pid>\d+)\.(?P<id>[0-9a-f]{32})", re
 
 
 def cache_root(chosen: Path | None) -> Path:
-    """The folder that holds the cache.
+    """The cache: the caller's choice, else `TFHUB_CACHE_DIR`, else the user's folder for caches.
 
-    Args:
-        chosen: a caller's own choice; else `TFHUB_CACHE_DIR`, else the user's cache folder of the
-            platform (never the temporary folder, which systems clean while it is in use).
+    It is never the temporary folder, which systems clean while it is in use.
     """
     if chosen is not None:
         return chosen.expanduser().absolute()

@@ -182,12 +182,7 @@ class Handle:
 def note_for(handle: Handle, key: str) -> str:
     """What to tell a user whose weights come from the content of one cache key.
 
-    Args:
-        handle: the module that was asked for.
-        key: one of its `cache_keys`, or the key of one of its sources.
-
-    Returns:
-        One sentence, or nothing where the content is the module's own.
+    One sentence; nothing where the content is the module's own.
     """
     if key == handle.canonical:
         return ""
@@ -201,14 +196,8 @@ def note_for(handle: Handle, key: str) -> str:
 def mirror_sources(handle: Handle, base: str) -> tuple[Source, ...]:
     """Where a user's own mirror may hold the weights of a handle.
 
-    Args:
-        handle: the module.
-        base: URL below which the mirror keeps the publisher's paths; a slash at its end is
-            optional.
-
-    Returns:
-        `BASE/PATH.tar.gz`, the compressed hub protocol at `BASE/PATH`, and TF-Slim's tarball of
-        the same checkpoint by its file name.
+    Below the URL `base` it keeps the publisher's paths: `BASE/PATH.tar.gz`, the compressed hub
+    protocol at `BASE/PATH`, and TF-Slim's tarball of the same checkpoint by its file name.
     """
     base = base.strip().rstrip("/")
     path = handle.loadable_path
@@ -221,19 +210,13 @@ def mirror_sources(handle: Handle, base: str) -> tuple[Source, ...]:
 
 
 def parse_handle(text: str) -> Handle | None:
-    """Recognise a published NASNet-A module by any of its names.
+    """Recognise a published NASNet-A module by any of its names; None for any other text.
 
     These are read: the publisher's path with or without `https://tfhub.dev/` (also http, a slash
     at the end, a `tf-hub-format` query), the same on `hub.tensorflow.google.cn`, objects of the
     `tfhub-modules` bucket (`gs://` or https), pages of the model on kaggle.com, and the short
     names `nasnet_mobile`, `nasnet_large` (feature vectors, /3), which a task and a version may
     follow.
-
-    Args:
-        text: the handle as a user wrote it.
-
-    Returns:
-        The module, or nothing if the text speaks of something else (a path, another URL).
 
     Raises:
         FetchError: the text names a NASNet module that was never published, or a copy in a format

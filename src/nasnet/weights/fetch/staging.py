@@ -58,13 +58,10 @@ def is_archive(name: str) -> bool:
 
 
 def url_source(text: str) -> Source | None:
-    """The source a plain URL speaks of.
+    """The source a plain URL speaks of; None if the text is no http, https or gs URL.
 
     `gs://` becomes https. A URL without the ending of an archive or weight file is asked for its
     compressed form, as tensorflow-hub does. `#sha256=...` or `#md5=...` pins the content.
-
-    Returns:
-        The source, or nothing if the text is no http, https or gs URL.
     """
     try:
         parts = urlsplit(text)

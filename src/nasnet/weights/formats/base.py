@@ -93,16 +93,11 @@ def in_memory(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Stored]:
 def raw(
     data: memoryview | bytes, dtype: str, shape: tuple[int, ...], *, where: str
 ) -> npt.NDArray[Any]:
-    """An array out of little-endian, row-major bytes.
-
-    Args:
-        data: the bytes.
-        dtype: NumPy's name of the type, or `bfloat16`.
-        shape: of the array.
-        where: file and tensor, for messages.
+    """An array out of little-endian, row-major bytes of a NumPy type or `bfloat16`.
 
     Raises:
-        WeightsError: type, shape and number of bytes do not fit each other.
+        WeightsError: type, shape and number of bytes do not fit each other; the text begins with
+            `where`, the file and tensor.
     """
     stored = "uint16" if dtype == _BFLOAT16 else dtype
     if stored not in _TYPES:
@@ -304,13 +299,9 @@ def _take_half_range(
 ) -> dict[str, Array]:
     """Weights that take pictures in [-1, 1], as TF-Slim's do, and compute the same.
 
-    The first convolution has no padding, so its kernel takes the scale, and the mean of the batch
-    norm after it takes what was subtracted: exact but for rounding, which float64 keeps small.
-
-    Args:
-        arrays: by TF-Slim name, of a network that takes (picture - mean) / std, pictures in [0, 1].
-        mean: of each colour, red first.
-        std: of each colour.
+    The network given takes (picture - mean) / std, pictures in [0, 1], red first. Its first
+    convolution has no padding, so the kernel takes the scale, and the mean of the batch norm after
+    it takes what was subtracted: exact but for rounding, which float64 keeps small.
     """
     kernel = arrays["conv0/weights"].astype(np.float64)
     scale = np.asarray(std)[:, None]

@@ -126,12 +126,8 @@ def _made(
 ) -> Node:
     """A node out of what both forms of a GraphDef say.
 
-    Args:
-        kind: TensorFlow's name of the operation.
-        inputs: names of tensors (`node:0`), and of nodes that must only run before (`^node`).
-        epsilon: of batch norms.
-        window: of pools, as NHWC.
-        fused: what is fused behind a convolution, such as BiasAdd and Relu.
+    `inputs` are tensors (`node:0`), and nodes that must only run before (`^node`); `window` is a
+    pool's, as NHWC; `fused` is what stands behind a convolution, such as BiasAdd and Relu.
     """
     op, count = _OPS.get(kind, ("other", 0))
     sources = []

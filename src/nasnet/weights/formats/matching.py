@@ -35,11 +35,6 @@ _HEAD = ("final_layer/FC/weights", "final_layer/FC/biases")
 def match_network(content: Content, graph: Graph, path: Path) -> Content:
     """The tensors of a mobile or large NASNet-A by TF-Slim's names, found by a graph's wiring.
 
-    Args:
-        content: what is known of the file.
-        graph: of a network with or without a classifier.
-        path: of the file, for messages.
-
     Raises:
         WeightsError: there is no such network; the text says how far it went.
     """

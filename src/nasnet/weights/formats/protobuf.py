@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
+
+from nasnet.errors import WeightsError
 
 # TensorFlow's enum DataType -> the name NumPy knows it by, where it knows it.
 DATA_TYPES: Mapping[int, str] = {
@@ -42,6 +45,17 @@ class MalformedError(ValueError):
     """Bytes that are not what their format says; the caller adds which file they come from."""
 
 
+@contextmanager
+def blame(where: object) -> Iterator[None]:
+    """Say of damage which file, tensor or message it is in."""
+    try:
+        yield
+    except MalformedError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{where}: cannot be read: {error.strerror or error}") from error
+
+
 def map_file(path: str | os.PathLike[str]) -> memoryview:
     """The bytes of a file, read-only and mapped into memory, not read.
 
@@ -54,10 +68,7 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
 
 
 def read_varint(data: memoryview, start: int) -> tuple[int, int]:
-    """Decode a base-128 varint.
-
-    Returns:
-        The value as an unsigned 64-bit integer, and the position after it.
+    """Decode a base-128 varint: the value, unsigned and 64 bits at most, and the position after it.
 
     Raises:
         MalformedError: the data end inside it, or it has more than 64 bits.
@@ -82,9 +93,6 @@ def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     Yields:
         Field number and value: an unsigned integer, or the bytes of a string or a message
         (a slice of `data`, not a copy).
-
-    Raises:
-        MalformedError: the data are not a protobuf message.
     """
     position, end = 0, len(data)
     while position < end:
@@ -210,13 +218,10 @@ def decoded(data: memoryview) -> str:
 
 
 def shape_of(shape: Message) -> tuple[int | None, ...] | None:
-    """The sizes in a TensorShapeProto.
-
-    Returns:
-        None for a size that is left open; None alone if even the rank is.
+    """The sizes in a TensorShapeProto, None for one left open; None alone if even the rank is.
 
     Raises:
-        MalformedError: a size is negative, or the data are damaged.
+        MalformedError: a size is negative.
     """
     if shape.integer(3):
         return None

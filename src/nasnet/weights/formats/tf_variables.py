@@ -30,14 +30,10 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def read_checkpoint(path: Path, averages: Averages) -> Content:
-    """Read a V2 checkpoint.
-
-    Args:
-        path: its prefix, index file or folder.
-        averages: which set of a training checkpoint; see `opening.open_path`.
+    """Read a V2 checkpoint, given by its prefix, index file or folder.
 
     Raises:
-        WeightsError: it is damaged, or has not the set that was asked for.
+        WeightsError: it is damaged, or has not the set of `averages` that was asked for.
     """
     checkpoint = tf_checkpoint.open_checkpoint(path)
     index = f"{checkpoint.prefix}.index"

@@ -45,16 +45,10 @@ class Place:
 
 @cache
 def places(layout: str, spec: str, classes: int, *, aux_head: bool = False) -> Mapping[str, Place]:
-    """Where a layout keeps the variables of a network; empty where it does not know that network.
+    """TF-Slim name -> where a layout, a key of `LAYOUTS`, keeps that variable of a network.
 
-    Args:
-        layout: a key of `LAYOUTS`.
-        spec: a preset's name.
-        classes: as in `network.build.build_plan`.
-        aux_head: with the auxiliary head's variables, where the layout has them.
-
-    Returns:
-        TF-Slim name -> place.
+    Empty where the layout does not know the network; without the auxiliary head's variables where
+    it does not know these.
     """
     table, row = LAYOUTS[layout], preset(spec)
     if table.slots and row.stem != "imagenet":
@@ -69,11 +63,9 @@ def places(layout: str, spec: str, classes: int, *, aux_head: bool = False) -> M
 
 
 def arrays_in(weights: Weights, layout: str) -> dict[str, Array]:
-    """The arrays of a network by the names and in the axes of a layout.
+    """The arrays of a network by the names and in the axes of a layout, a key of `LAYOUTS`.
 
-    Args:
-        weights: with or without the auxiliary head, which is taken along where the layout has it.
-        layout: a key of `LAYOUTS`.
+    The auxiliary head is taken along where the weights and the layout have it.
     """
     aux_head = any(name.startswith("aux_") for name in weights.arrays)
     found = places(layout, weights.spec, weights.num_classes, aux_head=aux_head)
@@ -129,16 +121,10 @@ def _cell(name: str) -> tuple[str, int]:
 def _cell_fields(spec: Spec, part: str, i: int) -> dict[str, int]:
     """The numbers by which layouts call a cell.
 
-    Args:
-        spec: the network.
-        part: `stem`, `normal` or `reduction`.
-        i: the number of the cell among those, from 0, as TF-Slim counts.
-
-    Returns:
-        `i`, `i1` and `i2`, counted from 0, 1 and 2; of normal cells `keras` (which counts the
-        reductions as one), `cadene` (six a stage), `stage1` and `unit` (the third of the network
-        from 1, and the place there, after the reduction); of reductions `before`, the number of
-        normal cells before it.
+    `i` counts the cells of its part (`stem`, `normal` or `reduction`) from 0, as TF-Slim does, `i1`
+    and `i2` from 1 and 2. Of normal cells: `keras` counts the reductions as one, `cadene` has six
+    a stage, `stage1` and `unit` are the third of the network from 1, and the place there, after
+    the reduction. Of reductions: `before` is the number of normal cells before it.
     """
     third = spec.num_cells // (spec.num_reduction_layers + 1)
     stage, place = divmod(i, third)
@@ -176,16 +162,10 @@ class Recognised:
 
 
 def recognise(keys: Iterable[str]) -> Recognised | None:
-    """Tell which layout and network names belong to.
+    """The layout and network that most names of a file fit, or None if hardly any fits one.
 
     A scope before all of them (a user's graph, `module.` of torch's DataParallel) and `:0` behind
     them do not matter; of Keras' names the last two parts count, the layer's and the variable's.
-
-    Args:
-        keys: all names of a file.
-
-    Returns:
-        The layout and network that most of them fit, or None if hardly any fits one.
     """
     names = {key.removesuffix(":0"): key for key in keys}
     best: Recognised | None = None

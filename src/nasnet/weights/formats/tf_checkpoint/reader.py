@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
-from nasnet.weights.formats.protobuf import MalformedError, Message
+from nasnet.weights.formats.protobuf import MalformedError, Message, blame
 from nasnet.weights.formats.tf_checkpoint.paths import V1_REFUSAL, resolve_prefix
 from nasnet.weights.formats.tf_checkpoint.slices import (
     Extent,
@@ -75,37 +75,24 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read the index of a V2 checkpoint.
+    """Read the index of a V2 checkpoint; `path` is anything `resolve_prefix` takes.
 
     Source: TensorFlow's tensor_bundle.proto and its table format, every block's CRC-32C verified.
-
-    Args:
-        path: anything `resolve_prefix` takes.
 
     Raises:
         WeightsError: there is no such checkpoint, or its index is damaged or of another kind.
     """
     prefix = resolve_prefix(path)
     index = Path(f"{prefix}.index")
-    try:
+    with blame(index):
         return _read_index(prefix, protobuf.map_file(index))
-    except MalformedError as error:
-        raise WeightsError(f"{index}: {error}") from error
-    except OSError as error:
-        raise WeightsError(f"{index}: cannot be read: {error.strerror or error}") from error
 
 
 def read_tensor(checkpoint: Checkpoint, name: str, *, verify: bool = True) -> Array:
-    """One tensor of a checkpoint.
+    """One tensor of a checkpoint, read-only: a view of the mapped file where that is possible.
 
-    Args:
-        checkpoint: from `open_checkpoint`.
-        name: a key of its entries.
-        verify: compare the CRC-32C of the bytes with the index.
-
-    Returns:
-        A read-only array in the stored shape: a view of the mapped file where that is possible.
-        bfloat16 comes as float32 of the same values, strings as an object array of bytes.
+    bfloat16 comes as float32 of the same values, strings as an object array of bytes. `verify`
+    compares the CRC-32C of the bytes with the index.
 
     Raises:
         WeightsError: the tensor is missing, damaged, or of a type that has no array.
@@ -123,10 +110,8 @@ def read_all(
         entry = checkpoint.entries.get(name)
         if entry is None:
             raise WeightsError(_missing(checkpoint, name))
-        try:
+        with blame(f"{checkpoint.prefix}: tensor {name}"):
             array = _read(checkpoint, name, entry, shards, verify)
-        except MalformedError as error:
-            raise WeightsError(f"{checkpoint.prefix}: tensor {name}: {error}") from error
         array.flags.writeable = False
         arrays[name] = array
     return arrays

@@ -46,8 +46,7 @@ def has_magic(path: Path) -> bool:
 def read_table(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Walk over the pairs of a table, in key order; every block's checksum is verified.
 
-    Yields:
-        Key, and value as a slice of `data`.
+    Keys are copies, values are slices of `data`.
 
     Raises:
         MalformedError: the table is truncated, damaged or compressed.
