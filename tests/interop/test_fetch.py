@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch
+from tests.support.fetching import ARCHIVE, HANDLE, MODULE, TARBALL, files, verify
 from tests.support.http_server import Answer, HttpServer
-from tests.weights.test_fetch import ARCHIVE, HANDLE, MODULE, TARBALL, files, verify
 
 Resolve = Callable[[str], str]
 pytestmark = [

@@ -60,7 +60,7 @@ def _make_checkpoint(index: Path, prefix: Path) -> Path:
 
 
 def small_tensors() -> dict[str, npt.NDArray[Any]]:
-    """The content of `SMALL_BUNDLE`, which TensorFlow wrote; see tests/interop/test_bundle.py."""
+    """The content of `SMALL_BUNDLE`, which TensorFlow wrote; see interop/test_tf_checkpoint.py."""
     numbers: dict[str, npt.NDArray[Any]] = {
         f"numbers/{name}": np.arange(-3, 9).reshape(3, 4).astype(name)
         for name in SMALL_NUMBER_TYPES

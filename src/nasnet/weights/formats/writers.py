@@ -22,7 +22,7 @@ class Format:
     Attributes:
         title: what it is, and who reads it.
         suffixes: endings of file names that mean it.
-        layout: whose names it has; a key of `names.LAYOUTS`.
+        layout: whose names it has; a key of `layouts.LAYOUTS`.
         write: writes weights to a path that is not there yet, complete or not at all.
         classes: how many ImageNet classes those who read it expect, where 1001 are not wanted.
         keeps_padding: whether it can say whose border pixels the network computes with.

@@ -1,4 +1,4 @@
-"""TensorFlow reads what `bundle` writes, and `bundle` reads what TensorFlow writes."""
+"""TensorFlow reads checkpoints written here, and the other way round."""
 
 from __future__ import annotations
 

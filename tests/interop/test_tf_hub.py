@@ -1,4 +1,4 @@
-"""`hubmodule` sees in a module what TensorFlow's own protos and tensorflow-hub see in it."""
+"""`tf_hub` sees in a module what TensorFlow's own protos and tensorflow-hub see in it."""
 
 from __future__ import annotations
 
