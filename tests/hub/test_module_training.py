@@ -72,6 +72,10 @@ def test_a_published_module_has_the_signatures_and_the_decay_of_its_version(
     assert made.network.behaviour.decay == decay
     other = hub.load_module_spec(made.spec, image_size=(96, 96))
     assert other.get_signature_names() == expected
+    made.export(tmp_path / "exported")
+    opened = hub.load_module_spec(tmp_path / "exported").opened
+    assert opened.signatures == made.spec.opened.signatures
+    assert opened.batch_norm_momentum == decay
 
 
 def test_the_momentum_signature_changes_the_decay_for_that_call() -> None:

@@ -136,6 +136,8 @@ class ModuleSpec:
             task=self.opened.task,
             height=height,
             width=width,
+            signatures=self.opened.signatures,
+            batch_norm_momentum=self.opened.batch_norm_momentum,
         )
         write_folder(folder, Path(path))
 

@@ -26,6 +26,8 @@ class ModuleFolder:
     task: Task
     height: int
     width: int
+    signatures: tuple[str, ...] = ()  # these two as in `opening.Opened`
+    batch_norm_momentum: float = 0.99
 
 
 def is_module_folder(path: Path) -> bool:
@@ -47,12 +49,21 @@ def read_folder(path: Path) -> ModuleFolder:
         task, height, width = text["task"], int(text["height"]), int(text["width"])
         if task not in get_args(Task):
             raise WeightsError(f"{file}: task {task!r}, expected one of {get_args(Task)}")
+        signatures = tuple(str(name) for name in text.get("signatures", ()))
+        momentum = float(text.get("batch_norm_momentum", 0.99))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"{file}: not a readable module description: {error!r}") from None
     weights = read_safetensors(path / _WEIGHTS)
-    return ModuleFolder(weights=weights, task=task, height=height, width=width)
+    return ModuleFolder(
+        weights=weights,
+        task=task,
+        height=height,
+        width=width,
+        signatures=signatures,
+        batch_norm_momentum=momentum,
+    )
 
 
 def write_folder(module: ModuleFolder, path: Path) -> None:
@@ -90,5 +101,7 @@ def _write(module: ModuleFolder, folder: Path) -> None:
         "task": module.task,
         "height": module.height,
         "width": module.width,
+        "signatures": list(module.signatures),
+        "batch_norm_momentum": module.batch_norm_momentum,
     }
     write_whole(folder / DESCRIPTION, json.dumps(description, indent=1).encode())

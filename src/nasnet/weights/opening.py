@@ -237,6 +237,8 @@ def _opened(weights: Weights, content: Content, path: Path | None) -> Opened:
         path=path,
         notes=content.notes,
         card=content.card,
+        signatures=content.signatures,
+        batch_norm_momentum=content.batch_norm_momentum,
     )
 
 

@@ -65,6 +65,7 @@ class Content:
         task: what the signature `default` gives, where the file says so.
         image_size: height and width in pixels, where the file says so.
         card: what its makers say of it: data, teacher, figures.
+        signatures: as in `opening.Opened`, and so is `batch_norm_momentum`.
     """
 
     title: str
@@ -75,6 +76,8 @@ class Content:
     task: Task = "feature_vector"
     image_size: tuple[int, int] | None = None
     card: Mapping[str, str] = field(default_factory=dict)
+    signatures: tuple[str, ...] = ()
+    batch_norm_momentum: float = 0.99
 
 
 def is_too_much(wanted: int, *, size: int) -> bool:

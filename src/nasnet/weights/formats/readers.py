@@ -79,8 +79,13 @@ class Reader:
 
 def _open_module_folder(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
     folder = read_folder(path)
-    size = (folder.height, folder.width)
-    return folder.weights, Content(title="nasnet module folder", task=folder.task, image_size=size)
+    return folder.weights, Content(
+        title="nasnet module folder",
+        task=folder.task,
+        image_size=(folder.height, folder.width),
+        signatures=folder.signatures,
+        batch_norm_momentum=folder.batch_norm_momentum,
+    )
 
 
 def _open_safetensors(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
