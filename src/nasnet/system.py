@@ -6,44 +6,63 @@ Every room may import this one; it knows files and processors, and nothing of pi
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import hashlib
 import os
+import platform
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
 
+if TYPE_CHECKING:
+    from filelock import FileLock
 
-def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Write a file under a temporary name beside it, and rename that.
+# What a run leaves, beside the module it ends in.
+RUN_FILES = ("checkpoint.safetensors", "best.safetensors", "log.csv")
+
+# A staging folder: .TARGET.HOST-PROCESS-RANDOM.tmp
+_STAGING = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+_NAME_BYTES = 120  # of a target's name in that of its staging folder: names end at 255 bytes
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_AT_FDCWD = -100  # fcntl.h: paths are relative to the working directory
+_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_V1 = (
+    Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+    Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all, even if the power fails.
 
     Args:
         path: the file; what was there is replaced.
         data: its content.
-        sync: wait until the disk has it, so that even a power cut leaves the one or the other.
 
     Raises:
         OutputError: it cannot be written; what was there before is kept.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: no folder {path.parent}")
+    with staged(path) as place:
+        place.write_bytes(data)
 
 
 @contextlib.contextmanager
 def staged(target: Path, *, last: str = "", overwrite: bool = False) -> Iterator[Path]:
     """A place of the target's name in a folder of its own; what is made there appears at the end.
+
+    All that is made in that folder is written to the disk, and then renamed into the target's
+    folder: each file or folder appears whole, or, after an error or a kill, not at all. A folder
+    is exchanged with the one it replaces, so that the old or the new one is there at any moment
+    (Linux; elsewhere the old one is moved away first). What killed processes of this machine
+    have left of the same target is removed.
 
     Args:
         target: a file, the beginning of several files' names, or a folder.
@@ -53,28 +72,189 @@ def staged(target: Path, *, last: str = "", overwrite: bool = False) -> Iterator
     Raises:
         OutputError: something cannot be written; nothing appears, what was there is kept.
     """
-    folder = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
+    folder = target.parent / f"{_prefix(target.name)}{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
     try:
-        folder.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target.parent, target.name)
+        folder.mkdir()
         yield folder / target.name
-        made = sorted(folder.iterdir(), key=lambda file: (file.name.endswith(last), file.name))
+        made = sorted(folder.iterdir(), key=lambda one: (one.name.endswith(last), one.name))
+        for one in made:
+            sync(one)
         for one in made:
             place = target.parent / one.name
-            if overwrite and place.is_dir():
-                place.rename(folder / f"{one.name}.old")
-            one.replace(place)
+            if overwrite and one.is_dir() and place.is_dir():
+                _exchange(one, place)
+            else:
+                one.replace(place)
+        sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_V1 = (
-    Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-    Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
-)
+def sweep(folder: Path, name: str | None = None, *, everyone: bool = False) -> None:
+    """Remove what killed processes have left of unfinished files.
+
+    Args:
+        folder: where.
+        name: of the file they were writing, any if not given.
+        everyone: other machines' leftovers too, which nobody can tell from work under way: only
+            for who holds the folder.
+    """
+    begins = "." if name is None else _prefix(name)
+    with contextlib.suppress(OSError):
+        for left in list(folder.iterdir()):
+            found = _STAGING.fullmatch(left.name)
+            if found and left.name.startswith(begins) and (everyone or _is_dead(found)):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(name: str) -> str:
+    short = os.fsencode(name)[:_NAME_BYTES]
+    return f".{os.fsdecode(short)}.{_host()}-"
+
+
+def _host() -> str:
+    """This machine in a few letters: on a shared disk, process numbers mean little without it."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _is_dead(found: re.Match[str]) -> bool:
+    """Whether the process that made a staging folder was of this machine, and is gone."""
+    if found["host"] != _host():
+        return False
+    try:
+        os.kill(int(found["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        return False
+    return False
+
+
+def sync(path: Path) -> None:
+    """Make a file, or all files of a folder, safe on disk."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            sync(inner)
+        sync_folder(path)
+        return
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder safe on disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Put a folder in the place of another, which comes to lie where the new one was."""
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        renameat2 = library.renameat2
+    except (OSError, AttributeError, TypeError):
+        renameat2 = None
+    if renameat2 is not None:
+        done = renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE)
+        if done == 0:
+            return
+        number = ctypes.get_errno()
+        # Some file systems cannot exchange; anything else is an error of its own.
+        if number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(number, os.strerror(number), str(old))
+    aside = new.with_name(f"{new.name}.old")
+    old.rename(aside)
+    new.rename(old)
+
+
+class Lock:
+    """A folder held by this process until `release` or `remove`."""
+
+    def __init__(self, file: Path, lock: FileLock) -> None:
+        self._file = file
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let the next run have the folder; the lock's file stays."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Release it and remove its file."""
+        if os.name == "posix":
+            # It goes while it is held: who waits for it notices, and does not share it with a
+            # third run that makes a new one.
+            self._file.unlink(missing_ok=True)
+            self._lock.release()
+            return
+        self._lock.release()
+        with contextlib.suppress(OSError):  # another run has taken it
+            self._file.unlink(missing_ok=True)
+
+
+def lock(
+    folder: Path, *, name: str = ".lock", what: str | None = None, parents: bool = True
+) -> Lock:
+    """Hold a folder, made if need be, so that no other run writes into it.
+
+    Args:
+        folder: which.
+        name: of the lock's file in it.
+        what: is being written, for the message; the folder if not given.
+        parents: make the folders above it too.
+
+    Raises:
+        OutputError: another run holds it, or it cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    file = folder / name
+    held_by = FileLock(file, blocking=False)
+    try:
+        folder.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
+    try:
+        held_by.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{what or folder} is being written by another run, which holds {file}: wait for it, "
+            "or name another one"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
+    return Lock(file, held_by)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder as long as a `with` statement lasts; see `lock`."""
+    taken = lock(folder)
+    try:
+        yield
+    finally:
+        taken.release()
+
+
+def clear(folder: Path, names: Sequence[str]) -> None:
+    """Take away what an earlier run left; files that are not there are no error.
+
+    Raises:
+        OutputError: something cannot be taken away.
+    """
+    try:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
 
 
 def usable_cores() -> int:
@@ -99,48 +279,3 @@ def _container_quota() -> int | None:
     if not limit.isdigit() or not period.isdigit() or int(period) == 0:
         return None  # "max", or -1 in version 1: no limit
     return -(-int(limit) // int(period))
-
-
-# What a run leaves, beside the module it ends in.
-RUN_FILES = ("checkpoint.safetensors", "best.safetensors", "log.csv")
-
-_LOCK = ".lock"
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """A folder, made if need be, and held so that no other run writes into it.
-
-    Raises:
-        OutputError: another run holds it, or it cannot be made.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / _LOCK, blocking=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"{folder} is being written by another run, which holds {folder / _LOCK}: wait for "
-            "it, or name another folder"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def clear(folder: Path, names: Sequence[str]) -> None:
-    """Take away what an earlier run left; files that are not there are no error.
-
-    Raises:
-        OutputError: something cannot be taken away.
-    """
-    try:
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error

@@ -39,6 +39,7 @@ from nasnet.train.from_scratch import train
 from nasnet.train.loop import TrainEvent, TrainOptions
 from nasnet.train.recipe import Stage, TeacherOptions, TrainRecipe
 from nasnet.weights.weights import seeded
+from tests.support.leftovers import left_by_a_killed_run
 from tests.support.pictures import jpeg, pixels
 from tests.train.test_training import one_thread, saved
 
@@ -333,7 +334,7 @@ def test_answers_are_to_what_the_student_sees(teacher: Teacher, answered: Path, 
 def test_only_views_that_are_missing_are_asked_about(answered: Path, tmp_path: Path) -> None:
     shutil.copytree(answered, tmp_path / "answers")
     (tmp_path / "answers" / "view-001.features.npy").unlink()
-    (tmp_path / "answers" / "view-001.logits.tmp").write_bytes(b"half")
+    left_by_a_killed_run(tmp_path / "answers" / "view-001.logits.npy")
     before = (tmp_path / "answers" / "view-000.logits.npy").stat().st_mtime_ns
     events: list[AnswersEvent] = []
     opened(tmp_path / "answers", on_event=events.append)

@@ -456,7 +456,7 @@ def test_a_write_that_fails_midway_leaves_the_earlier_report_whole(
         if len(synced) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nasnet.train.report.files.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(report(["other", "classes"]), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -261,7 +261,7 @@ def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_made_are_said(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be used: "):
+    with pytest.raises(OutputError, match="cannot be made: Not a directory"):
         started(data, tmp_path / "file" / "run")
 
 

@@ -22,6 +22,7 @@ from nasnet.train.loop import OptimizerOptions, ScheduleOptions, Trainer, TrainE
 from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
 from nasnet.train.loop.logs import Logs
 from tests.support import ROOT
+from tests.support.leftovers import left_by_a_killed_run
 from tests.train.test_training import SPEC, loader, network, same, saved, trainer, untimed
 
 COSINE = ScheduleOptions(kind="cosine", warmup_epochs=0.5)
@@ -295,8 +296,9 @@ def test_a_checkpoint_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
 
 
 def test_what_killed_runs_left_half_written_is_removed(tmp_path: Path) -> None:
-    for name in (".checkpoint.safetensors.123.tmp", ".best.safetensors.123.tmp", ".mine.tmp"):
-        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".mine.tmp").write_bytes(b"whole")
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        left_by_a_killed_run(tmp_path / name)
     assert not trainer(tmp_path).resume()
     assert [path.name for path in tmp_path.iterdir()] == [".mine.tmp"]
 

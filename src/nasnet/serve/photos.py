@@ -13,6 +13,7 @@ from nasnet.features.store import SinkOptions
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures.sources import open_source
 from nasnet.serve.options import ServeOptions, check_extra
+from nasnet.system import staged
 from nasnet.weights.fetch.cache import cache_root
 from nasnet.weights.weights import fingerprint
 
@@ -94,10 +95,6 @@ def _leave_out_the_gone(output: Path, present: set[str]) -> bool:
     kept = pyarrow.array([id in present for id in rows["id"].to_pylist()])
     if rows.num_rows > kept.true_count:
         table = pyarrow.parquet.read_table(output).filter(kept)
-        temporary = output.with_suffix(".tmp")
-        try:
-            pyarrow.parquet.write_table(table, temporary, compression="zstd")
-            temporary.replace(output)
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+        with staged(output) as place:
+            pyarrow.parquet.write_table(table, place, compression="zstd")
     return bool(rows.filter(kept)["error"].null_count)

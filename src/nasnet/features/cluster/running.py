@@ -38,6 +38,7 @@ from nasnet.features.store.place import (
     write_manifest,
 )
 from nasnet.pictures.sources import Shard, Split, split_source
+from nasnet.system import lock
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_HANDLE, WeightsSource
 
@@ -281,25 +282,15 @@ def _held(target: _Target) -> Iterator[None]:
     Raises:
         OutputError: another run has it.
     """
-    from filelock import FileLock, Timeout
-
     if not target.place.local:
         yield
         return
     folder = Path(target.place.root)
-    try:
-        folder.mkdir(parents=not target.file, exist_ok=True)
-        lock = FileLock(folder / _LOCK, blocking=False)
-        lock.acquire()
-    except Timeout:
-        raise OutputError(f"{target.name} is being written by another run: wait for it") from None
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
+    taken = lock(folder, name=_LOCK, what=target.name, parents=not target.file)
     try:
         yield
     finally:
-        (folder / _LOCK).unlink(missing_ok=True)  # while held: see `Parts.remove`
-        lock.release()
+        taken.remove()
         if target.file:
             with suppress(OSError):  # there are parts in it
                 folder.rmdir()

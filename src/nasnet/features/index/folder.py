@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from nasnet.features.index.layout import (
     write_contents,
 )
 from nasnet.features.index.neighbours import unit
-from nasnet.system import held
+from nasnet.system import held, staged, sync
 
 Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -110,23 +109,12 @@ def build_index(
     contents = Contents(
         kind=options.kind, dimensions=found.vectors.shape[1], meta=found.meta, parts=()
     )
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        contents, added = _with_rows(temporary, contents, found, known=set())
+    with staged(folder, overwrite=True) as new:
+        new.mkdir()
+        contents, added = _with_rows(new, contents, found, known=set())
         if not contents.rows:
             raise InputError("not one row of this feature set has a vector")
-        write_contents(temporary, _with_approximate(temporary, contents))
-        if folder.exists():
-            folder.rename(temporary / "old")
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(temporary)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder / "old")
+        write_contents(new, _with_approximate(new, contents))
     return _told(folder, added)
 
 
@@ -187,10 +175,10 @@ def _with_rows(
         return contents, counts
     part = Part(name=f"part-{len(contents.parts):06d}-{uuid.uuid4().hex[:8]}", rows=len(rows))
     _write_vectors(vectors_file(folder, part), found, rows)
-    with (folder / f"{part.name}.ids.jsonl").open("w", encoding="utf-8") as file:
+    ids = folder / f"{part.name}.ids.jsonl"
+    with ids.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(found.ids[row]) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
+    sync(ids)
     return replace(contents, parts=(*contents.parts, part)), counts
 
 
@@ -203,8 +191,7 @@ def _write_vectors(path: Path, found: Features, rows: Sequence[int]) -> None:
         out[start : start + len(some)] = unit(found.vectors[some])
     out.flush()
     del out
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _with_approximate(folder: Path, contents: Contents) -> Contents:

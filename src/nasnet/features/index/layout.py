@@ -72,7 +72,7 @@ class Contents:
 def write_contents(folder: Path, contents: Contents) -> None:
     """Replace the file that says what counts; from that moment on it does."""
     table = {"format": _FORMAT, **asdict(contents)}
-    write_whole(folder / CONTENTS, json.dumps(table, indent=1).encode(), sync=True)
+    write_whole(folder / CONTENTS, json.dumps(table, indent=1).encode())
 
 
 def read_contents(folder: Path) -> Contents:

@@ -6,7 +6,6 @@ A format streams tables into a file and out of it again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,23 +39,6 @@ class Format:
     write: Callable[[Path, pyarrow.Schema, int, Tables], None]
     read: Callable[[Path, pyarrow.Schema, Sequence[str]], Tables]
     rows: Callable[[Path], int]
-
-
-def sync(path: Path) -> None:
-    """Make a file's content safe on disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames within a folder safe on disk, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _alone(output: Path) -> list[Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from nasnet.features.store.place import (
     read_part,
 )
 from nasnet.pictures.sources import shard_name
+from nasnet.system import staged
 
 if TYPE_CHECKING:
     import pyarrow
@@ -201,22 +201,19 @@ def write_features(
     text = os.fspath(output)
     kind = FORMATS[Path(text).suffix]
     far = "://" in text
-    place = open_place(text.rpartition("/")[0] if far else Path(text).parent, storage)
-    folder = Path(tempfile.mkdtemp(prefix=".nasnet-", dir=place.root if place.local else None))
     try:
-        target = folder / Path(text).name
-        kind.write(target, schema, rows, tables)
-        for file in kind.files(target):
-            if place.local:
-                with file.open("rb+") as whole:
-                    os.fsync(whole.fileno())
-                file.replace(Path(place.root) / file.name)
-            else:
+        if not far:
+            with staged(Path(text), last=Path(text).suffix) as target:
+                kind.write(target, schema, rows, tables)
+            return
+        place = open_place(text.rpartition("/")[0], storage)
+        with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
+            target = Path(folder) / Path(text).name
+            kind.write(target, schema, rows, tables)
+            for file in kind.files(target):
                 place.system.put_file(str(file), f"{place.root}/{file.name}")
     except OSError as error:
         raise OutputError(f"{text} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:

@@ -14,7 +14,6 @@ Every file in it appears by renaming, so each is whole or not there:
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -23,11 +22,10 @@ from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
-from nasnet.features.store.formats import sync, sync_folder
+from nasnet.system import Lock, lock, staged, sweep, sync, sync_folder
 
 if TYPE_CHECKING:
     import pyarrow
-    from filelock import FileLock
 
 _VERSION = 1  # of this layout
 _LOCK = "lock"
@@ -55,24 +53,18 @@ class Manifest:
 
 
 def _written(target: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, make it safe on disk, rename it.
+    """Write a file that appears whole or not at all.
 
     Raises:
         OutputError: it cannot be written; nothing of it is left.
     """
-    temporary = target.with_name(f"{target.name}.tmp")
     try:
-        write(temporary)
-        sync(temporary)
-        temporary.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
+        with staged(target) as place:
+            write(place)
+    except OutputError as error:
         raise OutputError(
-            f"{target} cannot be written: {error.strerror or error}; what was safe stays: make "
-            "room and start the same command again"
+            f"{error}; what was safe stays: make room and start the same command again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def open_parts(folder: Path, output: Path) -> Parts:
@@ -81,26 +73,11 @@ def open_parts(folder: Path, output: Path) -> Parts:
     Raises:
         OutputError: it cannot be made, another run holds it, or its manifest is damaged.
     """
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
-    lock = FileLock(folder / _LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"{output} is being written by another run, which holds {folder / _LOCK}: wait for it"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{folder / _LOCK} cannot be made: {error.strerror or error}") from error
-    parts = Parts(folder, output, lock)
+    parts = Parts(folder, output, lock(folder, name=_LOCK, what=str(output), parents=False))
     try:
         parts.tidy()
     except BaseException:
-        lock.release()
+        parts.release()
         raise
     return parts
 
@@ -108,7 +85,7 @@ def open_parts(folder: Path, output: Path) -> Parts:
 class Parts:
     """The folder, held by this run until `release` or `remove`."""
 
-    def __init__(self, folder: Path, output: Path, lock: FileLock) -> None:
+    def __init__(self, folder: Path, output: Path, lock: Lock) -> None:
         self.folder = folder
         self.output = output
         self.counts: list[int] = []  # rows of each whole part
@@ -125,7 +102,8 @@ class Parts:
         if manifest is not None and manifest.publishing:
             self._move(manifest.publishing)
             self.clear()
-        for leftover in [*self.folder.glob("*.tmp"), *self.folder.glob(f"{_FINAL}*")]:
+        sweep(self.folder, everyone=True)
+        for leftover in self.folder.glob(f"{_FINAL}*"):
             leftover.unlink()
 
     def read_manifest(self, *, strict: bool = True) -> Manifest | None:
@@ -273,16 +251,7 @@ class Parts:
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
         self.clear()
-        lock = self.folder / _LOCK
-        if os.name == "posix":
-            # It goes while it is held: who waits for it notices, and does not share it with a
-            # third run that makes a new one.
-            lock.unlink(missing_ok=True)
-            self._lock.release()
-        else:
-            self._lock.release()
-            with suppress(OSError):  # another run has taken it
-                lock.unlink(missing_ok=True)
+        self._lock.remove()
         with suppress(OSError):  # another run has begun in it
             self.folder.rmdir()
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from nasnet.errors import NasnetError, OutputError, PictureError
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.pictures.sources.remote import file_system
-from nasnet.system import write_whole
+from nasnet.system import staged, sweep, write_whole
 
 if TYPE_CHECKING:
     import pyarrow
@@ -35,7 +34,6 @@ SHARD_KEY = b"nasnet.shard"  # in a part's metadata: the name of its shard
 _LAYOUT = 1
 _MANIFEST = "_nasnet.json"  # what begins with _ is passed over by Spark, Arrow and their like
 _PART = "part-{:08d}.parquet"
-_TEMPORARY = ".part-"
 _READERS = 16  # footers read at once: far stores answer late, but many at a time
 _ROWS = 4096
 
@@ -156,7 +154,7 @@ def write_manifest(place: Place, manifest: RunManifest) -> None:
     with _told(place, "written to"):
         place.system.makedirs(place.root, exist_ok=True)
         if place.local:
-            write_whole(Path(place.root) / _MANIFEST, data, sync=True)
+            write_whole(Path(place.root) / _MANIFEST, data)
         else:
             place.system.pipe_file(f"{place.root}/{_MANIFEST}", data)
 
@@ -187,14 +185,8 @@ def write_part(place: Place, number: int, write: Callable[[Path], None]) -> None
     name = _PART.format(number)
     with _told(place, "written to"):
         if place.local:
-            temporary = Path(place.root) / f"{_TEMPORARY}{number}-{uuid.uuid4().hex}.tmp"
-            try:
-                write(temporary)
-                with temporary.open("rb+") as file:
-                    os.fsync(file.fileno())
-                temporary.replace(Path(place.root) / name)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with staged(Path(place.root) / name) as whole:
+                write(whole)
             return
         with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
             write(Path(folder) / name)
@@ -240,8 +232,7 @@ def clear(place: Place) -> None:
 def tidy(place: Place) -> None:
     """Remove what killed workers left half-written; only a disk keeps such things."""
     if place.local and Path(place.root).is_dir():
-        for leftover in Path(place.root).glob(f"{_TEMPORARY}*.tmp"):
-            leftover.unlink(missing_ok=True)
+        sweep(Path(place.root), everyone=True)
 
 
 def remove_place(place: Place) -> None:

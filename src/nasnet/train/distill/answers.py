@@ -21,7 +21,7 @@ from nasnet.errors import OutputError, TrainingError
 from nasnet.pictures.augment import AugmentOptions
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
-from nasnet.system import write_whole
+from nasnet.system import staged, write_whole
 from nasnet.train.distill.teachers import Teacher, open_teacher
 from nasnet.train.loop.identity import check_identity
 
@@ -159,9 +159,11 @@ def open_answers(
                 for view in missing:
                     with _rooms(folder, view, len(examples)) as stored:
                         _compute(asked, stored, view, loaders, told)
-    except OSError as error:
+    except (OSError, OutputError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
         raise OutputError(
-            f"{folder}: a teacher's answers cannot be stored: {error.strerror or error}"
+            f"{folder}: a teacher's answers cannot be stored: "
+            f"{getattr(reason, 'strerror', None) or error}"
         ) from error
     report(AnswersEvent(done=total, total=total))
     return Answers(
@@ -248,18 +250,15 @@ class _Probe:
 @contextlib.contextmanager
 def _rooms(folder: Path, view: int, rows: int) -> Iterator[dict[str, Half]]:
     """Where the answers to one view go; their files appear complete or not at all."""
-    files = {what: _file(folder, view, what) for what in _WIDTHS}
-    partial = {what: file.with_suffix(".tmp") for what, file in files.items()}
-    try:
-        stored = {what: _room(partial[what], (rows, width)) for what, width in _WIDTHS.items()}
+    names = {what: _file(folder, view, what).name for what in _WIDTHS}
+    with staged(folder / names["logits"]) as place:
+        stored = {
+            what: _room(place.with_name(names[what]), (rows, width))
+            for what, width in _WIDTHS.items()
+        }
         yield dict(stored)
-        for what, array in stored.items():
+        for array in stored.values():
             array.flush()
-            partial[what].replace(files[what])
-    finally:
-        for file in partial.values():
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
 
 
 def _room(file: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.float16]]:

@@ -5,7 +5,6 @@ Safetensors with the state as JSON in its metadata, no pickle.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nasnet.errors import OutputError, TrainingError
-from nasnet.system import write_whole
+from nasnet.system import sweep, write_whole
 
 _FORMAT = "nasnet-training/1"
 
@@ -36,7 +35,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
     metadata = {"format": _FORMAT, "state": json.dumps(state)}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        write_whole(path, save(whole, metadata=metadata), sync=True)
+        write_whole(path, save(whole, metadata=metadata))
     except OutputError as error:
         if not path.is_file():
             raise
@@ -45,9 +44,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
 
 def tidy(path: Path) -> None:
     """Remove what runs that were killed while they wrote have left beside a checkpoint."""
-    with contextlib.suppress(OSError):
-        for left in path.parent.glob(".*.safetensors.*.tmp"):
-            left.unlink(missing_ok=True)
+    sweep(path.parent, everyone=True)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from nasnet.errors import OutputError, needs
+from nasnet.system import staged
 from nasnet.train.report.canvas import Style, png
 from nasnet.train.report.contents import Report, check
 from nasnet.train.report.figures import calibration, confusion, curves, per_class
@@ -78,25 +77,16 @@ def _charts(report: Report, lettering: Lettering) -> dict[str, Chart]:
 
 
 def _publish(files: Mapping[str, bytes], folder: Path) -> None:
-    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in files}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            with temporary[name].open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for name, path in temporary.items():
-            path.replace(folder / name)
+        # The page, which shows the others, appears last.
+        with staged(folder / _PAGE, last=_PAGE) as page:
+            for name, content in files.items():
+                page.with_name(name).write_bytes(content)
         for name in (*_CHARTS, _SHEET):
             if f"{name}.png" not in files:
                 (folder / f"{name}.png").unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, OutputError) as error:
         raise OutputError(
-            f"the report cannot be written to {folder}: {error.strerror or error}; name a folder "
-            "that can be written, on a disk with room"
+            f"the report cannot be written to {folder}: {error}; name a folder that can be "
+            "written, on a disk with room"
         ) from error
-    finally:
-        for path in temporary.values():
-            with contextlib.suppress(OSError):
-                path.unlink()
