@@ -17,6 +17,7 @@ from tests.support.leftovers import left_by_a_killed_run
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
+from nasnet import system
 kind, place, call, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 calls = 0
 owner, name = {"fsync": (os, "fsync"), "replace": (Path, "replace"), "mkdir": (Path, "mkdir"),
@@ -125,9 +126,14 @@ def test_only_leftovers_are_swept(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     place = tmp_path / "x"
     place.write_bytes(b"old")
-    with pytest.raises(ValueError, match="mine"), staged(place) as made:
-        made.write_bytes(b"half")
-        raise ValueError("mine")
+
+    def fail() -> None:
+        with staged(place) as made:
+            made.write_bytes(b"half")
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
     assert place.read_bytes() == b"old"
     assert names(tmp_path) == ["x"]
     with pytest.raises(OutputError, match="no folder"):
