@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from nasnet.errors import InputError, WeightsError
-from nasnet.weights import genuine, opening
+from nasnet.weights import genuine, layouts, opening
 from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.opening import Averages, open_path, open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
@@ -163,6 +163,25 @@ def test_half_precision_is_widened_and_integers_are_refused(tmp_path: Path, plai
     tf_checkpoint.write_checkpoint(tmp_path / "ints", tensors)
     with pytest.raises(WeightsError, match="cell_0/1x1/weights is int32"):
         open_path(tmp_path / "ints")
+
+
+def test_what_is_no_finite_number_is_refused(tmp_path: Path, plain: Arrays) -> None:
+    broken = plain | {"cell_0/1x1/weights": np.full_like(plain["cell_0/1x1/weights"], np.nan)}
+    with pytest.raises(WeightsError, match="cell_0/1x1/weights holds a value that is no finite"):
+        open_path(small_checkpoint(tmp_path, broken))
+
+
+def test_averages_are_told_by_the_layouts_names(tmp_path: Path) -> None:
+    """A port's checkpoint, under its own names, with averages of some variables."""
+    one, two = (seeded(seed, num_classes=0) for seed in (1, 2))
+    names = layouts.places("tensornets", "mobile", 0)
+    tensors = {f"port/{names[name].key}": array for name, array in one.arrays.items()}
+    tensors |= {f"port/{names[n].key}{AVERAGE}": array for n, array in two.arrays.items()}
+    path = small_checkpoint(tmp_path, tensors)
+    for averages, expected in (("auto", two), ("plain", one)):
+        opened = open_path(path, averages=averages)  # type: ignore[arg-type]
+        assert fingerprint(opened.weights) == fingerprint(expected)
+        assert opened.weights.averaged is (expected is two)
 
 
 def test_incomplete_weights_open_for_looking_only(tmp_path: Path, plain: Arrays) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import lzma
 import shutil
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from nasnet.weights import genuine, layouts
 from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.formats.tf_checkpoint.sstable import mask
 from nasnet.weights.opening import open_path, open_weights
-from nasnet.weights.weights import Weights, fingerprint, seeded
+from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.support.golden import relative_error
 from tests.support.golden_seed import GOLDEN
 from tests.support.weight_files import KINDS, NEAR, make
@@ -123,6 +124,17 @@ def test_a_folder_with_one_weight_file_is_that_file(folder: Path) -> None:
     make("cadene .pth", folder / "a", weights)
     with pytest.raises(WeightsError, match=r"holds 2 weight files, .* name one of them"):
         open_path(folder / "a")
+
+
+def test_our_file_in_a_folder_keeps_what_it_says(tmp_path: Path) -> None:
+    labels = tuple(f"class {number}" for number in range(10))
+    made = dataclasses.replace(seeded(7, spec="cifar"), labels=labels, padding="keras")
+    write_safetensors(made, tmp_path / "model.safetensors", card={"licence": "free"})
+    (tmp_path / "README.md").write_text("a model")
+    opened = open_path(tmp_path)
+    assert opened.path == tmp_path
+    assert (opened.weights.labels, opened.weights.padding) == (labels, "keras")
+    assert (opened.weights.status, opened.card) == ("untrained", {"licence": "free"})
 
 
 def test_a_file_of_pytorch_that_is_called_tar_is_no_archive(folder: Path) -> None:
