@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,9 @@ class Checkpoint:
     num_shards: int  # number of data files
     entries: Mapping[str, Entry]  # tensor name -> entry, in order of names
     pieces: Mapping[bytes, Entry]  # encoded key -> entry, the slices of partitioned variables
+    # Data files, mapped when the first tensor of each is read: one mapping for all its tensors,
+    # of which a process may have only so many.
+    shards: dict[int, memoryview] = field(default_factory=dict, repr=False, compare=False)
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -104,14 +107,13 @@ def read_all(
     checkpoint: Checkpoint, names: Iterable[str], *, verify: bool = True
 ) -> dict[str, Array]:
     """Several tensors of a checkpoint by name; see `read_tensor`."""
-    shards: dict[int, memoryview] = {}
     arrays = {}
     for name in names:
         entry = checkpoint.entries.get(name)
         if entry is None:
             raise WeightsError(_missing(checkpoint, name))
         with blame(f"{checkpoint.prefix}: tensor {name}"):
-            array = _read(checkpoint, name, entry, shards, verify)
+            array = _read(checkpoint, name, entry, verify)
         array.flags.writeable = False
         arrays[name] = array
     return arrays
@@ -219,11 +221,9 @@ def _check_places(entries: Mapping[bytes, Entry]) -> None:
             raise MalformedError(f"the tensors {names} overlap in data file {shard}")
 
 
-def _read(
-    checkpoint: Checkpoint, name: str, entry: Entry, shards: dict[int, memoryview], verify: bool
-) -> Array:
+def _read(checkpoint: Checkpoint, name: str, entry: Entry, verify: bool) -> Array:
     if not entry.slices:
-        return _decode(entry, _stored(checkpoint, entry, shards), verify)
+        return _decode(entry, _stored(checkpoint, entry), verify)
     check_cover(entry.shape, entry.slices)
     parts = []
     for extents in entry.slices:
@@ -234,22 +234,22 @@ def _read(
             raise MalformedError(
                 f"its slice {list(extents)} is {piece.dtype} of shape {list(piece.shape)}"
             )
-        parts.append((extents, _decode(piece, _stored(checkpoint, piece, shards), verify)))
+        parts.append((extents, _decode(piece, _stored(checkpoint, piece), verify)))
     return assemble(entry.shape, parts)
 
 
-def _stored(checkpoint: Checkpoint, entry: Entry, shards: dict[int, memoryview]) -> memoryview:
+def _stored(checkpoint: Checkpoint, entry: Entry) -> memoryview:
     """The bytes of a tensor, in the mapped file."""
     suffix = f".data-{entry.shard:05d}-of-{checkpoint.num_shards:05d}"
     path = Path(f"{checkpoint.prefix}{suffix}")
-    if entry.shard not in shards:
+    if entry.shard not in checkpoint.shards:
         try:
-            shards[entry.shard] = protobuf.map_file(path)
+            checkpoint.shards[entry.shard] = protobuf.map_file(path)
         except FileNotFoundError:
             raise MalformedError(f"its data file {path.name} is missing") from None
         except OSError as error:
             raise MalformedError(f"{path.name} cannot be read: {error.strerror}") from error
-    data = shards[entry.shard]
+    data = checkpoint.shards[entry.shard]
     if entry.offset + entry.size > len(data):
         raise MalformedError(
             f"its {entry.size} bytes at {entry.offset} reach beyond the {len(data)} bytes of "
