@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from nasnet.errors import InputError, WeightsError
 from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.weights import seeded_value
-from tests.support.bundle_files import DATA, INDEX, Array, assert_same, file, read_everything
+from tests.support.checkpoint_files import DATA, INDEX, Array, assert_same, file, read_everything
 from tests.support.golden_seed import (
     HUB_INDEX,
     SLIM_INDEX,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf, tf_checkpoint
 from nasnet.weights.formats.tf_checkpoint.sstable import crc32c, mask
-from tests.support.bundle_files import (
+from tests.support.checkpoint_files import (
     DATA,
     HEADER,
     INDEX,

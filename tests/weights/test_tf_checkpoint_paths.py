@@ -9,7 +9,7 @@ import pytest
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf, tf_checkpoint
 from nasnet.weights.formats.tf_checkpoint.sstable import write_table
-from tests.support.bundle_files import assert_same, copy_small, read_everything
+from tests.support.checkpoint_files import assert_same, copy_small, read_everything
 
 
 @pytest.fixture

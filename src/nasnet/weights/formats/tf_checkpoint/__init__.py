@@ -8,7 +8,6 @@ from nasnet.weights.formats.tf_checkpoint.reader import (
     Checkpoint,
     Entry,
     open_checkpoint,
-    read_all,
     read_tensor,
 )
 from nasnet.weights.formats.tf_checkpoint.writer import write_checkpoint
@@ -20,7 +19,6 @@ __all__ = [
     "group_names",
     "is_checkpoint",
     "open_checkpoint",
-    "read_all",
     "read_tensor",
     "resolve_prefix",
     "write_checkpoint",

@@ -9,7 +9,7 @@ import difflib
 import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,23 +100,13 @@ def read_tensor(checkpoint: Checkpoint, name: str, *, verify: bool = True) -> Ar
     Raises:
         WeightsError: the tensor is missing, damaged, or of a type that has no array.
     """
-    return read_all(checkpoint, [name], verify=verify)[name]
-
-
-def read_all(
-    checkpoint: Checkpoint, names: Iterable[str], *, verify: bool = True
-) -> dict[str, Array]:
-    """Several tensors of a checkpoint by name; see `read_tensor`."""
-    arrays = {}
-    for name in names:
-        entry = checkpoint.entries.get(name)
-        if entry is None:
-            raise WeightsError(_missing(checkpoint, name))
-        with blame(f"{checkpoint.prefix}: tensor {name}"):
-            array = _read(checkpoint, name, entry, verify)
-        array.flags.writeable = False
-        arrays[name] = array
-    return arrays
+    entry = checkpoint.entries.get(name)
+    if entry is None:
+        raise WeightsError(_missing(checkpoint, name))
+    with blame(f"{checkpoint.prefix}: tensor {name}"):
+        array = _read(checkpoint, name, entry, verify)
+    array.flags.writeable = False
+    return array
 
 
 def _missing(checkpoint: Checkpoint, name: str) -> str:

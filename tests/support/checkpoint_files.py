@@ -1,4 +1,4 @@
-"""Makes and damages checkpoints for the tests of `bundle`, and reads them whole."""
+"""Makes and damages checkpoints, and reads them whole."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def copy_small(folder: Path) -> Path:
 
 def read_everything(prefix: Path) -> dict[str, Array]:
     checkpoint = tf_checkpoint.open_checkpoint(prefix)
-    return tf_checkpoint.read_all(checkpoint, checkpoint.entries)
+    return {name: tf_checkpoint.read_tensor(checkpoint, name) for name in checkpoint.entries}
 
 
 def assert_same(found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
