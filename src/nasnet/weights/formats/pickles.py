@@ -69,22 +69,61 @@ class _Machine:
     given: int = 0
     place: int = 0
 
+    def push(self, thing: Any) -> None:  # noqa: ANN401
+        self.stack.append(thing)
+
+    def mark(self) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+
     def pop_mark(self) -> list[Any]:
         """What was put on the stack since the last mark."""
         since, self.stack = self.stack, self.marks.pop()
         return since
 
-    def name(self, text: str) -> Name:
+    def pop_tuple(self, size: int) -> tuple[Any, ...]:
+        if len(self.stack) < size:
+            raise PickleError("it is damaged: it takes more than there is")
+        return tuple(reversed([self.stack.pop() for _ in range(size)]))
+
+    def extend(self, items: list[Any]) -> None:
+        """Add items to the list on top."""
+        if not isinstance(self.stack[-1], list):
+            raise PickleError("it is damaged: it adds to what is no list")
+        self.stack[-1].extend(items)
+
+    def update(self, items: dict[Any, Any]) -> None:
+        """Add items to the dict on top."""
+        self.stack[-1].update(items)
+
+    def remember(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
+
+    def push_name(self, module: Any, name: Any) -> None:  # noqa: ANN401
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise PickleError(f"it asks for {shown(module)}, {shown(name)}, which is no name")
+        text = f"{module} {name}"
         if text not in self.allowed:
             raise PickleError(f"it asks for {text!r}, which is no part of a weight file")
-        return Name(text)
+        self.push(Name(text))
 
-    def call(self, thing: Any, arguments: Any) -> Any:  # noqa: ANN401
+    def call(self, thing: Any, arguments: Any) -> None:  # noqa: ANN401
         make = self.allowed.get(thing.text) if isinstance(thing, Name) else None
         if make is None or not isinstance(arguments, tuple):
             raise PickleError(f"it calls {shown(thing)}, which is not allowed")
         self.give(arguments)
-        return make(*arguments)
+        self.push(make(*arguments))
+
+    def set_state(self, state: Any) -> None:  # noqa: ANN401
+        if self.build is None:
+            raise PickleError("it sets the state of an object, which no weight file needs")
+        self.give(state)
+        self.build(self.stack[-1], state)
+
+    def refer(self, key: Any) -> None:  # noqa: ANN401
+        if self.persistent is None:
+            raise PickleError("it refers to something outside of it")
+        self.push(self.persistent(key))
 
     def give(self, things: Any) -> None:  # noqa: ANN401
         """Count what a call is given."""
@@ -144,119 +183,13 @@ def load_pickle(
     raise PickleError("it is damaged: it ends in the middle")
 
 
-def _push(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    m.stack.append(argument)
-
-
-def _constant(make: Callable[[], Any]) -> Call:
-    def step(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-        m.stack.append(make())
-
-    return step
-
-
-def _mark(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    m.marks.append(m.stack)
-    m.stack = []
-
-
-def _since_mark(make: Callable[[list[Any]], Any]) -> Call:
-    def step(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-        value = make(m.pop_mark())
-        m.stack.append(value)
-
-    return step
-
-
-def _last(number: int) -> Call:
-    def step(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-        if len(m.stack) < number:
-            raise PickleError("it is damaged: it takes more than there is")
-        values = tuple(m.stack[len(m.stack) - number :])
-        del m.stack[len(m.stack) - number :]
-        m.stack.append(values)
-
-    return step
-
-
 def _pairs(values: list[Any]) -> dict[Any, Any]:
     return dict_of(zip(values[::2], values[1::2], strict=True))
 
 
-def _set_items(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    items = _pairs(m.pop_mark())
-    m.stack[-1].update(items)
-
-
-def _set_item(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    value, key = m.stack.pop(), m.stack.pop()
-    m.stack[-1].update(dict_of([(key, value)]))
-
-
-def _appends(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    items = m.pop_mark()
-    _list_on_top(m).extend(items)
-
-
-def _append(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    item = m.stack.pop()
-    _list_on_top(m).append(item)
-
-
-def _list_on_top(m: _Machine) -> list[Any]:
-    if not isinstance(m.stack[-1], list):
-        raise PickleError("it is damaged: it adds to what is no list")
-    return m.stack[-1]
-
-
-def _global(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    m.stack.append(m.name(str(argument)))
-
-
-def _stack_global(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    name, module = m.stack.pop(), m.stack.pop()
-    if not isinstance(name, str) or not isinstance(module, str):
-        raise PickleError(f"it asks for {shown(module)}, {shown(name)}, which is no name")
-    m.stack.append(m.name(f"{module} {name}"))
-
-
-def _reduce(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    arguments, thing = m.stack.pop(), m.stack.pop()
-    m.stack.append(m.call(thing, arguments))
-
-
-def _build(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    state = m.stack.pop()
-    if m.build is None:
-        raise PickleError("it sets the state of an object, which no weight file needs")
-    m.give(state)
-    m.build(m.stack[-1], state)
-
-
-def _persistent(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    if m.persistent is None:
-        raise PickleError("it refers to something outside of it")
-    m.stack.append(m.persistent(m.stack.pop()))
-
-
-def _get(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    m.stack.append(m.memo[int(argument)])
-
-
-def _put(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    m.memo[int(argument)] = m.stack[-1]
-
-
-def _memoize(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    m.memo[len(m.memo)] = m.stack[-1]
-
-
-def _nothing(m: _Machine, argument: Any) -> None:  # noqa: ANN401
-    pass
-
-
-_STEPS: Mapping[str, Call] = {
-    **dict.fromkeys(("PROTO", "FRAME"), _nothing),
+# Opcode -> what it does with the machine and the opcode's argument.
+_STEPS: Mapping[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME"), lambda m, _: None),
     **dict.fromkeys(
         (
             *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -264,32 +197,31 @@ _STEPS: Mapping[str, Call] = {
             *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
             *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
         ),
-        _push,
+        _Machine.push,
     ),
-    "NONE": _constant(lambda: None),
-    "NEWTRUE": _constant(lambda: True),
-    "NEWFALSE": _constant(lambda: False),
-    "EMPTY_LIST": _constant(list),
-    "EMPTY_TUPLE": _constant(tuple),
-    "EMPTY_DICT": _constant(dict),
-    "MARK": _mark,
-    "LIST": _since_mark(list),
-    "TUPLE": _since_mark(tuple),
-    "DICT": _since_mark(_pairs),
-    "TUPLE1": _last(1),
-    "TUPLE2": _last(2),
-    "TUPLE3": _last(3),
-    "APPEND": _append,
-    "APPENDS": _appends,
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
-    "GLOBAL": _global,
-    "STACK_GLOBAL": _stack_global,
-    "REDUCE": _reduce,
-    "NEWOBJ": _reduce,
-    "BUILD": _build,
-    "BINPERSID": _persistent,
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
-    "MEMOIZE": _memoize,
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "MARK": lambda m, _: m.mark(),
+    "LIST": lambda m, _: m.push(m.pop_mark()),
+    "TUPLE": lambda m, _: m.push(tuple(m.pop_mark())),
+    "DICT": lambda m, _: m.push(_pairs(m.pop_mark())),
+    "TUPLE1": lambda m, _: m.push(m.pop_tuple(1)),
+    "TUPLE2": lambda m, _: m.push(m.pop_tuple(2)),
+    "TUPLE3": lambda m, _: m.push(m.pop_tuple(3)),
+    "APPEND": lambda m, _: m.extend([m.stack.pop()]),
+    "APPENDS": lambda m, _: m.extend(m.pop_mark()),
+    "SETITEM": lambda m, _: m.update(dict_of([m.pop_tuple(2)])),
+    "SETITEMS": lambda m, _: m.update(_pairs(m.pop_mark())),
+    "GLOBAL": lambda m, text: m.push_name(*str(text).split(" ", 1)),
+    "STACK_GLOBAL": lambda m, _: m.push_name(*m.pop_tuple(2)),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda m, _: m.call(*m.pop_tuple(2))),
+    "BUILD": lambda m, _: m.set_state(m.stack.pop()),
+    "BINPERSID": lambda m, _: m.refer(m.stack.pop()),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda m, key: m.push(m.memo[int(key)])),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda m, key: m.remember(int(key))),
+    "MEMOIZE": lambda m, _: m.remember(len(m.memo)),
 }
