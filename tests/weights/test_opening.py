@@ -5,6 +5,8 @@ import numpy.typing as npt
 import pytest
 
 from nasnet.errors import InputError, WeightsError
+from nasnet.network.build import build_plan
+from nasnet.network.spec import preset
 from nasnet.weights import genuine, layouts, opening
 from nasnet.weights.formats import tf_checkpoint
 from nasnet.weights.opening import Averages, open_path, open_weights
@@ -154,6 +156,13 @@ def test_two_modules_in_one_checkpoint_are_not_guessed_between(
         open_path(small_checkpoint(tmp_path, twice))
 
 
+def test_a_network_without_a_scope_is_the_checkpoints_own(tmp_path: Path, plain: Arrays) -> None:
+    teacher = {f"teacher/{name}": array for name, array in seeded(2).arrays.items()}
+    opened = open_path(small_checkpoint(tmp_path, plain | teacher))
+    assert fingerprint(opened.weights) == fingerprint(seeded(1, spec="cifar"))
+    assert "tensors of something else were left alone" in opened.notes[-1]
+
+
 def test_half_precision_is_widened_and_integers_are_refused(tmp_path: Path, plain: Arrays) -> None:
     tensors: dict[str, npt.NDArray[np.generic]] = dict(plain)
     tensors["cell_0/1x1/weights"] = plain["cell_0/1x1/weights"].astype(np.float16)
@@ -163,6 +172,18 @@ def test_half_precision_is_widened_and_integers_are_refused(tmp_path: Path, plai
     tf_checkpoint.write_checkpoint(tmp_path / "ints", tensors)
     with pytest.raises(WeightsError, match="cell_0/1x1/weights is int32"):
         open_path(tmp_path / "ints")
+
+
+def test_a_part_of_the_large_network_is_told_from_the_mobile_one(tmp_path: Path) -> None:
+    """Its first cells have the mobile network's names, and other shapes."""
+    shapes = build_plan(preset("large"), num_classes=0).parameters
+    first = ("conv0", "cell_stem_", "cell_0/", "cell_1/")
+    some = {
+        name: np.ones(shape, np.float32) for name, shape in shapes.items() if name.startswith(first)
+    }
+    opened = open_path(small_checkpoint(tmp_path, some), partial=True)
+    assert (opened.weights.spec, opened.verdict.status) == ("large", "incomplete")
+    assert len(opened.weights.arrays) == len(some)
 
 
 def test_what_is_no_finite_number_is_refused(tmp_path: Path, plain: Arrays) -> None:

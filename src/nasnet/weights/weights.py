@@ -167,7 +167,7 @@ def check(
         shapes: TF-Slim name -> shape; names that are not the network's are left alone.
         file: how to call the file in messages.
         partial: let tensors be missing.
-        spec: the preset's name, where it is known already.
+        spec: the preset to take where the shapes are too few to tell.
 
     Returns:
         The preset's name and the number of classes (0 without a classifier).
@@ -176,7 +176,13 @@ def check(
         WeightsError: a tensor is missing or has another shape; the text names the tensor, both
             shapes and the file.
     """
-    name = _recognise(shapes, file) if spec is None else spec
+    name = _recognise(shapes) or spec
+    if name is None:
+        known = min(shapes, default=None)
+        found = f"the first of its {len(shapes)} tensors is {known!r}" if known else "it is empty"
+        raise WeightsError(
+            f"{file}: no NASNet-A weights under TF-Slim names (conv0/weights, ...); {found}"
+        )
     head = shapes.get("final_layer/FC/weights")
     if head is not None and len(head) != 2:
         raise WeightsError(
@@ -201,9 +207,9 @@ def check(
     return name, classes
 
 
-def _recognise(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
+def _recognise(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """The preset whose stem, filters and last cell these tensors have."""
-    best, score = "", 0
+    best, score = None, 0
     for spec in PRESETS.values():
         stem = "conv0/weights" if spec.stem == "imagenet" else "l1_stem_3x3/weights"
         first, last = "cell_0/1x1/weights", f"cell_{spec.num_cells - 1}/1x1/weights"
@@ -212,13 +218,7 @@ def _recognise(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
         points += shapes.get(stem, ())[-1:] == (spec.stem_filters,)
         if points > score:
             best, score = spec.name, points
-    if score < 2:
-        known = min(shapes, default=None)
-        found = f"the first of its {len(shapes)} tensors is {known!r}" if known else "it is empty"
-        raise WeightsError(
-            f"{file}: no NASNet-A weights under TF-Slim names (conv0/weights, ...); {found}"
-        )
-    return best
+    return best if score > 1 else None
 
 
 def write_safetensors(

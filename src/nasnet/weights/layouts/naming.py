@@ -218,4 +218,5 @@ def _scopes(layout: str, separator: str, names: Iterable[str]) -> list[str]:
         for anchor in anchors
         if name == anchor or name.endswith(f"{separator}{anchor}")
     }
-    return sorted(scopes)[:_MOST_SCOPES] or [""]
+    # A network without a scope is the file's own, whatever else was saved beside it.
+    return [""] if "" in scopes or not scopes else sorted(scopes)[:_MOST_SCOPES]
