@@ -38,12 +38,13 @@ def cache_root(chosen: Path | None) -> Path:
         return chosen.expanduser().absolute()
     if given := os.environ.get("TFHUB_CACHE_DIR"):
         return Path(given).expanduser().absolute()
+    # Not by platformdirs, which takes a relative XDG_CACHE_HOME: the standard says to ignore one.
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "nasnet" / "Cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "nasnet"
-    base = os.environ.get("XDG_CACHE_HOME", "")  # relative ones are to be ignored, says the XDG
+    base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "nasnet"
 
 

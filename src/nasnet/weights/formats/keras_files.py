@@ -16,12 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import WeightsError, needs
+from nasnet.weights import layouts
 from nasnet.weights.formats.base import Content, Stored, in_memory, is_too_much, open_members
 from nasnet.weights.formats.keras_order import keras_layers
+from nasnet.weights.weights import Array, Weights
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _MOST_GROUPS = 20_000
+_LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 has no room for more in one attribute
+_VERSION = b"2.15.0"  # the last of the versions that wrote such files by default
 # How many variables a layer has in Keras 3's files -> their names, in the order of the numbers.
 _VARIABLES: Mapping[str, tuple[str, ...]] = {
     "separable_conv2d": ("depthwise_kernel", "pointwise_kernel"),
@@ -33,7 +37,7 @@ _VARIABLES: Mapping[str, tuple[str, ...]] = {
 _DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError)
 
 
-def variables_of(container: str) -> tuple[str, ...]:
+def _variables(container: str) -> tuple[str, ...]:
     """Names of the variables of a layer that Keras 3 stores as `separable_conv2d_7`."""
     kind = container.rstrip("0123456789").removesuffix("_")
     return _VARIABLES.get(container, _VARIABLES.get(kind, ()))
@@ -121,7 +125,7 @@ def _keras3(file: Any, names: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN
     for place, group in groups.items():
         container = place.rpartition("/")[2]
         layer = _own_name(group) or names.get(place) or names.get(container) or container
-        variables = variables_of(container)
+        variables = _variables(container)
         for number in group:
             known = number.isdigit() and int(number) < len(variables)
             variable = variables[int(number)] if known else number
@@ -221,3 +225,63 @@ def _loaded(datasets: Mapping[str, Any], path: Path) -> dict[str, Stored]:
             raise WeightsError(f"{path}: its datasets claim {total:,} bytes, more than weights do")
         found[name] = dataset[()]
     return in_memory(found)
+
+
+def _layers(weights: Weights) -> dict[str, dict[str, Array]]:
+    """Layer -> variable -> array."""
+    found: dict[str, dict[str, Array]] = {}
+    for key, array in layouts.arrays_in(weights, "keras").items():
+        layer, variable = key.split("/")
+        found.setdefault(layer, {})[variable] = array
+    return found
+
+
+def write_keras_h5(weights: Weights, path: Path) -> None:
+    """The old layout: one group a layer, in the order of Keras' layers.
+
+    Raises:
+        MissingExtraError: h5py is not installed.
+    """
+    h5py = needs("h5py", extra="keras")
+    layers = _layers(weights)
+    stored = keras_layers(weights.spec, classes=weights.num_classes)
+    with h5py.File(path, "w") as file:
+        _set_names(file.attrs, "layer_names", list(stored.values()))
+        file.attrs["backend"] = np.bytes_(b"tensorflow")
+        file.attrs["keras_version"] = np.bytes_(_VERSION)
+        for container, layer in stored.items():
+            group = file.create_group(layer)
+            variables = _variables(container)
+            _set_names(group.attrs, "weight_names", [f"{layer}/{name}:0" for name in variables])
+            for name in variables:
+                group.create_dataset(f"{layer}/{name}:0", data=layers[layer][name])
+
+
+def write_keras_weights(weights: Weights, path: Path) -> None:
+    """The layout of Keras 3: `layers/<class>_<number>/vars/<number>`, with the layer's name.
+
+    Raises:
+        MissingExtraError: h5py is not installed.
+    """
+    h5py = needs("h5py", extra="keras")
+    layers = _layers(weights)
+    stored = keras_layers(weights.spec, classes=weights.num_classes)
+    with h5py.File(path, "w") as file:
+        file.create_group("vars")
+        for container, layer in stored.items():
+            group = file.create_group(f"layers/{container}/vars")
+            group.attrs["name"] = layer
+            for number, name in enumerate(_variables(container)):
+                group.create_dataset(str(number), data=layers[layer][name])
+
+
+def _set_names(attributes: object, name: str, texts: list[str]) -> None:
+    """A list of names as Keras stores it: cut into pieces where it is too long for one."""
+    assert isinstance(attributes, Mapping)
+    encoded = np.array([text.encode("utf-8") for text in texts])
+    pieces = -(-encoded.nbytes // _LONGEST_ATTRIBUTE)
+    if pieces <= 1:
+        attributes[name] = encoded  # type: ignore[index]
+        return
+    for number, piece in enumerate(np.array_split(encoded, pieces)):
+        attributes[f"{name}{number}"] = piece  # type: ignore[index]

@@ -1,9 +1,14 @@
-"""TFLite (LiteRT) models: weights of float32, float16, or quantized to 8 bits."""
+"""TFLite (LiteRT) models: weights of float32, float16, or quantized to 8 bits.
+
+They are FlatBuffers, in which every offset is checked before it is followed.
+"""
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,6 @@ import numpy.typing as npt
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import Content, raw
-from nasnet.weights.formats.flatbuffers import Table, root
 from nasnet.weights.formats.graphs import Graph, Node, Op
 from nasnet.weights.formats.matching import match_network
 from nasnet.weights.formats.protobuf import MalformedError
@@ -54,7 +58,86 @@ _AXES: Mapping[Op, tuple[int, ...]] = {
 _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 9: "int8", 10: "float64"}
 _WINDOW, _GLOBAL_WINDOW = 4, 7  # field of a pool's options; rows that only the last average has
 _MOST_TENSORS, _MOST_STEPS = 100_000, 20_000
+_MOST_ITEMS = 1_000_000  # of a list
 _MOST_ENDS = 1000  # inputs or outputs of one step
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One table: its fields are known by their numbers in the schema."""
+
+    data: memoryview  # the whole buffer
+    start: int  # where the table begins
+
+    def integer(self, field: int, form: str = "i", default: int = 0) -> int:
+        """A number; `form` is its struct format."""
+        place = self._place(field)
+        return default if place is None else _unpack(self.data, place, form)
+
+    def table(self, field: int) -> _Table | None:
+        """A table within, or None."""
+        place = self._place(field)
+        return None if place is None else _Table(self.data, _follow(self.data, place))
+
+    def tables(self, field: int) -> list[_Table]:
+        """A vector of tables."""
+        start, count = self._vector(field, 4)
+        places = range(start, start + 4 * count, 4)
+        return [_Table(self.data, _follow(self.data, place)) for place in places]
+
+    def numbers(self, field: int, dtype: str) -> npt.NDArray[np.generic]:
+        """A vector of numbers of a NumPy type."""
+        item = np.dtype(dtype).newbyteorder("<")
+        start, count = self._vector(field, item.itemsize)
+        return np.frombuffer(self.data[start : start + count * item.itemsize], item)
+
+    def bytes(self, field: int) -> memoryview:
+        """A vector of bytes, not copied."""
+        start, count = self._vector(field, 1)
+        return self.data[start : start + count]
+
+    def text(self, field: int) -> str:
+        """A string."""
+        return bytes(self.bytes(field)).decode("utf-8", "replace")
+
+    def _place(self, field: int) -> int | None:
+        """Where a field lies, or None if it is left out."""
+        table = self.start - _unpack(self.data, self.start, "i")
+        size = _unpack(self.data, table, "H")
+        entry = 4 + 2 * field
+        if entry + 2 > size:
+            return None
+        offset = _unpack(self.data, table + entry, "H")
+        return self.start + offset if offset else None
+
+    def _vector(self, field: int, item: int) -> tuple[int, int]:
+        place = self._place(field)
+        if place is None:
+            return 0, 0
+        start = _follow(self.data, place)
+        count = _unpack(self.data, start, "I")
+        if start + 4 + count * item > len(self.data) or (item > 1 and count > _MOST_ITEMS):
+            raise MalformedError(f"a list claims {count} entries, more than the file has")
+        return start + 4, count
+
+
+def _root(data: memoryview) -> _Table:
+    """The table that a buffer begins with."""
+    return _Table(data, _follow(data, 0))
+
+
+def _unpack(data: memoryview, place: int, form: str) -> int:
+    size = struct.calcsize(f"<{form}")
+    if not 0 <= place <= len(data) - size:
+        raise MalformedError(f"it points to byte {place} of {len(data)}")
+    return int(struct.unpack_from(f"<{form}", data, place)[0])
+
+
+def _follow(data: memoryview, place: int) -> int:
+    target = place + _unpack(data, place, "I")
+    if target > len(data) - 4:
+        raise MalformedError(f"it points to byte {target} of {len(data)}")
+    return target
 
 
 def read_tflite(path: Path) -> Content:
@@ -62,7 +145,7 @@ def read_tflite(path: Path) -> Content:
 
     Source: TensorFlow's lite/schema/schema.fbs.
     """
-    model = root(protobuf.map_file(path))
+    model = _root(protobuf.map_file(path))
     subgraphs = model.tables(2)
     if not subgraphs:
         raise MalformedError("it has no graph")
@@ -75,7 +158,7 @@ def read_tflite(path: Path) -> Content:
     return match_network(content, graph, path)
 
 
-def _graph(model: Table, subgraph: Table, path: Path) -> tuple[Graph, set[str]]:
+def _graph(model: _Table, subgraph: _Table, path: Path) -> tuple[Graph, set[str]]:
     codes = [max(code.integer(0, "b"), code.integer(3, "i")) for code in model.tables(1)]
     buffers, tensors = model.tables(4), subgraph.tables(0)
     if len(tensors) > _MOST_TENSORS:
@@ -123,7 +206,7 @@ def _graph(model: Table, subgraph: Table, path: Path) -> tuple[Graph, set[str]]:
 
 
 def _values(
-    tensor: Table, data: memoryview, kind: str, shape: tuple[int, ...], where: str
+    tensor: _Table, data: memoryview, kind: str, shape: tuple[int, ...], where: str
 ) -> npt.NDArray[Any]:
     """A constant, brought back from its quantization where it has one."""
     array = raw(data, kind, shape, where=where)

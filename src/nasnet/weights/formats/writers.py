@@ -11,7 +11,7 @@ import numpy as np
 from nasnet.errors import needs
 from nasnet.weights import layouts
 from nasnet.weights.formats import tf_checkpoint
-from nasnet.weights.formats.keras_writer import write_keras_h5, write_keras_weights
+from nasnet.weights.formats.keras_files import write_keras_h5, write_keras_weights
 from nasnet.weights.weights import Weights, write_safetensors
 
 
