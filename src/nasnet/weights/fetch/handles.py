@@ -66,7 +66,7 @@ _KAGGLE_VERSIONS: Final[dict[tuple[str, int], int]] = {
     ("tensorflow2", 2): 5,
 }
 
-# beginning of a hub path -> what such a module is; none of them can be opened
+# beginning of a hub path -> what such a module is; files of them can be opened, handles are not fetched
 _OTHER_FORMATS: Final[dict[str, str]] = {
     "google/tfjs-model/imagenet/nasnet_": "a TensorFlow.js copy",
     "tensorflow/nasnet/": "a TensorFlow Lite copy",
@@ -220,7 +220,7 @@ def parse_handle(text: str) -> Handle | None:
 
     Raises:
         FetchError: the text names a NASNet module that was never published, or a copy in a format
-            that cannot be opened; the text lists the modules that exist.
+            that is not fetched; the text lists the modules that exist.
     """
     text = text.strip()
     if found := _SHORT.fullmatch(text.strip("/")):
@@ -238,8 +238,8 @@ def parse_handle(text: str) -> Handle | None:
     for beginning, what in _OTHER_FORMATS.items():
         if path.startswith(beginning):
             raise FetchError(
-                f"{text!r} is {what} of the network, which cannot be opened; "
-                f"the modules that can: {HANDLES_TEXT}"
+                f"{text!r} is {what} of the network, which is not fetched by its handle: "
+                f"name the file you have of it, or one of the modules {HANDLES_TEXT}"
             )
     if not path.startswith("google/imagenet/nasnet_"):
         return None
