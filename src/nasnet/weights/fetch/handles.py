@@ -66,7 +66,7 @@ _KAGGLE_VERSIONS: Final[dict[tuple[str, int], int]] = {
     ("tensorflow2", 2): 5,
 }
 
-# beginning of a hub path -> what such a module is; files of them can be opened, handles are not fetched
+# beginning of a hub path -> what such a module is; its files can be opened, but are not fetched
 _OTHER_FORMATS: Final[dict[str, str]] = {
     "google/tfjs-model/imagenet/nasnet_": "a TensorFlow.js copy",
     "tensorflow/nasnet/": "a TensorFlow Lite copy",
