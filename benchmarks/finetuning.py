@@ -28,8 +28,8 @@ from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import Dataset, Example, open_dataset
 from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.train.distill import held_out, open_teacher
-from nasnet.train.finetune_options import FinetuneOptions, FullOptions
-from nasnet.train.head import HeadOptions, fit_head
+from nasnet.train.finetune_options import FinetuneOptions, FullTuning
+from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.predict import predict
 from nasnet.weights.initial import initial
 from nasnet.weights.opening import open_weights
@@ -81,13 +81,13 @@ def head_accuracy(data: Dataset, features: Features, strength: float | None) -> 
     """Of a head on these features, on the validation part."""
     train, rows = features(data.train)
     labels = np.array([data.train[row].label for row in rows])
-    head = fit_head(train, labels, len(data.classes), HeadOptions(c=strength))
+    head = fit_head(train, labels, len(data.classes), HeadFit(c=strength))
     test, rows = features(data.validation)
     truth = np.array([data.validation[row].label for row in rows])
     return float((head.logits(test).argmax(1) == truth).mean())
 
 
-def full_accuracy(data: str, weights: str, folder: Path, full: FullOptions, size: int) -> float:
+def full_accuracy(data: str, weights: str, folder: Path, full: FullTuning, size: int) -> float:
     """Of a network all of whose layers were trained, whatever its head alone had."""
     options = FinetuneOptions(mode="full", size=(size, size), full=full)
     finetune(data, folder, weights=weights, options=options)
@@ -128,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
-    full = FullOptions(epochs=options.epochs)
+    full = FullTuning(epochs=options.epochs)
     table: dict[str, dict[str, float]] = {}
     for given in options.data:
         data = given
@@ -154,7 +154,7 @@ def main() -> None:
             print(f"  {kind}: {row[kind]:.1%} ({time.monotonic() - began:.0f} s)", flush=True)
         runs = [] if options.no_full else [("NASNet, all layers", options.weights, full)]
         if options.scratch:
-            fresh = replace(full, batch_norm="batch", layer_decay=1.0, rate=2e-3)
+            fresh = replace(full, batch_norm="batch", layer_decay=1.0, learning_rate=2e-3)
             start = out / "initial.safetensors"
             write_safetensors(initial(seed=1), start)
             runs.append(("NASNet from scratch, all layers", str(start), fresh))

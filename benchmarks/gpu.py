@@ -58,7 +58,7 @@ def limits() -> tuple[float, float]:
 def embedded(precision: Precision, batch: int, wanted: float) -> float:
     """Pictures a second through the engine."""
     images = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
-    options = EngineOptions(engine="torch", device="cuda", precision=precision, batch=batch)
+    options = EngineOptions(engine="torch", device="cuda", precision=precision, batch_size=batch)
     engine = create(seeded(7), options)
     names = ("global_pool",)
     engine.infer(images, names, alone=True)

@@ -59,7 +59,7 @@ def embed(
     if size is not None:
         height, _, width = size.partition("x")
         shape = int(height), int(width)
-    engine = EngineOptions(batch=batch, precision="bf16" if precision == "bf16" else "f32")
+    engine = EngineOptions(batch_size=batch, precision="bf16" if precision == "bf16" else "f32")
     options = EmbedOptions(engine=engine, size=shape)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "features.parquet"

@@ -13,7 +13,7 @@ import numpy as np
 import nasnet
 from benchmarks.peers import WEIGHTS, Floats, Peer, Pixels
 from nasnet import EngineOptions
-from nasnet.compute.engine import Engine, Precision, create, run
+from nasnet.compute.engine import Engine, EngineName, Precision, create, run
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
 from nasnet.features.store import open_sink
@@ -33,7 +33,9 @@ def make(kind: str, threads: int) -> Peer:
     """The engine that `kind` names: engine and precision with a blank between."""
     name, precision = kind.split()
     weights = open_weights(WEIGHTS).weights
-    options = EngineOptions(engine=name, precision=cast(Precision, precision), threads=threads)
+    options = EngineOptions(
+        engine=cast(EngineName, name), precision=cast(Precision, precision), threads=threads
+    )
     engine = create(weights, options)
 
     def compute(images: Any) -> Floats:  # noqa: ANN401 - whatever `prepare` gave

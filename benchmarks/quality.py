@@ -27,7 +27,7 @@ from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import Example
 from nasnet.pictures.sources import open_source
 from nasnet.train.distill import held_out, open_teacher
-from nasnet.train.head import HeadOptions, fit_head
+from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.predict import predict
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import fingerprint
@@ -113,7 +113,7 @@ def main() -> None:
             asked, rows = features(test)
             truth = np.array([test[row].label for row in rows])
             near = knn(known, labels, asked, truth)
-            head = fit_head(known, labels, len(classes), HeadOptions())
+            head = fit_head(known, labels, len(classes), HeadFit())
             probe = float((head.logits(asked).argmax(1) == truth).mean())
             table[kind] |= {f"{name} k-NN": near, f"{name} probe": probe}
             seconds = time.monotonic() - began

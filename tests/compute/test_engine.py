@@ -109,7 +109,7 @@ def test_onnxruntime_refuses_a_precision_it_would_not_compute_in(mobile: Weights
 
 
 @pytest.mark.parametrize("name", list(engine.ENGINES))
-def test_auto_says_what_it_became_and_is_near(name: str) -> None:
+def test_auto_says_what_it_became_and_is_near(name: engine.EngineName) -> None:
     pytest.importorskip(name)
     weights = seeded(7, spec="cifar")
     images = np.random.default_rng(5).random((1, 32, 32, 3), np.float32)

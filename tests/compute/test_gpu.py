@@ -16,7 +16,7 @@ from nasnet.compute.torch.model import NASNet
 from nasnet.network.spec import CIFAR
 from nasnet.pictures.augment import preset
 from nasnet.pictures.batches import Loader, LoaderOptions
-from nasnet.train.loop import Classification, OptimizerOptions, Trainer, TrainOptions
+from nasnet.train.loop import Classification, OptimizerRecipe, Trainer, TrainOptions
 from nasnet.weights.weights import seeded
 from tests.train.test_training import examples
 
@@ -52,7 +52,7 @@ def losses(folder: Path, *, captured: bool, size: int = 32, **options: Any) -> l
         Classification(smoothing=0.1, class_weights=[1.0, 2.0, 0.5]),
         TrainOptions(
             epochs=2,
-            optimizer=OptimizerOptions(rate=0.01),
+            optimizer=OptimizerRecipe(learning_rate=0.01),
             device="cuda",
             clip=5.0,
             ema=0.9,
@@ -64,7 +64,7 @@ def losses(folder: Path, *, captured: bool, size: int = 32, **options: Any) -> l
     )
     assert made._captures
     made._captures = captured
-    loading = LoaderOptions(batch=4, size=(size, size), augment=preset("light"), mixup=0.2)
+    loading = LoaderOptions(batch_size=4, size=(size, size), augment=preset("light"), mixup=0.2)
     with Loader(examples(20), loading) as loader:
         made.fit(lambda epoch: loader)
     return found
@@ -91,7 +91,7 @@ def test_an_evaluation_mode_network_is_that_of_the_cpu() -> None:
         expected = create(seeded(7), EngineOptions(engine="torch")).infer(
             images, ("global_pool", "Cell_3"), alone=True
         )
-        engine = create(seeded(7), EngineOptions(engine="torch", device="cuda", batch=3))
+        engine = create(seeded(7), EngineOptions(engine="torch", device="cuda", batch_size=3))
         found = engine.infer(images, ("global_pool", "Cell_3"), alone=True)
         for name, value in expected.items():
             error = np.abs(found[name] - value).max() / np.abs(value).max()

@@ -36,7 +36,7 @@ if importlib.util.find_spec("torch") is not None:
 @pytest.fixture(scope="module", params=MADE, ids="-".join)
 def mobile_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     name, device = request.param
-    options = EngineOptions(engine=name, device=device, batch=2)
+    options = EngineOptions(engine=name, device=device, batch_size=2)
     made = engine.create(golden_weights("mobile"), options)
     yield made
     made.close()
@@ -44,7 +44,7 @@ def mobile_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 @pytest.mark.parametrize("spec", ["mobile", "cifar", "large"])
 @pytest.mark.parametrize("name", list(engine.ENGINES))
-def test_every_endpoint_is_tf_slims(name: str, spec: str) -> None:
+def test_every_endpoint_is_tf_slims(name: engine.EngineName, spec: str) -> None:
     expected = {
         tuple(key.removeprefix("eval/").rsplit(".", 1)): value
         for key, value in golden_numbers(spec).items()
@@ -111,9 +111,9 @@ def test_an_unknown_endpoint_is_a_signature_error(mobile_engine: Engine) -> None
 
 def test_options_refuse_what_no_engine_could_do(mobile: Weights) -> None:
     with pytest.raises(InputError, match="openvino, onnxruntime"):
-        EngineOptions(engine="abacus")
+        EngineOptions(engine="abacus")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="start at 1"):
-        EngineOptions(batch=0)
+        EngineOptions(batch_size=0)
     with pytest.raises(InputError, match="openvino always compiles"):
         EngineOptions(compile=True)
     with pytest.raises(InputError, match="f32, bf16"):

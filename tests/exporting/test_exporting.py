@@ -67,11 +67,11 @@ def test_an_export_gives_the_same_numbers_in_its_own_runtime(
     [
         ("onnx", {"precision": "f16"}),
         ("onnx", {"pixels": "uint8"}),
-        ("onnx", {"batch": 2}),
+        ("onnx", {"batch_size": 2}),
         ("onnx", {"padding": "keras"}),
         ("openvino", {"precision": "f16"}),
-        ("openvino", {"pixels": "uint8", "batch": 5}),
-        ("torch", {"batch": 1, "padding": "keras"}),
+        ("openvino", {"pixels": "uint8", "batch_size": 5}),
+        ("torch", {"batch_size": 1, "padding": "keras"}),
         ("huggingface", {"padding": "keras"}),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_name_tells_the_target() -> None:
     [
         ("m.onnx", {"precision": "int8"}, "onnx has no precision int8; it has f32, f16"),
         ("m.pt2", {"pixels": "uint8"}, "torch has no pixels uint8"),
-        ("m.ckpt", {"batch": 3}, "which have no batch size"),
+        ("m.ckpt", {"batch_size": 3}, "which have no batch size"),
         ("m.ckpt", {"padding": "keras"}, "cannot say that padding=keras"),
         ("m.onnx", {"precision": "int16x8"}, "onnx has no precision int16x8"),
         ("m.tflite", {"precision": "int8", "pixels": "uint8"}, "int8 takes float32 pixels"),
@@ -175,7 +175,7 @@ def test_what_a_target_does_not_have_is_said(
     assert [one.name for one in tmp_path.iterdir()] == ["photos"]
 
 
-@pytest.mark.parametrize("changes", [{"output": "both"}, {"precision": "f8"}, {"batch": 0}])
+@pytest.mark.parametrize("changes", [{"output": "both"}, {"precision": "f8"}, {"batch_size": 0}])
 def test_options_that_are_none_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InputError):
         nasnet.ExportOptions(**changes)  # type: ignore[arg-type]
@@ -258,7 +258,7 @@ def test_the_error_of_an_export_that_is_off_says_what_helps(
 
     rough = replace(row, write=other, precisions=PRECISIONS)
     monkeypatch.setattr("nasnet.exporting.export.TARGETS", {"onnx": rough})
-    asked = options(photos, to="onnx", precision=precision, calibration=photos)
+    asked = options(photos, to="onnx", precision=precision, calibrate=photos)
     with pytest.raises(OutputError, match=told) as caught:
         nasnet.export("seeded:7", tmp_path / "m.onnx", options=asked)
     assert "\n" not in str(caught.value)

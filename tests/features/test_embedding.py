@@ -16,7 +16,7 @@ from nasnet.pictures.recipes import get_recipe, prepare
 from tests.support.pictures import jpeg, pixels
 
 WEIGHTS = "seeded:7"
-SMALL = EmbedOptions(size=(48, 48), engine=EngineOptions(batch=3))
+SMALL = EmbedOptions(size=(48, 48), engine=EngineOptions(batch_size=3))
 
 
 def mixed(count: int = 20) -> list[tuple[str, bytes]]:
@@ -101,7 +101,7 @@ def test_events_count_up_to_the_end() -> None:
 def test_a_files_run_continues_after_a_source_that_broke(tmp_path: Path) -> None:
     output = tmp_path / "x.parquet"
     options = EmbedOptions(
-        size=(48, 48), engine=EngineOptions(batch=3), sink=nasnet.SinkOptions(part_rows=4)
+        size=(48, 48), engine=EngineOptions(batch_size=3), sink=nasnet.SinkOptions(part_rows=4)
     )
 
     class Breaking(list[tuple[str, bytes]]):
@@ -128,7 +128,7 @@ def test_a_files_run_continues_after_a_source_that_broke(tmp_path: Path) -> None
 def test_a_changed_source_is_noticed(tmp_path: Path) -> None:
     output = tmp_path / "x.parquet"
     sink = nasnet.SinkOptions(part_rows=2)
-    options = EmbedOptions(size=(48, 48), engine=EngineOptions(batch=2), sink=sink)
+    options = EmbedOptions(size=(48, 48), engine=EngineOptions(batch_size=2), sink=sink)
 
     def run(ids: str, stop_at: int | None = None) -> None:
         seen = 0

@@ -164,7 +164,7 @@ def test_shards_of_real_runs_joined_by_the_command_are_the_whole_run(tmp_path: P
     photos.mkdir()
     for number in range(11):
         (photos / f"{number:02d}.jpg").write_bytes(b"broken" if number == 4 else jpeg(seed=number))
-    engine = EngineOptions(threads=1, batch=2)
+    engine = EngineOptions(threads=1, batch_size=2)
     for index in range(3):
         options = EmbedOptions(size=(48, 48), engine=engine, source=SourceOptions(shard=(index, 3)))
         output = tmp_path / f"{index}.parquet"

@@ -45,7 +45,7 @@ from nasnet.pictures.sources import Shard, Split, split_source
 from tests.support import ROOT
 from tests.support.pictures import jpeg
 
-SMALL = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1, batch=3))
+SMALL = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1, batch_size=3))
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed"
 )

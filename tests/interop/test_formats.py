@@ -69,14 +69,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
-def features(weights: Weights, name: str = "openvino") -> np.ndarray:
+def features(weights: Weights, name: engine.EngineName = "openvino") -> np.ndarray:
     made = engine.create(weights, EngineOptions(engine=name, threads=1))
     return engine.run(made, golden_images("mobile"), ("global_pool",))["global_pool"]
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_padding_keras_gives_what_keras_gives(
-    folder: Path, model: Any, expected: np.ndarray, name: str
+    folder: Path, model: Any, expected: np.ndarray, name: engine.EngineName
 ) -> None:
     model.save(folder / "model.keras")
     found = features(open_weights(str(folder / "model.keras"), padding="keras").weights, name)

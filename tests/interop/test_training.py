@@ -23,8 +23,8 @@ from nasnet.pictures.augment import preset as augment_preset
 from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
 from nasnet.train.loop import (
     Classification,
-    OptimizerOptions,
-    ScheduleOptions,
+    OptimizerRecipe,
+    ScheduleRecipe,
     Trainer,
     TrainEvent,
     TrainOptions,
@@ -416,8 +416,8 @@ def test_averaged_weights_are_tensorflows(tmp_path: Path, decay: float) -> None:
         Classification(),
         TrainOptions(
             epochs=2,
-            optimizer=OptimizerOptions(kind="rmsprop", rate=0.1),
-            schedule=ScheduleOptions(kind="constant"),
+            optimizer=OptimizerRecipe(kind="rmsprop", learning_rate=0.1),
+            schedule=ScheduleRecipe(kind="constant"),
             ema=decay,
             device="cpu",
         ),
@@ -428,7 +428,7 @@ def test_averaged_weights_are_tensorflows(tmp_path: Path, decay: float) -> None:
         on_event=watch,
     )
     pictures = [Labelled(str(number), number % 2) for number in range(12)]
-    options = LoaderOptions(batch=4, size=(32, 32), augment=augment_preset("light"), threads=1)
+    options = LoaderOptions(batch_size=4, size=(32, 32), augment=augment_preset("light"), threads=1)
     with Loader(pictures, options) as loader:
         trainer.fit(lambda epoch: loader)
     assert len(seen) == 6

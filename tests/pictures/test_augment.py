@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasnet.errors import InputError
-from nasnet.pictures.augment import PRESETS, AugmentOptions, _slim_window, augment, mix, preset
+from nasnet.pictures.augment import PRESETS, Augmentation, _slim_window, augment, mix, preset
 from tests.support.pictures import pixels
 from tests.support.threads import at_once
 
-EVERYTHING = AugmentOptions(
+EVERYTHING = Augmentation(
     area=(0.05, 1.0),
     brightness=0.5,
     contrast=0.5,
@@ -31,12 +31,12 @@ side = st.integers(1, 400)
 
 
 def view(
-    picture: np.ndarray, options: AugmentOptions, *, seed: int = 0, size: tuple[int, int] = (48, 64)
+    picture: np.ndarray, options: Augmentation, *, seed: int = 0, size: tuple[int, int] = (48, 64)
 ) -> np.ndarray:
     return augment(picture, size=size, options=options, random=np.random.default_rng(seed))
 
 
-def only(**options: object) -> AugmentOptions:
+def only(**options: object) -> Augmentation:
     return dataclasses.replace(STILL, **options)  # type: ignore[arg-type]
 
 
@@ -49,7 +49,7 @@ def only(**options: object) -> AugmentOptions:
     options=st.sampled_from([*PRESETS.values(), EVERYTHING]),
 )
 def test_any_picture_becomes_any_size(
-    height: int, width: int, size: tuple[int, int], seed: int, options: AugmentOptions
+    height: int, width: int, size: tuple[int, int], seed: int, options: Augmentation
 ) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     before = picture.copy()
@@ -70,7 +70,7 @@ def test_pictures_of_one_pixel_width_are_taken_whole(shape: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("options", [*PRESETS.values(), EVERYTHING])
-def test_a_state_of_the_generator_gives_one_picture(options: AugmentOptions) -> None:
+def test_a_state_of_the_generator_gives_one_picture(options: Augmentation) -> None:
     picture = pixels()
     np.testing.assert_array_equal(view(picture, options, seed=3), view(picture, options, seed=3))
     assert (options == STILL) == np.array_equal(
@@ -235,7 +235,7 @@ def test_a_rectangle_is_erased() -> None:
 
 def test_presets_are_found_by_name() -> None:
     assert set(PRESETS) == {"none", "light", "default", "strong", "slim"}
-    assert preset("default") == AugmentOptions()
+    assert preset("default") == Augmentation()
     with pytest.raises(InputError, match="no augmentation 'extreme'; there are none, light"):
         preset("extreme")
 
@@ -256,7 +256,7 @@ def test_presets_are_found_by_name() -> None:
 )
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        AugmentOptions(**options)  # type: ignore[arg-type]
+        Augmentation(**options)  # type: ignore[arg-type]
 
 
 def test_other_arrays_and_sizes_are_refused() -> None:

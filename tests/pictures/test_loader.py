@@ -14,14 +14,14 @@ import pytest
 
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures import recipes
-from nasnet.pictures.augment import PRESETS, AugmentOptions, augment
+from nasnet.pictures.augment import PRESETS, Augmentation, augment
 from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
 from nasnet.pictures.decode import Decoding
 from nasnet.pictures.labelled import Example as DatasetExample
 from tests.support.pictures import encoded, jpeg, pixels
 
 OPTIONS = LoaderOptions(
-    batch=4, size=(24, 32), seed=3, augment=PRESETS["default"], threads=2, cache_bytes=0
+    batch_size=4, size=(24, 32), seed=3, augment=PRESETS["default"], threads=2, cache_bytes=0
 )
 
 
@@ -112,7 +112,7 @@ def test_arrays_and_images_serve_as_well_as_bytes() -> None:
 
     array = pixels()
     shown = [
-        batches([Picture("same", 0, data)], replace(OPTIONS, batch=1))[0].images
+        batches([Picture("same", 0, data)], replace(OPTIONS, batch_size=1))[0].images
         for data in (array, Image.fromarray(array), encoded(array, "PNG"))
     ]
     np.testing.assert_array_equal(shown[0], shown[1])
@@ -143,7 +143,7 @@ def test_views_come_again_after_as_many_epochs_as_asked_for() -> None:
 
 def test_a_picture_looks_alike_in_whatever_list_it_comes() -> None:
     examples = pictures(6)
-    options = replace(OPTIONS, shuffle=False, batch=2)
+    options = replace(OPTIONS, shuffle=False, batch_size=2)
     whole = np.concatenate([batch.images for batch in batches(examples, options)])
     part = np.concatenate([batch.images for batch in batches(examples[2:], options)])
     np.testing.assert_array_equal(whole[2:], part)
@@ -155,7 +155,7 @@ def test_ids_need_not_be_valid_text() -> None:
 
 def test_crops_are_views_of_one_picture_in_consecutive_rows() -> None:
     examples = pictures(4)
-    options = replace(OPTIONS, batch=2, crops=3)
+    options = replace(OPTIONS, batch_size=2, crops=3)
     found = batches(examples, options)
     single = batches(examples, replace(options, crops=1))
     assert len(found) == 2
@@ -185,7 +185,7 @@ def test_threads_and_caches_change_nothing(mixing: dict[str, Any]) -> None:
 @pytest.mark.parametrize("start", [0, 1, 3, 5, 6, 9])
 def test_a_resumed_epoch_is_the_tail_of_an_unbroken_one(start: int) -> None:
     examples = pictures(14, bad=[0, 5, 6])
-    options = replace(OPTIONS, batch=2, mixup=0.3)
+    options = replace(OPTIONS, batch_size=2, mixup=0.3)
     unbroken = batches(examples, options, epoch=4)
     assert len(unbroken) == 7
     assert_same(batches(examples, options, epoch=4, start=start), unbroken[start:])
@@ -197,7 +197,7 @@ def test_replicas_together_have_the_batches_of_one_process(
     world: int, mixing: dict[str, Any]
 ) -> None:
     examples = pictures(21, bad=[2, 9])
-    options = replace(OPTIONS, batch=8, **mixing)
+    options = replace(OPTIONS, batch_size=8, **mixing)
     alone = batches(examples, options, epoch=2)
     shares = [
         batches(examples, replace(options, replica=(rank, world)), epoch=2) for rank in range(world)
@@ -235,7 +235,7 @@ def test_the_cache_keeps_to_its_bytes() -> None:
 
 def test_large_pictures_are_kept_at_twice_the_size() -> None:
     examples = [Picture("large", 0, jpeg(600, 900))]
-    options = replace(OPTIONS, batch=1, size=(30, 30), cache_bytes=60 * 90 * 3)
+    options = replace(OPTIONS, batch_size=1, size=(30, 30), cache_bytes=60 * 90 * 3)
     with Loader(examples, options) as loader:
         list(loader.epoch(0))
         list(loader.epoch(1))
@@ -248,7 +248,7 @@ def test_pictures_are_turned_upright_as_the_recipe_says() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(pixels(40, 80), "JPEG", quality=95, exif=exif)
-    options = replace(OPTIONS, batch=1, augment=PRESETS["none"], size=(40, 20))
+    options = replace(OPTIONS, batch_size=1, augment=PRESETS["none"], size=(40, 20))
     for recipe, upright in (("photo", True), ("tf1-hub", False)):
         found = batches([Picture("turned", 0, data)], replace(options, recipe=recipe))[0].images[0]
         decoded = recipes.open_picture(data, Decoding(upright=upright), target=(80, 40)).pixels
@@ -268,7 +268,7 @@ def unmixed(examples: Sequence[Example], options: LoaderOptions) -> list[TrainBa
 @pytest.mark.parametrize("crops", [1, 2])
 def test_mixup_mixes_neighbours_both_ways_round(crops: int) -> None:
     examples = pictures(16)
-    options = replace(OPTIONS, batch=8, mixup=0.5, crops=crops)
+    options = replace(OPTIONS, batch_size=8, mixup=0.5, crops=crops)
     shares = set()
     for mixed, plain in zip(batches(examples, options), unmixed(examples, options), strict=True):
         np.testing.assert_array_equal(mixed.labels, plain.labels)
@@ -296,7 +296,7 @@ def test_cutmix_tells_the_share_of_pixels_left() -> None:
     examples = [
         Picture(str(row), row, np.full((20, 20, 3), 10 * row, np.uint8)) for row in range(8)
     ]
-    options = replace(OPTIONS, batch=8, augment=PRESETS["none"], cutmix=1.0)
+    options = replace(OPTIONS, batch_size=8, augment=PRESETS["none"], cutmix=1.0)
     (batch,) = batches(examples, options)
     for row in range(8):
         own = (batch.images[row] == 10 * batch.labels[row]).all(axis=2)
@@ -325,9 +325,9 @@ def test_the_odd_picture_of_a_last_batch_stays_unmixed() -> None:
         (3, {}, [3]),
         (3, {"mixup": 1.0}, [2]),
         (1, {"mixup": 1.0}, [1]),
-        (7, {"batch": 8, "replica": (1, 2)}, [3]),
-        (7, {"batch": 8, "replica": (1, 2), "mixup": 1.0}, [2]),
-        (10, {"batch": 4, "replica": (0, 2), "drop_last": False}, [2, 2, 1]),
+        (7, {"batch_size": 8, "replica": (1, 2)}, [3]),
+        (7, {"batch_size": 8, "replica": (1, 2), "mixup": 1.0}, [2]),
+        (10, {"batch_size": 4, "replica": (0, 2), "drop_last": False}, [2, 2, 1]),
     ],
 )
 def test_batches_shrink_to_what_there_is(
@@ -350,7 +350,7 @@ def test_too_few_pictures_are_said() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch": 0}, "batch starts at 1, found 0"),
+        ({"batch_size": 0}, "batch_size starts at 1, found 0"),
         ({"size": (224, 0)}, r"size starts at 1, found \(224, 0\)"),
         ({"crops": 0}, "crops starts at 1"),
         ({"threads": 0}, "threads starts at 1"),
@@ -412,7 +412,7 @@ def test_evaluation_is_shared_by_replicas_without_gaps() -> None:
     rows = {
         rank: [
             b.rows.tolist()
-            for b in batches(examples, replace(EVALUATION, batch=4, replica=(rank, 2)))
+            for b in batches(examples, replace(EVALUATION, batch_size=4, replica=(rank, 2)))
         ]
         for rank in range(2)
     }
@@ -561,8 +561,8 @@ def test_two_epochs_may_be_under_way_at_once() -> None:
 def test_views_come_from_the_seed_the_epoch_and_the_name() -> None:
     """What stored answers of a teacher rest on: the streams may not change unnoticed."""
     array = pixels(30, 30)
-    options = replace(OPTIONS, batch=1, augment=AugmentOptions(), size=(20, 20))
+    options = replace(OPTIONS, batch_size=1, augment=Augmentation(), size=(20, 20))
     (found,) = batches([Picture("a/b.jpg", 0, array)], options, epoch=6)
     random = np.random.default_rng([OPTIONS.seed, 6, zlib.crc32(b"a/b.jpg"), 0, 2])
-    expected = augment(array, size=(20, 20), options=AugmentOptions(), random=random)
+    expected = augment(array, size=(20, 20), options=Augmentation(), random=random)
     np.testing.assert_array_equal(found.images[0], expected)

@@ -21,7 +21,7 @@ from nasnet.pictures.labelled import Example
 from nasnet.pictures.sources.files import read_file
 from tests.support.pictures import jpeg
 
-OPTIONS = LoaderOptions(batch=8, size=(24, 32), seed=3, augment=PRESETS["default"], mixup=0.4)
+OPTIONS = LoaderOptions(batch_size=8, size=(24, 32), seed=3, augment=PRESETS["default"], mixup=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_what_no_process_can_read_is_an_error(tmp_path: Path) -> None:
         (replace(OPTIONS, replica=(1, 2)), 4, 2),
         (OPTIONS, 1, 0),
         (OPTIONS, 0, 0),
-        (replace(OPTIONS, batch=32), 4, 0),  # more than there are
+        (replace(OPTIONS, batch_size=32), 4, 0),  # more than there are
         (replace(OPTIONS, augment=None, mixup=0.0), 4, 0),
         (replace(OPTIONS, drop_last=False), 4, 0),
     ],

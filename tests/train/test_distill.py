@@ -22,7 +22,7 @@ from torch import Tensor
 
 import nasnet
 from nasnet.errors import InputError, OutputError, SourceError, TrainingError
-from nasnet.pictures.augment import AugmentOptions
+from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
 from nasnet.train.distill import (
     TEACHERS,
@@ -37,7 +37,7 @@ from nasnet.train.distill import (
 )
 from nasnet.train.from_scratch import train
 from nasnet.train.loop import TrainEvent, TrainOptions
-from nasnet.train.recipe import Stage, TeacherOptions, TrainRecipe
+from nasnet.train.recipe import Stage, TeacherRecipe, TrainRecipe
 from nasnet.weights.weights import seeded
 from tests.support.leftovers import left_by_a_killed_run
 from tests.support.pictures import jpeg, pixels
@@ -45,7 +45,7 @@ from tests.train.test_training import one_thread, saved
 
 __all__ = ["one_thread"]  # a fixture
 
-AUGMENT = AugmentOptions(area=(0.4, 1.0), shrink=0.5)
+AUGMENT = Augmentation(area=(0.4, 1.0), shrink=0.5)
 NAME = "efficientnet-lite0"
 
 
@@ -214,7 +214,7 @@ def test_stored_answers_are_read_by_view_and_name(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"teacher": "efficientnet-lite1"}, "teacher was 'efficientnet-lite0', now it is"),
-        ({"augment": AugmentOptions(area=(0.5, 1.0))}, "augment.area was"),
+        ({"augment": Augmentation(area=(0.5, 1.0))}, "augment.area was"),
         ({"seed": 4}, "seed was 3, now it is 4"),
         ({"identity": "six"}, "pictures was 'five', now it is 'six'"),
         ({"precision": "bf16"}, "precision was 'f32', now it is 'bf16'"),
@@ -322,7 +322,7 @@ def test_a_teacher_answers_any_number_of_pictures_alike(teacher: Teacher) -> Non
 
 @pytest.mark.parametrize("view", [0, 1])
 def test_answers_are_to_what_the_student_sees(teacher: Teacher, answered: Path, view: int) -> None:
-    options = LoaderOptions(batch=5, size=(224, 224), seed=3, augment=AUGMENT, views=2)
+    options = LoaderOptions(batch_size=5, size=(224, 224), seed=3, augment=AUGMENT, views=2)
     with Loader(PICTURES, options) as loader:
         (batch,) = loader.epoch(view + 2)
     expected = teacher(batch.images)
@@ -382,10 +382,10 @@ def test_it_is_shown_what_the_student_sees(teacher: Teacher, live: LiveTeacher) 
 
 LIVE = TrainRecipe(
     name="live",
-    stages=(Stage(epochs=1, size=32, batch=2, crops=2),),
+    stages=(Stage(epochs=1, size=32, batch_size=2, crops=2),),
     augment=AUGMENT,
     mixup=0.3,
-    teacher=TeacherOptions(name=NAME, views=0),
+    teacher=TeacherRecipe(name=NAME, views=0),
     train=TrainOptions(seed=3, clip=5.0, precision="auto"),
 )
 
@@ -438,9 +438,12 @@ def test_a_full_disk_is_an_error_before_anything_is_asked(tmp_path: Path) -> Non
 
 RECIPE = TrainRecipe(
     name="test",
-    stages=(Stage(epochs=2, size=32, batch=2), Stage(epochs=1, size=48, batch=2, without=("b/",))),
+    stages=(
+        Stage(epochs=2, size=32, batch_size=2),
+        Stage(epochs=1, size=48, batch_size=2, without=("b/",)),
+    ),
     augment=AUGMENT,
-    teacher=TeacherOptions(name=NAME, views=2),
+    teacher=TeacherRecipe(name=NAME, views=2),
     held_out=0.2,
     train=TrainOptions(seed=3, clip=5.0),
 )

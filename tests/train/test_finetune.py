@@ -17,8 +17,8 @@ import nasnet
 from nasnet.errors import InputError, SourceError, TrainingError
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.labelled import DatasetOptions
-from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FullOptions
-from nasnet.train.head import HeadOptions, fit_head
+from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FullTuning
+from nasnet.train.head import HeadFit, fit_head
 
 SIZE = (32, 32)
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -40,11 +40,11 @@ def photos(folder: Path, count: int = 10, colours: tuple[str, ...] = tuple(COLOU
 
 
 def options(mode: str = "head", **full: object) -> FinetuneOptions:
-    chosen = FullOptions(**{"epochs": 2, "batch": 8, "warmup_epochs": 0.5, **full})  # type: ignore[arg-type]
+    chosen = FullTuning(**{"epochs": 2, "batch_size": 8, "warmup_epochs": 0.5, **full})  # type: ignore[arg-type]
     return FinetuneOptions(
         mode=mode,  # type: ignore[arg-type]
         size=SIZE,
-        head=HeadOptions(c=0.1),
+        head=HeadFit(c=0.1),
         full=chosen,
     )
 
@@ -153,8 +153,8 @@ def test_without_validation_the_tuned_network_is_kept_and_all_of_it_moved(
     chosen = FinetuneOptions(
         mode="full",
         size=SIZE,
-        head=HeadOptions(c=0.1),
-        full=FullOptions(epochs=1, batch=8, batch_norm="batch", warmup_epochs=0),
+        head=HeadFit(c=0.1),
+        full=FullTuning(epochs=1, batch_size=8, batch_norm="batch", warmup_epochs=0),
         dataset=DatasetOptions(validation_fraction=0.0),
     )
     summary = nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=chosen)
@@ -205,11 +205,11 @@ def test_a_folder_among_the_pictures_is_refused(data: Path) -> None:
 @pytest.mark.parametrize(
     ("full", "text"),
     [
-        ({"rate": float("nan")}, "rate above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate above 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"augment": "wild"}, "wild"),
         ({"warmup_epochs": -1.0}, "warmup_epochs"),
-        ({"batch": 0}, "batch starts at 1"),
+        ({"batch_size": 0}, "batch_size starts at 1"),
     ],
 )
 def test_options_of_all_layers_are_refused_before_features_are_computed(
@@ -229,7 +229,7 @@ def test_options_of_all_layers_are_refused_before_features_are_computed(
 
 def test_mixing_needs_pairs() -> None:
     with pytest.raises(InputError, match="even batch, found 5"):
-        options("full", batch=5, mixup=0.2)
+        options("full", batch_size=5, mixup=0.2)
 
 
 def test_all_layers_see_pictures_through_the_recipe_of_the_head(
@@ -270,7 +270,7 @@ def test_labels_that_count_no_background_are_told(data: Path, tmp_path: Path) ->
 def test_a_head_needs_every_class() -> None:
     vectors = np.random.default_rng(0).random((6, 4), np.float32)
     with pytest.raises(InputError, match="2 of 3 classes"):
-        fit_head(vectors, np.array([0, 0, 0, 1, 1, 1]), 3, HeadOptions())
+        fit_head(vectors, np.array([0, 0, 0, 1, 1, 1]), 3, HeadFit())
 
 
 def test_two_classes_become_two_logits_whose_softmax_is_the_regression() -> None:
@@ -279,7 +279,7 @@ def test_two_classes_become_two_logits_whose_softmax_is_the_regression() -> None
     random = np.random.default_rng(0)
     vectors = random.normal(size=(60, 4)).astype(np.float32)
     labels = (vectors[:, 0] + 0.3 * random.normal(size=60) > 0).astype(np.int64)
-    head = fit_head(vectors, labels, 2, HeadOptions(c=1.0))
+    head = fit_head(vectors, labels, 2, HeadFit(c=1.0))
     logits = head.logits(vectors).astype(np.float64)
     share = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
     scaled = (vectors - vectors.mean(0)) / vectors.std(0)
@@ -294,7 +294,7 @@ def test_a_feature_that_slept_in_training_cannot_outshout_all_others() -> None:
     vectors[:, 0] += 3 * labels
     vectors[:, 7] = 0
     vectors[1, 7] = 1e-4  # one picture woke it, by a little
-    head = fit_head(vectors, labels, 2, HeadOptions(c=0.1))
+    head = fit_head(vectors, labels, 2, HeadFit(c=0.1))
     awake = np.zeros((1, 8), np.float32)
     awake[0, 7] = 1.0
     assert np.ptp(head.logits(awake)) < 10
@@ -305,7 +305,7 @@ def test_the_strength_is_tried_out_without_the_validation_set() -> None:
     vectors = random.normal(size=(200, 8)).astype(np.float32)
     labels = (vectors[:, 0] > 0).astype(np.int64)
     texts: list[str] = []
-    head = fit_head(vectors, labels, 2, HeadOptions(), on_event=texts.append)
+    head = fit_head(vectors, labels, 2, HeadFit(), on_event=texts.append)
     assert [c for c, _ in head.tried] == [0.001, 0.01, 0.1, 1.0]
     assert head.c == max(head.tried, key=lambda row: row[1])[0]
     assert all("inner split" in text for text in texts)
@@ -353,5 +353,5 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
             data,
             tmp_path / "mine",
             weights="seeded:7",
-            options=options("full", rate=1e30, clip=0.0, epochs=3, warmup_epochs=0.0),
+            options=options("full", learning_rate=1e30, clip=0.0, epochs=3, warmup_epochs=0.0),
         )

@@ -15,7 +15,7 @@ from nasnet.compute.torch.model import NASNet  # noqa: E402
 from nasnet.errors import InputError, PictureError, TrainingError  # noqa: E402
 from nasnet.network.spec import preset  # noqa: E402
 from nasnet.pictures.labelled import Example  # noqa: E402
-from nasnet.train.loop import RecalibrateOptions, recalibrate  # noqa: E402
+from nasnet.train.loop import Recalibration, recalibrate  # noqa: E402
 from nasnet.weights.weights import seeded  # noqa: E402
 from tests.support.pictures import jpeg, pixels  # noqa: E402
 
@@ -30,7 +30,7 @@ def pictures(count: int) -> list[Example]:
 
 
 def test_averages_are_those_of_the_pictures_and_all_else_stays() -> None:
-    options = RecalibrateOptions(size=48, batch=8)
+    options = Recalibration(size=48, batch_size=8)
     found = recalibrate(WEIGHTS, pictures(8), options)
     for name, array in WEIGHTS.arrays.items():
         same = np.array_equal(array, found.arrays[name])
@@ -44,7 +44,7 @@ def test_averages_are_those_of_the_pictures_and_all_else_stays() -> None:
 def test_evaluation_then_computes_what_training_computes() -> None:
     images = np.stack([pixels(48, 48, seed=n) for n in range(8)])
     exact = [Example(str(n), 0, partial(images.__getitem__, n)) for n in range(8)]
-    found = recalibrate(WEIGHTS, exact, RecalibrateOptions(size=48, batch=8))
+    found = recalibrate(WEIGHTS, exact, Recalibration(size=48, batch_size=8))
     network = NASNet("cifar", num_classes=3)
     network.load(found)
     network.behaviour.spec = WEIGHTS_WITHOUT_DROPOUT
@@ -60,7 +60,7 @@ def test_evaluation_then_computes_what_training_computes() -> None:
 def test_batches_make_the_averages_of_all_pictures_together() -> None:
     """Of the first layer, whose input no other average changes."""
     whole, parts = (
-        recalibrate(WEIGHTS, pictures(8), RecalibrateOptions(size=48, batch=batch)).arrays
+        recalibrate(WEIGHTS, pictures(8), Recalibration(size=48, batch_size=batch)).arrays
         for batch in (8, 4)
     )
     mean, variance = "l1_stem_bn/moving_mean", "l1_stem_bn/moving_variance"
@@ -72,7 +72,7 @@ def test_pictures_that_cannot_be_read_are_passed_over() -> None:
     def broken() -> bytes:
         raise PictureError("gone")
 
-    options = RecalibrateOptions(size=48, batch=4)
+    options = Recalibration(size=48, batch_size=4)
     with pytest.raises(TrainingError, match="not two of 3 pictures can be read"):
         recalibrate(WEIGHTS, [*pictures(1), *[Example("x", 0, broken)] * 2], options)
 
@@ -80,9 +80,9 @@ def test_pictures_that_cannot_be_read_are_passed_over() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        lambda: RecalibrateOptions(size=16),
-        lambda: RecalibrateOptions(pictures=1),
-        lambda: RecalibrateOptions(batch=1),
+        lambda: Recalibration(size=16),
+        lambda: Recalibration(pictures=1),
+        lambda: Recalibration(batch_size=1),
     ],
 )
 def test_options_that_give_no_average_are_refused(options: Callable[[], object]) -> None:

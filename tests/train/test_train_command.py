@@ -31,7 +31,7 @@ NASNET = [sys.executable, "-m", "nasnet"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = """
 network = "mobile"
-smoothing = 0.1
+label_smoothing = 0.1
 mixup = 0.2
 
 [augment]
@@ -44,17 +44,17 @@ checkpoint_seconds = 0
 
 [train.optimizer]
 kind = "rmsprop"
-rate = 1e-2
+learning_rate = 1e-2
 
 [[stages]]
 epochs = 1
 size = 32
-batch = 4
+batch_size = 4
 
 [[stages]]
 epochs = 1
 size = 48
-batch = 2
+batch_size = 2
 without = ["red/0"]
 """
 
@@ -201,7 +201,7 @@ def test_mistakes_are_one_line(
 def started(
     data: Path, folder: Path, *, on_event: Callable[[TrainEvent], None] | None = None, **how: Any
 ) -> TrainSummary:
-    recipe = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch=4),))
+    recipe = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch_size=4),))
     return train(data, folder, how.pop("recipe", recipe), on_event=on_event, **how)
 
 
@@ -225,10 +225,10 @@ def test_pictures_that_cannot_be_read_and_notes_are_told(data: Path, tmp_path: P
 def test_another_runs_folder_is_refused_and_overwritten_when_told(
     data: Path, tmp_path: Path
 ) -> None:
-    renamed = TrainRecipe(name="renamed", stages=(Stage(epochs=1, size=32, batch=4),))
+    renamed = TrainRecipe(name="renamed", stages=(Stage(epochs=1, size=32, batch_size=4),))
     started(data, tmp_path)
     started(data, tmp_path, recipe=renamed)  # a name is for people
-    other = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch=2),))
+    other = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch_size=2),))
     with pytest.raises(TrainingError, match=r"recipe\.stages was"):
         started(data, tmp_path, recipe=other)
     with pytest.raises(SourceError):  # what is wrong with the data is found first
@@ -273,7 +273,7 @@ def test_the_shipped_recipes_are_read() -> None:
     found = {name: read_recipe(name) for name in shipped_recipes()}
     assert {name: recipe.name for name, recipe in found.items()} == {n: n for n in found}
     mobile = found["mobile"]
-    assert (mobile.network, mobile.smoothing, mobile.aux_weight) == ("mobile", 0.1, 0.4)
+    assert (mobile.network, mobile.label_smoothing, mobile.aux_weight) == ("mobile", 0.1, 0.4)
     assert (mobile.epochs, mobile.train.epochs, mobile.train.optimizer.kind) == (
         250,
         250,
@@ -281,7 +281,7 @@ def test_the_shipped_recipes_are_read() -> None:
     )
     assert mobile.train.schedule.kind == "exponential"
     assert mobile.train.path_dropout == "ramp"
-    assert found["cifar"].train.optimizer.rate == 0.025
+    assert found["cifar"].train.optimizer.learning_rate == 0.025
     builtin = found["builtin"]
     assert builtin.teacher is not None
     assert builtin.teacher.views == 3
@@ -306,7 +306,7 @@ def refusal(tmp_path: Path, text: str) -> str:
     return said.removeprefix(str(path))
 
 
-STAGE = "[[stages]]\nepochs = 1\nsize = 32\nbatch = 4\n"
+STAGE = "[[stages]]\nepochs = 1\nsize = 32\nbatch_size = 4\n"
 TEACHER = '[teacher]\nname = "efficientnet-lite0"\n'
 
 
@@ -314,10 +314,10 @@ TEACHER = '[teacher]\nname = "efficientnet-lite0"\n'
     ("text", "message"),
     [
         ("epochs = 3\n" + STAGE, ": no key 'epochs'; there are augment, aux_weight"),
-        ("smoothing = 'much'\n" + STAGE, ", smoothing: 'much' is no number"),
-        ("smoothing = true\n" + STAGE, ", smoothing: True is no number"),
-        ("smoothing = nan\n" + STAGE, ", smoothing: nan is no finite number"),
-        ("smoothing = 1.0\n" + STAGE, ": smoothing and held_out lie in"),
+        ("label_smoothing = 'much'\n" + STAGE, ", label_smoothing: 'much' is no number"),
+        ("label_smoothing = true\n" + STAGE, ", label_smoothing: True is no number"),
+        ("label_smoothing = nan\n" + STAGE, ", label_smoothing: nan is no finite number"),
+        ("label_smoothing = 1.0\n" + STAGE, ": label_smoothing and held_out lie in"),
         ("network = 'huge'\n" + STAGE, ": no preset 'huge'; there are mobile"),
         ("network = 7\n" + STAGE, ", network: 7 is no text"),
         ("network = 'mobile'", ": the key 'stages' is missing"),
@@ -325,11 +325,11 @@ TEACHER = '[teacher]\nname = "efficientnet-lite0"\n'
         ("stages = 3", ", stages: 3 is no list"),
         ("[stages]\nepochs = 1", ", stages: {'epochs': 1} is no list"),
         (
-            STAGE + "[[stages]]\nepochs = 0\nsize = 32\nbatch = 1",
+            STAGE + "[[stages]]\nepochs = 0\nsize = 32\nbatch_size = 1",
             ", stages 2: a stage needs epochs",
         ),
-        ("[[stages]]\nepochs = 1\nsize = 32", ", stages 1: the key 'batch' is missing"),
-        (STAGE + "steps = 3", ", stages 1: no key 'steps'; there are batch"),
+        ("[[stages]]\nepochs = 1\nsize = 32", ", stages 1: the key 'batch_size' is missing"),
+        (STAGE + "steps = 3", ", stages 1: no key 'steps'; there are batch_size"),
         (STAGE.replace("32", "32.0"), ", stages 1, size: 32.0 is no integer"),
         (STAGE.replace("1", "true"), ", stages 1, epochs: True is no integer"),
         (STAGE + "without = 'tiny/'", ", stages 1, without: 'tiny/' is no list"),
@@ -339,14 +339,20 @@ TEACHER = '[teacher]\nname = "efficientnet-lite0"\n'
         ("augment.area = [0.5, 2]\n" + STAGE, ", augment: area is a share"),
         ("augment.flip = 1\n" + STAGE, ", augment, flip: 1 is no true or false"),
         ("train.precision = 'f8'\n" + STAGE, ", train, precision: 'f8' is none of 'f32'"),
-        ("train.optimizer.rate = -1\n" + STAGE, ", train, optimizer: an optimizer needs rate"),
+        (
+            "train.optimizer.learning_rate = -1\n" + STAGE,
+            ", train, optimizer: an optimizer needs learning_rate",
+        ),
         ("train.schedule.kind = 'up'\n" + STAGE, ", train, schedule, kind: 'up' is none of"),
         ("train.epochs = 3\n" + STAGE, ", train, epochs: say in [[stages]] how many"),
         ("held_out = 0.1\n" + STAGE, ": held_out is for a recipe with a [teacher]"),
-        ("smoothing = 0.1\n" + TEACHER + STAGE, ": smoothing is for labels; this recipe has a"),
+        (
+            "label_smoothing = 0.1\n" + TEACHER + STAGE,
+            ": label_smoothing is for labels; this recipe has a",
+        ),
         ("mixup = 0.1\n" + TEACHER + STAGE, ": mixup and crops make pictures a stored answer"),
         (TEACHER + STAGE + "crops = 2\n", ": mixup and crops make pictures a stored answer"),
-        (STAGE + "crops = 0\n", ", stages 1: a stage needs epochs, batch and crops from 1"),
+        (STAGE + "crops = 0\n", ", stages 1: a stage needs epochs, batch_size and crops from 1"),
         ("train.workers = -1\n" + STAGE, ", train: workers and cache_gb start at 0"),
         ("train.workers = 1.5\n" + STAGE, ", train, workers: 1.5 is no integer"),
         ("network = 'cifar'\n" + TEACHER + STAGE, ": a teacher knows 1000 classes, nasnet_cifar"),

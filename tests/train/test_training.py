@@ -26,9 +26,9 @@ from nasnet.train.loop import (
     Classification,
     Forward,
     Objective,
-    OptimizerOptions,
+    OptimizerRecipe,
     Replicas,
-    ScheduleOptions,
+    ScheduleRecipe,
     Targets,
     Trainer,
     TrainEvent,
@@ -45,7 +45,7 @@ from tests.support.pictures import pixels
 
 SPEC = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
 CLASSES = ("bird", "cat", "dog")
-STEADY = ScheduleOptions(kind="constant")
+STEADY = ScheduleRecipe(kind="constant")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ def examples(count: int) -> list[Labelled]:
     return [Labelled(str(number), number % len(CLASSES)) for number in range(count)]
 
 
-def loader(count: int = 12, batch: int = 4, **options: Any) -> Loader:
-    chosen = dict(batch=batch, size=(32, 32), augment=preset("light"), threads=2, **options)
+def loader(count: int = 12, batch_size: int = 4, **options: Any) -> Loader:
+    chosen = dict(
+        batch_size=batch_size, size=(32, 32), augment=preset("light"), threads=2, **options
+    )
     return Loader(examples(count), LoaderOptions(**chosen))
 
 
@@ -128,7 +130,7 @@ def one_thread() -> Iterator[None]:
 
 
 def at(epoch: float, *, step: float = 0.0, epochs: float = 10.0, **options: Any) -> float:
-    return factor(ScheduleOptions(**options), epoch=epoch, step=step, epochs=epochs)
+    return factor(ScheduleRecipe(**options), epoch=epoch, step=step, epochs=epochs)
 
 
 def test_a_cosine_falls_from_the_peak_to_what_is_left() -> None:
@@ -179,7 +181,7 @@ def test_a_cosine_begins_anew_at_its_restarts() -> None:
 )
 def test_schedules_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ScheduleOptions(**options)
+        ScheduleRecipe(**options)
 
 
 # -- optimizers
@@ -190,7 +192,7 @@ KINDS = ("adamw", "rmsprop", "sgd")
 def optimizer_of(net: NASNet, **options: Any) -> torch.optim.Optimizer:
     return make(
         dict(net.named_parameters()),
-        OptimizerOptions(**options),
+        OptimizerRecipe(**options),
         decayed=frozenset(net.regularized()),
         depth=depths_of(net),
     )
@@ -217,7 +219,7 @@ def test_each_cell_has_its_share_of_the_rate() -> None:
 def test_weight_decay_acts_on_kernels_only(kind: str) -> None:
     net = network()
     before = {key: value.detach().clone() for key, value in net.named_parameters()}
-    optimizer = optimizer_of(net, kind=kind, rate=0.1, weight_decay=0.5)
+    optimizer = optimizer_of(net, kind=kind, learning_rate=0.1, weight_decay=0.5)
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -232,7 +234,7 @@ def test_rmsprop_is_that_of_tensorflow() -> None:
     random = np.random.default_rng(0)
     value, decay, momentum, epsilon, l2 = random.standard_normal((3, 4)), 0.9, 0.8, 1.0, 0.01
     parameter = torch.nn.Parameter(torch.tensor(value, dtype=torch.float64))
-    options = OptimizerOptions(
+    options = OptimizerRecipe(
         kind="rmsprop", decay=decay, momentum=momentum, epsilon=epsilon, weight_decay=l2
     )
     optimizer = make({"x": parameter}, options, decayed=frozenset({"x"}), depth={})
@@ -276,15 +278,15 @@ def test_an_optimizers_memory_put_back_gives_the_same_next_step(kind: str) -> No
     ("options", "message"),
     [
         ({"kind": "lion"}, "no optimizer 'lion'; there are adamw, rmsprop, sgd"),
-        ({"rate": 0.0}, "rate above 0"),
-        ({"rate": math.nan}, "rate above 0"),
+        ({"learning_rate": 0.0}, "learning_rate above 0"),
+        ({"learning_rate": math.nan}, "learning_rate above 0"),
         ({"layer_decay": 1.1}, r"layer_decay in \(0, 1\]"),
         ({"momentum": 1.0}, r"momentum and decay in \[0, 1\)"),
     ],
 )
 def test_optimizers_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        OptimizerOptions(**options)
+        OptimizerRecipe(**options)
 
 
 # -- the objective
@@ -356,7 +358,7 @@ def test_a_run_learns_moves_everything_and_tells_how_far_it_is(tmp_path: Path) -
         on_event=events.append,
         epochs=6,
         clip=5.0,
-        optimizer=OptimizerOptions(rate=1e-2),
+        optimizer=OptimizerRecipe(learning_rate=1e-2),
         batch_norm_momentum=0.5,
     )
     result = fit(made)
@@ -379,7 +381,7 @@ def test_a_run_learns_moves_everything_and_tells_how_far_it_is(tmp_path: Path) -
 def test_clipping_bounds_the_whole_step(tmp_path: Path) -> None:
     net = network()
     before = {key: value.detach().clone() for key, value in net.named_parameters()}
-    options = OptimizerOptions(kind="sgd", rate=0.5, momentum=0.0, weight_decay=0.0)
+    options = OptimizerRecipe(kind="sgd", learning_rate=0.5, momentum=0.0, weight_decay=0.0)
     fit(trainer(tmp_path, net=net, epochs=1, optimizer=options, clip=0.01), count=4)
     after = {key: value.detach() for key, value in net.named_parameters()}
     moved = [(value - before[key]).square().sum() for key, value in after.items()]
@@ -421,10 +423,10 @@ def test_accumulated_batches_move_as_one_does(tmp_path: Path) -> None:
             epochs=1,
             accumulate=accumulate,
             batch_norm="moving",
-            optimizer=OptimizerOptions(kind="sgd", rate=1e-4),
+            optimizer=OptimizerRecipe(kind="sgd", learning_rate=1e-4),
         )
         (tmp_path / str(batch)).mkdir()
-        fit(made, count=6, batch=batch, drop_last=False)
+        fit(made, count=6, batch_size=batch, drop_last=False)
         states.append(net.state_dict())
         assert made._state.moves == 2
     for key, value in states[0].items():
@@ -438,7 +440,7 @@ def test_the_rate_follows_its_schedule_and_is_logged(tmp_path: Path) -> None:
         if event.kind == "step":
             rates.append(event.row["learning_rate"])
 
-    schedule = ScheduleOptions(kind="cosine", warmup_epochs=1)
+    schedule = ScheduleRecipe(kind="cosine", warmup_epochs=1)
     result = fit(trainer(tmp_path, schedule=schedule, on_event=follow))
     expected = [1 / 3, 2 / 3, 1, 1, 0.75, 0.25]
     assert rates == pytest.approx([1e-3 * share for share in expected])
@@ -483,7 +485,7 @@ class Overflowing:
 
 def test_steps_float16_cannot_take_are_left_out_until_its_scale_fits(tmp_path: Path) -> None:
     made = trainer(tmp_path, objective=Overflowing(10), precision="f16", epochs=1)
-    fit(made, count=24, batch=2)
+    fit(made, count=24, batch_size=2)
     assert 0 < made._state.moves < 12
     assert made._scaler.get_scale() < 2**16
     tensors, _ = read_checkpoint(made.checkpoint)
@@ -525,7 +527,7 @@ def test_the_best_epoch_is_kept_and_patience_runs_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("clip", [0.0, 5.0])
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, clip: float) -> None:
-    made = trainer(tmp_path, optimizer=OptimizerOptions(kind="sgd", rate=1e30), clip=clip)
+    made = trainer(tmp_path, optimizer=OptimizerRecipe(kind="sgd", learning_rate=1e30), clip=clip)
     with pytest.raises(TrainingError, match=r"there was no checkpoint yet\. Lower the") as found:
         fit(made)
     text = str(found.value)
@@ -569,12 +571,12 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     before = {key: value.detach().clone() for key, value in net.named_parameters()}
     made = trainer(tmp_path, net=net, objective=Rooted(1), clip=clip, precision=precision)
     with pytest.raises(TrainingError, match="the gradient became no finite number in epoch 1"):
-        fit(made, count=50, batch=2)
+        fit(made, count=50, batch_size=2)
     assert all(torch.equal(value, before[key]) for key, value in net.named_parameters())
 
 
 def test_weights_that_outgrow_float32_are_not_saved(tmp_path: Path) -> None:
-    options = OptimizerOptions(kind="sgd", rate=1e38, momentum=0.0, weight_decay=0.0)
+    options = OptimizerRecipe(kind="sgd", learning_rate=1e38, momentum=0.0, weight_decay=0.0)
     made = trainer(tmp_path, objective=Overflowing(1e4), optimizer=options, epochs=1)
     with pytest.raises(TrainingError, match="the weights became no finite numbers by epoch 1"):
         fit(made, count=4)
@@ -599,7 +601,7 @@ def test_outputs_that_cannot_be_scored_end_the_run(tmp_path: Path) -> None:
 
 
 def test_a_run_in_which_nothing_moves_says_so(tmp_path: Path) -> None:
-    tiny = OptimizerOptions(kind="sgd", rate=1e-30)
+    tiny = OptimizerRecipe(kind="sgd", learning_rate=1e-30)
     with pytest.raises(TrainingError, match="nothing moved in the first step: the learning rate"):
         fit(trainer(tmp_path, optimizer=tiny))
     with pytest.raises(TrainingError, match="every weight is frozen"):

@@ -21,7 +21,7 @@ import nasnet
 from nasnet.compute.torch.model import NASNet
 from nasnet.train.distill import Answers, Distillation
 from nasnet.train.from_scratch import train
-from nasnet.train.loop import ALONE, OptimizerOptions, Replicas, TrainEvent, joined
+from nasnet.train.loop import ALONE, OptimizerRecipe, Replicas, TrainEvent, joined
 from nasnet.train.loop.checkpoint import read_checkpoint
 from nasnet.train.recipe import Stage, TrainRecipe
 from tests.support import ROOT
@@ -32,7 +32,7 @@ from tests.train.test_training import SPEC, examples, loader, saved, trainer
 DROPPING = dataclasses.replace(SPEC, dense_dropout_keep_prob=0.5)
 OPTIONS: dict[str, Any] = {
     "epochs": 3,
-    "optimizer": OptimizerOptions(kind="sgd", rate=1e-3),
+    "optimizer": OptimizerRecipe(kind="sgd", learning_rate=1e-3),
     "ema": 0.9,
     "clip": 5.0,
     "accumulate": 2,
@@ -66,7 +66,7 @@ def run(folder: Path, what: str, replicas: Replicas) -> list[float]:
     )
     made.resume()
     replica = (replicas.rank, replicas.world)
-    with loader(count=24, batch=8, mixup=0.0 if taught else 0.4, replica=replica) as batches:
+    with loader(count=24, batch_size=8, mixup=0.0 if taught else 0.4, replica=replica) as batches:
         if what == "stopped" and replicas.rank == 1:
             told = made.objective.targets
 
@@ -97,7 +97,7 @@ def both(folder: Path) -> None:
                 found[what] = run(folder / "stopped", what, replicas)
             except KeyboardInterrupt:
                 found[what] = "stopped"
-        recipe = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch=8),))
+        recipe = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch_size=8),))
         # What lies there is of another run: none of the two may take it up.
         train(folder / "data", folder / "trained", recipe, overwrite=True, replicas=replicas)
         (folder / f"{replicas.rank}.json").write_text(json.dumps(found))

@@ -18,14 +18,14 @@ import torch
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import OutputError, TrainingError
-from nasnet.train.loop import OptimizerOptions, ScheduleOptions, Trainer, TrainEvent
+from nasnet.train.loop import OptimizerRecipe, ScheduleRecipe, Trainer, TrainEvent
 from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
 from nasnet.train.loop.logs import Logs
 from tests.support import ROOT
 from tests.support.leftovers import left_by_a_killed_run
 from tests.train.test_training import SPEC, loader, network, same, saved, trainer, untimed
 
-COSINE = ScheduleOptions(kind="cosine", warmup_epochs=0.5)
+COSINE = ScheduleRecipe(kind="cosine", warmup_epochs=0.5)
 # Everything that has a state of its own.
 EVERYTHING: Mapping[str, Any] = {
     "accumulate": 2,
@@ -175,7 +175,10 @@ def test_stopped_again_and_again_it_ends(unbroken: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", ["rmsprop", "sgd"])
 def test_other_optimizers_resume_alike(tmp_path: Path, kind: Any) -> None:
-    options: dict[str, Any] = {"optimizer": OptimizerOptions(kind=kind, rate=0.01), "epochs": 1}
+    options: dict[str, Any] = {
+        "optimizer": OptimizerRecipe(kind=kind, learning_rate=0.01),
+        "epochs": 1,
+    }
     start(tmp_path / "one", **options)
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path / "two", killing(0, 3, signal.SIGINT), **options)
@@ -273,7 +276,7 @@ def test_best_weights_and_logs_on_a_full_disk_are_one_line_too(tmp_path: Path) -
         "logs = Logs(folder)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096,) * 2)\n"
         "try:\n"
-        "    with loader(count=2, batch=2) as batches:\n"
+        "    with loader(count=2, batch_size=2) as batches:\n"
         "        made.fit(lambda epoch: batches, lambda weights: {'accuracy': 1.0})\n"
         "except OutputError as error:\n    print(error)\n"
     )

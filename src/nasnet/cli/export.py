@@ -79,7 +79,7 @@ def _report(done: Exported) -> dict[str, object]:
         "target": done.to,
         "bytes": done.bytes,
         **request.metadata(),
-        "batch": request.batch,
+        "batch": request.batch_size,
         "endpoints": list(request.endpoints),
         "runtime": done.runtime,
         "agreements": [_row(one) for one in done.agreements],
@@ -93,7 +93,7 @@ def _show(done: Exported) -> None:
         "written": f"{done.output}: {TARGETS[done.to].title}, {done.bytes / 1e6:.1f} MB",
         "weights": f"{request.weights.source} ({request.weights.status}), "
         f"nasnet_{request.weights.spec}",
-        "input": f"[{request.batch or 'any'}, {request.height}, {request.width}, 3] "
+        "input": f"[{request.batch_size or 'any'}, {request.height}, {request.width}, 3] "
         f"{request.metadata()['pixels']}, {request.precision}",
     }
     for key, value in lines.items():

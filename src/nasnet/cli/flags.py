@@ -137,7 +137,7 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     "ClassifyOptions": {"top": Parameter(alias="-k")},
     "ClusterOptions": {"storage_options": PYTHON_ONLY},
     "FinetuneOptions": {"engine": PYTHON_ONLY},
-    "HeadOptions": {
+    "HeadFit": {
         "c": Parameter(name="--regularization"),
         "class_weight": PYTHON_ONLY,
         "seed": PYTHON_ONLY,

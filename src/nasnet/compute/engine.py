@@ -25,11 +25,12 @@ from nasnet.weights.weights import Weights, fingerprint, plan_of
 Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
 Precision = Literal["f32", "bf16", "f16", "auto"]
+EngineName = Literal["openvino", "onnxruntime", "torch"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 T = TypeVar("T")
 
 # Engine name -> the room that has its `create`.
-ENGINES: Mapping[str, str] = {
+ENGINES: Mapping[EngineName, str] = {
     "openvino": "nasnet.compute.openvino_engine",
     "onnxruntime": "nasnet.compute.onnxruntime_engine",
     "torch": "nasnet.compute.torch_engine",
@@ -41,22 +42,25 @@ class EngineOptions:
     """How to compute.
 
     Attributes:
-        engine: a key of `ENGINES`.
-        device: as the engine calls it; `CPU` everywhere.
+        engine: what computes: `openvino`, the fastest on CPUs; `onnxruntime` (extra of that
+            name), or `torch` (extra of that name), also on GPUs.
+        device: as the engine calls it, such as `CPU` or `cuda:1`; `auto` is the CPU, and for
+            torch a GPU where there is one.
         precision: `f32`, exact; `bf16` or `f16`, faster where the device has that arithmetic and
             a little off; `auto`, the fastest the device has (bfloat16, else f32 on a CPU).
-        threads: cores to use; those of the affinity mask and the container's quota if not given.
-        batch: pictures in one run of one stream; if not given 4, which fits the cache of common
-            cores best, or 64 on a GPU by the torch engine.
+        threads: cores to use; all that this process may use if not given (the affinity mask and
+            the container's quota count).
+        batch_size: pictures in one run of one stream; 4 if not given, which fits the cache of
+            common cores best, and 64 on a GPU by the torch engine.
         compile: let torch fuse the network's kernels (`torch.compile`): a minute at the first call
             of each size. Only of the torch engine; the others always compile.
     """
 
-    engine: str = "openvino"
-    device: str = "CPU"
+    engine: EngineName = "openvino"
+    device: str = "auto"
     precision: Precision = "f32"
     threads: int | None = None
-    batch: int | None = None
+    batch_size: int | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -65,9 +69,10 @@ class EngineOptions:
             raise InputError(f"no engine {self.engine!r}; there are {', '.join(ENGINES)}")
         if self.precision not in PRECISIONS:
             raise InputError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
-        if any(count is not None and count < 1 for count in (self.batch, self.threads)):
+        if any(count is not None and count < 1 for count in (self.batch_size, self.threads)):
             raise InputError(
-                f"batch and threads start at 1, found batch={self.batch}, threads={self.threads}"
+                "batch_size and threads start at 1, found "
+                f"batch_size={self.batch_size}, threads={self.threads}"
             )
         if self.compile and self.engine != "torch":
             raise InputError(f"compile is for the torch engine; {self.engine} always compiles")
@@ -77,9 +82,13 @@ class EngineOptions:
         """The number of threads that is meant."""
         return usable_cores() if self.threads is None else self.threads
 
+    def device_or(self, usual: str) -> str:
+        """The device that is meant: what was asked for, else the engine's usual one."""
+        return usual if self.device == "auto" else self.device
+
     def pictures(self, usual: int = 4) -> int:
         """The batch that is meant: what was asked for, else what is usual for the device."""
-        return usual if self.batch is None else self.batch
+        return usual if self.batch_size is None else self.batch_size
 
 
 class Engine(Protocol):

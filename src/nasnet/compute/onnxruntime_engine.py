@@ -39,29 +39,34 @@ def create(weights: Weights, options: EngineOptions) -> _OnnxRuntime:
     """
     runtime = needs("onnxruntime", extra="onnxruntime")
     available = runtime.get_available_providers()
-    provider = _PROVIDERS.get(options.device.upper())
+    device = options.device_or("CPU").upper()
+    provider = _PROVIDERS.get(device)
     if provider is None or provider not in available:
         known = [device for device, name in _PROVIDERS.items() if name in available]
         raise UnsupportedError(
-            f"this build of ONNX Runtime has no device {options.device!r}; "
-            f"it has {', '.join(known)}"
+            f"this build of ONNX Runtime has no device {device!r}; it has {', '.join(known)}"
         )
     if options.precision not in ("f32", "auto"):
         raise UnsupportedError(
             f"the onnxruntime engine computes in f32 only, not {options.precision}; "
             "use it with f32, or the openvino engine"
         )
-    return _OnnxRuntime(weights, options, runtime, provider)
+    return _OnnxRuntime(weights, options, runtime, device, provider)
 
 
 class _OnnxRuntime:
     """Sessions of one set of weights; lives as long as its owner."""
 
     def __init__(
-        self, weights: Weights, options: EngineOptions, runtime: ModuleType, provider: str
+        self,
+        weights: Weights,
+        options: EngineOptions,
+        runtime: ModuleType,
+        device: str,
+        provider: str,
     ) -> None:
         self.name = f"onnxruntime {runtime.__version__}"
-        self.device = options.device.upper()
+        self.device = device
         self.precision = "f32"
         self.batch = options.pictures()
         self.streams = options.cores

@@ -44,28 +44,29 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
         UnsupportedError: the device is not there, or lacks the precision.
     """
     core = process_core()
-    if options.device.split(".")[0].split(":")[0] not in (*core.available_devices, "AUTO"):
+    device = options.device_or("CPU")
+    if device.split(".")[0].split(":")[0] not in (*core.available_devices, "AUTO"):
         raise UnsupportedError(
-            f"OpenVINO finds no device {options.device!r}; "
-            f"it has {', '.join(core.available_devices)}"
+            f"OpenVINO finds no device {device!r}; it has {', '.join(core.available_devices)}"
         )
-    return _OpenVino(weights, options, core, precision=_precision(options, core))
+    precision = _precision(options, device, core)
+    return _OpenVino(weights, options, device, core, precision=precision)
 
 
 # Precision -> what OpenVINO calls the arithmetic, the fastest first.
 _ARITHMETIC: Mapping[Precision, str] = {"f16": "FP16", "bf16": "BF16"}
 
 
-def _precision(options: EngineOptions, core: openvino.Core) -> Precision:
+def _precision(options: EngineOptions, device: str, core: openvino.Core) -> Precision:
     """What is computed in: as was asked for, or the fastest there is."""
     if options.precision == "f32":
         return "f32"
-    able = core.get_property(options.device, "OPTIMIZATION_CAPABILITIES")
+    able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if options.precision == "auto":
         return next((name for name, word in _ARITHMETIC.items() if word in able), "f32")
     if _ARITHMETIC[options.precision] not in able:
         raise UnsupportedError(
-            f"{options.device} has no {options.precision} arithmetic (it has {', '.join(able)}); "
+            f"{device} has no {options.precision} arithmetic (it has {', '.join(able)}); "
             "use f32, or auto for the fastest it has"
         )
     return options.precision
@@ -106,6 +107,7 @@ class _OpenVino:
         self,
         weights: Weights,
         options: EngineOptions,
+        device: str,
         core: openvino.Core,
         *,
         precision: Precision,
@@ -113,7 +115,7 @@ class _OpenVino:
         import openvino
 
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
-        self.device = options.device
+        self.device = device
         self.precision = precision
         self.batch = options.pictures()
         self.streams = options.cores

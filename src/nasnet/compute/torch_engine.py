@@ -37,8 +37,9 @@ def create(weights: Weights, options: EngineOptions) -> _Torch:
         UnsupportedError: this machine lacks the device.
     """
     torch = needs("torch", extra="torch")
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(options.device.lower())
+        device = torch.device(options.device_or(usual).lower())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
         there = ["CPU", *(["CUDA"] if torch.cuda.is_available() else [])]

@@ -45,9 +45,9 @@ class ExportOptions:
         size: height and width of the pictures; the module's own if not given.
         precision: `f32`, `f16`, `int16x8` or `int8`; what the target offers first if not given.
         pixels: `float32` in [0, 1], or `uint8`, where the target can take it.
-        batch: pictures a run; any number if not given.
+        batch_size: pictures a run; any number if not given.
         padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
-        calibration: pictures for int16x8 and int8: any source; scikit-image's photographs if not
+        calibrate: pictures for int16x8 and int8: any source; scikit-image's photographs if not
             given.
         calibration_pictures: at most so many of them.
         verify: run the export by its own runtime and compare.
@@ -63,9 +63,9 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     precision: Precision | None = None
     pixels: Pixels | None = None
-    batch: int | None = None
+    batch_size: int | None = None
     padding: Borders | None = None
-    calibration: str | os.PathLike[str] = "samples:"
+    calibrate: str | os.PathLike[str] = "samples:"
     calibration_pictures: int = 100
     verify: bool = True
     pictures: str | os.PathLike[str] = "samples:"
@@ -83,7 +83,7 @@ class ExportOptions:
         ):
             if value is not None and value not in known:
                 raise InputError(f"no {name} {value!r}; there are {', '.join(known)}")
-        batch = 1 if self.batch is None else self.batch
+        batch = 1 if self.batch_size is None else self.batch_size
         counts = (self.calibration_pictures, self.verify_pictures, batch)
         if min(counts) < 1:
             raise InputError(f"batch and numbers of pictures start at 1, found {min(counts)}")
@@ -176,7 +176,7 @@ def export(
     notes = list(opened.notes)
     if request.precision in CALIBRATED:
         tell("reading calibration pictures")
-        found, what = pictures_for(request, options.calibration, options.calibration_pictures)
+        found, what = pictures_for(request, options.calibrate, options.calibration_pictures)
         notes.append(f"calibrated on {what}")
         request = replace(request, calibration=found.astype(np.float32) / np.float32(255))
     agreements: tuple[Agreement, ...] = ()
@@ -227,7 +227,7 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
             raise InputError(f"{key} has no {name} {value}; it has {', '.join(known)}")
     if precision in CALIBRATED and pixels == "uint8":
         raise InputError(f"{precision} takes float32 pixels: it is their range that is calibrated")
-    if options.batch and not row.fixed_batch:
+    if options.batch_size and not row.fixed_batch:
         raise InputError(f"{key} holds weights, which have no batch size")
     if weights.padding != "slim" and not row.keeps_padding:
         raise InputError(
@@ -246,7 +246,7 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
         output=output,
         precision=precision,
         pixels=pixels,
-        batch=options.batch,
+        batch_size=options.batch_size,
     )
     _ = request.endpoints  # refuses a classifier where there is none
     return request

@@ -19,7 +19,7 @@ def _model(request: Request, *, half: bool) -> bytes:
         request.for_inference(),
         uint8=request.pixels == "uint8",
         half=half,
-        batch=request.batch,
+        batch=request.batch_size,
         metadata=request.metadata(),
     )
     return bytes(model.SerializeToString())

@@ -61,7 +61,7 @@ def keras_model(request: Request) -> Any:  # noqa: ANN401
     plan = program.plan
     writer = _Writer(keras, program, _layer_names(request))
     size = (request.height, request.width, 3)
-    images = keras.Input(size, batch_size=request.batch, name=IMAGES)
+    images = keras.Input(size, batch_size=request.batch_size, name=IMAGES)
     values = {IMAGES: images}
     for operation in plan.operations:
         inputs = [values[name] for name in operation.inputs]

@@ -40,7 +40,7 @@ def write_lite(request: Request, path: Path) -> None:
     program = request.for_inference()
     plan, arrays = program.plan, program.arrays
     pixels = tf.uint8 if request.pixels == "uint8" else tf.float32
-    images = tf.TensorSpec([request.batch, request.height, request.width, 3], pixels, "images")
+    images = tf.TensorSpec([request.batch_size, request.height, request.width, 3], pixels, "images")
     holder = tf.Module()
 
     @tf.function(input_signature=[images], autograph=False)  # type: ignore[untyped-decorator]
@@ -85,7 +85,7 @@ def run_lite(request: Request, path: Path) -> Run:
     runner = interpreter.get_signature_runner("serving_default")
 
     def run(images: Arrays) -> dict[str, Arrays]:
-        size = request.batch or 1
+        size = request.batch_size or 1
         parts = [images[i : i + size] for i in range(0, len(images), size)]
         found = [runner(images=part) for part in parts]
         return {name: np.concatenate([one[name] for one in found]) for name in request.endpoints}

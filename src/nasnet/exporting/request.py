@@ -39,7 +39,7 @@ class Request:
         output: the feature vector, the classifier's logits and probabilities, or every endpoint.
         precision: of the numbers in the file.
         pixels: what the input takes: float32 in [0, 1], or uint8.
-        batch: pictures a run, any number if None.
+        batch_size: pictures a run, any number if None.
         calibration: [n, height, width, 3] float32 in [0, 1], where the precision is `CALIBRATED`.
     """
 
@@ -50,7 +50,7 @@ class Request:
     output: Output = "features"
     precision: Precision = "f32"
     pixels: Pixels = "float32"
-    batch: int | None = None
+    batch_size: int | None = None
     calibration: npt.NDArray[np.float32] | None = None
 
     @property

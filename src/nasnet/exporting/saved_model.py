@@ -50,7 +50,7 @@ def write_saved_model(request: Request, path: Path) -> None:
             return {"default": found[main], **named}
         return found[main]
 
-    images = tf.TensorSpec([request.batch, request.height, request.width, 3], name="inputs")
+    images = tf.TensorSpec([request.batch_size, request.height, request.width, 3], name="inputs")
     function = tf.function(call, autograph=False)  # no branch depends on a tensor
     for training in (False, True):
         for momentum in (_MOMENTUM, tf.TensorSpec([], tf.float32)):

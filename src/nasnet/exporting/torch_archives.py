@@ -53,9 +53,9 @@ def write_torch(request: Request, path: Path) -> None:
             found = self.network.compute(images, endpoints)
             return tuple(found[name] for name in endpoints)
 
-    count = request.batch or 2
+    count = request.batch_size or 2
     images = torch.zeros(count, 3, request.height, request.width)
-    free = None if request.batch else {"images": {0: torch.export.Dim("batch")}}
+    free = None if request.batch_size else {"images": {0: torch.export.Dim("batch")}}
     whole = Outputs().eval()
     for parameter in whole.parameters():
         parameter.requires_grad_(False)

@@ -111,8 +111,8 @@ def compare(request: Request, run: Run, pictures: npt.NDArray[np.uint8]) -> tupl
     """Run both on the same pictures, a few at a time."""
     here = engine.create(request.weights)
     endpoints = request.endpoints
-    size = request.batch or 4
-    usable = len(pictures) // size * size if request.batch else len(pictures)
+    size = request.batch_size or 4
+    usable = len(pictures) // size * size if request.batch_size else len(pictures)
     parts = [pictures[i : i + size] for i in range(0, usable, size)]
     if not parts:  # fewer pictures than a fixed batch
         parts = [np.resize(pictures, (size, *pictures.shape[1:]))]

@@ -43,7 +43,7 @@ _SHIFT_FIRST = 0.25  # only one of its four orders of colour changes shifts befo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AugmentOptions:
+class Augmentation:
     """How a training picture is varied.
 
     Attributes:
@@ -100,11 +100,11 @@ class AugmentOptions:
                 raise InputError(f"{name} lies from 0 to {most}, found {getattr(self, name)}")
 
 
-PRESETS: Mapping[str, AugmentOptions] = {
-    "none": AugmentOptions(crop="none", flip=False, brightness=0, contrast=0, saturation=0),
-    "light": AugmentOptions(area=(0.6, 1.0), brightness=0.1, contrast=0.1, saturation=0.1),
-    "default": AugmentOptions(),
-    "strong": AugmentOptions(
+PRESETS: Mapping[str, Augmentation] = {
+    "none": Augmentation(crop="none", flip=False, brightness=0, contrast=0, saturation=0),
+    "light": Augmentation(area=(0.6, 1.0), brightness=0.1, contrast=0.1, saturation=0.1),
+    "default": Augmentation(),
+    "strong": Augmentation(
         area=(0.15, 1.0),
         brightness=0.4,
         contrast=0.4,
@@ -116,7 +116,7 @@ PRESETS: Mapping[str, AugmentOptions] = {
         shrink=0.1,
     ),
     # TF-Slim's inception preprocessing for training, fast mode.
-    "slim": AugmentOptions(
+    "slim": Augmentation(
         crop="slim",
         area=(0.05, 1.0),
         aspect=(3 / 4, 1.33),
@@ -129,7 +129,7 @@ PRESETS: Mapping[str, AugmentOptions] = {
 }
 
 
-def preset(name: str) -> AugmentOptions:
+def preset(name: str) -> Augmentation:
     """The options of that name.
 
     Raises:
@@ -141,7 +141,7 @@ def preset(name: str) -> AugmentOptions:
 
 
 def augment(
-    pixels: Pixels, *, size: tuple[int, int], options: AugmentOptions, random: np.random.Generator
+    pixels: Pixels, *, size: tuple[int, int], options: Augmentation, random: np.random.Generator
 ) -> Pixels:
     """One random view of a picture; safe in many threads at once.
 
@@ -186,7 +186,7 @@ def augment(
     return values
 
 
-def _box(shape: float, options: AugmentOptions, random: np.random.Generator) -> _Box:
+def _box(shape: float, options: Augmentation, random: np.random.Generator) -> _Box:
     """The window, as shares of the picture's sides; the whole picture where none fits."""
     if options.crop != "none":
         draw, tries = (_window, _TRIES) if options.crop == "random" else (_slim_window, _SLIM_TRIES)
@@ -199,7 +199,7 @@ def _box(shape: float, options: AugmentOptions, random: np.random.Generator) -> 
 
 
 def _window(
-    shape: float, options: AugmentOptions, random: np.random.Generator
+    shape: float, options: Augmentation, random: np.random.Generator
 ) -> tuple[float, float]:
     """Width and height as shares of the sides: area and logarithm of the aspect are uniform."""
     area = random.uniform(*options.area)
@@ -208,7 +208,7 @@ def _window(
 
 
 def _slim_window(
-    shape: float, options: AugmentOptions, random: np.random.Generator
+    shape: float, options: Augmentation, random: np.random.Generator
 ) -> tuple[float, float]:
     """Width and height as shares of the sides, (0, 0) for a window that is refused.
 
@@ -246,7 +246,7 @@ def _factor(strength: float, random: np.random.Generator) -> float:
     return float(random.uniform(1 - strength, 1 + strength))
 
 
-def _linear_colours(view: Image, options: AugmentOptions, random: np.random.Generator) -> Image:
+def _linear_colours(view: Image, options: Augmentation, random: np.random.Generator) -> Image:
     """Brightness, contrast, saturation and hue as one matrix, clipped once."""
     brightness = _factor(options.brightness, random)
     contrast = _factor(options.contrast, random)
@@ -275,7 +275,7 @@ def _turn(turns: float) -> npt.NDArray[np.float64]:
     return turned
 
 
-def _slim_colours(values: Pixels, options: AugmentOptions, random: np.random.Generator) -> None:
+def _slim_colours(values: Pixels, options: Augmentation, random: np.random.Generator) -> None:
     """TF-Slim's `distort_color`, fast mode, in place: shift and saturation, clipped at the end."""
     shift = np.float32(random.uniform(-options.shift, options.shift) * 255)
     factor = np.float32(_factor(options.hsv_saturation, random))

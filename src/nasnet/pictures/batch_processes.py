@@ -79,8 +79,8 @@ def _shares(count: int, options: LoaderOptions, processes: int) -> int:
     """How many processes can share a batch as evenly as it takes."""
     world = options.replica[1]
     grain = world * (2 if options.mixes else 1)
-    whole = options.augment is not None and options.drop_last and count >= options.batch
-    possible = (n for n in range(processes, 1, -1) if options.batch % (n * grain) == 0)
+    whole = options.augment is not None and options.drop_last and count >= options.batch_size
+    possible = (n for n in range(processes, 1, -1) if options.batch_size % (n * grain) == 0)
     return next(possible, 0) if whole else 0
 
 
@@ -127,7 +127,7 @@ class ProcessLoader:
         if _shares(len(examples), options, processes) != processes:
             raise InputError(
                 f"{processes} processes cannot share {len(examples)} pictures in batches of "
-                f"{options.batch} evenly"
+                f"{options.batch_size} evenly"
             )
         self._examples = examples
         self._options = options

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures import recipes
-from nasnet.pictures.augment import AugmentOptions, augment, mix
+from nasnet.pictures.augment import Augmentation, augment, mix
 from nasnet.pictures.resize import pillow_bilinear
 from nasnet.system import usable_cores
 
@@ -30,7 +30,7 @@ _KEPT = 2.0  # decoded pictures are kept at most at this multiple of the size wa
 _TASK = 2  # pictures a thread takes at a time: the two that are mixed with each other
 _MIXING, _VIEW = 1, 2  # streams of randomness
 _FROM_0 = ("seed", "views", "mixup", "cutmix", "cache_bytes")
-_FROM_1 = ("batch", "size", "crops", "threads")
+_FROM_1 = ("batch_size", "size", "crops", "threads")
 
 
 class Example(Protocol):
@@ -54,7 +54,7 @@ class LoaderOptions:
     """How batches are made.
 
     Attributes:
-        batch: pictures in a batch, over all processes.
+        batch_size: pictures in a batch, over all processes.
         size: height and width in pixels.
         seed: of order and augmentation.
         augment: how pictures are varied. None is for evaluation: each comes once, in the order
@@ -77,10 +77,10 @@ class LoaderOptions:
         InputError: a number is out of its range, or the batch cannot be shared evenly.
     """
 
-    batch: int = 32
+    batch_size: int = 32
     size: tuple[int, int] = (224, 224)
     seed: int = 0
-    augment: AugmentOptions | None = None
+    augment: Augmentation | None = None
     recipe: str = "photo"
     shuffle: bool = True
     views: int = 0
@@ -102,11 +102,11 @@ class LoaderOptions:
         rank, world = self.replica
         if not 0 <= rank < world:
             raise InputError(f"replica is (rank, processes), rank from 0, found {self.replica}")
-        if self.batch % world:
-            raise InputError(f"a batch of {self.batch} cannot be shared by {world} processes")
-        if self.mixes and (self.batch // world) % 2:
+        if self.batch_size % world:
+            raise InputError(f"a batch of {self.batch_size} cannot be shared by {world} processes")
+        if self.mixes and (self.batch_size // world) % 2:
             raise InputError(
-                f"mixing needs an even batch in each process, found {self.batch} over {world}"
+                f"mixing needs an even batch in each process, found {self.batch_size} over {world}"
             )
         if self.augment is None and (self.mixes or self.crops > 1):
             raise InputError("mixup, cutmix and crops need augment, at least its preset 'none'")
@@ -386,12 +386,12 @@ def _batch_size(count: int, options: LoaderOptions) -> int:
     if count == 0:
         raise SourceError("there are no pictures to load")
     if options.augment is None:
-        return options.batch
+        return options.batch_size
     world = options.replica[1]
     grain = world * (2 if options.mixes else 1)
     if count < grain and world > 1:
         raise SourceError(f"{count} pictures are too few for {world} processes to train on")
-    batch = min(options.batch, max(count // grain * grain, 1))
+    batch = min(options.batch_size, max(count // grain * grain, 1))
     rest = count % batch
     if world > 1 and not options.drop_last and rest % grain:
         raise InputError(f"{world} processes cannot share a last batch of {rest}: use drop_last")

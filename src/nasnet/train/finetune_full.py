@@ -22,8 +22,8 @@ from nasnet.train.evaluate import accuracy
 from nasnet.train.finetune_options import FinetuneOptions
 from nasnet.train.loop import (
     Classification,
-    OptimizerOptions,
-    ScheduleOptions,
+    OptimizerRecipe,
+    ScheduleRecipe,
     Trainer,
     TrainEvent,
     TrainOptions,
@@ -77,7 +77,7 @@ def train_all(
     )
     network.load(weights)
     objective = Classification(
-        smoothing=full.smoothing,
+        smoothing=full.label_smoothing,
         class_weights=_class_weights(data) if options.class_weights else None,
     )
     logs = Logs(folder)
@@ -121,12 +121,12 @@ def train_all(
 
 
 # Options of the loader that a resumed run must share; the trainer compares its own.
-_LOADED = ("batch", "augment", "smoothing", "mixup")
+_LOADED = ("batch_size", "augment", "label_smoothing", "mixup")
 
 
 def _loading(options: FinetuneOptions, size: tuple[int, int]) -> LoaderOptions:
     return LoaderOptions(
-        batch=options.full.batch,
+        batch_size=options.full.batch_size,
         size=size,
         seed=options.seed,
         augment=preset(options.full.augment),
@@ -139,13 +139,13 @@ def _train_options(options: FinetuneOptions) -> TrainOptions:
     full = options.full
     return TrainOptions(
         epochs=full.epochs,
-        optimizer=OptimizerOptions(
+        optimizer=OptimizerRecipe(
             kind=full.optimizer,
-            rate=full.rate,
+            learning_rate=full.learning_rate,
             weight_decay=full.weight_decay,
             layer_decay=full.layer_decay,
         ),
-        schedule=ScheduleOptions(kind=full.schedule, warmup_epochs=full.warmup_epochs),
+        schedule=ScheduleRecipe(kind=full.schedule, warmup_epochs=full.warmup_epochs),
         clip=full.clip,
         ema=full.ema,
         accumulate=full.accumulate,

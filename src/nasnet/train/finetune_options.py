@@ -14,26 +14,26 @@ from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.labelled import DatasetOptions
 from nasnet.train.evaluate import Evaluation
-from nasnet.train.head import HeadOptions
+from nasnet.train.head import HeadFit
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FullOptions:
+class FullTuning:
     """How all layers are trained, after the head; see `training.TrainOptions` for the words.
 
     Attributes:
         epochs: passes over the training pictures.
-        batch: pictures a step.
+        batch_size: pictures a step.
         optimizer: `adamw`, `rmsprop` (TensorFlow's) or `sgd`.
-        rate: peak learning rate, of the head.
+        learning_rate: peak learning rate, of the head.
         layer_decay: rate of each cell as a share of that of the cell after it.
         weight_decay: on kernels only.
         schedule: `cosine`, `exponential` (TF-Slim's stairs) or `constant`.
         warmup_epochs: length of the rise at the start.
         augment: a key of `augment.PRESETS`.
-        smoothing: label smoothing.
+        label_smoothing: label smoothing.
         mixup: alpha of the Beta distribution; 0 for none.
         ema: decay of the moving average of weights; 0 for none.
         clip: largest global norm of the gradients; 0 for no limit.
@@ -49,15 +49,15 @@ class FullOptions:
     """
 
     epochs: int = 15
-    batch: int = 32
+    batch_size: int = 32
     optimizer: Literal["adamw", "rmsprop", "sgd"] = "adamw"
-    rate: float = 5e-4
+    learning_rate: float = 5e-4
     layer_decay: float = 0.85
     weight_decay: float = 0.01
     schedule: Literal["cosine", "exponential", "constant"] = "cosine"
     warmup_epochs: float = 1.0
     augment: str = "default"
-    smoothing: float = 0.1
+    label_smoothing: float = 0.1
     mixup: float = 0.0
     ema: float = 0.0
     clip: float = 5.0
@@ -93,8 +93,8 @@ class FinetuneOptions:
     recipe: str = "photo"
     size: tuple[int, int] | None = None
     class_weights: bool = False
-    head: HeadOptions = field(default_factory=HeadOptions)
-    full: FullOptions = field(default_factory=FullOptions)
+    head: HeadFit = field(default_factory=HeadFit)
+    full: FullTuning = field(default_factory=FullTuning)
     seed: int = 0
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -105,8 +105,8 @@ class FinetuneOptions:
         """Refuse what is no mode, and what one of the modes cannot do."""
         if self.mode not in ("head", "full"):
             raise InputError(f"no mode {self.mode!r}; there are head, full")
-        if self.mode == "full" and self.full.mixup and self.full.batch % 2:
-            raise InputError(f"mixup needs an even batch, found {self.full.batch}")
+        if self.mode == "full" and self.full.mixup and self.full.batch_size % 2:
+            raise InputError(f"mixup needs an even batch, found {self.full.batch_size}")
 
     def extractor(self, weights: Weights, endpoint: str, size: tuple[int, int]) -> Extractor:
         """What computes an endpoint of these pictures, at a height and width."""

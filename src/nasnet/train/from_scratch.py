@@ -266,7 +266,7 @@ def _objective(
 ) -> Objective:
     teacher = recipe.teacher
     if teacher is None:
-        return Classification(smoothing=recipe.smoothing, aux_weight=recipe.aux_weight)
+        return Classification(smoothing=recipe.label_smoothing, aux_weight=recipe.aux_weight)
     from nasnet.train.distill import Distillation, LiveTeacher, Teaching, open_answers
 
     def taught_by(teaching: Teaching) -> Objective:

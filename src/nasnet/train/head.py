@@ -25,7 +25,7 @@ _LEAST_SCALE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadOptions:
+class HeadFit:
     """How a head is fitted.
 
     Attributes:
@@ -73,7 +73,7 @@ def fit_head(
     vectors: Floats,
     labels: Ints,
     classes: int,
-    options: HeadOptions,
+    options: HeadFit,
     *,
     on_event: Callable[[str], None] | None = None,
 ) -> Head:
@@ -126,7 +126,7 @@ def _inner_split(labels: Ints, seed: int) -> tuple[Ints, Ints] | None:
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
-def _fit(vectors: Floats, labels: Ints, c: float, options: HeadOptions) -> tuple[Any, Any]:
+def _fit(vectors: Floats, labels: Ints, c: float, options: HeadFit) -> tuple[Any, Any]:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning

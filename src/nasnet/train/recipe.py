@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from nasnet.errors import InputError
 from nasnet.network.spec import Spec, preset
-from nasnet.pictures.augment import AugmentOptions
-from nasnet.train.loop import RecalibrateOptions, TrainOptions
+from nasnet.pictures.augment import Augmentation
+from nasnet.train.loop import Recalibration, TrainOptions
 
 _DATA = Path(__file__).parent.parent / "data"
 _KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}
@@ -31,28 +31,28 @@ class Stage:
     Attributes:
         epochs: how many.
         size: height and width in pixels.
-        batch: pictures a step, over all processes.
+        batch_size: pictures a step, over all processes.
         without: leave out pictures whose ids start so (`tiny/`, say).
         crops: views of each picture in a step, which has `batch * crops` of them.
     """
 
     epochs: int
     size: int
-    batch: int
+    batch_size: int
     without: tuple[str, ...] = ()
     crops: int = 1
 
     def __post_init__(self) -> None:
         """Refuse an empty stage."""
-        if min(self.epochs, self.batch, self.crops) < 1 or self.size < 32:
+        if min(self.epochs, self.batch_size, self.crops) < 1 or self.size < 32:
             raise InputError(
-                "a stage needs epochs, batch and crops from 1 and size from 32, found "
-                f"{self.epochs}, {self.batch}, {self.crops}, {self.size}"
+                "a stage needs epochs, batch_size and crops from 1 and size from 32, found "
+                f"{self.epochs}, {self.batch_size}, {self.crops}, {self.size}"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TeacherOptions:
+class TeacherRecipe:
     """Whom a student learns from; see `nasnet.train.distill`.
 
     Attributes:
@@ -97,7 +97,7 @@ class TrainRecipe:
         stages: what is shown when; their epochs add up to the run.
         train: how; its `epochs` are those of the stages, whatever is given.
         augment: how pictures are varied.
-        smoothing: label smoothing.
+        label_smoothing: label smoothing.
         aux_weight: weight of the auxiliary head's loss; 0 for a network without one.
         mixup: see `LoaderOptions.mixup`.
         dense_dropout_keep_prob: in front of the classifier; None for the network's own.
@@ -112,13 +112,13 @@ class TrainRecipe:
     network: str = "mobile"
     stages: tuple[Stage, ...]
     train: TrainOptions = field(default_factory=TrainOptions)
-    augment: AugmentOptions = field(default_factory=AugmentOptions)
-    smoothing: float = 0.0
+    augment: Augmentation = field(default_factory=Augmentation)
+    label_smoothing: float = 0.0
     aux_weight: float = 0.0
     mixup: float = 0.0
     dense_dropout_keep_prob: float | None = None
-    teacher: TeacherOptions | None = None
-    recalibrate: RecalibrateOptions | None = None
+    teacher: TeacherRecipe | None = None
+    recalibrate: Recalibration | None = None
     held_out: float = 0.0
 
     def __post_init__(self) -> None:
@@ -126,9 +126,10 @@ class TrainRecipe:
         spec = preset(self.network)
         if not self.stages:
             raise InputError("a recipe needs at least one [[stages]] table")
-        if not 0 <= self.smoothing < 1 or not 0 <= self.held_out < 1:
+        if not 0 <= self.label_smoothing < 1 or not 0 <= self.held_out < 1:
             raise InputError(
-                f"smoothing and held_out lie in [0, 1), found {self.smoothing}, {self.held_out}"
+                "label_smoothing and held_out lie in [0, 1), found "
+                f"{self.label_smoothing}, {self.held_out}"
             )
         if not min(self.aux_weight, self.mixup) >= 0:
             raise InputError(
@@ -150,7 +151,7 @@ class TrainRecipe:
             if self.held_out:
                 raise InputError("held_out is for a recipe with a [teacher]")
             return
-        for name in ("smoothing", "aux_weight"):
+        for name in ("label_smoothing", "aux_weight"):
             if getattr(self, name):
                 raise InputError(f"{name} is for labels; this recipe has a [teacher]")
         if self.teacher.views and (self.mixup or any(stage.crops > 1 for stage in self.stages)):

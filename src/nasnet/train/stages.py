@@ -42,7 +42,7 @@ class Loaders:
             self.close()
             teacher = self._recipe.teacher
             options = LoaderOptions(
-                batch=stage.batch,
+                batch_size=stage.batch_size,
                 size=(stage.size, stage.size),
                 seed=self._recipe.train.seed,
                 augment=self._recipe.augment,

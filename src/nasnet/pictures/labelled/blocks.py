@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.sources.item import id_of_path
-from nasnet.pictures.sources.table import _kind
+from nasnet.pictures.sources.table import kind_of_column
 
 if TYPE_CHECKING:
     import pyarrow
@@ -170,7 +170,7 @@ def _arrow_blocks(name: str, data: pyarrow.Buffer) -> Blocks:
 
 def _is_small(type_: pyarrow.DataType) -> bool:
     """Whether rows can be counted by such a column at little cost, even if it is compressed."""
-    return type_.num_fields == 0 and _kind(type_) is None
+    return type_.num_fields == 0 and kind_of_column(type_) is None
 
 
 def _sound(array: pyarrow.Array) -> pyarrow.Array:

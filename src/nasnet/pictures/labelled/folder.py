@@ -12,7 +12,7 @@ from functools import partial
 from nasnet.errors import SourceError
 from nasnet.pictures.labelled.records import Listing, Row, several, shown
 from nasnet.pictures.labelled.splitting import part_of
-from nasnet.pictures.sources.files import _is_folder, _walk, read_file
+from nasnet.pictures.sources.files import files_below, is_folder, read_file
 from nasnet.pictures.sources.item import id_of_path, looks_like_picture
 
 Found = Sequence[tuple[bytes, str]]  # relative path, and why the folder of that path has no files
@@ -25,7 +25,7 @@ def walk(root: str) -> Found:
         SourceError: it cannot be listed.
     """
     try:
-        return list(_walk(os.fsencode(root), all_files=True))
+        return list(files_below(os.fsencode(root), all_files=True))
     except OSError as error:
         raise SourceError(f"{id_of_path(root)}: cannot be listed: {error.strerror}") from error
 
@@ -118,7 +118,7 @@ def _folders(root: str, parts: Mapping[bytes, str]) -> set[bytes]:
         top = os.path.join(os.fsencode(root), above)  # noqa: PTH118 - bytes
         with os.scandir(top) as entries:
             for entry in entries:
-                if _is_folder(entry) and not entry.name.startswith(b"."):
+                if is_folder(entry) and not entry.name.startswith(b"."):
                     found.add(os.path.join(above, entry.name))  # noqa: PTH118 - bytes
     return found
 

@@ -30,7 +30,7 @@ from nasnet.pictures.labelled.table import csv_listing, table_listing
 from nasnet.pictures.labelled.webdataset import expand_braces, shards_listing
 from nasnet.pictures.sources.files import glob_names
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, id_of_path, looks_like_picture
-from nasnet.pictures.sources.opening import _kind_of, open_file
+from nasnet.pictures.sources.opening import kind_of, open_file
 
 _TARS = (*(one for one in ARCHIVES if one != ".zip"), ".tar.zst")
 _KINDS = (
@@ -196,7 +196,7 @@ def _local(text: str, options: DatasetOptions) -> Listing:
         return huggingface_listing(text, options)
     if is_folder:
         return _folder(text, options)
-    kind = _kind_of(text, partial(open_file, text))
+    kind = kind_of(text, partial(open_file, text))
     if kind == "table":
         return table_listing(text, options)
     if kind == "csv":

@@ -19,9 +19,9 @@ from nasnet.pictures.labelled.features import class_names, features_of, picture_
 from nasnet.pictures.labelled.labels import raw_label, text_labels
 from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, several
 from nasnet.pictures.labelled.splitting import part_of
-from nasnet.pictures.sources.files import _PATH_COLUMNS, named
+from nasnet.pictures.sources.files import PATH_COLUMNS, named
 from nasnet.pictures.sources.item import id_of_path, refusal
-from nasnet.pictures.sources.table import _Columns, _find_columns, _id, _kind, _picture
+from nasnet.pictures.sources.table import Columns, find_columns, id_of, kind_of_column, picture_in
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,7 +81,7 @@ def table_listing(
     )
     rows = [
         Row(
-            prefix + _id(None, path or None, number),
+            prefix + id_of(None, path or None, number),
             label,
             partial(_read, cell, block, row, path, columns),
             part,
@@ -93,14 +93,14 @@ def table_listing(
     return Listing(name=name, rows=rows, names=names)
 
 
-def _read(cell: Cell, block: int, row: int, path: str | None, columns: _Columns) -> bytes:
+def _read(cell: Cell, block: int, row: int, path: str | None, columns: Columns) -> bytes:
     data = cell(block, row)
     value = {"bytes": data, "path": path} if columns.kind == "struct" else data
-    return cast(bytes, _picture(value, columns))
+    return cast(bytes, picture_in(value, columns))
 
 
 def _is_text(schema: pyarrow.Schema, column: str) -> bool:
-    return column in schema.names and _kind(schema.field(column).type) == "text"
+    return column in schema.names and kind_of_column(schema.field(column).type) == "text"
 
 
 def _damaged(name: str, error: Exception) -> SourceError:
@@ -130,17 +130,17 @@ def _columns(
     features: Mapping[str, Any],
     options: DatasetOptions,
     folder: str,
-) -> _Columns:
+) -> Columns:
     twice = {one for one in schema.names if schema.names.count(one) > 1}
     for wanted in twice & {options.label_column, options.column, _SPLIT_COLUMN}:
         raise SourceError(f"{name}: it has several columns {wanted!r}")
     chosen = options.column or picture_column(features, schema.names)
     if chosen is None:
-        kinds = {field.name: _kind(field.type) for field in schema}
+        kinds = {field.name: kind_of_column(field.type) for field in schema}
         if not {"binary", "struct"} & set(kinds.values()):
-            usual = (one for one in _PATH_COLUMNS if kinds.get(one) == "text")
+            usual = (one for one in PATH_COLUMNS if kinds.get(one) == "text")
             chosen = next(usual, None)
-    return _find_columns(name, schema, chosen, None, folder, {})
+    return find_columns(name, schema, chosen, None, folder, {})
 
 
 def _check_label(name: str, schema: pyarrow.Schema, column: str) -> None:
@@ -158,7 +158,7 @@ def _check_label(name: str, schema: pyarrow.Schema, column: str) -> None:
             "integer: convert the column (rows without a label may be null)"
         )
     fit = (types.is_integer(type_), types.is_boolean(type_), types.is_null(type_))
-    if not any(fit) and _kind(type_) != "text":
+    if not any(fit) and kind_of_column(type_) != "text":
         raise SourceError(
             f"{name}: label column {column!r} is {type_}; a class is text or an integer"
         )
@@ -224,7 +224,7 @@ def _csv_columns(name: str, header: Sequence[str], options: DatasetOptions) -> s
     there = ", ".join(header)
     if options.label_column not in header:
         raise SourceError(f"{name}: no column {options.label_column!r} for labels; it has {there}")
-    column = options.column or next((one for one in _PATH_COLUMNS if one in header), None)
+    column = options.column or next((one for one in PATH_COLUMNS if one in header), None)
     if column is None:
         raise SourceError(f"{name}: name the column with the paths; it has {there}")
     if column not in header:

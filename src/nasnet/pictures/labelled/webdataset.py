@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from nasnet.errors import SourceError
 from nasnet.pictures.labelled.labels import check_names, raw_label, text_labels
 from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, joined, several
-from nasnet.pictures.sources.archive import _BLOCK, _DAMAGE, _member, _tar, _wanted
+from nasnet.pictures.sources.archive import BLOCK, DAMAGE, open_tar, read_member, wanted
 from nasnet.pictures.sources.item import SUFFIXES, id_of_path
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
@@ -116,13 +116,13 @@ def _shard(path: str, prefix: str, part: str, options: DatasetOptions) -> Listin
         with open(path, "rb") as file:  # noqa: PTH123 - names that are no UTF-8
             _check_plain(name, file.read(6))
             file.seek(0)
-            with _tar(file, plain=True) as tar:
+            with open_tar(file, plain=True) as tar:
                 _collect(name, path, tar, file, samples, options)
-                if (file.seek(0, 2) - tar.offset) % _BLOCK:
+                if (file.seek(0, 2) - tar.offset) % BLOCK:
                     raise EOFError("it ends in the middle of a header")
     except SourceError:
         raise
-    except (*_DAMAGE, ValueError) as error:
+    except (*DAMAGE, ValueError) as error:
         raise SourceError(f"{name}: the archive is damaged: {error}") from error
     rows = [
         Row(prefix + one.id, one.meta if one.cls is None else one.cls, one.read, part)
@@ -158,7 +158,7 @@ def _collect(
     keys = dict.fromkeys((options.label_column, *(("label", "cls") if usual else ())))
     while (member := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
-        if member.isdir() or not _wanted(member.name, True):
+        if member.isdir() or not wanted(member.name, True):
             continue
         base = member.name.rpartition("/")[2]
         stem, _, ending = base.partition(".")
@@ -169,7 +169,7 @@ def _collect(
             sample = samples.setdefault(key, _Sample())
             id = id_of_path(member.name)
             if sample.read is None or sample.id == id:
-                sample.id, sample.read = id, _member(tar, member, opener, True)  # type: ignore[arg-type]
+                sample.id, sample.read = id, read_member(tar, member, opener, True)  # type: ignore[arg-type]
         elif ending == "cls" and usual:
             text = _small(where, tar, member).decode().strip()
             label = int(text) if _INTEGER.fullmatch(text) else text_labels(where, [text])[0]

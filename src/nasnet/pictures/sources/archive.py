@@ -32,11 +32,12 @@ from nasnet.pictures.sources.item import (
 _TOO_LARGE = f"larger than {MAX_BYTES >> 20} MB"
 _LINK = "a link in the archive, not a file"
 _SPECIAL = "not a regular file in the archive"
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
-_BLOCK = 512  # of a tar file
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+BLOCK = 512  # of a tar file
 
 
-def _wanted(name: str, all_files: bool) -> bool:
+def wanted(name: str, all_files: bool) -> bool:
+    """Whether a member is taken: hidden ones never, others by their names unless all are."""
     parts = PurePosixPath(name).parts
     hidden = any(part.startswith((".", "__MACOSX")) for part in parts if part not in (".", ".."))
     return not hidden and (all_files or looks_like_picture(name))
@@ -60,20 +61,21 @@ def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> So
 
     def start() -> Iterator[Item]:
         try:
-            with opener() as file, _tar(file, plain=plain) as tar:
+            with opener() as file, open_tar(file, plain=plain) as tar:
                 while (member := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
-                    if not member.isdir() and _wanted(member.name, all_files):
-                        yield Item(id_of_path(member.name), _member(tar, member, opener, plain))
-                if plain and (file.seek(0, 2) - tar.offset) % _BLOCK:
+                    if not member.isdir() and wanted(member.name, all_files):
+                        yield Item(id_of_path(member.name), read_member(tar, member, opener, plain))
+                if plain and (file.seek(0, 2) - tar.offset) % BLOCK:
                     raise EOFError("it ends in the middle of a header")
-        except (*_DAMAGE, ValueError) as error:
+        except (*DAMAGE, ValueError) as error:
             raise SourceError(f"{name}: the archive is damaged: {error}") from error
 
     return Source(name=name, kind="tar", count=None, start=start)
 
 
-def _tar(file: object, *, plain: bool) -> tarfile.TarFile:
+def open_tar(file: object, *, plain: bool) -> tarfile.TarFile:
+    """A tar to read from front to back, plain or compressed."""
     # "r|*" reads on and never back, so that a compressed archive costs one pass.
     return tarfile.open(  # type: ignore[call-overload, no-any-return]
         fileobj=file,
@@ -83,9 +85,14 @@ def _tar(file: object, *, plain: bool) -> tarfile.TarFile:
     )
 
 
-def _member(
+def read_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, opener: Opener, plain: bool
 ) -> Callable[[], bytes]:
+    """What reads a member: later from the file, if it is plain, else now, as it comes by.
+
+    Raises:
+        EOFError: the archive ends within it.
+    """
     if member.issym() or member.islnk():
         return refusal(_LINK)
     if not member.isreg():
@@ -127,14 +134,14 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
     file, close = _shareable(opener)
     try:
         archive = zipfile.ZipFile(file)
-    except (*_DAMAGE, ValueError, NotImplementedError) as error:
+    except (*DAMAGE, ValueError, NotImplementedError) as error:
         close()
         raise SourceError(f"{name}: the archive is damaged: {error}") from error
     shared = _SharedZip(archive, close)
     members = [
         info
         for info in archive.infolist()
-        if not info.is_dir() and _wanted(info.filename, all_files)
+        if not info.is_dir() and wanted(info.filename, all_files)
     ]
 
     def part(first: int, last: int | None) -> Iterator[Item]:
@@ -179,7 +186,7 @@ class _SharedZip:
             finally:
                 with self._lock:
                     member.close()
-        except (*_DAMAGE, ValueError, NotImplementedError, RuntimeError) as error:
+        except (*DAMAGE, ValueError, NotImplementedError, RuntimeError) as error:
             raise PictureError(f"damaged in the archive: {error}") from None
         if len(data) > MAX_BYTES:
             raise PictureError(_TOO_LARGE)

@@ -29,7 +29,7 @@ from nasnet.pictures.sources.item import (
 from nasnet.pictures.sources.remote import read_url
 
 # Columns of a CSV that are taken for the path, in this order, if none is named.
-_PATH_COLUMNS = (
+PATH_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "image", "image_path"),
     *("url", "uri", "image_url"),
 )
@@ -106,14 +106,14 @@ def folder_source(root: Path, *, all_files: bool) -> Source:
     top = os.fsencode(root)
 
     def start() -> Iterator[Item]:
-        for relative, reason in _walk(top, all_files=all_files):
+        for relative, reason in files_below(top, all_files=all_files):
             path = os.fsdecode(os.path.join(top, relative))  # noqa: PTH118 - bytes
             read = refusal(reason) if reason else partial(read_file, path)
             yield Item(id_of_path(relative), read)
 
     # Walked twice, once to count: a list of millions of paths is never held in memory.
     try:
-        count = sum(1 for _ in _walk(top, all_files=all_files))
+        count = sum(1 for _ in files_below(top, all_files=all_files))
     except OSError as error:
         raise SourceError(f"{root}: cannot be listed: {error.strerror}") from error
     if not count:
@@ -125,7 +125,7 @@ def folder_source(root: Path, *, all_files: bool) -> Source:
     return Source(name=os.path.normpath(root), kind="folder", count=count, start=start)
 
 
-def _walk(top: bytes, *, all_files: bool) -> Iterator[tuple[bytes, str]]:
+def files_below(top: bytes, *, all_files: bool) -> Iterator[tuple[bytes, str]]:
     """Relative paths below a folder, `/` between their parts, each with a reason or ''."""
     home = os.stat(top)  # noqa: PTH116 - bytes
     stack = [(b"", iter(_listed(top, all_files)), (home.st_dev, home.st_ino))]
@@ -155,14 +155,15 @@ def _listed(folder: bytes, all_files: bool) -> list[bytes]:
         for entry in entries:
             if entry.name.startswith(b"."):
                 continue
-            if _is_folder(entry):
+            if is_folder(entry):
                 found.append(entry.name + b"/")
             elif all_files or looks_like_picture(entry.name):
                 found.append(entry.name)
     return sorted(found)
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+def is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Whether an entry is a folder, or a link to one; what vanished meanwhile is none."""
     try:
         return entry.is_dir()
     except OSError:  # links in a circle, say; a picture's name still makes it a row
@@ -290,7 +291,7 @@ def csv_source(
     if first is None:
         raise SourceError(f"{name}: it has no rows below its header")
     there = [one for one in first if one is not None]
-    path_column = column or next((one for one in _PATH_COLUMNS if one in there), None)
+    path_column = column or next((one for one in PATH_COLUMNS if one in there), None)
     for wanted in (path_column, id_column):
         if wanted is not None and wanted not in there:
             raise SourceError(f"{name}: no column {wanted!r}; it has {', '.join(there)}")

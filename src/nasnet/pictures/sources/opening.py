@@ -171,7 +171,7 @@ def open_text(text: str, options: SourceOptions) -> Source:
     opener = partial(open_file, text)
     if stat.S_ISFIFO(status.st_mode) and kind in (None, "list"):  # the shell's <(find ...)
         return list_source(name, opener, "", storage, once=True)
-    kind = kind or _kind_of(text, opener)
+    kind = kind or kind_of(text, opener)
     folder = os.path.dirname(text)  # noqa: PTH120 - text
     return _open_one(name, kind, opener, folder, options, local=True)
 
@@ -200,7 +200,7 @@ def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] |
     if not os.path.isfile(text):  # noqa: PTH113 - text may be no UTF-8
         return None
     opener = partial(open_file, text)
-    kind = kind or _kind_of(text, opener)
+    kind = kind or kind_of(text, opener)
     if kind == "tar":
         with opener() as file:
             return ([text], False) if _compressed(file.read(6)) else None
@@ -251,7 +251,7 @@ def _open_url(url: str, options: SourceOptions) -> Source:
     return _open_one(url, kind, opener_of(url, storage), folder_url, options, local=False)
 
 
-def _kind_of(path: str, opener: Opener) -> Kind:
+def kind_of(path: str, opener: Opener) -> Kind:
     """What a local file is: told by its content where that says it, else by its name."""
     with opener() as file:
         head = file.read(_TAR_MAGIC + 5)

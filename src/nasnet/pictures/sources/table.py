@@ -28,7 +28,7 @@ _USUAL_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Columns:
+class Columns:
     """Where to look in a row.
 
     Attributes:
@@ -81,7 +81,7 @@ def table_source(
         schema, firsts = shape(name, opener)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{name}: not a readable table: {error}") from error
-    columns = _find_columns(name, schema, column, id_column, folder, storage)
+    columns = find_columns(name, schema, column, id_column, folder, storage)
     rows = _parquet_items if parquet else _arrow_items
 
     def part(first: int, last: int | None) -> Iterator[Item]:
@@ -100,15 +100,20 @@ def table_source(
     )
 
 
-def _find_columns(
+def find_columns(
     name: str,
     schema: pyarrow.Schema,
     column: str | None,
     id_column: str | None,
     folder: str,
     storage: Mapping[str, Any],
-) -> _Columns:
-    kinds = {field.name: _kind(field.type) for field in schema}
+) -> Columns:
+    """The columns of pictures and ids: those named, or what their types and names suggest.
+
+    Raises:
+        SourceError: there is no such column, or more than one could be it.
+    """
+    kinds = {field.name: kind_of_column(field.type) for field in schema}
     able = [one for one, kind in kinds.items() if kind in ("binary", "struct")]
     usual = [one for one in able if one.lower() in _USUAL_NAMES]
     there = ", ".join(f"{field.name} ({field.type})" for field in schema)
@@ -121,7 +126,7 @@ def _find_columns(
     if id_column is not None and id_column not in kinds:
         raise SourceError(f"{name}: no column {id_column!r} for ids; it has {there}")
     struct = schema.field(chosen).type if kinds[chosen] == "struct" else None
-    return _Columns(
+    return Columns(
         pictures=chosen,
         kind=str(kinds[chosen]),
         has_path=struct is not None and struct.get_field_index("path") >= 0,
@@ -131,7 +136,8 @@ def _find_columns(
     )
 
 
-def _kind(type_: pyarrow.DataType) -> str | None:
+def kind_of_column(type_: pyarrow.DataType) -> str | None:
+    """`binary`, `text`, or `struct` (Hugging Face's, of `bytes` and `path`); None for others."""
     from pyarrow import types
 
     if types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_):
@@ -139,11 +145,11 @@ def _kind(type_: pyarrow.DataType) -> str | None:
     if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
         return "text"
     if types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
-        return "struct" if _kind(type_.field("bytes").type) == "binary" else None
+        return "struct" if kind_of_column(type_.field("bytes").type) == "binary" else None
     return None
 
 
-def _picture(value: Any, columns: _Columns) -> Any:  # noqa: ANN401
+def picture_in(value: Any, columns: Columns) -> Any:  # noqa: ANN401
     """The bytes a cell holds or names.
 
     Raises:
@@ -161,7 +167,8 @@ def _picture(value: Any, columns: _Columns) -> Any:  # noqa: ANN401
     return value
 
 
-def _id(given: Any, path: Any, row: int) -> str:  # noqa: ANN401
+def id_of(given: Any, path: Any, row: int) -> str:  # noqa: ANN401
+    """The id of a row: what is given, else the path of its picture, else its number."""
     name = path if given is None else given
     if isinstance(name, bytes):
         name = name.decode("utf-8", "backslashreplace")
@@ -194,7 +201,7 @@ def _parquet_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, tuple[int
 
 
 def _parquet_items(
-    name: str, opener: Opener, columns: _Columns, begin: int, end: int | None
+    name: str, opener: Opener, columns: Columns, begin: int, end: int | None
 ) -> Iterator[Item]:
     file = _parquet(name, opener)
     lock = threading.Lock()
@@ -217,7 +224,7 @@ def _parquet_items(
             chunk = group.chunk(start // _ROWS)
             for row in range(max(start, low), min(start + _ROWS, high)):
                 path = paths[row].as_py() if paths is not None else None
-                id = _id(
+                id = id_of(
                     None if given is None else given[row].as_py(),
                     path["path"] if path else None,
                     first + row,
@@ -243,7 +250,7 @@ class _Chunk:
             values = self._group.fill(self._number, self)
         except (pyarrow.ArrowException, OSError) as error:
             raise PictureError(f"damaged in the table: {error}") from None
-        return _picture(values[index].as_py(), self._group.columns)
+        return picture_in(values[index].as_py(), self._group.columns)
 
 
 class _RowGroup:
@@ -256,7 +263,7 @@ class _RowGroup:
         self,
         file: pyarrow.parquet.ParquetFile,
         number: int,
-        columns: _Columns,
+        columns: Columns,
         lock: threading.Lock,
     ) -> None:
         self.columns = columns
@@ -326,7 +333,7 @@ def _arrow_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, tuple[int, 
 
 
 def _arrow_items(
-    name: str, opener: Opener, columns: _Columns, begin: int, end: int | None
+    name: str, opener: Opener, columns: Columns, begin: int, end: int | None
 ) -> Iterator[Item]:
     row = 0
     with _arrow(name, opener) as reader:
@@ -340,7 +347,7 @@ def _arrow_items(
             paths = pictures.field("path") if columns.has_path else None
             given = batch.column(columns.ids) if columns.ids else None
             for index in range(max(0, begin - row), high):
-                id = _id(
+                id = id_of(
                     None if given is None else given[index].as_py(),
                     None if paths is None else paths[index].as_py(),
                     row + index,
@@ -349,5 +356,5 @@ def _arrow_items(
             row += batch.num_rows
 
 
-def _cell(pictures: pyarrow.Array, index: int, columns: _Columns) -> Any:  # noqa: ANN401
-    return _picture(pictures[index].as_py(), columns)
+def _cell(pictures: pyarrow.Array, index: int, columns: Columns) -> Any:  # noqa: ANN401
+    return picture_in(pictures[index].as_py(), columns)

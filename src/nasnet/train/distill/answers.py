@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import OutputError, TrainingError
-from nasnet.pictures.augment import AugmentOptions
+from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.system import staged, write_whole
@@ -87,7 +87,7 @@ def open_answers(
     *,
     teacher: str,
     views: int,
-    augment: AugmentOptions,
+    augment: Augmentation,
     seed: int,
     identity: str,
     precision: Literal["f32", "bf16"] = "f32",
@@ -195,7 +195,7 @@ def _map(folder: Path, view: int, what: str, rows: int) -> Half:
     return mapped
 
 
-def _probe(augment: AugmentOptions, seed: int) -> list[int]:
+def _probe(augment: Augmentation, seed: int) -> list[int]:
     """What a picture of our own looks like in its first views: other views give other numbers.
 
     Answers are only good for the very views they were asked about, and those may change with the
@@ -204,7 +204,7 @@ def _probe(augment: AugmentOptions, seed: int) -> list[int]:
     rows, columns = np.mgrid[:64, :96]
     picture = np.stack([rows * 3, columns * 2, 255 - rows - columns], axis=2).astype(np.uint8)
     options = LoaderOptions(
-        batch=1, size=(32, 32), seed=seed, augment=augment, views=4, shuffle=False, threads=1
+        batch_size=1, size=(32, 32), seed=seed, augment=augment, views=4, shuffle=False, threads=1
     )
     with Loader([_Probe("probe", 0, lambda: picture)], options) as loader:
         views = [next(iter(loader.epoch(view))).images[0] for view in range(4)]
@@ -297,7 +297,7 @@ def _loaders(
         made: list[tuple[int, Batches]] = []
         for first, last, processes in ((0, whole, workers), (whole, len(examples), 0)):
             if first < last:
-                some = replace(options, batch=chunk, drop_last=processes > 1)
+                some = replace(options, batch_size=chunk, drop_last=processes > 1)
                 loader = open_loader(examples[first:last], some, processes=processes)
                 stack.enter_context(contextlib.closing(loader))
                 made.append((first, loader))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasnet.pictures.augment import AugmentOptions
+from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.train.distill.teachers import TEACHERS, open_network
 
@@ -34,7 +34,7 @@ class LiveTeacher:
         name: str,
         examples: Sequence[Example],
         *,
-        augment: AugmentOptions,
+        augment: Augmentation,
         seed: int,
         device: str,
     ) -> None:
@@ -62,7 +62,7 @@ class LiveTeacher:
         """Features of a thousand pictures spread evenly; see `Teaching`."""
         rows = np.unique(np.linspace(0, len(self._examples) - 1, _SAMPLE).astype(np.int64))
         options = LoaderOptions(
-            batch=_BATCH,
+            batch_size=_BATCH,
             size=self._size,
             seed=self._seed,
             augment=self._augment,

@@ -73,7 +73,7 @@ def settings_of(estimator: Any, *, endpoint: str) -> Settings:  # noqa: ANN401
             engine=estimator.engine,
             precision=estimator.precision,
             threads=estimator.threads,
-            batch=estimator.batch_size,
+            batch_size=estimator.batch_size,
         ),
     )
 

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from nasnet.train.loop.loop import Trainer, Validate
 from nasnet.train.loop.objectives import Classification, Forward, Objective, Targets
-from nasnet.train.loop.optimizers import OptimizerOptions
+from nasnet.train.loop.optimizers import OptimizerRecipe
 from nasnet.train.loop.options import TrainEvent, TrainOptions, TrainResult
-from nasnet.train.loop.recalibration import RecalibrateOptions, recalibrate
+from nasnet.train.loop.recalibration import Recalibration, recalibrate
 from nasnet.train.loop.replicas import ALONE, Replicas, device_of, joined
-from nasnet.train.loop.schedules import ScheduleOptions
+from nasnet.train.loop.schedules import ScheduleRecipe
 
 __all__ = [
     "ALONE",
     "Classification",
     "Forward",
     "Objective",
-    "OptimizerOptions",
-    "RecalibrateOptions",
+    "OptimizerRecipe",
+    "Recalibration",
     "Replicas",
-    "ScheduleOptions",
+    "ScheduleRecipe",
     "Targets",
     "TrainEvent",
     "TrainOptions",

@@ -294,7 +294,7 @@ class Trainer:
         options, epoch = self.options, self._state.epoch + step / steps
         by = options.accumulate / steps
         share = factor(options.schedule, epoch=epoch, step=by, epochs=options.epochs)
-        return options.optimizer.rate * share
+        return options.optimizer.learning_rate * share
 
     def _step(
         self, batch: TrainBatch, steps: int, compute: Pass, *, last: bool

@@ -18,13 +18,13 @@ OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerOptions:
+class OptimizerRecipe:
     """How weights move.
 
     Attributes:
         kind: `adamw` (Loshchilov & Hutter 2019), `rmsprop` (TensorFlow's, TF-Slim's choice for
             this network) or `sgd` with Nesterov momentum.
-        rate: peak learning rate.
+        learning_rate: peak learning rate.
         weight_decay: on kernels only, as TF-Slim regularizes; decoupled in `adamw`, in the
             gradient (the L2 term's) in the others.
         momentum: of `rmsprop` and `sgd`.
@@ -34,7 +34,7 @@ class OptimizerOptions:
     """
 
     kind: OptimizerKind = "adamw"
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 4e-5
     momentum: float = 0.9
     decay: float = 0.9
@@ -47,10 +47,11 @@ class OptimizerOptions:
             raise InputError(
                 f"no optimizer {self.kind!r}; there are {', '.join(get_args(OptimizerKind))}"
             )
-        if not self.rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
+        if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
             raise InputError(
-                "an optimizer needs rate above 0, weight_decay from 0 and layer_decay in (0, 1]; "
-                f"found {self.rate}, {self.weight_decay}, {self.layer_decay}"
+                "an optimizer needs learning_rate above 0, weight_decay from 0 and layer_decay in "
+                "(0, 1]; "
+                f"found {self.learning_rate}, {self.weight_decay}, {self.layer_decay}"
             )
         if not 0 <= self.momentum < 1 or not 0 <= self.decay < 1 or not self.epsilon >= 0:
             raise InputError(
@@ -115,7 +116,7 @@ class RMSPropTF(torch.optim.Optimizer):
 
 def make(
     parameters: Mapping[str, nn.Parameter],
-    options: OptimizerOptions,
+    options: OptimizerRecipe,
     *,
     decayed: frozenset[str],
     depth: Mapping[str, int],
@@ -146,15 +147,15 @@ def make(
     if options.kind == "adamw":
         # On a GPU one kernel for all tensors; on a CPU its rounding would move old results.
         fused = all(parameter.is_cuda for parameter in parameters.values())
-        return torch.optim.AdamW(rows, lr=options.rate, foreach=not fused, fused=fused)
+        return torch.optim.AdamW(rows, lr=options.learning_rate, foreach=not fused, fused=fused)
     if options.kind == "sgd":
         momentum = options.momentum
         return torch.optim.SGD(
-            rows, lr=options.rate, momentum=momentum, nesterov=momentum > 0, foreach=True
+            rows, lr=options.learning_rate, momentum=momentum, nesterov=momentum > 0, foreach=True
         )
     return RMSPropTF(
         rows,
-        lr=options.rate,
+        lr=options.learning_rate,
         decay=options.decay,
         momentum=options.momentum,
         epsilon=options.epsilon,

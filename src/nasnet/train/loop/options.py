@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nasnet.errors import InputError
-from nasnet.train.loop.optimizers import OptimizerOptions
-from nasnet.train.loop.schedules import ScheduleOptions
+from nasnet.train.loop.optimizers import OptimizerRecipe
+from nasnet.train.loop.schedules import ScheduleRecipe
 from nasnet.weights.weights import Weights
 
 History = list[dict[str, float]]
@@ -45,8 +45,8 @@ class TrainOptions:
     """
 
     epochs: int = 30
-    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
-    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     clip: float = 0.0
     ema: float = 0.0
     accumulate: int = 1

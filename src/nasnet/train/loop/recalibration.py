@@ -19,32 +19,32 @@ from nasnet.weights.weights import Weights, frozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecalibrateOptions:
+class Recalibration:
     """On what averages are taken.
 
     Attributes:
         size: height and width of the pictures, those the module is to be used with.
         pictures: at most so many of the training pictures, evenly spread.
-        batch: pictures at a time.
+        batch_size: pictures at a time.
     """
 
     size: int = 224
     pictures: int = 2048
-    batch: int = 32
+    batch_size: int = 32
 
     def __post_init__(self) -> None:
         """Refuse what gives no average."""
-        if self.size < 32 or min(self.pictures, self.batch) < 2:
+        if self.size < 32 or min(self.pictures, self.batch_size) < 2:
             raise InputError(
                 "recalibrate needs size from 32, pictures and batch from 2, found "
-                f"{self.size}, {self.pictures}, {self.batch}"
+                f"{self.size}, {self.pictures}, {self.batch_size}"
             )
 
 
 def recalibrate(
     weights: Weights,
     examples: Sequence[Example],
-    options: RecalibrateOptions,
+    options: Recalibration,
     *,
     device: str = "cpu",
 ) -> Weights:
@@ -78,7 +78,7 @@ def recalibrate(
     first = {key: torch.zeros_like(value, dtype=torch.float64) for key, value in places.items()}
     squares = {key: torch.zeros_like(value) for key, value in first.items()}
     batches = 0
-    loading = LoaderOptions(batch=options.batch, size=(options.size, options.size))
+    loading = LoaderOptions(batch_size=options.batch_size, size=(options.size, options.size))
     with Loader(some, loading) as loader, torch.no_grad():
         for batch in loader.epoch(0):
             if len(batch.images) < 2:

@@ -16,7 +16,7 @@ Schedule = Literal["cosine", "exponential", "constant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleOptions:
+class ScheduleRecipe:
     """How the learning rate moves.
 
     Attributes:
@@ -61,7 +61,7 @@ class ScheduleOptions:
             raise InputError(f"restarts are for a cosine schedule, not for {self.kind!r}")
 
 
-def factor(options: ScheduleOptions, *, epoch: float, step: float, epochs: float) -> float:
+def factor(options: ScheduleRecipe, *, epoch: float, step: float, epochs: float) -> float:
     """What the peak rate is multiplied with.
 
     Args:
