@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import nasnet
+from nasnet.features.index import Kind
 
 
 def main() -> None:
@@ -38,10 +39,10 @@ def main() -> None:
         print(f"{len(kept):,} vectors of {found.vectors.shape[1]}, {len(queries)} queries held out")
         print("| index | built in | recall@10 | one query | per query of 500 |")
         print("|---|---|---|---|---|")
-        for kind in ("exact", "ivf"):
-            options = nasnet.IndexOptions(kind=kind)
+        kinds: tuple[Kind, ...] = ("exact", "ivf")
+        for kind in kinds:
             begun = time.perf_counter()
-            nasnet.build_index(part, Path(folder) / kind, options=options)
+            nasnet.build_index(part, Path(folder) / kind, kind=kind)
             built = time.perf_counter() - begun
             index = nasnet.open_index(Path(folder) / kind)
             index.nearest(queries[:10], 10)

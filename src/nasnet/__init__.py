@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from nasnet.features.feature_set import Features, read_features
     from nasnet.features.index import (
         Index,
-        IndexOptions,
         add_to_index,
         build_index,
         near_duplicates,
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     )
     from nasnet.features.map_page import MapOptions, write_map
     from nasnet.features.store import SinkOptions
-    from nasnet.features.store.merge import MergeOptions, MergeSummary, merge
+    from nasnet.features.store.merge import MergeSummary, merge
     from nasnet.hub.module import (
         Module,
         eval_function_for_module,
@@ -107,11 +106,9 @@ _ROOMS = {
     "Guess": "features.classify",
     "ImageModuleInfo": "hub.signatures",
     "Index": "features.index",
-    "IndexOptions": "features.index",
     "InputError": "errors",
     "MapOptions": "features.map_page",
     "MissingExtraError": "errors",
-    "MergeOptions": "features.store.merge",
     "MergeSummary": "features.store.merge",
     "Module": "hub.module",
     "ModuleSpec": "hub.spec",
@@ -188,10 +185,8 @@ __all__ = [
     "Guess",
     "ImageModuleInfo",
     "Index",
-    "IndexOptions",
     "InputError",
     "MapOptions",
-    "MergeOptions",
     "MergeSummary",
     "MissingExtraError",
     "Module",

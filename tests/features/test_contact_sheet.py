@@ -9,7 +9,7 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
-from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
+from nasnet.features.contact_sheet import write_contact_sheet
 from tests.support.browser import PHONE, WIDE, browsing
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
@@ -57,8 +57,8 @@ def test_only_some_of_many_pictures_are_shown(tmp_path: Path) -> None:
     pictures = folder(tmp_path / "pictures", 7)
     nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
     features = nasnet.read_features(tmp_path / "f.parquet")
-    options = SheetOptions(pictures=3, neighbours=2)
-    assert write_contact_sheet(features, pictures, tmp_path / "p.html", options=options) == 3
+    page = tmp_path / "p.html"
+    assert write_contact_sheet(features, pictures, page, count=3, neighbours=2) == 3
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert [f"nearest to {n}.jpg" in text for n in range(7)] == [n in (0, 3, 6) for n in range(7)]
     assert text.count("<li>") == 6

@@ -87,7 +87,7 @@ def test_an_exact_index_finds_what_all_pairs_find(tmp_path: Path) -> None:
 def test_lists_find_what_exact_search_finds(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     found = features(5000)
-    done = nasnet.build_index(found, tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    done = nasnet.build_index(found, tmp_path / "i", kind="ivf")
     assert done.kind == "ivf"
     assert done.recall > 0.98
     index = nasnet.open_index(tmp_path / "i")
@@ -98,7 +98,7 @@ def test_lists_find_what_exact_search_finds(tmp_path: Path) -> None:
 def test_asked_for_more_than_the_lists_hold_it_looks_at_all(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     found = features(2000)
-    nasnet.build_index(found, tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    nasnet.build_index(found, tmp_path / "i", kind="ivf")
     index = nasnet.open_index(tmp_path / "i")
     assert index.kind == "ivf"
     for k in (1000, 2000, 9999):
@@ -109,7 +109,7 @@ def test_asked_for_more_than_the_lists_hold_it_looks_at_all(tmp_path: Path) -> N
 
 def test_what_is_added_is_found_whether_the_lists_have_it_or_not(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
-    nasnet.build_index(features(2000), tmp_path / "i", options=nasnet.IndexOptions(kind="ivf"))
+    nasnet.build_index(features(2000), tmp_path / "i", kind="ivf")
     for first, rows in ((2000, 50), (2050, 1000)):  # few: a tail; many: lists made anew
         more = features(rows, first=first)
         assert nasnet.add_to_index(tmp_path / "i", more).added == rows
@@ -154,9 +154,8 @@ def test_what_is_no_index_is_said(tmp_path: Path) -> None:
         nasnet.build_index(features(10), tmp_path / "i")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    options = nasnet.IndexOptions(overwrite=True)
     with pytest.raises(OutputError, match="is no index, so it is not replaced"):
-        nasnet.build_index(features(10), tmp_path / "mine", options=options)
+        nasnet.build_index(features(10), tmp_path / "mine", overwrite=True)
     with pytest.raises(InputError, match="not one row"):
         nasnet.build_index(with_failures(features(2), [0, 1]), tmp_path / "none")
     assert not (tmp_path / "none").exists()

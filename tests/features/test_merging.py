@@ -14,7 +14,7 @@ from nasnet import EmbedOptions, EngineOptions, SourceOptions
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta, read_meta
 from nasnet.features.store import Batch, SinkOptions, open_sink
-from nasnet.features.store.merge import MergeOptions, merge
+from nasnet.features.store.merge import merge
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
 
@@ -106,7 +106,7 @@ def test_an_id_that_comes_twice_is_refused(
     one, two = write(tmp_path / "1.npy", names("a", 9)), write(tmp_path / "2.npy", ["b", "a5"])
     with pytest.raises(OutputError, match=r"'a5' is in .*1\.npy and in .*2\.npy"):
         merge([one, two], tmp_path / "all.parquet")
-    done = merge([one, two], tmp_path / "all.npy", options=MergeOptions(keep_duplicates=True))
+    done = merge([one, two], tmp_path / "all.npy", keep_duplicates=True)
     assert done.rows == 11
     twice = write(tmp_path / "3.npy", ["b", "c", "b"])
     with pytest.raises(OutputError, match=r"'b' is twice in .*3\.npy"):
@@ -154,7 +154,7 @@ def test_what_cannot_be_joined_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no folder"):
         merge([one], tmp_path / "none" / "x.npy")
     assert sorted(nasnet.read_features(one).ids) == ["a"]
-    assert merge([one], one, options=MergeOptions(overwrite=True)).rows == 1
+    assert merge([one], one, overwrite=True).rows == 1
     assert merge([half], output).rows == 1
     assert pyarrow.parquet.read_schema(output).field("vector").type.value_type == "halffloat"
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command
 from nasnet.cli.terminal import download_progress, note, rows_progress
 from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
-from nasnet.features.contact_sheet import SheetOptions, write_contact_sheet
+from nasnet.features.contact_sheet import write_contact_sheet
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
 from nasnet.weights.opening import DEFAULT_HANDLE
@@ -89,7 +89,7 @@ def embed(
         _report(summary)
     if page is not None:
         shown = write_contact_sheet(
-            read_features(summary.output), source, page, options=SheetOptions(source=options.source)
+            read_features(summary.output), source, page, reading=options.source
         )
         if not quiet:
             note(f"{page}: {shown} pictures and their nearest neighbours")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nasnet.cli.flags import Folder, command
 from nasnet.cli.terminal import say
-from nasnet.features.index import IndexOptions, add_to_index, build_index
+from nasnet.features.index import Kind, add_to_index, build_index
 
 
 @command
@@ -16,7 +16,8 @@ def index(
     *,
     output: Folder,
     add: bool = False,
-    options: IndexOptions,
+    kind: Kind = "auto",
+    overwrite: bool = False,
 ) -> None:
     """Build an index over FEATURES, which `nasnet embed` wrote, or add to one.
 
@@ -30,9 +31,15 @@ def index(
         features: a feature set.
         output: the index's folder.
         add: add the pictures that the index does not have.
-        options: how to build.
+        kind: exact; ivf, faiss' inverted lists (extra search); auto is exact up to a million
+            pictures.
+        overwrite: replace an index that is there.
     """
-    done = add_to_index(output, features) if add else build_index(features, output, options=options)
+    done = (
+        add_to_index(output, features)
+        if add
+        else build_index(features, output, kind=kind, overwrite=overwrite)
+    )
     kinds = "exact" if done.kind == "exact" else f"{done.kind}, recall@10 {done.recall:.3f}"
     say(f"{done.path}: {done.rows:,} pictures ({kinds}), {done.added:,} of them new")
     if done.known:

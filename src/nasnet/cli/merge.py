@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import note, rows_progress
-from nasnet.features.store.merge import MergeOptions
 from nasnet.features.store.merge import merge as merge_sets
 
 
@@ -16,8 +16,9 @@ from nasnet.features.store.merge import merge as merge_sets
 def merge(
     *parts: str,
     output: Annotated[str, Parameter(alias="-o")],
+    overwrite: bool = False,
+    keep_duplicates: bool = False,
     quiet: Quiet = False,
-    options: MergeOptions,
 ) -> None:
     """Join PARTS, feature sets of the same weights, recipe and size, into one file.
 
@@ -32,17 +33,17 @@ def merge(
     Args:
         parts: the feature sets.
         output: the file to write: .parquet, .arrow or .npy; or a URL.
+        overwrite: replace an output that is there.
+        keep_duplicates: take both rows where an id comes twice; else refuse.
         quiet: no progress and no summary.
-        options: how to join.
     """
+    join = partial(merge_sets, parts, output, overwrite=overwrite, keep_duplicates=keep_duplicates)
     if quiet:
-        merge_sets(parts, output, options=options)
+        join()
         return
     with rows_progress("merging", "rows") as progress:
         progress.begin(0)
-        done = merge_sets(
-            parts, output, options=options, on_event=lambda rows, of: progress.update(rows, of, "")
-        )
+        done = join(on_event=lambda rows, of: progress.update(rows, of, ""))
     note(
         f"{done.output}: {done.rows:,} rows of {len(done.parts)} parts, {done.failures:,} failed; "
         f"{done.seconds:.1f} s"

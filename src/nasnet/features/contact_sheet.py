@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,37 +29,15 @@ _STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SheetOptions:
-    """What a page shows.
-
-    Attributes:
-        pictures: at most so many, evenly spread over the set.
-        neighbours: of each, the nearest by cosine.
-        thumbnail: longest side of a picture on the page, in pixels.
-        source: how the pictures are read; as when the vectors were computed.
-    """
-
-    pictures: int = 60
-    neighbours: int = 5
-    thumbnail: int = 160
-    source: SourceOptions = field(default_factory=SourceOptions)
-
-    def __post_init__(self) -> None:
-        """Refuse a page of nothing."""
-        if min(self.pictures, self.neighbours, self.thumbnail) < 1:
-            raise InputError(
-                "a page needs pictures, neighbours and thumbnail from 1, found "
-                f"{self.pictures}, {self.neighbours}, {self.thumbnail}"
-            )
-
-
 def write_contact_sheet(
     features: Features,
     pictures: Any,  # noqa: ANN401
     path: str | os.PathLike[str],
     *,
-    options: SheetOptions | None = None,
+    count: int = 60,
+    neighbours: int = 5,
+    side: int = 160,
+    reading: SourceOptions | None = None,
 ) -> int:
     """Write the page.
 
@@ -67,7 +45,10 @@ def write_contact_sheet(
         features: the vectors.
         pictures: the source they were computed from; read again, for what is shown.
         path: the HTML file.
-        options: what is shown.
+        count: pictures with a row of their own, at most; evenly spread over the set.
+        neighbours: shown beside each, the nearest by cosine.
+        side: longest side of a picture on the page, in pixels.
+        reading: how the source is read; as when the vectors were computed.
 
     Returns:
         How many pictures have a row on the page.
@@ -77,22 +58,25 @@ def write_contact_sheet(
         SourceError: the source cannot be read.
         OutputError: the page cannot be written.
     """
-    options = options or SheetOptions()
+    if min(count, neighbours, side) < 1:
+        raise InputError(
+            f"a page needs count, neighbours and side from 1, found {count}, {neighbours}, {side}"
+        )
     good = np.array([row for row, error in enumerate(features.errors) if error is None], np.int64)
     if len(good) < 2:
         raise InputError(
             f"{len(good)} of {len(features.ids)} pictures have a vector: a page of neighbours "
             "needs two"
         )
-    shown = np.unique(np.linspace(0, len(good) - 1, options.pictures).round().astype(np.int64))
-    rows, cosines = nearest_of_rows(unit(features.vectors[good]), shown, options.neighbours)
+    shown = np.unique(np.linspace(0, len(good) - 1, count).round().astype(np.int64))
+    rows, cosines = nearest_of_rows(unit(features.vectors[good]), shown, neighbours)
     ids = [features.ids[row] for row in good]
     images = thumbnails(
         pictures,
         {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist()}},
         recipe=features.meta.recipe,
-        side=options.thumbnail,
-        source=options.source,
+        side=side,
+        source=reading,
     )
     on_page = [
         SheetRow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasnet.features.index.folder import KINDS, IndexOptions, add_to_index, build_index
+from nasnet.features.index.folder import KINDS, Kind, add_to_index, build_index
 from nasnet.features.index.opened import Index, open_index
 from nasnet.features.index.pictures import picture_vectors
 from nasnet.features.index.similar import Group, Outlier, near_duplicates, outliers
@@ -11,7 +11,7 @@ __all__ = [
     "KINDS",
     "Group",
     "Index",
-    "IndexOptions",
+    "Kind",
     "Outlier",
     "add_to_index",
     "build_index",

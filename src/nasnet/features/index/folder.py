@@ -39,25 +39,6 @@ _TAIL = 0.1  # share of rows that may wait for the approximate index to be made 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexOptions:
-    """How to build.
-
-    Attributes:
-        kind: `exact`; `ivf`, a faiss index of lists (extra `search`); `auto`, exact up to a
-            million rows.
-        overwrite: replace an index that is there.
-    """
-
-    kind: Kind = "auto"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is no kind."""
-        if self.kind not in KINDS:
-            raise InputError(f"no kind of index {self.kind!r}; there are {', '.join(KINDS)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
     """What building or adding did.
 
@@ -84,31 +65,33 @@ def build_index(
     features: Features | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    options: IndexOptions | None = None,
+    kind: Kind = "auto",
+    overwrite: bool = False,
 ) -> Added:
     """Build an index over a feature set.
 
     Args:
         features: the set, or its file.
         path: the folder.
-        options: how.
+        kind: `exact`; `ivf`, a faiss index of lists (extra `search`); `auto`, exact up to a
+            million rows.
+        overwrite: replace an index that is there.
 
     Raises:
         OutputError: something is there already, or it cannot be written.
         InputError: there is no vector in the set.
         MissingExtraError: faiss is wanted and not installed.
     """
-    options = options or IndexOptions()
+    if kind not in KINDS:
+        raise InputError(f"no kind of index {kind!r}; there are {', '.join(KINDS)}")
     found = _read(features)
     folder = Path(path)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        if not options.overwrite:
+        if not overwrite:
             raise OutputError(f"{folder} exists: add to it, name another folder, or overwrite it")
         if not (folder / CONTENTS).is_file():
             raise OutputError(f"{folder} is no index, so it is not replaced")
-    contents = Contents(
-        kind=options.kind, dimensions=found.vectors.shape[1], meta=found.meta, parts=()
-    )
+    contents = Contents(kind=kind, dimensions=found.vectors.shape[1], meta=found.meta, parts=())
     with staged(folder, overwrite=True) as new:
         new.mkdir()
         contents, added = _with_rows(new, contents, found, known=set())

@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,21 +40,6 @@ _ALIKE = (*SPACE, "recipe_text", "precision")
 _SHARD = re.compile(r"(?P<source>.*), shard (?P<index>\d+) of (?P<count>\d+)", re.DOTALL)
 _HASHES = 1 << 24  # of ids, held at once
 _COLUMNS = ("id", "vector", "width", "height", "error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeOptions:
-    """How feature sets are joined.
-
-    Attributes:
-        overwrite: replace an output that is there.
-        keep_duplicates: an id may come more than once, as in a list that names a picture twice.
-        storage_options: for fsspec, where a part or the output is a URL.
-    """
-
-    overwrite: bool = False
-    keep_duplicates: bool = False
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +76,9 @@ def merge(
     parts: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    options: MergeOptions | None = None,
+    overwrite: bool = False,
+    keep_duplicates: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     on_event: Callable[[int, int], None] | None = None,
 ) -> MergeSummary:
     """Join feature sets of the same weights, recipe, size and so on into one file.
@@ -103,24 +90,26 @@ def merge(
         parts: `.parquet`, `.arrow` or `.npy` files, or folders a run on a cluster wrote, which may
             be URLs.
         output: `.parquet`, `.arrow` or `.npy`; may be a URL.
-        options: how.
+        overwrite: replace an output that is there.
+        keep_duplicates: an id may come more than once, as in a list that names a picture twice.
+        storage_options: for fsspec, where a part or the output is a URL.
         on_event: told rows done and rows in all.
 
     Raises:
         OutputError: a part is no finished feature set, or unlike the others; an id comes twice, or
             a shard is missing; the output is in the way or cannot be written. Nothing is changed.
     """
-    options = options or MergeOptions()
+    storage = storage_options or {}
     started = time.monotonic()
-    check_free(output, options.storage_options, overwrite=options.overwrite)
+    check_free(output, storage, overwrite=overwrite)
     if not parts:
         raise OutputError("nothing to merge: name the outputs that belong together")
-    found = [_open(part, options.storage_options) for part in parts]
+    found = [_open(part, storage) for part in parts]
     first = found[0]
     for other in found[1:]:
         _check_alike(first, other)
     found, source = _in_order(found)
-    if not options.keep_duplicates:
+    if not keep_duplicates:
         _check_ids(found)
     total = sum(part.rows for part in found)
     schema = _schema(found, source)
@@ -138,7 +127,7 @@ def merge(
         if done != total:
             raise OutputError(f"{done:,} rows were read where {total:,} were announced: damaged")
 
-    write_features(output, schema, total, tables(), options.storage_options)
+    write_features(output, schema, total, tables(), storage)
     return MergeSummary(
         output=os.fspath(output),
         parts=tuple(part.name for part in found),
