@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from nasnet.exporting.convert import Conversion, ConvertOptions, convert
+    from nasnet.exporting.convert import Conversion, convert
     from nasnet.exporting.export import Exported, ExportOptions, export
     from nasnet.features.classify import Classified, ClassifyOptions, Guess, classify
     from nasnet.features.cluster import (
@@ -86,7 +86,6 @@ _ROOMS = {
     "Classified": "features.classify",
     "ClassifyOptions": "features.classify",
     "Conversion": "exporting.convert",
-    "ConvertOptions": "exporting.convert",
     "DatasetOptions": "pictures.labelled",
     "EmbedEvent": "features.embed",
     "EmbedOptions": "features.embed",
@@ -165,7 +164,6 @@ __all__ = [
     "ClusterOptions",
     "ClusterSummary",
     "Conversion",
-    "ConvertOptions",
     "DatasetOptions",
     "EmbedEvent",
     "EmbedOptions",

@@ -12,7 +12,8 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError, OutputError, WeightsError
-from nasnet.exporting.convert import ConvertOptions, convert, format_of
+from nasnet.exporting.convert import convert
+from nasnet.exporting.outputs import key_for
 from nasnet.weights.classes import with_classes
 from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.opening import open_path
@@ -29,7 +30,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("key", FORMATS)
 def test_every_format_comes_back_bit_for_bit(folder: Path, mobile: Weights, key: str) -> None:
-    done = convert("seeded:7", folder / "out", options=ConvertOptions(to=key, classes=1000))
+    done = convert("seeded:7", folder / "out", to=key, classes=1000)
     back = open_path(folder / "out").weights
     assert done.fingerprint == fingerprint(back) == fingerprint(with_classes(mobile, 1000)[0])
     assert done.largest_difference == 0
@@ -43,7 +44,7 @@ def test_a_chain_through_all_formats_ends_where_it_began(folder: Path) -> None:
     path = make("keras .h5", folder / "begin", first)
     for number, key in enumerate(("tensornets", *FORMATS)):
         after = folder / str(number)
-        convert(path, after, options=ConvertOptions(to=key))
+        convert(path, after, to=key)
         path = after
     assert fingerprint(open_path(path).weights) == fingerprint(first)
 
@@ -57,9 +58,9 @@ def test_a_files_name_tells_the_format() -> None:
         ("nasnetamobile.pth", "cadene"),
         ("nasnet.npz", "tensornets"),
     ):
-        assert format_of(Path(name)) == key
+        assert key_for(Path(name), FORMATS, what="format") == key
     with pytest.raises(InputError, match=r"out\.bin: its name does not tell the format"):
-        format_of(Path("out.bin"))
+        key_for(Path("out.bin"), FORMATS, what="format")
 
 
 def test_the_background_class_goes_and_comes(mobile: Weights) -> None:
@@ -97,20 +98,18 @@ def test_labels_move_with_the_classes() -> None:
 
 
 def test_other_classes_are_not_made_up(folder: Path) -> None:
-    options = ConvertOptions(classes=1001)
     write_safetensors(seeded(1, num_classes=5), folder / "five.safetensors")
     with pytest.raises(InputError, match="has 5 classes: only ImageNet's 1000 become 1001"):
-        convert(folder / "five.safetensors", folder / "a.safetensors", options=options)
+        convert(folder / "five.safetensors", folder / "a.safetensors", classes=1001)
     done = convert(folder / "five.safetensors", folder / "a.h5")
     assert done.weights.num_classes == 5, "classes of one's own stay as they are"
     with pytest.raises(InputError, match="no names for nasnet_cifar"):
-        convert("seeded:7@cifar", folder / "c.h5", options=ConvertOptions(classes=0))
+        convert("seeded:7@cifar", folder / "c.h5", classes=0)
     assert sorted(file.name for file in folder.iterdir()) == ["a.h5", "five.safetensors"]
 
 
 def test_padding_is_kept_where_there_is_a_place_for_it(folder: Path) -> None:
-    options = ConvertOptions(padding="keras")
-    done = convert("seeded:7", folder / "k.safetensors", options=options)
+    done = convert("seeded:7", folder / "k.safetensors", padding="keras")
     assert open_path(folder / "k.safetensors").weights.padding == "keras"
     assert done.weights.padding == "keras"
     assert nasnet.Module(folder / "k.safetensors").spec.opened.weights.padding == "keras"
@@ -127,8 +126,8 @@ def test_nothing_is_replaced_unasked(folder: Path) -> None:
     with pytest.raises(OutputError, match=r"m\.ckpt\.index exists"):
         convert("seeded:7", folder / "m.ckpt")
     with pytest.raises(OutputError, match="is a folder"):
-        convert("seeded:7", folder, options=ConvertOptions(to="safetensors"))
-    convert("seeded:7", folder / "a.h5", options=ConvertOptions(overwrite=True))
+        convert("seeded:7", folder, to="safetensors")
+    convert("seeded:7", folder / "a.h5", overwrite=True)
     assert open_path(folder / "a.h5").weights.num_classes == 1000
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 import nasnet
 from nasnet.compute import engine
 from nasnet.errors import InputError, OutputError, SourceError
-from nasnet.exporting.export import target_of
+from nasnet.exporting.outputs import key_for
 from nasnet.exporting.request import PRECISIONS, Output, Precision, Request
 from nasnet.exporting.running import Run
 from nasnet.exporting.targets import TARGETS
@@ -45,7 +45,7 @@ def options(photos: Path, **changes: object) -> nasnet.ExportOptions:
 
 
 def place(folder: Path, target: str) -> Path:
-    return folder / f"out{TARGETS[target].suffix}"
+    return folder / f"out{''.join(TARGETS[target].suffixes)}"
 
 
 @pytest.mark.parametrize("target", HERE)
@@ -146,11 +146,15 @@ def test_a_huggingface_folder_opens_in_torch(tmp_path: Path, photos: Path) -> No
 
 
 def test_a_name_tells_the_target() -> None:
-    assert [target_of(Path(f"x{end}")) for end in (".onnx", ".PT2", ".xml", ".tflite")] == [
-        *("onnx", "torch", "openvino", "tflite")
-    ]
+    for end, key in (
+        (".onnx", "onnx"),
+        (".PT2", "torch"),
+        (".xml", "openvino"),
+        (".tflite", "tflite"),
+    ):
+        assert key_for(Path(f"x{end}"), TARGETS, what="target") == key
     with pytest.raises(InputError, match=r"\.onnx \(onnx\).*folders: huggingface, savedmodel"):
-        target_of(Path("module"))
+        key_for(Path("module"), TARGETS, what="target")
 
 
 @pytest.mark.parametrize(

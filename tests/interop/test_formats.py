@@ -15,7 +15,7 @@ import pytest
 from nasnet.compute import engine
 from nasnet.compute.engine import ENGINES, EngineOptions
 from nasnet.errors import WeightsError
-from nasnet.exporting.convert import ConvertOptions, convert
+from nasnet.exporting.convert import convert
 from nasnet.weights import layouts
 from nasnet.weights.formats.keras_order import keras_layers
 from nasnet.weights.formats.writers import FORMATS
@@ -147,7 +147,7 @@ def test_each_reader_times_each_writer(
     WRITTEN[name](model, folder / name)
     assert fingerprint(open_path(folder / name).weights) == fingerprint(weights)
     for key in FORMATS:
-        done = convert(folder / name, folder / "ours" / key, options=ConvertOptions(to=key))
+        done = convert(folder / name, folder / "ours" / key, to=key)
         assert done.fingerprint == fingerprint(weights)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import command
 from nasnet.cli.terminal import download_progress, say
-from nasnet.exporting.convert import Conversion, ConvertOptions
+from nasnet.exporting.convert import Conversion
 from nasnet.exporting.convert import convert as convert_weights
+from nasnet.network.plan import Borders
+from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.opening import Averages
 
 
 @command
@@ -24,7 +26,11 @@ def convert(
     *,
     to: Annotated[str | None, Parameter(choices=tuple(FORMATS))] = None,
     json: bool = False,
-    options: ConvertOptions,
+    classes: Literal["0", "1000", "1001"] | None = None,
+    padding: Borders | None = None,
+    averages: Averages = "auto",
+    overwrite: bool = False,
+    options: FetchOptions,
 ) -> None:
     """Convert the weights IN into the file OUT, read it back and compare every value.
 
@@ -41,11 +47,25 @@ def convert(
         output: the file to write.
         to: the format; told from OUT's ending if not given.
         json: the summary as JSON, for programs.
-        options: how to convert.
+        classes: 0 leaves the classifier out; 1000 drops ImageNet's background class, index 0; 1001
+            puts one in that never wins. What readers of the format expect, if not given.
+        padding: whose border pixels to note in the file (safetensors only).
+        averages: of a training checkpoint: its variables, their moving averages, or the genuine
+            ones.
+        overwrite: replace OUT if it is there.
+        options: where to look for a handle.
     """
     with download_progress() as on_download:
         done = convert_weights(
-            source, output, options=replace(options, to=to), on_fetch=on_download
+            source,
+            output,
+            to=to,
+            classes=None if classes is None else int(classes),
+            padding=padding,
+            averages=averages,
+            overwrite=overwrite,
+            fetch=options,
+            on_fetch=on_download,
         )
     report = _report(done)
     if json:

@@ -132,8 +132,7 @@ FIELDS: dict[str, dict[str, Parameter]] = {
         "header_seconds": PYTHON_ONLY,
         "bodies_bytes": PYTHON_ONLY,
     },
-    "ConvertOptions": {"to": PYTHON_ONLY},  # whose choices are a table
-    "ExportOptions": {"to": PYTHON_ONLY},
+    "ExportOptions": {"to": PYTHON_ONLY},  # whose choices are a table
     "ClassifyOptions": {"top": Parameter(alias="-k")},
     "ClusterOptions": {"storage_options": PYTHON_ONLY},
     "FinetuneOptions": {"engine": PYTHON_ONLY},

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nasnet.errors import InputError, OutputError, WeightsError
+from nasnet.errors import InputError, WeightsError
+from nasnet.exporting.outputs import row_for
 from nasnet.network.plan import Borders
 from nasnet.system import staged
 from nasnet.weights import layouts
@@ -21,29 +22,6 @@ from nasnet.weights.opening import Averages, Opened, open_path, open_weights
 from nasnet.weights.weights import Weights, fingerprint
 
 _IMAGENET = (1000, 1001)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertOptions:
-    """How to convert.
-
-    Attributes:
-        to: a key of `FORMATS`; told from the output's name if not given.
-        classes: 1000 (ImageNet without background), 1001 (with it, first) or 0 (no classifier);
-            what the format's readers expect if not given.
-        padding: whose border pixels to write into the file, `slim` or `keras`; only this
-            package's own format can say it.
-        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
-        overwrite: replace an output that is there.
-        fetch: where to look for a handle and what is allowed.
-    """
-
-    to: str | None = None
-    classes: int | None = None
-    padding: Borders | None = None
-    averages: Averages = "auto"
-    overwrite: bool = False
-    fetch: FetchOptions = field(default_factory=FetchOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,27 +54,16 @@ class Conversion:
         return fingerprint(self.weights)
 
 
-def format_of(path: Path) -> str:
-    """The format that a file's name means.
-
-    Raises:
-        InputError: none; the text lists them.
-    """
-    name = path.name.lower()
-    for key, row in FORMATS.items():
-        if name.endswith(row.suffixes):
-            return key
-    known = ", ".join(f"{row.suffixes[0]} ({key})" for key, row in FORMATS.items() if row.suffixes)
-    raise InputError(
-        f"{path}: its name does not tell the format; end it in one of {known}, or say to="
-    )
-
-
 def convert(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    options: ConvertOptions | None = None,
+    to: str | None = None,
+    classes: int | None = None,
+    padding: Borders | None = None,
+    averages: Averages = "auto",
+    overwrite: bool = False,
+    fetch: FetchOptions | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
 ) -> Conversion:
     """Convert weights: anything that opens, into a weight file of another kind.
@@ -106,7 +73,14 @@ def convert(
     Args:
         source: a handle, path or `seeded:N`, as everywhere.
         output: the file; for a checkpoint, the prefix of its two files.
-        options: how.
+        to: a key of `FORMATS`; told from the output's name if not given.
+        classes: 1000 (ImageNet without background), 1001 (with it, first) or 0 (no classifier);
+            what the format's readers expect if not given.
+        padding: whose border pixels to write into the file, `slim` or `keras`; only this
+            package's own format can say it.
+        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
+        overwrite: replace an output that is there.
+        fetch: where to look for a handle and what is allowed.
         on_fetch: told of downloads.
 
     Raises:
@@ -115,21 +89,16 @@ def convert(
         WeightsError: the source holds no NASNet-A weights, or is damaged.
         MissingExtraError: the format's own library is not installed.
     """
-    options = options or ConvertOptions()
     target = Path(output)
-    key = options.to or format_of(target)
-    if key not in FORMATS:
-        raise InputError(f"no format {key!r}; there are {', '.join(FORMATS)}")
-    row = FORMATS[key]
-    _check_free(target, row, options)
+    key, row = row_for(target, FORMATS, to, what="format", overwrite=overwrite)
     opened = open_weights(
         os.fspath(source),
-        averages=options.averages,
-        padding=options.padding,
-        fetch_options=options.fetch,
+        averages=averages,
+        padding=padding,
+        fetch_options=fetch,
         on_event=on_fetch,
     )
-    weights, notes = _fitted(opened.weights, row, options, key)
+    weights, notes = _fitted(opened.weights, row, classes, key)
     difference = _write(weights, target, row)
     return Conversion(
         output=target,
@@ -144,11 +113,10 @@ def convert(
 
 
 def _fitted(
-    weights: Weights, row: Format, options: ConvertOptions, key: str
+    weights: Weights, row: Format, classes: int | None, key: str
 ) -> tuple[Weights, list[str]]:
     """The weights with the classes that are wanted, and what to tell."""
     notes: list[str] = []
-    classes = options.classes
     if classes is None and row.classes and weights.num_classes in _IMAGENET:
         classes = row.classes
     if classes is not None:
@@ -170,18 +138,9 @@ def _written(weights: Weights, row: Format) -> list[str]:
     return [name for name in weights.arrays if name in places]
 
 
-def _check_free(target: Path, row: Format, options: ConvertOptions) -> None:
-    taken = Path(f"{target}.index") if row.many_files else target
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder: name a file in it")
-    if taken.exists() and not options.overwrite:
-        raise OutputError(f"{taken} exists: name another file, or overwrite it")
-
-
 def _write(weights: Weights, target: Path, row: Format) -> float:
     """Write beside the target, read back, put in place; returns the largest difference."""
-    # A checkpoint's index goes last: without it there is no checkpoint.
-    with staged(target, last=".index") as place:
+    with staged(target, last=row.taken) as place:
         row.write(weights, place)
         return _compare(weights, open_path(place).weights, row)
 

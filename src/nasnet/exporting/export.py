@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nasnet.errors import InputError, OutputError
+from nasnet.exporting.outputs import row_for
 from nasnet.exporting.request import (
     CALIBRATED,
     OUTPUTS,
@@ -114,23 +115,6 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def target_of(path: Path) -> str:
-    """The target that a file's name means.
-
-    Raises:
-        InputError: none; the text lists them.
-    """
-    for key, row in TARGETS.items():
-        if row.suffix and path.name.lower().endswith(row.suffix):
-            return key
-    known = ", ".join(f"{row.suffix} ({key})" for key, row in TARGETS.items() if row.suffix)
-    folders = ", ".join(key for key, row in TARGETS.items() if not row.suffix)
-    raise InputError(
-        f"{path}: its name does not tell the target; end it in one of {known}, or say to= "
-        f"(folders: {folders})"
-    )
-
-
 def export(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -159,11 +143,7 @@ def export(
     """
     options = options or ExportOptions()
     place = Path(output)
-    key = options.to or target_of(place)
-    if key not in TARGETS:
-        raise InputError(f"no target {key!r}; there are {', '.join(TARGETS)}")
-    row = TARGETS[key]
-    _check_free(place, row, options)
+    key, row = row_for(place, TARGETS, options.to, what="target", overwrite=options.overwrite)
     opened = open_weights(
         os.fspath(source),
         averages=options.averages,
@@ -181,7 +161,9 @@ def export(
         request = replace(request, calibration=found.astype(np.float32) / np.float32(255))
     agreements: tuple[Agreement, ...] = ()
     runtime = ""
-    with staged(place, last=row.taken or row.suffix, overwrite=options.overwrite) as made:
+    with staged(
+        place, last=row.taken or "".join(row.suffixes), overwrite=options.overwrite
+    ) as made:
         tell(f"writing {key}")
         row.write(request, made)
         if options.verify:
@@ -203,16 +185,6 @@ def export(
         bytes=size,
         notes=tuple(notes),
     )
-
-
-def _check_free(place: Path, row: Target, options: ExportOptions) -> None:
-    if place.is_dir() and not row.folder:
-        raise OutputError(f"{place} is a folder: name a file in it")
-    if row.folder and place.exists() and not place.is_dir():
-        raise OutputError(f"{place} is a file: name a folder")
-    taken = Path(f"{place}{row.taken}")
-    if taken.exists() and not options.overwrite:
-        raise OutputError(f"{taken} exists: name another place, or overwrite it")
 
 
 def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> Request:

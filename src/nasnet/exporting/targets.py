@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nasnet.compute import engine
 from nasnet.exporting.graphs import run_onnx, run_openvino, write_onnx, write_openvino
 from nasnet.exporting.keras_model import run_keras, write_keras
 from nasnet.exporting.lite import run_lite, write_lite
 from nasnet.exporting.request import Pixels, Precision, Request
-from nasnet.exporting.running import Run
+from nasnet.exporting.running import Arrays, Run
 from nasnet.exporting.saved_model import run_saved_model, write_saved_model
 from nasnet.exporting.torch_archives import (
     run_huggingface,
@@ -18,7 +19,8 @@ from nasnet.exporting.torch_archives import (
     write_huggingface,
     write_torch,
 )
-from nasnet.exporting.weight_files import run_weights, writer_of
+from nasnet.weights.formats.writers import FORMATS
+from nasnet.weights.opening import open_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Target:
 
     Attributes:
         title: what it is, and what runs it.
-        suffix: what the output's name ends in; empty for a folder, which may have any name.
+        suffixes: what the output's name ends in; none for a folder, which may have any name.
         write: makes it at a path that is not there yet.
         run: loads it by its own runtime.
         precisions: that it can have, the usual one first.
@@ -39,7 +41,7 @@ class Target:
     """
 
     title: str
-    suffix: str
+    suffixes: tuple[str, ...]
     write: Callable[[Request, Path], None]
     run: Callable[[Request, Path], Run]
     precisions: tuple[Precision, ...] = ("f32",)
@@ -50,11 +52,26 @@ class Target:
     keeps_padding: bool = True
 
 
+def _writer_of(key: str) -> Callable[[Request, Path], None]:
+    """The writer of a weight format, which writes no more than the weights of a request."""
+    return lambda request, path: FORMATS[key].write(request.weights, path)
+
+
+def _run_weights(request: Request, path: Path) -> Run:
+    """Read the file again and compute with it here."""
+    made = engine.create(open_path(path).weights)
+
+    def run(images: Arrays) -> dict[str, Arrays]:
+        return engine.run(made, images, request.endpoints)
+
+    return Run(f"read back, {made.name}", run)
+
+
 # The first target that has a suffix is the one that is meant by it.
 TARGETS: Mapping[str, Target] = {
     "onnx": Target(
         title="ONNX model: ONNX Runtime, TensorRT, Triton, WinML",
-        suffix=".onnx",
+        suffixes=(".onnx",),
         write=write_onnx,
         run=run_onnx,
         precisions=("f32", "f16"),
@@ -62,7 +79,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "openvino": Target(
         title="OpenVINO IR, .xml and .bin",
-        suffix=".xml",
+        suffixes=(".xml",),
         write=write_openvino,
         run=run_openvino,
         precisions=("f32", "f16"),
@@ -70,13 +87,13 @@ TARGETS: Mapping[str, Target] = {
     ),
     "torch": Target(
         title="torch.export archive: torch.export.load, AOTInductor, ExecuTorch",
-        suffix=".pt2",
+        suffixes=(".pt2",),
         write=write_torch,
         run=run_torch,
     ),
     "huggingface": Target(
         title="folder for Hugging Face and timm: from_pretrained, local-dir:",
-        suffix="",
+        suffixes=(),
         write=write_huggingface,
         run=run_huggingface,
         fixed_batch=False,
@@ -84,20 +101,20 @@ TARGETS: Mapping[str, Target] = {
     ),
     "savedmodel": Target(
         title="TensorFlow 2 SavedModel: hub.load, hub.KerasLayer, TensorFlow Serving",
-        suffix="",
+        suffixes=(),
         write=write_saved_model,
         run=run_saved_model,
         folder=True,
     ),
     "keras": Target(
         title="Keras model: keras.saving.load_model",
-        suffix=".keras",
+        suffixes=(".keras",),
         write=write_keras,
         run=run_keras,
     ),
     "tflite": Target(
         title="LiteRT (TensorFlow Lite): phones, microcontrollers",
-        suffix=".tflite",
+        suffixes=(".tflite",),
         write=write_lite,
         run=run_lite,
         precisions=("f32", "f16", "int16x8", "int8"),
@@ -105,18 +122,18 @@ TARGETS: Mapping[str, Target] = {
     ),
     "checkpoint": Target(
         title="TensorFlow V2 checkpoint, as TF-Slim restores it",
-        suffix=".ckpt",
-        write=writer_of("checkpoint"),
-        run=run_weights,
+        suffixes=(".ckpt",),
+        write=_writer_of("checkpoint"),
+        run=_run_weights,
         fixed_batch=False,
         taken=".index",
         keeps_padding=False,
     ),
     "safetensors": Target(
         title="this package's own: TF-Slim names, origin, labels",
-        suffix=".safetensors",
-        write=writer_of("safetensors"),
-        run=run_weights,
+        suffixes=(".safetensors",),
+        write=_writer_of("safetensors"),
+        run=_run_weights,
         fixed_batch=False,
     ),
 }

@@ -26,7 +26,9 @@ class Format:
         write: writes weights to a path that is not there yet, complete or not at all.
         classes: how many ImageNet classes those who read it expect, where 1001 are not wanted.
         keeps_padding: whether it can say whose border pixels the network computes with.
-        many_files: whether the path is the beginning of several files' names.
+        taken: ending of the file that is there if the format is, and is written last; the path
+            itself if empty.
+        folder: whether it is a folder.
     """
 
     title: str
@@ -35,7 +37,8 @@ class Format:
     write: Callable[[Weights, Path], None]
     classes: int | None = None
     keeps_padding: bool = False
-    many_files: bool = False
+    taken: str = ""
+    folder: bool = False
 
 
 def _write_checkpoint(weights: Weights, path: Path) -> None:
@@ -88,7 +91,7 @@ FORMATS: Mapping[str, Format] = {
         suffixes=(".ckpt",),
         layout="slim",
         write=_write_checkpoint,
-        many_files=True,
+        taken=".index",
     ),
     "keras-weights": Format(
         title="Keras 3, model.load_weights",
