@@ -129,7 +129,7 @@ def requests(pictures: int) -> dict[str, Request]:
 @contextlib.contextmanager
 def served(precision: str, python: str = sys.executable) -> Iterator[int]:
     """The service and its port."""
-    command = [python, "-m", "nasnet", "serve", "--port", "0"]
+    command = [python, "-c", "from nasnet.cli import main; main()", "serve", "--port", "0"]
     command += ["-m", f"nasnet=seeded:{WEIGHTS}", "--precision", precision]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

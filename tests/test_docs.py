@@ -5,9 +5,12 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from nasnet.cli import COMMANDS, build_app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,3 +42,35 @@ def test_pages_link_to_files_that_are_there() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """The lines of a page's shell examples that run `nasnet`, in words."""
+    found = []
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line.partition(" # ")[0], posix=True, punctuation_chars="|&")
+            lexer.whitespace_split = True
+            lexer.commenters = "#" if line.startswith("#") else ""
+            words = [*lexer, "&&"]
+            while "nasnet" in (names := [Path(word).name for word in words]):
+                words = words[names.index("nasnet") + 1 :]
+                ends = [place for place, word in enumerate(words) if word.strip("|&") == ""]
+                found.append(words[: ends[0]])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_commands_and_flags_that_there_are(page: Path) -> None:
+    for command, *words in filter(None, _commands(page)):
+        if command.startswith("-") or command == "COMMAND":
+            continue
+        assert command in COMMANDS, f"{page.name}: nasnet {command}"
+        app = build_app(command)[command]
+        while words and words[0] in app:
+            app = app[words.pop(0)]
+        known = {name for one in app.assemble_argument_collection() for name in one.names}
+        for word in words:
+            flag = word.partition("=")[0]
+            if re.fullmatch(r"--?[A-Za-z][\w-]*", flag):
+                assert flag in known | {"--help", "-h"}, f"{page.name}: nasnet {command} {flag}"

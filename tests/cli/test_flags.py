@@ -112,9 +112,12 @@ def test_every_command_has_a_help_that_explains_every_flag(name: str) -> None:
     app = build_app(name)[name]
     for command in [app, *(app[child] for child in app if not child.startswith("-"))]:
         if command.default_command is not None:
+            names: set[str] = set()
             for argument in command.assemble_argument_collection(parse_docstring=True):
                 if argument.parse and argument.show and not argument.children:
                     assert argument.parameter.help, f"{name} {argument.name}"
+                    assert not names.intersection(argument.names), f"{name} {argument.name} twice"
+                    names.update(argument.names)
 
 
 def test_the_table_of_fields_names_fields_that_there_are() -> None:

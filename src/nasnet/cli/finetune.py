@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nasnet.cli.flags import Folder, Quiet, Weights, command
 from nasnet.cli.terminal import TrainingProgress, note, say
 from nasnet.train.finetune import finetune as finetune_module
@@ -38,6 +40,7 @@ def finetune(
         quiet: no progress and no summary.
         options: how to tune.
     """
+    options = replace(options, seed=options.dataset.seed)
     with TrainingProgress(not quiet) as progress:
         summary = finetune_module(
             data,

@@ -135,7 +135,8 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     "ExportOptions": {"to": PYTHON_ONLY},  # whose choices are a table
     "ClassifyOptions": {"top": Parameter(alias="-k")},
     "ClusterOptions": {"storage_options": PYTHON_ONLY},
-    "FinetuneOptions": {"engine": PYTHON_ONLY},
+    # One --seed, that of the data, is the seed of everything.
+    "FinetuneOptions": {"engine": PYTHON_ONLY, "seed": PYTHON_ONLY},
     "HeadFit": {
         "c": Parameter(name="--regularization"),
         "class_weight": PYTHON_ONLY,
