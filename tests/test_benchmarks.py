@@ -15,8 +15,7 @@ from benchmarks import __main__ as command
 from benchmarks.chart import bars, chart
 from benchmarks.child import serve
 from benchmarks.matrix import operations_a_second
-from benchmarks.operations import costs
-from benchmarks.operations import table as operations_table
+from benchmarks.operations import costs, table as operations_table
 from benchmarks.peers import PEERS, absent, make_peer, write_vectors
 from benchmarks.photos import make_photos, network_input
 from benchmarks.precision import cost, table

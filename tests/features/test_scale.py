@@ -16,8 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions, SourceOptions

@@ -10,8 +10,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources import SourceOptions, open_source, split_source

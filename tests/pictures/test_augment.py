@@ -5,8 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nasnet.errors import InputError
 from nasnet.pictures.augment import PRESETS, Augmentation, _slim_window, augment, mix, preset

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures.labelled import Dataset, DatasetOptions, Example, open_dataset, open_examples

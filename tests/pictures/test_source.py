@@ -18,14 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from nasnet.errors import InputError, MissingExtraError, PictureError, SourceError
-from nasnet.pictures.sources import Item, SourceOptions, open_source, path_of_id
-from nasnet.pictures.sources import archive as archive_room
-from nasnet.pictures.sources import files as files_room
+from nasnet.pictures.sources import (
+    Item,
+    SourceOptions,
+    archive as archive_room,
+    files as files_room,
+    open_source,
+    path_of_id,
+)
 from nasnet.pictures.sources.item import id_of_path
 from tests.support.http_server import Answer, HttpServer
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nasnet.errors import FetchError
 from nasnet.weights.fetch.handles import mirror_sources, note_for, parse_handle

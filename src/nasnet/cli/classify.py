@@ -10,8 +10,7 @@ from json import dumps
 from nasnet.cli.flags import File, Quiet, Source, Weights, command
 from nasnet.cli.terminal import download_progress, note, rows_progress, say
 from nasnet.errors import InputError
-from nasnet.features.classify import Classified, ClassifyOptions
-from nasnet.features.classify import classify as classify_pictures
+from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
 from nasnet.hub.spec import load_module_spec
 from nasnet.system import write_whole

@@ -10,8 +10,7 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import command
 from nasnet.cli.terminal import download_progress, say
-from nasnet.exporting.convert import Conversion
-from nasnet.exporting.convert import convert as convert_weights
+from nasnet.exporting.convert import Conversion, convert as convert_weights
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.formats.writers import FORMATS

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import TrainingProgress, note, say
-from nasnet.train.evaluate import EvaluateOptions, Evaluation
-from nasnet.train.evaluate import evaluate as evaluate_module
+from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate as evaluate_module
 from nasnet.train.metrics import as_dict, table
 
 

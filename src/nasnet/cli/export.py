@@ -14,8 +14,7 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import command
 from nasnet.cli.terminal import download_progress, note, say
-from nasnet.exporting.export import Exported, ExportOptions
-from nasnet.exporting.export import export as export_network
+from nasnet.exporting.export import Exported, ExportOptions, export as export_network
 from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import Agreement
 

@@ -13,8 +13,7 @@ from cyclopts import Parameter, validators
 from nasnet.cli.flags import Quiet, UsageError, command
 from nasnet.cli.terminal import note, rows_progress
 from nasnet.features.embed import EmbedEvent
-from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, photo_index
-from nasnet.serve import serve as serve_forever
+from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, photo_index, serve as serve_forever
 
 IS_FOLDER = validators.Path(exists=True, file_okay=False)
 
