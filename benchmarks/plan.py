@@ -189,7 +189,7 @@ def render(measured: Measured, assumed: Assumed, precision: str) -> str:
         ("features", f"{plan.features_tb:.2f} TB, {plan.features_tb_half:.2f} TB as float16"),
         ("features, USD a month", number(plan.features_usd_a_month)),
         ("rows with a reason instead of a vector", number(plan.failed_rows)),
-        ("looking at all parts when gone on with, min", f"{plan.resume_s / 60:.0f}"),
+        ("looking at all parts when a run continues, min", f"{plan.resume_s / 60:.0f}"),
         ("joining all into one file, hours", f"{plan.merge_hours:.0f}"),
     ]
     lines += [f"| {what} | {value} |" for what, value in planned]

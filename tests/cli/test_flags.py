@@ -14,6 +14,8 @@ import pytest
 import nasnet
 from nasnet.cli import COMMANDS, build_app
 from nasnet.cli.flags import FIELDS, flags_of, plain
+from nasnet.cli.reference import reference
+from tests.support import ROOT
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
 
@@ -167,3 +169,8 @@ def test_help_imports_no_command() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_page_of_all_flags_is_made_of_the_commands() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert page == reference(), "run: python -m nasnet.cli.reference > docs/command-line.md"

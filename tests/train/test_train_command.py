@@ -124,7 +124,7 @@ def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st
 
 def test_a_run_ends_in_a_module_and_a_log(done: tuple[Path, str, str]) -> None:
     folder, first, said = done
-    assert first.endswith("run: the same command goes on from here\n\nnasnet: stopped\n")
+    assert first.endswith("run: the same command continues from here\n\nnasnet: stopped\n")
     module = nasnet.Module(folder)
     assert nasnet.get_expected_image_size(module) == [48, 48]
     logits = module(np.stack([pixels(48, 48)]))

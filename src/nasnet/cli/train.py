@@ -88,7 +88,7 @@ def train(
                 )
         except KeyboardInterrupt:
             if shows:
-                note(f"{out}: the same command goes on from here")
+                note(f"{out}: the same command continues from here")
             raise
         if shows:
             result = summary.result

@@ -35,7 +35,7 @@ class Request:
         weights: of the network.
         task: what the module's main output is.
         height: of the pictures, in pixels.
-        width: alike.
+        width: of the same, in pixels.
         output: the feature vector, the classifier's logits and probabilities, or every endpoint.
         precision: of the numbers in the file.
         pixels: what the input takes: float32 in [0, 1], or uint8.

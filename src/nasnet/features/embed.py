@@ -172,8 +172,8 @@ def embed_to_file(
 ) -> EmbedSummary:
     """Compute the vector of every picture of a source, into a file.
 
-    Stopped at any moment, by Ctrl-C or kill -9, and started again alike, it goes on after the
-    last rows that are safe, and ends with every picture exactly once.
+    Stopped at any moment, by Ctrl-C or kill -9, and started again, it continues after the last
+    rows that are safe, and ends with every picture exactly once.
 
     Args:
         source: as for `embed`.

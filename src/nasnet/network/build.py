@@ -40,7 +40,7 @@ def build_plan(
     Args:
         spec: the network.
         height: input height in pixels, at least 32; the spec's own size if not given.
-        width: input width in pixels, alike.
+        width: input width in pixels, the network's own if not given.
         num_classes: classes of the classifier, background included; 0 leaves it out (the feature
             vector is then the last endpoint); None means as many as the spec says.
         aux_head: include the auxiliary classifier that is used in training only.

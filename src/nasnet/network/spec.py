@@ -21,7 +21,7 @@ class Genotype:
 
     Attributes:
         operations: left and right operation of each of the pairs, flattened.
-        hiddenstate_indices: the state each operation reads, flattened alike.
+        hiddenstate_indices: the state each operation reads, in the same order.
         used_hiddenstates: 1 for a state that is left out of the output's concatenation. It is
             carried over from TF-Slim, not derived: the trained weights depend on it.
     """

@@ -31,7 +31,7 @@ def check_images(
         images: [batch, height, width, 3] as NumPy, anything with `__dlpack__` or `__array__`, or
             nested lists; floats in [0, 1] or uint8 0..255.
         height: expected height in pixels, None for any from 32.
-        width: expected width in pixels, alike.
+        width: expected width in pixels.
         name: how to call it in messages.
         check_range: refuse floats that are plainly 0..255 or [-1, 1].
 

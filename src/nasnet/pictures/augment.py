@@ -56,8 +56,8 @@ class Augmentation:
         brightness: factor on all values, uniform in [1 - b, 1 + b].
         shift: added to all values, uniform in [-s, s] of the full range
             (`tf.image.random_brightness`).
-        contrast: factor on the distance to the mean grey, alike.
-        saturation: factor on the distance of each pixel to its own grey, alike.
+        contrast: range of a factor on the distance to the mean grey.
+        saturation: range of a factor on the distance of each pixel to its own grey.
         hsv_saturation: factor on HSV's saturation, alike (`tf.image.random_saturation`).
         hue: colours are turned about grey by up to so many turns, at most 0.5; luma stays.
         grayscale: probability of a grey picture.

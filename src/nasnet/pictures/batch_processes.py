@@ -67,7 +67,7 @@ def open_loader(
 
     Raises:
         InputError: see `Loader`.
-        SourceError: alike.
+        SourceError: as of the loader itself.
     """
     shares = _shares(len(examples), options, processes)
     if shares < 2 or not _sendable(examples[0]):

@@ -48,7 +48,7 @@ class Prepared:
     Attributes:
         pixels: [height, width, 3], uint8 or float32 in [0, 1].
         width: in pixels, of the original, upright picture.
-        height: alike.
+        height: of the same, in pixels.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]

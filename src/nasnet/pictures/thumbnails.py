@@ -30,7 +30,7 @@ def thumbnails(
     Args:
         pictures: the source their vectors were computed from.
         wanted: ids.
-        recipe: the preprocessing of the vectors: pictures are decoded alike.
+        recipe: the preprocessing of the vectors: it decodes the pictures here too.
         side: the longest side, in pixels.
         source: how the source is read.
         quality: of the JPEG files.

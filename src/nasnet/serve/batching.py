@@ -43,7 +43,7 @@ class Computed:
     Attributes:
         outputs: endpoint -> float32 array without batch axis; empty where there is an error.
         width: of the upright picture in pixels; 0 where unknown.
-        height: alike.
+        height: of the same, in pixels.
         error: why there are no outputs, or None.
     """
 

@@ -92,7 +92,7 @@ def request_of(
         binary: what lies behind it.
         outputs: names the module has.
         height: of the module's input.
-        width: alike.
+        width: of the same, in pixels.
         most: pictures in one request.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a service is told, and what it tells.
+"""The options of a service, and the events it reports.
 
 Needs no extra.
 """

@@ -142,7 +142,7 @@ class Service:
         session: what the page's cookie holds once it has shown the key.
         on_event: told of requests and faults.
         held_bytes: of all bodies in work; changed in the event loop only.
-        ready: False from the moment it is told to stop.
+        ready: False from the moment it has to stop.
     """
 
     options: ServeOptions

@@ -49,7 +49,7 @@ def finetune(
         data: an image folder (`data/class/picture.jpg`), CSV, Parquet or Arrow table with a label
             column, Hugging Face dataset on disk, or WebDataset shards.
         folder: becomes a module that `Module`, `embed` and `evaluate` load, beside the report,
-            the logs, the features and the checkpoints. A run that was stopped goes on.
+            the logs, the features and the checkpoints. A run that was stopped continues.
         weights: to start from.
         options: how.
         on_event: told how far the features are.

@@ -1,4 +1,4 @@
-"""What a fine-tuning is told, and what it tells.
+"""The options of fine-tuning, its events and its result.
 
 Knows no torch.
 """

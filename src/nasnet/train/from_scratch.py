@@ -1,6 +1,6 @@
 """Follows a training recipe: data, network, objective and the loop put together.
 
-A run that was stopped goes on where it was when it is started again.
+A run that was stopped continues when it is started again.
 """
 
 from __future__ import annotations

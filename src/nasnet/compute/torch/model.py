@@ -63,7 +63,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
                 out; None means as many as the published network has.
             aux_head: with the auxiliary classifier that only training uses.
             height: input height in pixels; matters for the auxiliary head alone.
-            width: input width in pixels, alike.
+            width: input width in pixels, the network's own if not given.
             seed: of the initial values.
             padding: whose border pixels; see `network.build.build_plan`.
 

@@ -78,7 +78,7 @@ export const labelText = (one) => one.label || `class ${one.index}`;
  *
  * @param {HTMLElement} list
  * @param {{id: string, score: number}[]} neighbours
- * @param {((id: string) => void) | null} onChoice where pictures can be shown and gone on with
+ * @param {((id: string) => void) | null} onChoice where pictures can be shown and searched with
  */
 export function showNeighbours(list, neighbours, onChoice) {
   list.replaceChildren(

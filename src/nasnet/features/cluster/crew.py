@@ -222,7 +222,7 @@ class Crew:
             member.asked = member.shard = None
             return Outcome(shard=shard, error=cause)
         except exceptions.RayError as error:
-            self._bury(member, error)
+            self._retire(member, error)
             return None if shard is None else Outcome(shard=shard)
         member.asked = member.shard = None
         if shard is not None:
@@ -238,7 +238,7 @@ class Crew:
             )
         return None
 
-    def _bury(self, member: _Member, error: Exception) -> None:
+    def _retire(self, member: _Member, error: Exception) -> None:
         """Take out who ended, and hire another."""
         self._members.remove(member)
         self._ray.kill(member.actor)  # it may only be out of reach

@@ -73,7 +73,7 @@ def embed_on_cluster(
     """Compute the vector of every picture of a source, on all machines of a Ray cluster.
 
     The rows are those of `embed_to_file`. Workers and machines may end at any moment: what they
-    were at is computed anew. Stopped or killed and started again alike, a run goes on with the
+    were at is computed anew. Stopped or killed and started again alike, a run continues with the
     shards whose parts are not there.
 
     Args:
@@ -90,7 +90,7 @@ def embed_on_cluster(
     Raises:
         MissingExtraError: Ray is not installed.
         ClusterError: no machine has room for a worker, or shards fail each time; what is done is
-            safe, and the same command goes on with it.
+            safe, and the same command continues with it.
         OutputError: the output is in the way, or cannot be written.
         SourceError: the source cannot be opened, is empty, or changed since the run began.
     """
@@ -223,7 +223,7 @@ def _drive(run: _Run, crew: Crew, attempts: int) -> None:
     if run.given_up:
         raise ClusterError(
             f"{len(run.given_up)} shards could not be computed, tried {attempts} times each; all "
-            "others are safe, and the same command goes on with these: "
+            "others are safe, and the same command continues with these: "
             + "; ".join(run.given_up[:3])
         )
 
@@ -305,7 +305,7 @@ def _take_up(
     cluster: ClusterOptions,
     mode: str,
 ) -> tuple[RunManifest, dict[int, Part]]:
-    """Decide what this run is: a new one, or one that goes on, with the parts it has."""
+    """Decide what this run is: a new one, or one that continues, with the parts it has."""
     place = target.place
     kind = schema.field("vector").type
     vector = f"{kind.value_type}[{kind.list_size}]"

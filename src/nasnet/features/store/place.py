@@ -65,8 +65,8 @@ class RunManifest:
         shard_rows: rows in a shard, at most.
         overwrites: the finished file it is for was there before, and is to be replaced.
         shards: how many there are, once the run is over.
-        rows: alike.
-        failures: alike.
+        rows: its rows, if they are known.
+        failures: its rows without a vector.
     """
 
     meta: FeatureMeta

@@ -23,7 +23,7 @@ class Batch:
         ids: one a row.
         vectors: float32 [rows, dimensions]; what stands in rows with an error does not count.
         widths: int32, of the upright picture in pixels; 0 where unknown.
-        heights: int32, alike.
+        heights: int32, of the same pictures.
         errors: why there is no vector, or None.
     """
 

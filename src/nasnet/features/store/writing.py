@@ -1,4 +1,4 @@
-"""Opens an output and writes rows to it; a run that was stopped or killed is gone on with."""
+"""Opens an output and writes rows to it; a run that was stopped or killed continues."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def open_sink(
 
 
 def _take_up(parts: Parts, schema: pyarrow.Schema, meta: FeatureMeta, mode: str) -> Manifest:
-    """Decide what this run is: a new one, or one that goes on; the parts are in order then."""
+    """Decide what this run is: a new one, or one that continues; the parts are in order then."""
     output = parts.output
     exists = output.exists()
     pending = parts.read_manifest() if mode != "overwrite" else None

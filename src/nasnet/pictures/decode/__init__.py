@@ -20,7 +20,7 @@ __all__ = [
 
 
 def decode(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decoded:
-    """Decode a picture; the format is told by its content. Safe in many threads at once.
+    """Decode a picture; its content says which format it is. Safe in many threads at once.
 
     Of an animation the first frame is taken, of 16 bits the upper 8; grey becomes RGB; CMYK is
     converted without a colour profile, and profiles are not applied.

@@ -40,7 +40,7 @@ class Decoded:
     Attributes:
         pixels: uint8 [height, width, 3], RGB, contiguous.
         width: in pixels, of the upright picture before any shrinking.
-        height: alike.
+        height: of the same, in pixels.
     """
 
     pixels: Pixels

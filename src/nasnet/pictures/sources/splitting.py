@@ -1,7 +1,7 @@
 """Cuts a source into shards, in order and without reading a picture, for many processes to share.
 
 All shards together are the items of the whole source, each once, in its order; the same source
-gives the same shards again, which is what lets a run be gone on with.
+gives the same shards again, so that a run can continue.
 """
 
 from __future__ import annotations

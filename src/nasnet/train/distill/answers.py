@@ -53,7 +53,7 @@ class Answers:
     Attributes:
         rows: id of a picture -> its row.
         logits: per view, float16 [rows, 1000], mapped from disk.
-        features: per view, float16 [rows, 1280], alike.
+        features: per view, float16 [rows, 1280].
     """
 
     rows: Mapping[str, int]

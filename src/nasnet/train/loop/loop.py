@@ -40,7 +40,7 @@ _SMALLEST_SCALE = 1 / 16  # of float16 losses: what overflows at this one does s
 
 
 class Trainer:
-    """One training run in one folder; made anew in the same folder, it goes on where it was."""
+    """One training run in one folder; made anew in the same folder, it continues."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class Forward(Protocol):
 
 
 class Objective(Protocol):
-    """A loss and what is told about it."""
+    """A loss, and the numbers that are logged with it."""
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Its own state: parameters that train along, by name."""

@@ -1,4 +1,4 @@
-"""What a training run is told, and what it tells: options, events, result."""
+"""The options of a training run, its events and its result."""
 
 from __future__ import annotations
 

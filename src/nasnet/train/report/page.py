@@ -1,4 +1,4 @@
-"""The report as one HTML page: what is told, in which order and in which words.
+"""The report as one HTML page: its sections and their words.
 
 The page needs nothing from outside and no script; its policy forbids both.
 """

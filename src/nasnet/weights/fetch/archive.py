@@ -60,7 +60,7 @@ def extract(
     """Unpack an archive into a new folder, which appears only when everything is in it.
 
     Regular files and folders are taken and nothing else; files get the default permissions of the
-    user. The kind of archive is told by its first bytes, not by its name.
+    user. The kind of archive is recognised by its first bytes, not by its name.
 
     Args:
         archive: a tar file, plain or gzip-compressed, or a zip file.

@@ -1,6 +1,6 @@
 """The weight formats that can be read: one row a format, how to recognise it and how to open it.
 
-A format is told by a path's content, never by its name.
+A format is recognised by a path's content, never by its name.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _file(fits: Callable[[Path], bool]) -> Fits:
     return lambda seen: bool(seen.head) and seen.head[:2] not in _PICKLES and fits(seen.path)
 
 
-# The first that fits: what has a mark of its own stands before what is told by a look inside.
+# The first that fits: what has a mark of its own stands before what only a look inside tells.
 READERS: tuple[Reader, ...] = (
     Reader(name="nasnet module folder", fits=_path(is_module_folder), open=_open_module_folder),
     _of_training("TF1 hub module", _path(tf_hub.is_hub_module), tf_variables.read_hub_module),
