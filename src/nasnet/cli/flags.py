@@ -99,7 +99,7 @@ NOTHING_TO_SHOW = Parameter(show_default=False)  # that a switch is off, that a 
 FIELDS: dict[str, dict[str, Parameter]] = {
     "FetchOptions": {
         # In the environment with commas, as the library itself reads it.
-        "mirrors": Parameter(env_var_split=_by_commas),
+        "mirrors": Parameter(env_var_split=_by_commas, show_default=False),
         **dict.fromkeys(
             (
                 "timeout_s",

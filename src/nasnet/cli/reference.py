@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cyclopts.docs.markdown import generate_markdown_docs
 
 from nasnet.cli import COMMANDS, build_app
@@ -45,7 +47,9 @@ def reference() -> str:
         start = text.index(f"## nasnet {name}\n")
         end = text.find("\n## nasnet ", start + 1)
         parts.append(text[start : len(text) if end < 0 else end].strip())
-    return _HEAD + "\n\n".join(parts) + "\n"
+    # Usage lines of nested commands end in how this process was started (`-m ...`): cut that.
+    page = re.sub(r"^(nasnet \w+ \w+) -m \S+", r"\1", "\n\n".join(parts), flags=re.MULTILINE)
+    return f"{_HEAD}{page}\n"
 
 
 if __name__ == "__main__":
