@@ -87,12 +87,11 @@ from nasnet.hub.spec import (
     load_module_spec as load_module_spec,
     resolve as resolve,
 )
-from nasnet.pictures.labelled import DatasetOptions as DatasetOptions
 from nasnet.pictures.recipes import (
     RECIPES as RECIPES,
     Recipe as Recipe,
 )
-from nasnet.pictures.sources import SourceOptions as SourceOptions
+from nasnet.pictures.sources import DatasetOptions as DatasetOptions, SourceOptions as SourceOptions
 from nasnet.train.estimator import (
     NASNetClassifier as NASNetClassifier,
     NASNetFeatures as NASNetFeatures,

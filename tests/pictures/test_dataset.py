@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nasnet.errors import InputError, PictureError, SourceError
-from nasnet.pictures.labelled import Dataset, DatasetOptions, Example, open_dataset, open_examples
-from nasnet.pictures.labelled.records import Row, distinct
-from nasnet.pictures.labelled.splitting import stratified
+from nasnet.pictures.sources import Dataset, DatasetOptions, Example, open_dataset, open_examples
+from nasnet.pictures.sources.examples import Row, distinct
+from nasnet.pictures.sources.splits import stratified
 from tests.support.labelled import failure
 from tests.support.pictures import jpeg
 from tests.support.threads import at_once

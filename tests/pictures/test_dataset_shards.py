@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nasnet.errors import PictureError, SourceError
-from nasnet.pictures.labelled import open_dataset, open_examples
-from nasnet.pictures.labelled.webdataset import expand_braces
+from nasnet.pictures.sources import open_dataset, open_examples
+from nasnet.pictures.sources.webdataset import expand_braces
 from tests.support.labelled import PICTURES, failure, listed, read_all
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import PictureError, SourceError
-from nasnet.pictures.labelled import DatasetOptions, open_dataset, open_examples
+from nasnet.pictures.sources import DatasetOptions, open_dataset, open_examples
 from tests.support.labelled import PICTURES, failure, listed, read_all
 
 NAMES = ["zebra", "ant"]

@@ -17,7 +17,7 @@ from nasnet.pictures import recipes
 from nasnet.pictures.augment import PRESETS, Augmentation, augment
 from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
 from nasnet.pictures.decode import Decoding
-from nasnet.pictures.labelled import Example as DatasetExample
+from nasnet.pictures.sources import Example as DatasetExample
 from tests.support.pictures import encoded, jpeg, pixels
 
 OPTIONS = LoaderOptions(

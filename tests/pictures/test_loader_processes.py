@@ -17,7 +17,7 @@ from nasnet.errors import InputError, SourceError
 from nasnet.pictures.augment import PRESETS
 from nasnet.pictures.batch_processes import ProcessLoader, open_loader
 from nasnet.pictures.batches import Failure, Loader, LoaderOptions, TrainBatch
-from nasnet.pictures.labelled import Example
+from nasnet.pictures.sources import Example
 from nasnet.pictures.sources.files import read_file
 from tests.support.pictures import jpeg
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled import DatasetOptions, Example, open_dataset, open_examples
+from nasnet.pictures.sources import DatasetOptions, Example, open_dataset, open_examples
 from tests.support.pictures import jpeg
 from tests.support.threads import at_once
 

@@ -16,7 +16,7 @@ from PIL import Image
 import nasnet
 from nasnet.errors import InputError, SourceError, TrainingError
 from nasnet.pictures.batch_processes import Batches, open_loader
-from nasnet.pictures.labelled import DatasetOptions
+from nasnet.pictures.sources import DatasetOptions
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FullTuning
 from nasnet.train.head import HeadFit, fit_head
 

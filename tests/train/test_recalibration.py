@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from nasnet.compute.torch.model import NASNet  # noqa: E402
 from nasnet.errors import InputError, PictureError, TrainingError  # noqa: E402
 from nasnet.network.spec import preset  # noqa: E402
-from nasnet.pictures.labelled import Example  # noqa: E402
+from nasnet.pictures.sources import Example  # noqa: E402
 from nasnet.train.loop import Recalibration, recalibrate  # noqa: E402
 from nasnet.weights.weights import seeded  # noqa: E402
 from tests.support.pictures import jpeg, pixels  # noqa: E402

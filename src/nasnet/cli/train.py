@@ -9,7 +9,7 @@ from cyclopts import Parameter, validators
 from nasnet.cli.flags import Folder, Quiet, command
 from nasnet.cli.terminal import TrainingProgress, note
 from nasnet.errors import needs
-from nasnet.pictures.labelled import DatasetOptions
+from nasnet.pictures.sources import DatasetOptions
 
 
 @command

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.labelled import DatasetOptions, Example, open_examples
 from nasnet.pictures.recipes import Recipe
+from nasnet.pictures.sources import DatasetOptions, Example, open_examples
 from nasnet.train.metrics import Scores, score
 from nasnet.train.predict import Predicted, picture_of, predict
 from nasnet.train.report import Mistake

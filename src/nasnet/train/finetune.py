@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import InputError, SourceError, needs
 from nasnet.network.spec import preset
-from nasnet.pictures.labelled import Dataset, Example, open_dataset
 from nasnet.pictures.recipes import get_recipe
+from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.system import RUN_FILES, clear, held
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary

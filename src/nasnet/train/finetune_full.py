@@ -17,7 +17,7 @@ from nasnet.compute.torch.model import NASNet
 from nasnet.pictures.augment import preset
 from nasnet.pictures.batch_processes import open_loader, processes_for
 from nasnet.pictures.batches import Failure, LoaderOptions
-from nasnet.pictures.labelled import Dataset
+from nasnet.pictures.sources import Dataset
 from nasnet.train.evaluate import accuracy
 from nasnet.train.finetune_options import FinetuneOptions
 from nasnet.train.loop import (

@@ -12,7 +12,7 @@ from typing import Literal
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.labelled import DatasetOptions
+from nasnet.pictures.sources import DatasetOptions
 from nasnet.train.evaluate import Evaluation
 from nasnet.train.head import HeadFit
 from nasnet.weights.fetch import FetchOptions

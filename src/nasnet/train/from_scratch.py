@@ -20,8 +20,13 @@ from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.batch_processes import processes_for
 from nasnet.pictures.batches import Failure
-from nasnet.pictures.labelled import DatasetOptions, Example, open_dataset
-from nasnet.pictures.sources import SourceOptions, open_source
+from nasnet.pictures.sources import (
+    DatasetOptions,
+    Example,
+    SourceOptions,
+    open_dataset,
+    open_source,
+)
 from nasnet.system import RUN_FILES, clear, held
 from nasnet.train.evaluate import accuracy
 from nasnet.train.loop import (

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from nasnet.errors import OutputError, PictureError, SourceError
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.labelled import Example
 from nasnet.pictures.recipes import Recipe, open_picture
 from nasnet.pictures.resize import pillow_bilinear
-from nasnet.pictures.sources import Item
+from nasnet.pictures.sources import Example, Item
 from nasnet.system import write_whole
 from nasnet.weights.weights import fingerprint
 

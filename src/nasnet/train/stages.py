@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Failure, LoaderOptions
-from nasnet.pictures.labelled import Example
+from nasnet.pictures.sources import Example
 from nasnet.train.loop import Replicas
 from nasnet.train.recipe import Stage, TrainRecipe
 

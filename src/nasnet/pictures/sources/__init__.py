@@ -1,10 +1,11 @@
-"""Where pictures come from: every kind of source becomes one ordered stream of items.
+"""Where pictures come from: a source becomes one ordered stream of items, or labelled examples.
 
-Lists here, while bytes are read in the pipeline's decode threads.
+Opening a source lists it; bytes are read later, in the threads that decode them.
 """
 
 from __future__ import annotations
 
+from nasnet.pictures.sources.examples import Dataset, DatasetOptions, Example
 from nasnet.pictures.sources.item import (
     MAX_BYTES,
     SUFFIXES,
@@ -13,17 +14,23 @@ from nasnet.pictures.sources.item import (
     SourceOptions,
     path_of_id,
 )
+from nasnet.pictures.sources.labelled import open_dataset, open_examples
 from nasnet.pictures.sources.opening import open_source, shard_name
-from nasnet.pictures.sources.splitting import Shard, Split, split_source
+from nasnet.pictures.sources.shards import Shard, Split, split_source
 
 __all__ = [
     "MAX_BYTES",
     "SUFFIXES",
+    "Dataset",
+    "DatasetOptions",
+    "Example",
     "Item",
     "Shard",
     "Source",
     "SourceOptions",
     "Split",
+    "open_dataset",
+    "open_examples",
     "open_source",
     "path_of_id",
     "shard_name",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.records import Example, Listing, Row, several
+from nasnet.pictures.sources.examples import Example, Listing, Row, several
 
 # What folders, files, columns and sets call a split -> its part.
 _PARTS: Mapping[str, str] = {

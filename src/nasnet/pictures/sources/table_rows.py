@@ -14,13 +14,13 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.blocks import Blocks, Cell, open_blocks
-from nasnet.pictures.labelled.features import class_names, features_of, picture_column
-from nasnet.pictures.labelled.labels import raw_label, text_labels
-from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, several
-from nasnet.pictures.labelled.splitting import part_of
+from nasnet.pictures.sources.examples import DatasetOptions, Listing, Row, several
+from nasnet.pictures.sources.features import class_names, features_of, picture_column
 from nasnet.pictures.sources.files import PATH_COLUMNS, named
 from nasnet.pictures.sources.item import id_of_path, refusal
+from nasnet.pictures.sources.labels import raw_label, text_labels
+from nasnet.pictures.sources.random_access import Blocks, Cell, open_blocks
+from nasnet.pictures.sources.splits import part_of
 from nasnet.pictures.sources.table import Columns, find_columns, id_of, kind_of_column, picture_in
 
 if TYPE_CHECKING:

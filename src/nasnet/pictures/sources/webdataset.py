@@ -17,10 +17,10 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.labels import check_names, raw_label, text_labels
-from nasnet.pictures.labelled.records import DatasetOptions, Listing, Row, joined, several
 from nasnet.pictures.sources.archive import BLOCK, DAMAGE, open_tar, read_member, wanted
+from nasnet.pictures.sources.examples import DatasetOptions, Listing, Row, joined, several
 from nasnet.pictures.sources.item import SUFFIXES, id_of_path
+from nasnet.pictures.sources.labels import check_names, raw_label, text_labels
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
 _MOST_SHARDS = 100_000  # of one pattern

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.records import DatasetOptions, Listing, joined, shown
-from nasnet.pictures.labelled.splitting import part_of, parts_of_files
-from nasnet.pictures.labelled.table import table_listing
+from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, shown
 from nasnet.pictures.sources.item import id_of_path
+from nasnet.pictures.sources.splits import part_of, parts_of_files
+from nasnet.pictures.sources.table_rows import table_listing
 
 _DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 

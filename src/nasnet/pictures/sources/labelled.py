@@ -11,10 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.folder import folder_listing, walk
-from nasnet.pictures.labelled.huggingface import huggingface_listing, is_huggingface
-from nasnet.pictures.labelled.labels import classes_of, labelled, to_examples
-from nasnet.pictures.labelled.records import (
+from nasnet.pictures.sources.class_folders import folder_listing, walk
+from nasnet.pictures.sources.examples import (
     Dataset,
     DatasetOptions,
     Example,
@@ -25,12 +23,14 @@ from nasnet.pictures.labelled.records import (
     several,
     shown,
 )
-from nasnet.pictures.labelled.splitting import divide, parts_of_files, stratified
-from nasnet.pictures.labelled.table import csv_listing, table_listing
-from nasnet.pictures.labelled.webdataset import expand_braces, shards_listing
 from nasnet.pictures.sources.files import glob_names
+from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingface
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, id_of_path, looks_like_picture
+from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
 from nasnet.pictures.sources.opening import kind_of, open_file
+from nasnet.pictures.sources.splits import divide, parts_of_files, stratified
+from nasnet.pictures.sources.table_rows import csv_listing, table_listing
+from nasnet.pictures.sources.webdataset import expand_braces, shards_listing
 
 _TARS = (*(one for one in ARCHIVES if one != ".zip"), ".tar.zst")
 _KINDS = (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.records import Example, Listing, Row, several, shown
+from nasnet.pictures.sources.examples import Example, Listing, Row, several, shown
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # 007 is a name: its zeros would get lost
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.records import Listing, Row, several, shown
-from nasnet.pictures.labelled.splitting import part_of
+from nasnet.pictures.sources.examples import Listing, Row, several, shown
 from nasnet.pictures.sources.files import files_below, is_folder, read_file
 from nasnet.pictures.sources.item import id_of_path, looks_like_picture
+from nasnet.pictures.sources.splits import part_of
 
 Found = Sequence[tuple[bytes, str]]  # relative path, and why the folder of that path has no files
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import SourceError
-from nasnet.pictures.labelled.labels import check_names
+from nasnet.pictures.sources.labels import check_names
 
 if TYPE_CHECKING:
     import pyarrow
