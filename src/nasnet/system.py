@@ -13,10 +13,12 @@ import os
 import platform
 import re
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import OutputError
 
@@ -31,6 +33,7 @@ _STAGING = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tm
 _NAME_BYTES = 120  # of a target's name in that of its staging folder: names end at 255 bytes
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h: paths are relative to the working directory
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = (
     Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
@@ -279,3 +282,38 @@ def _container_quota() -> int | None:
     if not limit.isdigit() or not period.isdigit() or int(period) == 0:
         return None  # "max", or -1 in version 1: no limit
     return -(-int(limit) // int(period))
+
+
+class Stopping:
+    """Ctrl-C and SIGTERM are noted while it is entered, so that a step stays whole; twice stops."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stopping:
+        """Take the signals; outside the main thread whoever runs that one decides."""
+        self.asked = False
+        try:
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._take)
+        except ValueError:
+            pass
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._before.items():
+            # None: a handler that C installed, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

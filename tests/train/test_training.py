@@ -21,6 +21,7 @@ from nasnet.errors import InputError, TrainingError
 from nasnet.network.spec import CIFAR
 from nasnet.pictures.augment import preset
 from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
+from nasnet.system import Stopping
 from nasnet.train.loop import (
     ALONE,
     Classification,
@@ -37,10 +38,7 @@ from nasnet.train.loop import (
 )
 from nasnet.train.loop.checkpoint import read_checkpoint
 from nasnet.train.loop.logs import Logs
-from nasnet.train.loop.optimizers import load_slots, make, slots
-from nasnet.train.loop.schedules import factor
-from nasnet.train.loop.state import depths_of
-from nasnet.train.loop.stopping import Stopping
+from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
 from tests.support.pictures import pixels
 
 SPEC = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)

@@ -23,7 +23,7 @@ from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.system import staged, write_whole
 from nasnet.train.distill.teachers import Teacher, open_teacher
-from nasnet.train.loop.identity import check_identity
+from nasnet.train.loop.checkpoint import check_identity
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports

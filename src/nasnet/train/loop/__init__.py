@@ -6,12 +6,11 @@ Needs torch (extra `torch`).
 from __future__ import annotations
 
 from nasnet.train.loop.loop import Trainer, Validate
-from nasnet.train.loop.objectives import Classification, Forward, Objective, Targets
-from nasnet.train.loop.optimizers import OptimizerRecipe
+from nasnet.train.loop.optimizers import OptimizerRecipe, ScheduleRecipe
 from nasnet.train.loop.options import TrainEvent, TrainOptions, TrainResult
+from nasnet.train.loop.passes import Classification, Forward, Objective, Targets
 from nasnet.train.loop.recalibration import Recalibration, recalibrate
 from nasnet.train.loop.replicas import ALONE, Replicas, device_of, joined
-from nasnet.train.loop.schedules import ScheduleRecipe
 
 __all__ = [
     "ALONE",

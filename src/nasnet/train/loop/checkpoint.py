@@ -1,4 +1,4 @@
-"""A training run's checkpoint: every tensor and every number it needs to go on, in one file.
+"""A training run's checkpoint: all it needs to continue, and what makes it the same run.
 
 Safetensors with the state as JSON in its metadata, no pickle.
 """
@@ -6,15 +6,19 @@ Safetensors with the state as JSON in its metadata, no pickle.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nasnet.errors import OutputError, TrainingError
 from nasnet.system import sweep, write_whole
+from nasnet.train.loop.options import History, TrainOptions
 
 _FORMAT = "nasnet-training/1"
 
@@ -94,3 +98,56 @@ def put_back(
         for name, place in places.items():
             place.copy_(saved[name])
     return {name.removeprefix(rest): tensor for name, tensor in left.items()}
+
+
+# A result does not depend on these (but for the last bits), so that they may change on the way.
+_FREE = ("device", "checkpoint_seconds", "patience", "compile", "workers", "cache_gb")
+
+
+def comparable(options: TrainOptions) -> dict[str, Any]:
+    """The options a result depends on."""
+    return {name: value for name, value in asdict(options).items() if name not in _FREE}
+
+
+def check_identity(was: Any, now: Mapping[str, Any], file: Path) -> None:  # noqa: ANN401
+    """Make sure that a checkpoint belongs to the run that is started.
+
+    What only one of them knows does not count: an option may be younger than the checkpoint.
+
+    Raises:
+        TrainingError: it does not; the text names what differs.
+    """
+    found = _difference(was, json.loads(json.dumps(now)), "run")
+    if found is not None:
+        raise TrainingError(
+            f"{file} belongs to another run ({found}): name another folder, or start anew with "
+            "--overwrite"
+        )
+
+
+def _difference(was: Any, now: Any, name: str) -> str | None:  # noqa: ANN401
+    """The first thing that differs, for people."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        inner = ((key, key if name == "run" else f"{name}.{key}") for key in was if key in now)
+        found = (_difference(was[key], now[key], place) for key, place in inner)
+        return next((text for text in found if text is not None), None)
+    return None if was == now else f"{name} was {was!r}, now it is {now!r}"
+
+
+@dataclass(slots=True)
+class State:
+    """The numbers of a run that a checkpoint keeps."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    moves: int = 0  # optimizer steps since the start
+    best: float = -math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: History = field(default_factory=list)
+
+
+def seed_of(seed: int, epoch: int, step: int) -> int:
+    """The seed of whatever is random in one step: a resumed run draws the same."""
+    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)

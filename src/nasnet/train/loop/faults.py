@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasnet.errors import InputError, TrainingError
 from nasnet.pictures.batches import TrainBatch
@@ -48,7 +48,7 @@ def _place(batch: TrainBatch) -> str:
     return f"in epoch {batch.epoch + 1}, step {batch.step + 1} (pictures {batch.ids[0]} and on)"
 
 
-def judged(
+def validated(
     validate: Callable[[Weights], Mapping[str, float]] | None,
     weights: Weights,
     epoch: int,
@@ -74,15 +74,6 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def total_norm(parameters: Iterable[nn.Parameter], clip: float) -> float:
-    """The norm of all gradients together, which are brought down to `clip` where it is above 0."""
-    moved = [parameter for parameter in parameters if parameter.grad is not None]
-    if clip:
-        return float(nn.utils.clip_grad_norm_(moved, clip))
-    norms = torch._foreach_norm([parameter.grad for parameter in moved])
-    return float(torch.linalg.vector_norm(torch.stack(list(norms)))) if moved else 0.0
-
-
 def nothing_moved(when: str) -> TrainingError:
     """No step changed anything."""
     return TrainingError(
@@ -91,7 +82,7 @@ def nothing_moved(when: str) -> TrainingError:
     )
 
 
-def still(parameters: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> str:
+def unmoved(parameters: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> str:
     """What to tell of tensors the first step left alone; empty if it moved all.
 
     Raises:

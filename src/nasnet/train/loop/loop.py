@@ -20,17 +20,22 @@ from nasnet.compute.torch.model import NASNet
 from nasnet.errors import TrainingError
 from nasnet.pictures.batch_processes import Batches
 from nasnet.pictures.batches import TrainBatch
+from nasnet.system import Stopping
 from nasnet.train.loop import faults
-from nasnet.train.loop.checkpoint import put_back, read_checkpoint, tidy, write_checkpoint
-from nasnet.train.loop.identity import check_identity, comparable
-from nasnet.train.loop.objectives import Objective
-from nasnet.train.loop.optimizers import load_slots, make, slots
+from nasnet.train.loop.checkpoint import (
+    State,
+    check_identity,
+    comparable,
+    put_back,
+    read_checkpoint,
+    seed_of,
+    tidy,
+    write_checkpoint,
+)
+from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
 from nasnet.train.loop.options import History, TrainEvent, TrainOptions, TrainResult
-from nasnet.train.loop.passes import Captured, Pass, Plain, Work
+from nasnet.train.loop.passes import Captured, Objective, Pass, Plain, Work, clip_gradients
 from nasnet.train.loop.replicas import ALONE, Replicas, device_of, resolved, wrapped
-from nasnet.train.loop.schedules import factor
-from nasnet.train.loop.state import State, depths_of, seed_of
-from nasnet.train.loop.stopping import Stopping
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 
 Validate = Callable[[Weights], Mapping[str, float]]
@@ -272,7 +277,7 @@ class Trainer:
             state.seconds = before + time.monotonic() - began
             self._tell("step", step=state.step, steps=steps, row=row)
             if last and watched and state.moves:
-                text = faults.still(self._parameters, first)
+                text = faults.unmoved(self._parameters, first)
                 if text:
                     self._tell("note", text=text)
                 watched, first = False, {}
@@ -327,7 +332,7 @@ class Trainer:
             group["lr"] = rate * group["factor"]
         self.replicas.average_gradients(self._trained_along().values())
         self._scaler.unscale_(self._optimizer)
-        norm = faults.total_norm(self._parameters.values(), self.options.clip)
+        norm = clip_gradients(self._parameters.values(), self.options.clip)
         scaled = self._scaler.is_enabled()
         scale = self._scaler.get_scale()
         if not math.isfinite(norm) and (not scaled or scale < _SMALLEST_SCALE):
@@ -355,7 +360,7 @@ class Trainer:
         row["seconds"] = state.seconds
         if self.replicas.writes:
             weights = self.weights()
-            found = faults.judged(validate, weights, state.epoch, self.checkpoint)
+            found = faults.validated(validate, weights, state.epoch, self.checkpoint)
             row |= {f"validation_{name}": value for name, value in found.items()}
             if found.get("accuracy", -math.inf) > state.best:
                 state.best, state.best_epoch = found["accuracy"], state.epoch + 1

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nasnet.errors import InputError
-from nasnet.train.loop.optimizers import OptimizerRecipe
-from nasnet.train.loop.schedules import ScheduleRecipe
+from nasnet.train.loop.optimizers import OptimizerRecipe, ScheduleRecipe
 from nasnet.weights.weights import Weights
 
 History = list[dict[str, float]]
