@@ -19,9 +19,9 @@ from nasnet._version import __version__
 from nasnet.serve import openapi
 from nasnet.serve.bodies import parse_json, read_body, render_json
 from nasnet.serve.oip_wire import Asked, answer, header_length, request_of
+from nasnet.serve.pictures import first_error
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Model, Service
-from nasnet.serve.tensors import first_error
 
 _JSON = "application/json"
 _LENGTH = "Inference-Header-Content-Length"

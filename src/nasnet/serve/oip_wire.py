@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.serve.pictures import Picture, base64_of, checked_batch
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import softmax
-from nasnet.serve.tensors import Picture, base64_of, checked_batch
 
 _NUMBERS: Mapping[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from nasnet._version import __version__
 from nasnet.serve import metrics, openapi
 from nasnet.serve.bodies import render_json
-from nasnet.serve.docs import docs_page
 from nasnet.serve.service import Service
+from nasnet.serve.site import docs_page
 
 COOKIE = "nasnet_session"
 

@@ -1,19 +1,28 @@
-"""An encoded picture becomes network input, within the service's limits.
+"""Pictures as clients send them (encoded, lists, base64, tensors) become network input.
 
-Knows no HTTP.
+Within the limits of the service; it knows no HTTP. A mistake is a `Refusal` that says where it is.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
+from typing import Any
 
-from nasnet.errors import PictureError
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import InputError, PictureError
 from nasnet.features.extractor import Extractor
+from nasnet.pictures.arrays import check_images
 from nasnet.pictures.decode import measure
 from nasnet.pictures.recipes import Prepared
-from nasnet.serve.refusals import TOO_LARGE
+from nasnet.serve.batching import Computed
+from nasnet.serve.refusals import TOO_LARGE, Refusal, of_reason
 
 _LARGE = 4_000_000  # pixels; one picture above is unpacked at a time, so that memory has a bound
 _ICON = b"\0\0\1\0"
@@ -61,3 +70,68 @@ def check_picture(data: bytes, most_pixels: int) -> int:
         if scans > _FEW_SCANS and scans * pixels > _SCANNED_PIXELS:
             raise PictureError(f"{TOO_LARGE}: a JPEG of {scans} scans")
     return pixels
+
+
+Picture = bytes | npt.NDArray[Any]
+_flat = chain.from_iterable
+
+
+def base64_of(text: object, where: str) -> bytes:
+    """Bytes of base64, with or without padding, in either alphabet (RFC 4648).
+
+    Raises:
+        Refusal: 400, it is none.
+    """
+    if not isinstance(text, str):
+        raise Refusal(400, f"{where}: expected base64 in a string")
+    try:
+        raw = text.encode("ascii").replace(b"-", b"+").replace(b"_", b"/")
+        return base64.b64decode(
+            raw.rstrip(b"=") + b"=" * (-len(raw.rstrip(b"=")) % 4), validate=True
+        )
+    except (binascii.Error, UnicodeEncodeError):
+        raise Refusal(400, f"{where}: no base64") from None
+
+
+def array_of(value: object, where: str, *, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Nested lists [height, width, 3] of numbers, as float32 in [0, 1].
+
+    Raises:
+        Refusal: 400, another shape, something that is no number, or other values.
+    """
+    expected = f"{where}: expected [{height}, {width}, 3] numbers in [0, 1]"
+    if not isinstance(value, list) or len(value) != height:
+        raise Refusal(400, f"{expected}, or an object with the key b64")
+    try:
+        kinds = set(map(type, _flat(_flat(value))))
+        if not kinds <= {float, int}:
+            raise Refusal(400, f"{expected}, found something else among them")
+        array = np.array(value, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise Refusal(400, f"{expected}, found another shape") from None
+    return np.asarray(checked_batch(array[None], where, height=height, width=width)[0], np.float32)
+
+
+def checked_batch(
+    images: npt.NDArray[Any], where: str, *, height: int, width: int
+) -> npt.NDArray[Any]:
+    """A batch of pictures, float32 in [0, 1] or uint8, of the module's own size.
+
+    Raises:
+        Refusal: 400, another shape or type, or values outside.
+    """
+    try:
+        return check_images(images, height=height, width=width, name=where)
+    except InputError as error:
+        raise Refusal(400, str(error)) from None
+
+
+def first_error(found: Sequence[Computed], where: str) -> None:
+    """Refuse a request in which a picture failed, for protocols that have no place for reasons.
+
+    Raises:
+        Refusal: 400 or 413, naming the first such picture.
+    """
+    for place, one in enumerate(found):
+        if one.error is not None:
+            raise of_reason(f"{where}[{place}]", one.error)

@@ -15,9 +15,8 @@ import uvicorn
 from nasnet.errors import InputError
 from nasnet.serve.app import build_app
 from nasnet.serve.connections import protocol
-from nasnet.serve.neighbours import NearestIndex
 from nasnet.serve.options import ServeEvent, ServeOptions
-from nasnet.serve.service import Service, open_service
+from nasnet.serve.service import NearestIndex, Service, open_service
 
 _BACKLOG = 512
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

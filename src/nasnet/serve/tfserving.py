@@ -18,9 +18,9 @@ from nasnet.hub.signatures import Signature, TensorInfo
 from nasnet.serve import openapi
 from nasnet.serve.batching import Computed
 from nasnet.serve.bodies import parse_json, read_body, render_json
+from nasnet.serve.pictures import Picture, array_of, base64_of, first_error
 from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Model, Service
-from nasnet.serve.tensors import Picture, array_of, base64_of, first_error
 
 _JSON = "application/json"
 _INPUTS = ("images", "image_bytes", "inputs")  # names that clients give the one input

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.formats import FORMATS
-from nasnet.features.store.merging import Known, plan_merge
 from nasnet.features.store.rows import Batch, record_batch
 from nasnet.features.store.writing import Sink, SinkOptions, check_alike, open_sink
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
+from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.formats import FORMATS, Tables
-from nasnet.features.store.merging import Known, plan_merge
 from nasnet.features.store.parts import Manifest, Parts, open_parts, vector_text
 from nasnet.features.store.rows import Batch, record_batch, with_nan
 
