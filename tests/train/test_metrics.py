@@ -163,7 +163,7 @@ def test_many_rows_are_scored_in_blocks_with_the_same_result(
 ) -> None:
     logits, labels = drawn(100, 6)
     whole = as_dict(score(logits, labels, names(6)))
-    monkeypatch.setattr("nasnet.train.metrics.scoring._BLOCK", 42)
+    monkeypatch.setattr("nasnet.train.metrics.checks._BLOCK", 42)
     assert as_dict(score(logits, labels, names(6))) == whole
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.train.metrics.scoring import blocks, checked
+from nasnet.train.metrics.checks import blocks, checked
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 COOLEST, HOTTEST = 0.01, 100.0  # temperatures searched
