@@ -15,8 +15,7 @@ import nasnet
 from nasnet.compute import engine
 from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.exporting.outputs import key_for
-from nasnet.exporting.request import PRECISIONS, Output, Precision, Request
-from nasnet.exporting.running import Run
+from nasnet.exporting.request import PRECISIONS, Output, Precision, Request, Run
 from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import LIMITS, compare
 from nasnet.weights.opening import open_weights

@@ -20,7 +20,7 @@ from nasnet.compute import onnx_model
 from nasnet.errors import InputError
 from nasnet.network import rewrites
 from nasnet.system import usable_cores
-from nasnet.weights.weights import Weights, fingerprint, plan_of
+from nasnet.weights.weights import Weights, fingerprint, program_of
 
 Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -167,8 +167,7 @@ def create(weights: Weights, options: EngineOptions | None = None) -> Engine:
 
 def onnx_bytes(weights: Weights, key: ModelKey) -> bytes:
     """The rewritten network of a key as a serialised ONNX model."""
-    plan = plan_of(weights, key.height, key.width)
-    program = rewrites.Program(plan=plan, arrays=weights.arrays)
+    program = program_of(weights, key.height, key.width)
     rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
     metadata = {
         "weights": weights.source,

@@ -23,7 +23,7 @@ from nasnet.compute.engine import (
 from nasnet.errors import UnsupportedError, needs
 from nasnet.network import rewrites
 from nasnet.network.spec import preset
-from nasnet.weights.weights import Weights, plan_of
+from nasnet.weights.weights import Weights, program_of
 
 _DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _GPU_BATCH = 64
@@ -112,8 +112,7 @@ class _Torch:
         from nasnet.compute.torch.state import key_of, to_state
 
         spec = preset(self._weights.spec)
-        plan = plan_of(self._weights, key.height, key.width)
-        program = rewrites.Program(plan=plan, arrays=self._weights.arrays)
+        program = program_of(self._weights, key.height, key.width)
         program = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
         torch = self._torch
         tensors = {

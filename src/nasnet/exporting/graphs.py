@@ -10,8 +10,7 @@ import numpy as np
 from nasnet.compute import onnx_model
 from nasnet.compute.openvino_engine import process_core
 from nasnet.errors import needs
-from nasnet.exporting.request import Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import Arrays, Request, Run
 
 
 def _model(request: Request, *, half: bool) -> bytes:

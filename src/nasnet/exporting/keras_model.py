@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from nasnet.errors import needs
-from nasnet.exporting.request import Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import Arrays, Request, Run
 from nasnet.network.plan import IMAGES, NO_PADDING, Operation, Plan
 from nasnet.network.rewrites import (
     FUSED_EPSILON_FLOOR,

@@ -15,8 +15,7 @@ import numpy as np
 
 from nasnet.compute.tensorflow_operations import Mode, compute
 from nasnet.errors import InputError, needs
-from nasnet.exporting.request import CALIBRATED, Precision, Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import CALIBRATED, Arrays, Precision, Request, Run
 
 # TensorFlow's names of the kernels of whole numbers, which are all that such a file may use.
 _KERNELS: Mapping[Precision, str] = {

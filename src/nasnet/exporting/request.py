@@ -1,9 +1,9 @@
-"""What is to be exported: weights, size, endpoints, arithmetic; the same for every target."""
+"""What is exported (weights, size, endpoints, arithmetic), and how the result is run again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,8 +15,9 @@ from nasnet.errors import InputError
 from nasnet.network import rewrites
 from nasnet.weights.classes import known_names
 from nasnet.weights.module_folder import Task
-from nasnet.weights.weights import Weights, fingerprint, plan_of
+from nasnet.weights.weights import Weights, fingerprint, program_of
 
+Arrays = npt.NDArray[Any]
 Precision = Literal["f32", "f16", "int16x8", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Their activations are whole numbers too, whose ranges pictures must tell.
@@ -84,9 +85,7 @@ class Request:
 
     def program(self) -> rewrites.Program:
         """The network as it is described, with its weights."""
-        plan = plan_of(self.weights, self.height, self.width)
-        arrays = {name: self.weights.arrays[name] for name in plan.parameters}
-        return rewrites.Program(plan=plan, arrays=arrays)
+        return program_of(self.weights, self.height, self.width)
 
     def for_inference(self) -> rewrites.Program:
         """The network rewritten for what is wanted of it."""
@@ -112,3 +111,17 @@ class Request:
     def images(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Pictures of this size as the input takes them."""
         return pictures if self.pixels == "uint8" else pictures.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An export that was loaded by its own runtime.
+
+    Attributes:
+        runtime: its name and version, for people.
+        compute: pictures as the export takes them, NHWC -> TF-Slim endpoint -> array in TF-Slim's
+            layout.
+    """
+
+    runtime: str
+    compute: Callable[[Arrays], dict[str, Arrays]]

@@ -13,8 +13,7 @@ import numpy as np
 
 from nasnet.compute.tensorflow_operations import Mode, compute
 from nasnet.errors import needs
-from nasnet.exporting.request import Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import Arrays, Request, Run
 from nasnet.network.rewrites import keep, share_equal
 
 _MOMENTUM = 0.99  # the card's; `batch_norm_momentum` changes it

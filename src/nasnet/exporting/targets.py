@@ -10,8 +10,7 @@ from nasnet.compute import engine
 from nasnet.exporting.graphs import run_onnx, run_openvino, write_onnx, write_openvino
 from nasnet.exporting.keras_model import run_keras, write_keras
 from nasnet.exporting.lite import run_lite, write_lite
-from nasnet.exporting.request import Pixels, Precision, Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import Arrays, Pixels, Precision, Request, Run
 from nasnet.exporting.saved_model import run_saved_model, write_saved_model
 from nasnet.exporting.torch_archives import (
     run_huggingface,
@@ -52,11 +51,6 @@ class Target:
     keeps_padding: bool = True
 
 
-def _writer_of(key: str) -> Callable[[Request, Path], None]:
-    """The writer of a weight format, which writes no more than the weights of a request."""
-    return lambda request, path: FORMATS[key].write(request.weights, path)
-
-
 def _run_weights(request: Request, path: Path) -> Run:
     """Read the file again and compute with it here."""
     made = engine.create(open_path(path).weights)
@@ -65,6 +59,20 @@ def _run_weights(request: Request, path: Path) -> Run:
         return engine.run(made, images, request.endpoints)
 
     return Run(f"read back, {made.name}", run)
+
+
+def _weights_target(key: str) -> Target:
+    """The target that a weight format is: it holds the weights of a request, and no graph."""
+    row = FORMATS[key]
+    return Target(
+        title=row.title,
+        suffixes=row.suffixes,
+        write=lambda request, path: row.write(request.weights, path),
+        run=_run_weights,
+        fixed_batch=False,
+        taken=row.taken,
+        keeps_padding=row.keeps_padding,
+    )
 
 
 # The first target that has a suffix is the one that is meant by it.
@@ -120,20 +128,6 @@ TARGETS: Mapping[str, Target] = {
         precisions=("f32", "f16", "int16x8", "int8"),
         pixels=("float32", "uint8"),
     ),
-    "checkpoint": Target(
-        title="TensorFlow V2 checkpoint, as TF-Slim restores it",
-        suffixes=(".ckpt",),
-        write=_writer_of("checkpoint"),
-        run=_run_weights,
-        fixed_batch=False,
-        taken=".index",
-        keeps_padding=False,
-    ),
-    "safetensors": Target(
-        title="this package's own: TF-Slim names, origin, labels",
-        suffixes=(".safetensors",),
-        write=_writer_of("safetensors"),
-        run=_run_weights,
-        fixed_batch=False,
-    ),
+    "checkpoint": _weights_target("checkpoint"),
+    "safetensors": _weights_target("safetensors"),
 }

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasnet.errors import needs
-from nasnet.exporting.request import Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import Arrays, Request, Run
 
 if TYPE_CHECKING:
     from nasnet.compute.torch.model import NASNet

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from nasnet.compute import engine
 from nasnet.errors import MissingExtraError, PictureError, SourceError
-from nasnet.exporting.request import Precision, Request
-from nasnet.exporting.running import Arrays, Run
+from nasnet.exporting.request import Arrays, Precision, Request, Run
 from nasnet.pictures import recipes
 from nasnet.pictures.sources import SourceOptions, open_source
 

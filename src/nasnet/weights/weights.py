@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nasnet.errors import InputError, WeightsError
 from nasnet.network.build import build_plan
 from nasnet.network.plan import PADDINGS, Borders, Plan
+from nasnet.network.rewrites import Program
 from nasnet.network.spec import PRESETS, preset
 from nasnet.system import write_whole
 
@@ -80,6 +81,16 @@ def plan_of(weights: Weights, height: int | None = None, width: int | None = Non
         num_classes=weights.num_classes,
         padding=weights.padding,
     )
+
+
+def program_of(weights: Weights, height: int, width: int) -> Program:
+    """The network of these weights for pictures of a size, with the arrays that it reads.
+
+    Raises:
+        InputError: a size the network cannot take.
+    """
+    plan = plan_of(weights, height, width)
+    return Program(plan=plan, arrays={name: weights.arrays[name] for name in plan.parameters})
 
 
 def fingerprint(weights: Weights) -> str:
