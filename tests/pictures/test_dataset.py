@@ -14,7 +14,8 @@ from hypothesis import given, settings, strategies as st
 
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures.sources import Dataset, DatasetOptions, Example, open_dataset, open_examples
-from nasnet.pictures.sources.examples import Row, distinct
+from nasnet.pictures.sources.examples import distinct
+from nasnet.pictures.sources.item import Item
 from nasnet.pictures.sources.splits import stratified
 from tests.support.labelled import failure
 from tests.support.pictures import jpeg
@@ -219,7 +220,7 @@ def test_a_share_out_of_range_is_refused(fraction: float) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["a", "a#2", "a#3", "b", "a#2#2"]), max_size=12))
 def test_ids_become_unique_and_the_first_stays(names: list[str]) -> None:
-    found = [row.id for row in distinct(Row(name, 0, lambda: b"") for name in names)]
+    found = [row.id for row in distinct(Item(name, lambda: b"") for name in names)]
     assert len(set(found)) == len(names)
     for name in set(names):
         assert found[names.index(name)] == name

@@ -482,6 +482,14 @@ def test_a_column_of_paths_and_one_of_ids_that_are_numbers(tmp_path: Path) -> No
     assert reason(items[2]) == "the row has no picture"
 
 
+def test_paths_in_a_table_are_found_by_the_same_names_as_in_a_csv(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    assert only(a_parquet(tmp_path, {"n": [1], "file_name": ["a.png"]})).read() == b"1"
+    (tmp_path / "t.csv").write_text("path,path\na.png,a.png\n")
+    with pytest.raises(SourceError, match="several columns 'path'"):
+        open_source(tmp_path / "t.csv")
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(1, 200),

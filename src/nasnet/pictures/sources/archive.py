@@ -14,6 +14,7 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -32,11 +33,28 @@ from nasnet.pictures.sources.item import (
 _TOO_LARGE = f"larger than {MAX_BYTES >> 20} MB"
 _LINK = "a link in the archive, not a file"
 _SPECIAL = "not a regular file in the archive"
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
-BLOCK = 512  # of a tar file
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+_BLOCK = 512  # of a tar file
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 
 
-def wanted(name: str, all_files: bool) -> bool:
+def is_compressed(head: bytes) -> bool:
+    """Whether a file that begins so is compressed as a whole, as `.tar.gz` is."""
+    return head.startswith(_COMPRESSED)
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """What goes wrong with an archive becomes a `SourceError` with its name."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except (*_DAMAGE, ValueError, NotImplementedError) as error:
+        raise SourceError(f"{name}: the archive is damaged: {error}") from error
+
+
+def _wanted(name: str, all_files: bool) -> bool:
     """Whether a member is taken: hidden ones never, others by their names unless all are."""
     parts = PurePosixPath(name).parts
     hidden = any(part.startswith((".", "__MACOSX")) for part in parts if part not in (".", ".."))
@@ -60,29 +78,37 @@ def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> So
     """
 
     def start() -> Iterator[Item]:
-        try:
-            with opener() as file, open_tar(file, plain=plain) as tar:
-                while (member := tar.next()) is not None:
-                    tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
-                    if not member.isdir() and wanted(member.name, all_files):
-                        yield Item(id_of_path(member.name), read_member(tar, member, opener, plain))
-                if plain and (file.seek(0, 2) - tar.offset) % BLOCK:
-                    raise EOFError("it ends in the middle of a header")
-        except (*DAMAGE, ValueError) as error:
-            raise SourceError(f"{name}: the archive is damaged: {error}") from error
+        with damage_named(name):
+            for tar, member in tar_members(opener, plain=plain, all_files=all_files):
+                yield Item(id_of_path(member.name), read_member(tar, member, opener, plain))
 
     return Source(name=name, kind="tar", count=None, start=start)
 
 
-def open_tar(file: object, *, plain: bool) -> tarfile.TarFile:
-    """A tar to read from front to back, plain or compressed."""
+def tar_members(
+    opener: Opener, *, plain: bool, all_files: bool
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The members of a tar, in order, with the open archive, which is where that member is.
+
+    Raises:
+        EOFError: it ends too early; other damage has errors of its own, see `damage_named`.
+    """
     # "r|*" reads on and never back, so that a compressed archive costs one pass.
-    return tarfile.open(  # type: ignore[call-overload, no-any-return]
-        fileobj=file,
-        mode="r:" if plain else "r|*",
-        encoding="utf-8",
-        errors="surrogateescape",
-    )
+    with (
+        opener() as file,
+        tarfile.open(
+            fileobj=file,
+            mode="r:" if plain else "r|*",
+            encoding="utf-8",
+            errors="surrogateescape",
+        ) as tar,
+    ):
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
+            if not member.isdir() and _wanted(member.name, all_files):
+                yield tar, member
+        if plain and (file.seek(0, 2) - tar.offset) % _BLOCK:
+            raise EOFError("it ends in the middle of a header")
 
 
 def read_member(
@@ -132,16 +158,17 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
         SourceError: its directory is damaged.
     """
     file, close = _shareable(opener)
-    try:
-        archive = zipfile.ZipFile(file)
-    except (*DAMAGE, ValueError, NotImplementedError) as error:
-        close()
-        raise SourceError(f"{name}: the archive is damaged: {error}") from error
+    with damage_named(name):
+        try:
+            archive = zipfile.ZipFile(file)
+        except BaseException:
+            close()
+            raise
     shared = _SharedZip(archive, close)
     members = [
         info
         for info in archive.infolist()
-        if not info.is_dir() and wanted(info.filename, all_files)
+        if not info.is_dir() and _wanted(info.filename, all_files)
     ]
 
     def part(first: int, last: int | None) -> Iterator[Item]:
@@ -186,7 +213,7 @@ class _SharedZip:
             finally:
                 with self._lock:
                     member.close()
-        except (*DAMAGE, ValueError, NotImplementedError, RuntimeError) as error:
+        except (*_DAMAGE, ValueError, NotImplementedError, RuntimeError) as error:
             raise PictureError(f"damaged in the archive: {error}") from None
         if len(data) > MAX_BYTES:
             raise PictureError(_TOO_LARGE)

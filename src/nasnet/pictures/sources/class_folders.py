@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from nasnet.errors import SourceError
-from nasnet.pictures.sources.examples import Listing, Row, several, shown
+from nasnet.pictures.sources.examples import Listing, several, shown
 from nasnet.pictures.sources.files import files_below, is_folder, read_file
-from nasnet.pictures.sources.item import id_of_path, looks_like_picture
+from nasnet.pictures.sources.item import Item, id_of_path, looks_like_picture
 from nasnet.pictures.sources.splits import part_of
 
 Found = Sequence[tuple[bytes, str]]  # relative path, and why the folder of that path has no files
@@ -46,7 +46,7 @@ def folder_listing(root: str, found: Found, *, all_files: bool) -> Listing:
     wanted = [one for one in files if all_files or looks_like_picture(one[-1])]
     parts = _splits(wanted)
     depth = 2 if parts else 1  # folders above a picture, at least
-    rows: list[Row] = []
+    rows: list[Item] = []
     classes: set[bytes] = set()
     beside: set[bytes] = set()
     stray = 0
@@ -60,10 +60,10 @@ def folder_listing(root: str, found: Found, *, all_files: bool) -> Listing:
             part = parts[pieces[0]] if parts else ""
             classes.add(b"/".join(pieces[:depth]))
             rows.append(
-                Row(
+                Item(
                     id_of_path(path),
-                    id_of_path(pieces[depth - 1]),
                     partial(_read, root, path),
+                    id_of_path(pieces[depth - 1]),
                     part,
                 )
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nasnet.errors import InputError, SourceError
+from nasnet.pictures.sources.item import Item
 
 _SHOWN = 5  # names in one message
 
@@ -106,23 +107,6 @@ def _entry(kind: str, label: int, text: str) -> bytes:
     return b"%s %d %d:%s" % (kind.encode(), label, len(raw), raw)  # no two lists give one text
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A picture as the data have it, before classes are known.
-
-    Attributes:
-        id: see `Example`; two rows may still have the same one.
-        label: a name, a number, or None where the data have none.
-        read: see `Example`.
-        part: the split it belongs to, `train`, `validation` or `test`; empty if the data say none.
-    """
-
-    id: str
-    label: int | str | None
-    read: Callable[[], Any]
-    part: str = ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """All rows of some data.
@@ -135,7 +119,7 @@ class Listing:
     """
 
     name: str
-    rows: list[Row]
+    rows: list[Item]
     names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -162,7 +146,7 @@ def _names(listing: Listing) -> str:
     return "none" if listing.names is None else shown(listing.names)
 
 
-def distinct(rows: Iterable[Row]) -> list[Row]:
+def distinct(rows: Iterable[Item]) -> list[Item]:
     """Rows with ids made unique: the second `a.jpg` becomes `a.jpg#2`."""
     rows = list(rows)
     seen: dict[str, int] = {}

@@ -1,18 +1,16 @@
-"""Pictures in files of their own: folders, globs, lists on disk or standard input, CSV."""
+"""Pictures in files of their own: folders, globs, lists on disk or standard input."""
 
 from __future__ import annotations
 
-import csv
 import errno
 import glob
-import io
 import os
 import stat
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.sources.item import (
@@ -28,11 +26,6 @@ from nasnet.pictures.sources.item import (
 )
 from nasnet.pictures.sources.remote import read_url
 
-# Columns of a CSV that are taken for the path, in this order, if none is named.
-PATH_COLUMNS = (
-    *("path", "file", "filename", "file_name", "filepath", "image", "image_path"),
-    *("url", "uri", "image_url"),
-)
 _REASONS: Mapping[int, str] = {
     errno.ENOENT: "no such file",
     errno.ENOTDIR: "no such file",
@@ -73,6 +66,18 @@ def read_file(path: str) -> bytes:
 def _at_once(path: str, flags: int) -> int:
     """Open without waiting: a pipe that is called x.jpg would block for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a local archive, table or list.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
+    except OSError as error:
+        raise SourceError(f"{id_of_path(path)}: cannot be read: {error.strerror}") from error
 
 
 def named(text: str, folder: str, storage: Mapping[str, Any]) -> Callable[[], bytes]:
@@ -258,51 +263,3 @@ def _entries(lines: list[bytes], end: bytes) -> list[bytes]:
         return [line for line in lines if line]
     stripped = [line.strip() for line in lines]
     return [line for line in stripped if line and not line.startswith(b"#")]
-
-
-def csv_source(
-    name: str,
-    opener: Opener,
-    folder: str,
-    storage: Mapping[str, Any],
-    *,
-    column: str | None,
-    id_column: str | None,
-) -> Source:
-    """Pictures named in a column of a CSV (`.tsv`: tabs) with a header.
-
-    Raises:
-        SourceError: it has no such column, or no rows.
-    """
-    tab = name.lower().endswith((".tsv", ".tsv.txt"))
-
-    def rows() -> Generator[dict[str, str], None, None]:
-        with io.TextIOWrapper(
-            opener(), encoding="utf-8-sig", errors="surrogateescape", newline=""
-        ) as text:
-            yield from csv.DictReader(text, delimiter="\t" if tab else ",", restval="")
-
-    try:
-        with closing(rows()) as table:
-            first = next(table, None)
-            count = sum(1 for _ in table) + (first is not None)
-    except (OSError, csv.Error) as error:
-        raise SourceError(f"{name}: cannot be read: {error}") from error
-    if first is None:
-        raise SourceError(f"{name}: it has no rows below its header")
-    there = [one for one in first if one is not None]
-    path_column = column or next((one for one in PATH_COLUMNS if one in there), None)
-    for wanted in (path_column, id_column):
-        if wanted is not None and wanted not in there:
-            raise SourceError(f"{name}: no column {wanted!r}; it has {', '.join(there)}")
-    if path_column is None:
-        raise SourceError(f"{name}: name the column with the paths; it has {', '.join(there)}")
-
-    def items(table: Iterable[dict[str, str]]) -> Iterator[Item]:
-        for number, row in enumerate(table):
-            path = row[path_column]
-            given = row[id_column] if id_column else path
-            read = named(path, folder, storage) if path else refusal("the row names no picture")
-            yield Item(id_of_path(given or str(number)), read)
-
-    return Source(name=name, kind="csv", count=count, start=lambda: items(rows()))

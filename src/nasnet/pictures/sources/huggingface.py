@@ -5,14 +5,13 @@ Format: `Dataset.save_to_disk` and `DatasetDict.save_to_disk`.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, shown
-from nasnet.pictures.sources.item import id_of_path
+from nasnet.pictures.sources.item import id_of_path, json_object
 from nasnet.pictures.sources.splits import part_of, parts_of_files
 from nasnet.pictures.sources.table_rows import table_listing
 
@@ -112,16 +111,10 @@ def _list(value: object) -> list[Any]:
 
 
 def _object(path: str) -> Mapping[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        SourceError: there is none.
-    """
+    """The JSON object in a file."""
+    name = id_of_path(path)
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - names that are no UTF-8
-            found = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{id_of_path(path)}: damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise SourceError(f"{id_of_path(path)}: damaged: a JSON object was expected")
-    return found
+        with open(path, "rb") as file:  # noqa: PTH123 - names that are no UTF-8
+            return json_object(name, file.read())
+    except OSError as error:
+        raise SourceError(f"{name}: damaged: {error}") from error

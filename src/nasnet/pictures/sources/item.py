@@ -1,10 +1,11 @@
 """What a source is made of: items, options, ids, and which names count as pictures.
 
-It reads nothing itself.
+It opens no file.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from bisect import bisect_left
@@ -14,7 +15,7 @@ from itertools import islice, pairwise
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal
 
-from nasnet.errors import InputError, PictureError
+from nasnet.errors import InputError, PictureError, SourceError
 
 # Names in a folder or archive that count as pictures, unless all files are asked for.
 SUFFIXES = frozenset(
@@ -34,17 +35,22 @@ Opener = Callable[[], BinaryIO]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture to come.
+    """One picture to come, with the columns its source has beside it.
 
     Attributes:
         id: what its row is called: the path within the folder or archive, the line of the list.
             Two items may have the same one: one input gives one row.
         read: gives encoded bytes, an array or a PIL image; raises `PictureError` with the reason
-            if it cannot. May be called once, in any thread, also after the stream has moved on.
+            if it cannot. May be called in any thread, also after the stream has moved on; of a
+            stream only once, of labelled data often.
+        label: a class's name or number; None where the data have none, or nobody asked.
+        split: `train`, `validation` or `test`; empty if the data say none, or nobody asked.
     """
 
     id: str
     read: Callable[[], Any]
+    label: int | str | None = None
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,7 @@ class SourceOptions:
     Attributes:
         kind: what the source is; told by its content and name if not given.
         column: of a table: the column with encoded pictures, or with their paths or URLs; found
-            by its type, or in a CSV by its name, if not given.
+            by its type, or by its name (path, file, url, ...), if not given.
         id_column: of a table: the column with ids; the picture's path or the row's number if not.
         all_files: take every file of a folder or archive, whatever its name.
         shard: (i, n) takes the i-th of n parts, counted from 0, without reading the others: an
@@ -165,3 +171,18 @@ def refusal(reason: str) -> Callable[[], bytes]:
         raise PictureError(reason)
 
     return read
+
+
+def json_object(where: str, text: str | bytes) -> dict[str, Any]:
+    """The JSON object that a text is.
+
+    Raises:
+        SourceError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where}: damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise SourceError(f"{where}: damaged: a JSON object was expected")
+    return found

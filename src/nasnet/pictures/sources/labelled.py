@@ -17,17 +17,16 @@ from nasnet.pictures.sources.examples import (
     DatasetOptions,
     Example,
     Listing,
-    Row,
     distinct,
     joined,
     several,
     shown,
 )
-from nasnet.pictures.sources.files import glob_names
+from nasnet.pictures.sources.files import glob_names, open_file
 from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingface
-from nasnet.pictures.sources.item import ARCHIVES, TABLES, id_of_path, looks_like_picture
+from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path, looks_like_picture
 from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
-from nasnet.pictures.sources.opening import kind_of, open_file
+from nasnet.pictures.sources.opening import kind_of, local_path, refusals
 from nasnet.pictures.sources.splits import divide, parts_of_files, stratified
 from nasnet.pictures.sources.table_rows import csv_listing, table_listing
 from nasnet.pictures.sources.webdataset import expand_braces, shards_listing
@@ -117,14 +116,14 @@ def open_examples(
     else:
         known, whose = _naming(listing, rows, (classes, *aliases)), "the network"
     examples = to_examples(listing, rows, known, whose=whose, by_index=True)
-    parts = {row.part for row in rows}
+    parts = {row.split for row in rows}
     if len(parts) > 1:
         notes += (f"all splits of the data are taken together: {', '.join(sorted(parts))}",)
     return known, examples, (*listing.notes, *notes)
 
 
 def _naming(
-    listing: Listing, rows: Sequence[Row], namings: Sequence[Sequence[str]]
+    listing: Listing, rows: Sequence[Item], namings: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
     """The first naming of the classes that has all labels; the very first if none has."""
     counted: dict[int | str | None, str] = {}
@@ -134,8 +133,8 @@ def _naming(
 
 
 def _apart(
-    path: str, train: Sequence[Row], options: DatasetOptions
-) -> tuple[Listing, list[Row], tuple[str, ...]]:
+    path: str, train: Sequence[Item], options: DatasetOptions
+) -> tuple[Listing, list[Item], tuple[str, ...]]:
     """A validation set of its own, with ids that those to train on have not."""
     listing = _listing(path, options)
     rows, notes = labelled(listing)
@@ -166,19 +165,13 @@ def _class_notes(
 
 def _listing(data: str | os.PathLike[str], options: DatasetOptions) -> Listing:
     """All rows of some data, with different ids."""
-    text = os.fspath(data)
-    if text.startswith("file://"):
-        from urllib.request import url2pathname  # brings http and ssl with it
-
-        text = url2pathname(text.removeprefix("file://"))
+    text = local_path(os.fspath(data))
     if "://" in text:
         raise SourceError(f"{text}: labelled data are read from this machine; copy them here")
-    if os.path.lexists(text):
-        listing = _local(text, options)
-    elif glob.has_magic(text) or "{" in text:
+    if not os.path.lexists(text) and (glob.has_magic(text) or "{" in text):
         listing = _files(text, _matches(text), options)
     else:
-        raise SourceError(f"{id_of_path(text)}: no such file or folder")
+        listing = _local(text, options)
     if not listing.rows:
         raise SourceError(f"{listing.name}: no pictures in it")
     return replace(listing, rows=distinct(listing.rows))
@@ -186,12 +179,9 @@ def _listing(data: str | os.PathLike[str], options: DatasetOptions) -> Listing:
 
 def _local(text: str, options: DatasetOptions) -> Listing:
     name = id_of_path(os.path.normpath(text))
-    try:
+    with refusals(text):
         is_folder = stat.S_ISDIR(os.stat(text).st_mode)  # noqa: PTH116 - text may be no UTF-8
         saved = is_folder and is_huggingface(text)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{name}: cannot be opened: {why}") from error
     if saved:
         return huggingface_listing(text, options)
     if is_folder:

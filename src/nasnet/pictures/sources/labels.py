@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from nasnet.errors import SourceError
-from nasnet.pictures.sources.examples import Example, Listing, Row, several, shown
+from nasnet.pictures.sources.examples import Example, Listing, several, shown
+from nasnet.pictures.sources.item import Item
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # 007 is a name: its zeros would get lost
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -63,7 +64,7 @@ def check_names(where: str, names: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def labelled(listing: Listing) -> tuple[list[Row], tuple[str, ...]]:
+def labelled(listing: Listing) -> tuple[list[Item], tuple[str, ...]]:
     """The rows that have a label, and a note on those that have none.
 
     Raises:
@@ -78,7 +79,7 @@ def labelled(listing: Listing) -> tuple[list[Row], tuple[str, ...]]:
     return rows, (note,) if without else ()
 
 
-def classes_of(listing: Listing, rows: Sequence[Row]) -> tuple[str, ...]:
+def classes_of(listing: Listing, rows: Sequence[Item]) -> tuple[str, ...]:
     """The classes of some rows: as the data name them, else numbers in order or sorted names.
 
     Raises:
@@ -99,7 +100,7 @@ def classes_of(listing: Listing, rows: Sequence[Row]) -> tuple[str, ...]:
 
 def to_examples(
     listing: Listing,
-    rows: Sequence[Row],
+    rows: Sequence[Item],
     classes: Sequence[str],
     *,
     whose: str,

@@ -7,19 +7,20 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from nasnet.errors import SourceError, needs
-from nasnet.pictures.sources.archive import tar_source, zip_source
+from nasnet.pictures.sources.archive import is_compressed, tar_source, zip_source
 from nasnet.pictures.sources.files import (
-    csv_source,
     folder_source,
     glob_names,
     list_source,
+    open_file,
     paths_source,
 )
 from nasnet.pictures.sources.given import given_source
@@ -36,7 +37,7 @@ from nasnet.pictures.sources.item import (
     id_of_path,
 )
 from nasnet.pictures.sources.remote import matches_of, opener_of, remote_folder
-from nasnet.pictures.sources.table import table_source
+from nasnet.pictures.sources.table import csv_source, table_source
 
 # Of more archives or tables than this none is opened to be counted.
 MANY = 1000
@@ -66,7 +67,6 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
 )
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
 # Suffixes -> kind, where the content says nothing (text, compression) or is far away.
 _SUFFIXES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ((".zip",), "zip"),
@@ -151,7 +151,7 @@ def open_text(text: str, options: SourceOptions) -> Source:
         return _samples()
     if text == "-":
         return list_source("-", lambda: sys.stdin.buffer, "", storage, once=True, keep_open=True)
-    text = _local(text)
+    text = local_path(text)
     if "://" in text:
         return _open_url(text, options)
     name = os.path.normpath(text)
@@ -159,13 +159,8 @@ def open_text(text: str, options: SourceOptions) -> Source:
     if _is_pattern(text, kind):
         names = glob_names(text, all_files=options.all_files)
         return _open_many(text, "glob", names, options)
-    try:
+    with refusals(text):
         status = os.stat(text)  # noqa: PTH116 - text may be no UTF-8
-    except FileNotFoundError:
-        raise SourceError(f"{id_of_path(text)}: no such file or folder") from None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{id_of_path(text)}: cannot be opened: {why}") from error
     if stat.S_ISDIR(status.st_mode):
         return folder_source(Path(text), all_files=options.all_files)
     opener = partial(open_file, text)
@@ -185,7 +180,7 @@ def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] |
     Raises:
         SourceError: nothing matches the pattern.
     """
-    text = _local(text)
+    text = local_path(text)
     far = "://" in text
     if _is_pattern(text, options.kind):
         if far:
@@ -203,11 +198,11 @@ def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] |
     kind = kind or kind_of(text, opener)
     if kind == "tar":
         with opener() as file:
-            return ([text], False) if _compressed(file.read(6)) else None
+            return ([text], False) if is_compressed(file.read(6)) else None
     return ([text], False) if kind in _CONTAINERS else None
 
 
-def _local(text: str) -> str:
+def local_path(text: str) -> str:
     """The path a file URL stands for; other texts as they are."""
     if not text.startswith("file://"):
         return text
@@ -216,24 +211,24 @@ def _local(text: str) -> str:
     return url2pathname(text.removeprefix("file://"))
 
 
+@contextmanager
+def refusals(path: str) -> Iterator[None]:
+    """What the file system says against opening something becomes a `SourceError` with its name."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError(f"{id_of_path(path)}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{id_of_path(path)}: cannot be opened: {why}") from error
+
+
 def _is_pattern(text: str, kind: Kind | None) -> bool:
     if kind is not None:
         return kind == "glob"
     if "://" in text:
         return "*" in text and not text.startswith("http")
     return glob.has_magic(text) and not os.path.lexists(text)
-
-
-def open_file(path: str) -> BinaryIO:
-    """Open a local archive, table or list.
-
-    Raises:
-        SourceError: it cannot be read.
-    """
-    try:
-        return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
-    except OSError as error:
-        raise SourceError(f"{id_of_path(path)}: cannot be read: {error.strerror}") from error
 
 
 def _open_url(url: str, options: SourceOptions) -> Source:
@@ -263,16 +258,12 @@ def kind_of(path: str, opener: Opener) -> Kind:
     named = _kind_of_name(path)
     if named == "tar":
         return (
-            "tar" if not head or path.lower().endswith(".tar") or _compressed(head) else "picture"
+            "tar" if not head or path.lower().endswith(".tar") or is_compressed(head) else "picture"
         )
     return named if named in ("list", "csv") else "picture"
 
 
 _TAR_MAGIC = 257  # where a tar header has its magic
-
-
-def _compressed(head: bytes) -> bool:
-    return head.startswith(_COMPRESSED)
 
 
 def _kind_of_name(name: str) -> Kind | None:
@@ -288,7 +279,7 @@ def _open_one(
         plain = False
         if local:
             with opener() as file:
-                plain = not _compressed(file.read(6))
+                plain = not is_compressed(file.read(6))
         return tar_source(name, opener, plain=plain, all_files=options.all_files)
     if kind == "zip":
         return zip_source(name, opener, all_files=options.all_files)
@@ -345,7 +336,7 @@ def _items_of(names: Sequence[str], options: SourceOptions) -> Iterator[Item]:
     """The items of many archives and tables, one after another; ids begin with the file's name."""
     for name in names:
         for item in open_text(name, options).start():
-            yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+            yield replace(item, id=f"{id_of_path(name)}/{item.id}")
 
 
 def _items_between(
@@ -355,13 +346,13 @@ def _items_between(
     start: int,
     stop: int | None,
 ) -> Iterator[Item]:
-    """Alike, from one number to another; files that have none of them are not opened."""
+    """Those from one number to another; files that have none of them are not opened."""
     end = firsts[-1] if stop is None else min(stop, firsts[-1])
     for name, first, next_first in zip(names, firsts, firsts[1:], strict=False):
         low, high = max(start, first), min(end, next_first)
         if low < high:
             for item in open_text(name, options).between(low - first, high - first):
-                yield Item(f"{id_of_path(name)}/{item.id}", item.read)
+                yield replace(item, id=f"{id_of_path(name)}/{item.id}")
 
 
 def _samples() -> Source:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.sources.columns import kind_of_column
 from nasnet.pictures.sources.item import id_of_path
-from nasnet.pictures.sources.table import kind_of_column
 
 if TYPE_CHECKING:
     import pyarrow

@@ -15,9 +15,9 @@ from itertools import islice
 from typing import Any
 
 from nasnet.errors import SourceError
-from nasnet.pictures.sources.files import read_file
+from nasnet.pictures.sources.files import open_file, read_file
 from nasnet.pictures.sources.item import Item, Source, SourceOptions, even_cuts, id_of_path
-from nasnet.pictures.sources.opening import MANY, containers_of, open_file, open_source, open_text
+from nasnet.pictures.sources.opening import MANY, containers_of, open_source, open_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def _of_listing(source: Source, rows: int) -> Iterator[Shard]:
 
 def _anywhere(item: Item) -> Item:
     """The same item for a process that works in another folder."""
-    return Item(item.id, _absolute(item.read))
+    return replace(item, read=_absolute(item.read))
 
 
 def _absolute(call: Any) -> Any:  # noqa: ANN401
@@ -154,7 +154,7 @@ def _contained(
     place: str, options: SourceOptions, prefix: str, start: int, stop: int | None
 ) -> Iterator[Item]:
     for item in open_text(place, options).between(start, stop):
-        yield Item(prefix + item.id, item.read)
+        yield replace(item, id=prefix + item.id)
 
 
 def _count(names: list[str], options: SourceOptions) -> int | None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from nasnet.errors import SourceError
-from nasnet.pictures.sources.examples import Example, Listing, Row, several
+from nasnet.pictures.sources.examples import Example, Listing, several
+from nasnet.pictures.sources.item import Item
 
 # What folders, files, columns and sets call a split -> its part.
 _PARTS: Mapping[str, str] = {
@@ -47,12 +48,12 @@ def parts_of_files(paths: Sequence[str]) -> list[str]:
 class Division:
     """The rows to train on, those to measure on if the data have them apart, and what to tell."""
 
-    train: list[Row]
-    validation: list[Row] | None
+    train: list[Item]
+    validation: list[Item] | None
     notes: tuple[str, ...]
 
 
-def divide(listing: Listing, rows: Sequence[Row], *, separate: bool) -> Division:
+def divide(listing: Listing, rows: Sequence[Item], *, separate: bool) -> Division:
     """Rows by the split the data bring.
 
     Their test part serves only where they have no validation part.
@@ -65,9 +66,9 @@ def divide(listing: Listing, rows: Sequence[Row], *, separate: bool) -> Division
     Raises:
         SourceError: they have a split, but nothing to train on.
     """
-    parts: dict[str, list[Row]] = {}
+    parts: dict[str, list[Item]] = {}
     for row in rows:
-        parts.setdefault(row.part, []).append(row)
+        parts.setdefault(row.split, []).append(row)
     if len(parts) < 2:
         return Division(train=list(rows), validation=None, notes=())
     train = parts.pop("train", [])

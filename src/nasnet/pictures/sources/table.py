@@ -1,4 +1,4 @@
-"""Pictures in a column of a Parquet or Arrow table, Hugging Face's image structs included.
+"""Pictures in a column of a table: Parquet, Arrow, Hugging Face's image structs, CSV.
 
 Ids are read ahead; pictures only where a row of their chunk is wanted, so that passing over what an
 earlier run did costs next to nothing.
@@ -8,44 +8,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.sources.columns import (
+    NO_PICTURE,
+    Columns,
+    CsvTable,
+    find_columns,
+    id_of,
+    picture_in,
+)
 from nasnet.pictures.sources.files import named
-from nasnet.pictures.sources.item import MAX_BYTES, Item, Opener, Source, valid_text
+from nasnet.pictures.sources.item import Item, Opener, Source, id_of_path, refusal, valid_text
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
 _ROWS = 64  # pictures read at once: they are large, and memory must stay flat
-# Of several columns that could hold pictures, the one with such a name is meant.
-_USUAL_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "bytes", "content")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Where to look in a row.
-
-    Attributes:
-        pictures: name of the column.
-        kind: `binary`, `struct` (of `bytes` and perhaps `path`), or `text` (paths and URLs).
-        has_path: whether the struct has a `path`.
-        ids: name of the column with ids, if there is one.
-        folder: where relative paths begin.
-        storage: for fsspec.
-    """
-
-    pictures: str
-    kind: str
-    has_path: bool
-    ids: str | None
-    folder: str
-    storage: Mapping[str, Any]
 
 
 def table_source(
@@ -100,84 +84,37 @@ def table_source(
     )
 
 
-def find_columns(
-    name: str,
-    schema: pyarrow.Schema,
-    column: str | None,
-    id_column: str | None,
-    folder: str,
-    storage: Mapping[str, Any],
-) -> Columns:
-    """The columns of pictures and ids: those named, or what their types and names suggest.
-
-    Raises:
-        SourceError: there is no such column, or more than one could be it.
-    """
-    kinds = {field.name: kind_of_column(field.type) for field in schema}
-    able = [one for one, kind in kinds.items() if kind in ("binary", "struct")]
-    usual = [one for one in able if one.lower() in _USUAL_NAMES]
-    there = ", ".join(f"{field.name} ({field.type})" for field in schema)
-    chosen = column or (able[0] if len(able) == 1 else usual[0] if len(usual) == 1 else None)
-    if chosen is None and able:
-        raise SourceError(f"{name}: which column has the pictures? {', '.join(able)} could")
-    if chosen is None or kinds.get(chosen) is None:
-        wanted = f"no column {column!r} with" if column else "no column with"
-        raise SourceError(f"{name}: {wanted} encoded pictures (binary); it has {there}")
-    if id_column is not None and id_column not in kinds:
-        raise SourceError(f"{name}: no column {id_column!r} for ids; it has {there}")
-    struct = schema.field(chosen).type if kinds[chosen] == "struct" else None
-    return Columns(
-        pictures=chosen,
-        kind=str(kinds[chosen]),
-        has_path=struct is not None and struct.get_field_index("path") >= 0,
-        ids=id_column,
-        folder=folder,
-        storage=storage,
-    )
-
-
-def kind_of_column(type_: pyarrow.DataType) -> str | None:
-    """`binary`, `text`, or `struct` (Hugging Face's, of `bytes` and `path`); None for others."""
-    from pyarrow import types
-
-    if types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_):
-        return "binary"
-    if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
-        return "text"
-    if types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
-        return "struct" if kind_of_column(type_.field("bytes").type) == "binary" else None
-    return None
-
-
-def picture_in(value: Any, columns: Columns) -> Any:  # noqa: ANN401
-    """The bytes a cell holds or names.
-
-    Raises:
-        PictureError: it is null, too large, or names nothing that can be read.
-    """
-    if columns.kind == "struct" and value is not None:
-        data, path = value["bytes"], value.get("path")
-        value = data if data is not None else path
-    if value is None or len(value) == 0:
-        raise PictureError("the row has no picture")
-    if isinstance(value, str):
-        return named(value, columns.folder, columns.storage)()
-    if len(value) > MAX_BYTES:
-        raise PictureError(f"larger than {MAX_BYTES >> 20} MB")
-    return value
-
-
-def id_of(given: Any, path: Any, row: int) -> str:  # noqa: ANN401
-    """The id of a row: what is given, else the path of its picture, else its number."""
-    name = path if given is None else given
-    if isinstance(name, bytes):
-        name = name.decode("utf-8", "backslashreplace")
-    return str(row) if name is None else valid_text(str(name))
-
-
 def _is_far(name: str) -> bool:
     """Whether Arrow cannot open it by name."""
     return "://" in name or valid_text(name) != name
+
+
+def csv_source(
+    name: str,
+    opener: Opener,
+    folder: str,
+    storage: Mapping[str, Any],
+    *,
+    column: str | None,
+    id_column: str | None,
+) -> Source:
+    """Pictures named in a column of a CSV (`.tsv`: tabs) with a header.
+
+    Raises:
+        SourceError: it has no such column, or no rows.
+    """
+    table = CsvTable(name, opener)
+    count = sum(1 for _ in table.rows())
+    if not count:
+        raise SourceError(f"{name}: it has no rows below its header")
+    paths = table.columns(column, id_column)
+
+    def items() -> Iterator[Item]:
+        for number, (path, id) in enumerate(table.rows(paths, id_column or paths)):
+            read = named(path, folder, storage) if path else refusal(NO_PICTURE)
+            yield Item(id_of_path(id or str(number)), read)
+
+    return Source(name=name, kind="csv", count=count, start=items)
 
 
 # Parquet

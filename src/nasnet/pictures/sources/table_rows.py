@@ -5,8 +5,6 @@ Columns are found as sources find them.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,20 +12,27 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from nasnet.errors import SourceError
-from nasnet.pictures.sources.examples import DatasetOptions, Listing, Row, several
-from nasnet.pictures.sources.features import class_names, features_of, picture_column
-from nasnet.pictures.sources.files import PATH_COLUMNS, named
-from nasnet.pictures.sources.item import id_of_path, refusal
+from nasnet.pictures.sources.columns import (
+    NO_PICTURE,
+    SPLIT_COLUMN,
+    Columns,
+    CsvTable,
+    class_names,
+    features_of,
+    find_columns,
+    id_of,
+    kind_of_column,
+    picture_in,
+)
+from nasnet.pictures.sources.examples import DatasetOptions, Listing, several
+from nasnet.pictures.sources.files import named, open_file
+from nasnet.pictures.sources.item import Item, id_of_path, refusal
 from nasnet.pictures.sources.labels import raw_label, text_labels
 from nasnet.pictures.sources.random_access import Blocks, Cell, open_blocks
 from nasnet.pictures.sources.splits import part_of
-from nasnet.pictures.sources.table import Columns, find_columns, id_of, kind_of_column, picture_in
 
 if TYPE_CHECKING:
     import pyarrow
-
-_SPLIT_COLUMN = "split"
-_NO_PATH = "the row names no picture"
 
 
 def table_listing(
@@ -55,12 +60,21 @@ def table_listing(
     name = id_of_path(os.path.normpath(path))
     blocks = open_blocks(path)
     features = features or features_of(name, blocks.schema)
-    columns = _columns(name, blocks.schema, features, options, os.path.dirname(path))  # noqa: PTH120
+    columns = find_columns(
+        name,
+        blocks.schema,
+        options.column,
+        None,
+        os.path.dirname(path),  # noqa: PTH120 - text
+        {},
+        features=features,
+        also=(options.label_column, SPLIT_COLUMN),
+    )
     _check_label(name, blocks.schema, options.label_column)
     labels = _values(name, blocks, options.label_column)
     parts = [part] * len(labels)
-    if not part and _is_text(blocks.schema, _SPLIT_COLUMN):
-        parts = _parts(name, _values(name, blocks, _SPLIT_COLUMN))
+    if not part and _is_text(blocks.schema, SPLIT_COLUMN):
+        parts = _parts(name, _values(name, blocks, SPLIT_COLUMN))
     names = class_names(name, features, options.label_column)
     classes = [raw_label(name, label) for label in labels]
     if columns.kind == "text":
@@ -80,10 +94,10 @@ def table_listing(
         for block, count in enumerate(blocks.counts)
     )
     rows = [
-        Row(
+        Item(
             prefix + id_of(None, path or None, number),
-            label,
             partial(_read, cell, block, row, path, columns),
+            label,
             part,
         )
         for number, ((block, row), label, path, part) in enumerate(
@@ -124,25 +138,6 @@ def _values(name: str, blocks: Blocks, column: str, field: str | None = None) ->
     return values
 
 
-def _columns(
-    name: str,
-    schema: pyarrow.Schema,
-    features: Mapping[str, Any],
-    options: DatasetOptions,
-    folder: str,
-) -> Columns:
-    twice = {one for one in schema.names if schema.names.count(one) > 1}
-    for wanted in twice & {options.label_column, options.column, _SPLIT_COLUMN}:
-        raise SourceError(f"{name}: it has several columns {wanted!r}")
-    chosen = options.column or picture_column(features, schema.names)
-    if chosen is None:
-        kinds = {field.name: kind_of_column(field.type) for field in schema}
-        if not {"binary", "struct"} & set(kinds.values()):
-            usual = (one for one in PATH_COLUMNS if kinds.get(one) == "text")
-            chosen = next(usual, None)
-    return find_columns(name, schema, chosen, None, folder, {})
-
-
 def _check_label(name: str, schema: pyarrow.Schema, column: str) -> None:
     from pyarrow import types
 
@@ -173,7 +168,7 @@ def _parts(name: str, values: Sequence[str | None]) -> list[str]:
     known = {value: part_of(value or "") for value in set(values)}
     for value in sorted(str(one) for one, part in known.items() if part is None):
         raise SourceError(
-            f"{name}: column {_SPLIT_COLUMN!r} says {value!r} in a row; "
+            f"{name}: column {SPLIT_COLUMN!r} says {value!r} in a row; "
             "it may say train, validation, val or test"
         )
     return [known[value] or "" for value in values]
@@ -186,53 +181,17 @@ def csv_listing(path: str, options: DatasetOptions) -> Listing:
         SourceError: it cannot be read, has no such columns, or no rows.
     """
     name = id_of_path(os.path.normpath(path))
-    tab = path.lower().endswith((".tsv", ".tsv.txt"))
-    try:
-        with _opened(path) as text:
-            reader = csv.reader(text, delimiter="\t" if tab else ",")
-            header = next(reader, [])
-            column = _csv_columns(name, header, options)
-            wanted = (column, options.label_column, _SPLIT_COLUMN)
-            places = [header.index(one) if one in header else len(header) for one in wanted]
-            table = [
-                tuple(row[place] if place < len(row) else "" for place in places)
-                for row in reader
-                if row
-            ]
-    except OSError as error:
-        raise SourceError(f"{name}: cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise SourceError(f"{name}: cannot be read: {error}") from error
-    if not table:
+    table = CsvTable(name, partial(open_file, path))
+    column = table.columns(options.column, labels=options.label_column)
+    cells = list(table.rows(column, options.label_column, SPLIT_COLUMN))
+    if not cells:
         raise SourceError(f"{name}: it has no rows below its header")
-    paths, texts, splits = zip(*table, strict=True)
+    paths, texts, splits = zip(*cells, strict=True)
     labels = [id_of_path(one) if isinstance(one, str) else one for one in text_labels(name, texts)]
-    parts = _parts(name, splits) if _SPLIT_COLUMN in header else [""] * len(table)
+    parts = _parts(name, splits) if SPLIT_COLUMN in table.header else [""] * len(cells)
     folder = os.path.dirname(path)  # noqa: PTH120 - text
     rows, notes = _path_rows(name, paths, labels, parts, folder, "")
     return Listing(name=name, rows=rows, notes=notes)
-
-
-def _opened(path: str) -> io.TextIOWrapper:
-    return open(  # noqa: PTH123 - names that are no UTF-8
-        path, encoding="utf-8-sig", errors="surrogateescape", newline=""
-    )
-
-
-def _csv_columns(name: str, header: Sequence[str], options: DatasetOptions) -> str:
-    """The column with the paths, once all that are asked for are there."""
-    there = ", ".join(header)
-    if options.label_column not in header:
-        raise SourceError(f"{name}: no column {options.label_column!r} for labels; it has {there}")
-    column = options.column or next((one for one in PATH_COLUMNS if one in header), None)
-    if column is None:
-        raise SourceError(f"{name}: name the column with the paths; it has {there}")
-    if column not in header:
-        raise SourceError(f"{name}: no column {column!r}; it has {there}")
-    for one in (column, options.label_column, _SPLIT_COLUMN):
-        if header.count(one) > 1:
-            raise SourceError(f"{name}: it has several columns {one!r}")
-    return column
 
 
 def _path_rows(
@@ -242,7 +201,7 @@ def _path_rows(
     parts: Sequence[str],
     folder: str,
     prefix: str,
-) -> tuple[list[Row], tuple[str, ...]]:
+) -> tuple[list[Item], tuple[str, ...]]:
     """Rows that name their pictures; a picture named twice is taken once.
 
     Otherwise it could be trained on and measured on.
@@ -250,12 +209,12 @@ def _path_rows(
     Raises:
         SourceError: two rows give a picture different labels.
     """
-    rows: list[Row] = []
+    rows: list[Item] = []
     first: dict[str, tuple[int, int | str]] = {}
     again = 0
     for number, (path, label, part) in enumerate(zip(paths, labels, parts, strict=True)):
         if not path:
-            rows.append(Row(f"{prefix}{number}", label, refusal(_NO_PATH), part))
+            rows.append(Item(f"{prefix}{number}", refusal(NO_PICTURE), label, part))
             continue
         id = id_of_path(path)
         if label is not None:
@@ -268,6 +227,6 @@ def _path_rows(
             if before != number:
                 again += 1
                 continue
-        rows.append(Row(prefix + id, label, named(path, folder, {}), part))
+        rows.append(Item(prefix + id, named(path, folder, {}), label, part))
     note = f"{several(again, 'row')} naming a picture of a row before left out"
     return rows, (note,) if again else ()

@@ -6,7 +6,6 @@ convention, a key being what comes before the first dot of a member's name.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tarfile
@@ -14,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import cast
 
 from nasnet.errors import SourceError
-from nasnet.pictures.sources.archive import BLOCK, DAMAGE, open_tar, read_member, wanted
-from nasnet.pictures.sources.examples import DatasetOptions, Listing, Row, joined, several
-from nasnet.pictures.sources.item import SUFFIXES, id_of_path
+from nasnet.pictures.sources.archive import damage_named, is_compressed, read_member, tar_members
+from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, several
+from nasnet.pictures.sources.files import open_file
+from nasnet.pictures.sources.item import SUFFIXES, Item, Opener, id_of_path, json_object
 from nasnet.pictures.sources.labels import check_names, raw_label, text_labels
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
@@ -111,21 +111,16 @@ class _Sample:
 
 def _shard(path: str, prefix: str, part: str, options: DatasetOptions) -> Listing:
     name = id_of_path(os.path.normpath(path))
-    samples: dict[str, _Sample] = {}
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - names that are no UTF-8
-            _check_plain(name, file.read(6))
-            file.seek(0)
-            with open_tar(file, plain=True) as tar:
-                _collect(name, path, tar, file, samples, options)
-                if (file.seek(0, 2) - tar.offset) % BLOCK:
-                    raise EOFError("it ends in the middle of a header")
-    except SourceError:
-        raise
-    except (*DAMAGE, ValueError) as error:
-        raise SourceError(f"{name}: the archive is damaged: {error}") from error
+    with open_file(path) as file:
+        if is_compressed(file.read(6)):
+            raise SourceError(
+                f"{name}: a compressed tar can be read from its beginning only; training wants "
+                "pictures in any order: decompress it first (pictures hardly shrink anyway)"
+            )
+    with damage_named(name):
+        samples = _samples(name, path, options)
     rows = [
-        Row(prefix + one.id, one.meta if one.cls is None else one.cls, one.read, part)
+        Item(prefix + one.id, one.read, one.meta if one.cls is None else one.cls, part)
         for one in samples.values()
         if one.read is not None
     ]
@@ -134,32 +129,14 @@ def _shard(path: str, prefix: str, part: str, options: DatasetOptions) -> Listin
     return Listing(name=name, rows=rows, notes=notes)
 
 
-def _check_plain(name: str, head: bytes) -> None:
-    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
-    if packed:
-        raise SourceError(
-            f"{name}: a compressed tar can be read from its beginning only; training wants "
-            "pictures in any order: decompress it first (pictures hardly shrink anyway)"
-        )
-
-
-def _collect(
-    name: str,
-    path: str,
-    tar: tarfile.TarFile,
-    file: BinaryIO,
-    samples: dict[str, _Sample],
-    options: DatasetOptions,
-) -> None:
-    """Find the samples of a tar; of two members of one name the later counts, as tar has it."""
-    opener = partial(open, path, "rb")
+def _samples(name: str, path: str, options: DatasetOptions) -> dict[str, _Sample]:
+    """The samples of a tar; of two members of one name the later counts, as tar has it."""
+    opener = cast(Opener, partial(open, path, "rb"))
     usual = options.label_column in ("label", "cls")
     column = (options.column or "").lower().removeprefix(".")
     keys = dict.fromkeys((options.label_column, *(("label", "cls") if usual else ())))
-    while (member := tar.next()) is not None:
-        tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
-        if member.isdir() or not wanted(member.name, True):
-            continue
+    samples: dict[str, _Sample] = {}
+    for tar, member in tar_members(opener, plain=True, all_files=True):
         base = member.name.rpartition("/")[2]
         stem, _, ending = base.partition(".")
         key = member.name.removesuffix(base) + stem
@@ -169,15 +146,16 @@ def _collect(
             sample = samples.setdefault(key, _Sample())
             id = id_of_path(member.name)
             if sample.read is None or sample.id == id:
-                sample.id, sample.read = id, read_member(tar, member, opener, True)  # type: ignore[arg-type]
+                sample.id, sample.read = id, read_member(tar, member, opener, True)
         elif ending == "cls" and usual:
             text = _small(where, tar, member).decode().strip()
             label = int(text) if _INTEGER.fullmatch(text) else text_labels(where, [text])[0]
             samples.setdefault(key, _Sample()).cls = label
         elif ending == "json":
-            found = _object(where, _small(where, tar, member))
+            found = json_object(where, _small(where, tar, member))
             label = next((found[one] for one in keys if found.get(one) is not None), None)
             samples.setdefault(key, _Sample()).meta = raw_label(where, label)
+    return samples
 
 
 def _small(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -189,13 +167,3 @@ def _small(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if len(data) != member.size:
         raise EOFError(f"it ends in the middle of {member.name}")
     return data
-
-
-def _object(where: str, data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{where}: damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise SourceError(f"{where}: damaged: a JSON object was expected")
-    return found
