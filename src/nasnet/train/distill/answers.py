@@ -24,6 +24,7 @@ from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.system import staged, write_whole
 from nasnet.train.distill.teachers import Teacher, open_teacher
 from nasnet.train.loop.checkpoint import check_identity
+from nasnet.train.loop.recalibration import spread_evenly
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports
@@ -63,8 +64,7 @@ class Answers:
     def sample(self) -> npt.NDArray[np.float32]:
         """Features of pictures spread evenly, float32 [n, 1280]; see `Teaching`."""
         stored = self.features[0]
-        rows = np.unique(np.linspace(0, len(stored) - 1, _SAMPLE).astype(np.int64))
-        return np.asarray(stored[rows], np.float32)
+        return np.asarray(stored[spread_evenly(len(stored), _SAMPLE)], np.float32)
 
     def targets(self, batch: TrainBatch) -> Mapping[str, Half]:
         """The answers to the view that a batch's pictures are seen in."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.train.distill.teachers import TEACHERS, open_network
+from nasnet.train.loop.recalibration import spread_evenly
 
 _SAMPLE = 1024  # pictures the mean and deviation of features are taken over
 _BATCH = 64
@@ -60,7 +61,7 @@ class LiveTeacher:
 
     def sample(self) -> npt.NDArray[np.float32]:
         """Features of a thousand pictures spread evenly; see `Teaching`."""
-        rows = np.unique(np.linspace(0, len(self._examples) - 1, _SAMPLE).astype(np.int64))
+        rows = spread_evenly(len(self._examples), _SAMPLE)
         options = LoaderOptions(
             batch_size=_BATCH,
             size=self._size,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from nasnet.compute.torch.model import NASNet
@@ -41,6 +42,11 @@ class Recalibration:
             )
 
 
+def spread_evenly(count: int, at_most: int) -> npt.NDArray[np.int64]:
+    """At most so many of `count` row numbers, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, at_most).round().astype(np.int64))
+
+
 def recalibrate(
     weights: Weights,
     examples: Sequence[Example],
@@ -65,8 +71,7 @@ def recalibrate(
     Raises:
         TrainingError: no batch of two pictures can be read, or an average is no finite number.
     """
-    rows = np.unique(np.linspace(0, len(examples) - 1, options.pictures).round().astype(np.int64))
-    some = [examples[row] for row in rows]
+    some = [examples[row] for row in spread_evenly(len(examples), options.pictures)]
     network = NASNet(weights.spec, num_classes=weights.num_classes)
     network.load(weights)
     network.to(device, memory_format=torch.channels_last)
