@@ -29,7 +29,7 @@ from nasnet.train.loop import (
     TrainOptions,
     TrainResult,
 )
-from nasnet.train.loop.logs import Logs
+from nasnet.train.loop.logs import run_logged
 from nasnet.train.loop.replicas import ALONE, device_of
 from nasnet.weights.weights import Weights, fingerprint
 
@@ -80,13 +80,6 @@ def train_all(
         smoothing=full.label_smoothing,
         class_weights=_class_weights(data) if options.class_weights else None,
     )
-    logs = Logs(folder)
-
-    def tell(event: TrainEvent) -> None:
-        logs(event)
-        if on_event is not None:
-            on_event(event)
-
     trainer = Trainer(
         network,
         objective,
@@ -101,23 +94,18 @@ def train_all(
             **{key: value for key, value in asdict(full).items() if key in _LOADED},
         },
         labels=data.classes,
-        on_event=tell,
+        on_event=on_event,
     )
-    if trainer.resume():
-        logs.rewrite(trainer.history)
 
     def validate(present: Weights) -> dict[str, float]:
         extractor = options.extractor(present, "Logits", size)
         return accuracy(data.validation, data.classes, extractor)
 
-    try:
-        loading = _loading(options, size)
-        processes = processes_for(trainer.device.type)
-        opened = open_loader(data.train, loading, processes=processes, on_failure=on_failure)
-        with closing(opened) as loader:
-            return trainer.fit(lambda epoch: loader, validate if data.validation else None)
-    finally:
-        logs.close()
+    loading = _loading(options, size)
+    processes = processes_for(trainer.device.type)
+    opened = open_loader(data.train, loading, processes=processes, on_failure=on_failure)
+    with closing(opened) as loader:
+        return run_logged(trainer, lambda epoch: loader, validate if data.validation else None)
 
 
 # Options of the loader that a resumed run must share; the trainer compares its own.

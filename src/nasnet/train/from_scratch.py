@@ -40,7 +40,7 @@ from nasnet.train.loop import (
     device_of,
     recalibrate,
 )
-from nasnet.train.loop.logs import Logs
+from nasnet.train.loop.logs import run_logged
 from nasnet.train.recipe import TrainRecipe
 from nasnet.train.stages import Loaders, of_stage
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
@@ -118,11 +118,8 @@ def train(
         stack.enter_context(held(out) if replicas.writes else nullcontext())
         found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
         network = _network(recipe, found, weights)
-        logs: Logs | None = None
 
         def tell(event: TrainEvent) -> None:
-            if logs is not None:
-                logs(event)
             if event.kind == "epoch" and replicas.writes:
                 module(trainer.best())  # a run that is stopped has one already
             if on_event is not None and replicas.writes:
@@ -166,19 +163,12 @@ def train(
             labels=found.classes,
             on_event=tell,
         )
-        resumed = trainer.resume()
         failures: dict[str, Failure] = {}
         loaders = Loaders(found.train, recipe, replicas, failures, workers)
-        try:
-            if replicas.writes:
-                logs = Logs(out)
-            if resumed and logs is not None:
-                logs.rewrite(trainer.history)
-            result = trainer.fit(loaders.of, _validate(found, recipe) if found.validation else None)
-        finally:
-            loaders.close()
-            if logs is not None:
-                logs.close()
+        stack.callback(loaders.close)
+        validate = _validate(found, recipe) if found.validation else None
+        result = run_logged(trainer, loaders.of, validate)
+        loaders.close()  # gives its decoded pictures back before recalibration takes memory
         if replicas.writes:
             module(_recalibrated(result.weights, found, recipe, str(device)))
         replicas.agree(False)  # nobody goes before all is written

@@ -8,12 +8,15 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from nasnet.pictures.batch_processes import Batches
 from nasnet.system import write_whole
-from nasnet.train.loop.options import History, TrainEvent
+from nasnet.train.loop.loop import Trainer, Validate
+from nasnet.train.loop.options import History, TrainEvent, TrainResult
 
 _STEP_EVERY = 10  # steps between two TensorBoard points within an epoch
 
@@ -69,3 +72,28 @@ class Logs:
 
 def _columns(rows: Sequence[dict[str, float]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def run_logged(
+    trainer: Trainer, loader: Callable[[int], Batches], validate: Validate | None
+) -> TrainResult:
+    """Continue the run in the trainer's folder, or begin one, and keep its log beside it.
+
+    Args:
+        trainer: made, but not yet resumed.
+        loader: see `Trainer.fit`.
+        validate: see `Trainer.fit`.
+
+    Raises:
+        TrainingError: see `Trainer.resume` and `Trainer.fit`.
+        OutputError: a checkpoint or the log cannot be written.
+    """
+    resumed = trainer.resume()
+    if not trainer.replicas.writes:
+        return trainer.fit(loader, validate)
+    with closing(Logs(trainer.folder)) as logs:
+        if resumed:
+            logs.rewrite(trainer.history)
+        # Before all others: a log has an epoch already when somebody hears of it.
+        trainer.listeners.insert(0, logs)
+        return trainer.fit(loader, validate)

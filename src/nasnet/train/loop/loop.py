@@ -81,7 +81,7 @@ class Trainer:
         self.replicas = replicas
         self.labels = labels
         self._identity = {**identity, "options": comparable(options)}
-        self._on_event = on_event or (lambda event: None)
+        self.listeners = [on_event] if on_event else []
         self.device = device_of(options.device, replicas)
         network.to(self.device, memory_format=torch.channels_last)
         for tensor in objective.tensors().values():
@@ -384,15 +384,15 @@ class Trainer:
         text: str = "",
     ) -> None:
         if self.replicas.writes:
-            self._on_event(
-                TrainEvent(
-                    kind=kind,
-                    epoch=self._state.epoch,
-                    epochs=self.options.epochs,
-                    step=step,
-                    steps=steps,
-                    done=int(self._state.sums.get("pictures", 0)) * self.replicas.world,
-                    row=row or {},
-                    text=text,
-                )
+            event = TrainEvent(
+                kind=kind,
+                epoch=self._state.epoch,
+                epochs=self.options.epochs,
+                step=step,
+                steps=steps,
+                done=int(self._state.sums.get("pictures", 0)) * self.replicas.world,
+                row=row or {},
+                text=text,
             )
+            for listen in self.listeners:
+                listen(event)
