@@ -15,15 +15,19 @@ import re
 import shutil
 import signal
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasnet.errors import OutputError
 
 if TYPE_CHECKING:
     from filelock import FileLock
+
+T = TypeVar("T")
 
 # What a run leaves, beside the module it ends in.
 RUN_FILES = ("checkpoint.safetensors", "best.safetensors", "log.csv")
@@ -258,6 +262,15 @@ def clear(folder: Path, names: Sequence[str]) -> None:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
+
+
+def drawn_ahead(begun: Iterator[T], ahead: int) -> Iterator[T]:
+    """What an iterator gives, so many drawn early: each is work that starts when it is drawn."""
+    waiting = deque(islice(begun, ahead))
+    for one in begun:
+        waiting.append(one)
+        yield waiting.popleft()
+    yield from waiting
 
 
 def usable_cores() -> int:

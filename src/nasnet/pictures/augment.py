@@ -48,7 +48,7 @@ class Augmentation:
 
     Attributes:
         crop: `random`: a window of random area and shape (Szegedy et al. 2015), resized
-            bilinearly; `slim`: alike, but drawn as `tf.image.sample_distorted_bounding_box`
+            bilinearly; `slim`: the same, but drawn as `tf.image.sample_distorted_bounding_box`
             does for TF-Slim; `none`: the whole picture.
         area: smallest and largest share of the picture a window has.
         aspect: smallest and largest ratio of its width to its height.
@@ -58,7 +58,8 @@ class Augmentation:
             (`tf.image.random_brightness`).
         contrast: range of a factor on the distance to the mean grey.
         saturation: range of a factor on the distance of each pixel to its own grey.
-        hsv_saturation: factor on HSV's saturation, alike (`tf.image.random_saturation`).
+        hsv_saturation: factor on HSV's saturation, uniform in [1 - h, 1 + h]
+            (`tf.image.random_saturation`).
         hue: colours are turned about grey by up to so many turns, at most 0.5; luma stays.
         grayscale: probability of a grey picture.
         blur: probability of a Gaussian blur, radius up to 1 % of the longer side.

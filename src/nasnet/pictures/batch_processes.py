@@ -1,13 +1,17 @@
 """Training batches made in several processes: the same ones as a loader's own, sooner."""
 
+# Not torch's DataLoader. It makes as many pictures a second with as many workers, but hands each
+# worker whole batches, so that the first takes as long as with one; its workers import torch (the
+# first 512 pictures took 3.0 s instead of 1.7 s); it needs a large /dev/shm, which containers lack;
+# and a killed worker raises RuntimeError from a signal handler wherever the main thread is.
+
 from __future__ import annotations
 
 import multiprocessing
 import pickle
-import queue
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -16,11 +20,12 @@ import numpy as np
 
 from nasnet.errors import InputError, SourceError
 from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
-from nasnet.system import usable_cores
+from nasnet.system import drawn_ahead, usable_cores
 
 OnFailure = Callable[[Failure], None]
 _Gathered = tuple[TrainBatch, tuple[Failure, ...]]
 _AHEAD = 2  # whole batches that wait for training
+_ARRAYS = ("images", "labels", "mixed", "share", "rows")  # of a batch
 _END = 10.0  # seconds a process has to end by itself
 
 
@@ -77,10 +82,8 @@ def open_loader(
 
 def _shares(count: int, options: LoaderOptions, processes: int) -> int:
     """How many processes can share a batch as evenly as it takes."""
-    world = options.replica[1]
-    grain = world * (2 if options.mixes else 1)
     whole = options.augment is not None and options.drop_last and count >= options.batch_size
-    possible = (n for n in range(processes, 1, -1) if options.batch_size % (n * grain) == 0)
+    possible = (n for n in range(processes, 1, -1) if options.batch_size % (n * options.grain) == 0)
     return next(possible, 0) if whole else 0
 
 
@@ -135,8 +138,7 @@ class ProcessLoader:
         self._on_failure = on_failure or (lambda failure: None)
         self._told: set[str] = set()
         self._workers: list[_Worker] = []
-        self._closed = False
-        # Of this process's whole share; never asked for a picture.
+        # Knows the steps and refuses misuse; never asked for a picture.
         self._plan = Loader(examples, options)
 
     def steps(self) -> int:
@@ -150,34 +152,26 @@ class ProcessLoader:
             InputError: the loader is closed, or a number is negative.
             SourceError: (while iterating) not one picture can be read, or a process ended.
         """
-        if self._closed:
-            raise InputError("the loader is closed: make a new one")
-        if min(number, start) < 0:
-            raise InputError(f"epoch and start begin at 0, found {number} and {start}")
+        self._plan.check(number, start)
         return self._batches(number, start)
 
     def close(self) -> None:
         """End the processes."""
-        self._closed = True
+        self._plan.close()
         self._end()
 
     def _batches(self, number: int, start: int) -> Iterator[TrainBatch]:
-        ready: queue.Queue[_Gathered | Exception] = queue.Queue(_AHEAD)
-        left = threading.Event()
-        count = self.steps() - start
-        thread = threading.Thread(target=self._gather, args=(count, ready, left), daemon=True)
+        # A thread puts the rows together while the caller trains.
+        pool = ThreadPoolExecutor(1, thread_name_prefix="gather")
+        begun = (pool.submit(self._whole) for _ in range(start, self.steps()))
         whole = False
         try:
             if not self._workers:
                 self._begin()
             for worker in self._workers:
                 _send(worker, (number, start))
-            thread.start()
-            for _ in range(count):
-                found = ready.get()
-                if isinstance(found, Exception):
-                    raise found
-                batch, failures = found
+            for future in drawn_ahead(begun, _AHEAD):
+                batch, failures = future.result()
                 for failure in failures:
                     if failure.id not in self._told:
                         self._told.add(failure.id)
@@ -185,30 +179,9 @@ class ProcessLoader:
                 yield batch
             whole = True
         finally:
-            left.set()
             if not whole:  # the processes are in the middle of an epoch nobody wants
-                self._end()
-            if thread.ident is not None:
-                thread.join()
-
-    def _gather(
-        self, count: int, ready: queue.Queue[_Gathered | Exception], left: threading.Event
-    ) -> None:
-        """In a thread: put the processes' rows together."""
-        try:
-            for _ in range(count):
-                found = self._whole()
-                while not left.is_set():
-                    try:
-                        ready.put(found, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-                if left.is_set():
-                    return
-        except Exception as error:  # whoever iterates is to have it
-            if not left.is_set():
-                ready.put(error)
+                self._end()  # and so the thread finds its pipes closed, rather than waits
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _whole(self) -> _Gathered:
         parts: list[TrainBatch] = []
@@ -223,16 +196,11 @@ class ProcessLoader:
                     f"process {worker.process.pid}, which loads pictures, ended before its work "
                     "was done: if it was short of memory, take fewer workers"
                 ) from None
-        batch = replace(
-            parts[0],
-            images=np.concatenate([part.images for part in parts]),
-            labels=np.concatenate([part.labels for part in parts]),
-            mixed=np.concatenate([part.mixed for part in parts]),
-            share=np.concatenate([part.share for part in parts]),
-            ids=tuple(id for part in parts for id in part.ids),
-            rows=np.concatenate([part.rows for part in parts]),
-        )
-        return batch, tuple(failures)
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
+        ids = tuple(id for part in parts for id in part.ids)
+        return replace(parts[0], ids=ids, **arrays), tuple(failures)
 
     def _begin(self) -> None:
         # Not forked: threads of other libraries would be cut off in the middle.

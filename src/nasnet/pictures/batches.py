@@ -1,7 +1,7 @@
 """Training batches: labelled pictures decoded ahead in threads, augmented, in a fixed order.
 
-What comes depends on the seed alone, not on threads, on the number of processes, or on where a run
-was taken up again.
+What comes depends on the seed alone: not on threads, on the number of processes, or on where a run
+was resumed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ import numpy.typing as npt
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures import recipes
 from nasnet.pictures.augment import Augmentation, augment, mix
-from nasnet.pictures.resize import pillow_bilinear
-from nasnet.system import usable_cores
+from nasnet.pictures.resize import pillow_at_most
+from nasnet.system import drawn_ahead, usable_cores
 
 Pixels = npt.NDArray[np.uint8]
 _AHEAD = 3  # batches decoded before they are asked for
@@ -34,7 +33,7 @@ _FROM_1 = ("batch_size", "size", "crops", "threads")
 
 
 class Example(Protocol):
-    """A labelled picture to come; see `dataset.Example`."""
+    """A labelled picture to come; see `sources.Example`."""
 
     @property
     def id(self) -> str:
@@ -66,11 +65,12 @@ class LoaderOptions:
         crops: views of each picture, in consecutive rows: a batch has `batch * crops` of them.
         mixup: alpha of the Beta distribution pairs of pictures are mixed with (Zhang et al.
             2018); 0 for none. Pairs are neighbours in the batch.
-        cutmix: alike, but a rectangle of one is put into the other (Yun et al. 2019). Beside
-            mixup, every pair draws which of the two it is.
+        cutmix: alpha of the Beta distribution of the share that a rectangle, put from one into
+            the other, leaves (Yun et al. 2019); 0 for none. Beside mixup, every pair draws which
+            of the two it is.
         threads: how many decode; as many as cores if None.
         replica: rank and number of processes that share every batch.
-        drop_last: leave out what does not fill a batch; in evaluation nothing is left out.
+        drop_last: leave out what does not fill a batch; evaluation leaves out nothing.
         cache_bytes: decoded pictures are kept in memory up to this.
 
     Raises:
@@ -115,6 +115,11 @@ class LoaderOptions:
     def mixes(self) -> bool:
         """Whether pairs of pictures are mixed."""
         return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def grain(self) -> int:
+        """A shared batch is a multiple of this: every process has as much, and whole pairs."""
+        return self.replica[1] * (2 if self.mixes else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +213,7 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        """End the threads, of epochs under way too, and forget the pictures."""
+        """End the threads, those of unfinished epochs as well, and forget the pictures."""
         self._closed = True
         for pool in tuple(self._pools):
             pool.shutdown(wait=True, cancel_futures=True)
@@ -233,35 +238,35 @@ class Loader:
             InputError: the loader is closed, or a number is negative.
             SourceError: (while iterating) not one picture can be read.
         """
-        self._check_open()
-        if min(number, start) < 0:
-            raise InputError(f"epoch and start begin at 0, found {number} and {start}")
+        self.check(number, start)
         return self._batches(number, start)
 
-    def _check_open(self) -> None:
+    def check(self, number: int, start: int) -> None:
+        """Refuse an epoch or a start below 0, and any once the loader is closed."""
         if self._closed:
             raise InputError("the loader is closed: make a new one")
+        if min(number, start) < 0:
+            raise InputError(f"epoch and start begin at 0, found {number} and {start}")
 
     def _batches(self, epoch: int, start: int) -> Iterator[TrainBatch]:
         order = np.arange(len(self._examples))
         if self._options.shuffle and self._options.augment is not None:
             order = np.random.default_rng([self._options.seed, epoch]).permutation(order)
-        threads = self._options.threads or usable_cores()
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(self._options.threads or usable_cores(), "decode")
         self._pools.add(pool)
-        waiting: deque[tuple[int, list[Future[_Part]]]] = deque()
+
+        def begun() -> Iterator[tuple[int, list[Future[_Part]]]]:
+            for step in range(start, self.steps()):
+                self.check(epoch, step)
+                tasks = self._tasks(step)
+                yield step, [pool.submit(self._part, order, task, epoch) for task in tasks]
+
         try:
-            for step in range(start, self.steps() + _AHEAD):
-                self._check_open()
-                if step < self.steps():
-                    tasks = self._tasks(step)
-                    parts = [pool.submit(self._part, order, task, epoch) for task in tasks]
-                    waiting.append((step, parts))
-                if waiting and step >= start + _AHEAD:
-                    now, parts = waiting.popleft()
-                    batch = self._collect(epoch, now, [part.result() for part in parts])
-                    if batch is not None:
-                        yield batch
+            for step, parts in drawn_ahead(begun(), _AHEAD):
+                self.check(epoch, step)
+                batch = self._collect(epoch, step, [part.result() for part in parts])
+                if batch is not None:
+                    yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             self._pools.discard(pool)
@@ -285,8 +290,8 @@ class Loader:
             if len(self._failed) < len(self._examples):
                 return None
             row, reason = min(self._failed.items())
-            name = self._examples[row].id
-            raise SourceError(f"no picture of {len(self._failed)} can be read; {name}: {reason}")
+            id = self._examples[row].id
+            raise SourceError(f"no picture of {len(self._failed)} can be read; {id}: {reason}")
         return TrainBatch(
             epoch=epoch,
             step=step,
@@ -365,7 +370,7 @@ class Loader:
 
     def _prepared(self, picture: Any) -> Pixels:  # noqa: ANN401
         pixels = recipes.prepare(picture, self._recipe, *self._options.size).pixels
-        if pixels.dtype != np.uint8:
+        if pixels.dtype != np.uint8:  # the recipes that resize as TensorFlow does
             pixels = np.rint(pixels * 255)
         return pixels.astype(np.uint8, copy=False)
 
@@ -374,11 +379,7 @@ class Loader:
         height, width = (round(_KEPT * side) for side in self._options.size)
         decoding = replace(self._recipe.decoding, shrink=1)
         pixels = recipes.open_picture(picture, decoding, target=(height, width)).pixels
-        ratio = max(height / pixels.shape[0], width / pixels.shape[1])
-        if ratio < 1:
-            rows, columns = (max(round(side * ratio), 1) for side in pixels.shape[:2])
-            pixels = pillow_bilinear(pixels, rows, columns)
-        return pixels
+        return pillow_at_most(pixels, height, width)
 
 
 def _batch_size(count: int, options: LoaderOptions) -> int:
@@ -387,8 +388,7 @@ def _batch_size(count: int, options: LoaderOptions) -> int:
         raise SourceError("there are no pictures to load")
     if options.augment is None:
         return options.batch_size
-    world = options.replica[1]
-    grain = world * (2 if options.mixes else 1)
+    world, grain = options.replica[1], options.grain
     if count < grain and world > 1:
         raise SourceError(f"{count} pictures are too few for {world} processes to train on")
     batch = min(options.batch_size, max(count // grain * grain, 1))

@@ -29,8 +29,8 @@ class Recipe:
         summary: one line for people.
         decoding: how bytes become pixels.
         crop: `whole` picture, its sides brought to size each for itself; `central`: the middle
-            87.5 % of both sides, then alike; `square`: the shorter side brought to size / 0.875
-            and the longer in proportion, then the middle.
+            87.5 % of both sides, brought to size the same way; `square`: the shorter side brought
+            to size / 0.875 and the longer in proportion, then the middle.
         resize: `legacy` and `half_pixel` are TensorFlow's, `pillow` is antialiased.
     """
 

@@ -121,3 +121,12 @@ def pillow_bilinear(pixels: Pixels, height: int, width: int) -> Pixels:
         return pixels
     picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture)
+
+
+def pillow_at_most(pixels: Pixels, height: int, width: int) -> Pixels:
+    """A picture shrunk in proportion to just cover a size; one that is smaller as it is."""
+    ratio = max(height / pixels.shape[0], width / pixels.shape[1])
+    if ratio >= 1:
+        return pixels
+    rows, columns = (max(round(side * ratio), 1) for side in pixels.shape[:2])
+    return pillow_bilinear(pixels, rows, columns)
