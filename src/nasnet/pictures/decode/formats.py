@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +49,7 @@ _STARTS: tuple[tuple[bytes, str, str, str], ...] = (
 )
 _WEBP = ("WebP", "WebPImagePlugin", "WebPImageFile")
 _AVIF = ("AVIF", "AvifImagePlugin", "AvifImageFile")
+_HEIF = ("HEIF", "", "")  # not Pillow's own
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"))
 _UNSUPPORTED = ("support", "not implemented", "conversion from")  # words of Pillow and libheif
 
@@ -61,19 +64,10 @@ def decode_other(data: bytes, decoding: Decoding) -> Decoded:
     Raises:
         PictureError: it is truncated, too large, or no picture; a short reason.
     """
-    brands = _brands(data)
-    if brands & _HEIF_BRANDS and not brands & {b"avif", b"avis"}:
-        return _decode_heif(data, decoding)
-    name, module, kind = _format(data, brands)
-    try:
-        opened = getattr(importlib.import_module(f"PIL.{module}"), kind)(io.BytesIO(data))
-        with opened as picture:
-            check_size(*picture.size)
-            return _from_pil(picture, decoding)
-    except PictureError:
-        raise
-    except Exception as error:
-        raise _reason(error, name) from None
+    with _opened(data) as picture:
+        check_size(*picture.size)
+        heif = hasattr(picture, "to_pillow")  # what pillow_heif opened is unpacked by this
+        return _from_pil(picture.to_pillow() if heif else picture, decoding)
 
 
 def measure_other(data: bytes) -> tuple[int, int]:
@@ -84,35 +78,29 @@ def measure_other(data: bytes) -> tuple[int, int]:
     Raises:
         PictureError: it is no picture, or its header is damaged; a short reason.
     """
-    brands = _brands(data)
-    heif = bool(brands & _HEIF_BRANDS and not brands & {b"avif", b"avis"})
-    name, module, kind = ("HEIF", "", "") if heif else _format(data, brands)
+    with _opened(data) as picture:
+        width, height = picture.size
+        return int(width), int(height)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Any]:
+    """A picture of which only the header has been read; what goes wrong has a short reason."""
+    name, module, kind = _format(data)
     try:
-        if heif:
-            size = needs("pillow_heif", extra="heif").open_heif(io.BytesIO(data)).size
+        if (name, module, kind) == _HEIF:
+            heif = needs("pillow_heif", extra="heif")
+            yield heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
         else:
-            opened = getattr(importlib.import_module(f"PIL.{module}"), kind)(io.BytesIO(data))
-            with opened as picture:
-                size = picture.size
-    except MissingExtraError as error:
-        raise PictureError(f"HEIF: {error}") from None
-    except Exception as error:
-        raise _reason(error, name) from None
-    return int(size[0]), int(size[1])
-
-
-def _decode_heif(data: bytes, decoding: Decoding) -> Decoded:
-    try:
-        heif = needs("pillow_heif", extra="heif")
-        opened = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-        check_size(*opened.size)
-        return _from_pil(opened.to_pillow(), decoding)
+            plugin = importlib.import_module(f"PIL.{module}")
+            with getattr(plugin, kind)(io.BytesIO(data)) as picture:
+                yield picture
     except PictureError:
         raise
     except MissingExtraError as error:
         raise PictureError(f"HEIF: {error}") from None
     except Exception as error:
-        raise _reason(error, "HEIF") from None
+        raise _reason(error, name) from None
 
 
 def _brands(data: bytes) -> set[bytes]:
@@ -123,13 +111,17 @@ def _brands(data: bytes) -> set[bytes]:
     return {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
 
 
-def _format(data: bytes, brands: set[bytes]) -> tuple[str, str, str]:
+def _format(data: bytes) -> tuple[str, str, str]:
+    brands = _brands(data)
+    avif = brands & {b"avif", b"avis"}
+    if brands & _HEIF_BRANDS and not avif:  # first: its length may look like the start of an icon
+        return _HEIF
     for start, *found in _STARTS:
         if data.startswith(start):
             return found[0], found[1], found[2]
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _WEBP
-    if brands & {b"avif", b"avis"}:
+    if avif:
         return _AVIF
     raise PictureError(_no_picture(data, brands))
 
