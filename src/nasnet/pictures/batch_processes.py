@@ -1,9 +1,9 @@
 """Training batches made in several processes: the same ones as a loader's own, sooner."""
 
-# Not torch's DataLoader. It makes as many pictures a second with as many workers, but hands each
-# worker whole batches, so that the first takes as long as with one; its workers import torch (the
-# first 512 pictures took 3.0 s instead of 1.7 s); it needs a large /dev/shm, which containers lack;
-# and a killed worker raises RuntimeError from a signal handler wherever the main thread is.
+# Not torch's DataLoader. With two workers it made about as many pictures a second, but its workers
+# import torch (the first 512 pictures took 3.0 s instead of 1.7 s); each makes whole batches, so
+# nobody shares the first one; tensors travel through /dev/shm, which is small in containers; and a
+# killed worker is a RuntimeError raised by a signal handler, wherever the main thread is.
 
 from __future__ import annotations
 
