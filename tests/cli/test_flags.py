@@ -15,6 +15,7 @@ import nasnet
 from nasnet.cli import COMMANDS, build_app
 from nasnet.cli.flags import FIELDS, flags_of, plain
 from nasnet.cli.reference import reference
+from nasnet.pictures.augment import PRESETS
 from tests.support import ROOT
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
@@ -174,3 +175,9 @@ def test_help_imports_no_command() -> None:
 def test_the_page_of_all_flags_is_made_of_the_commands() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python -m nasnet.cli.reference > docs/command-line.md"
+
+
+def test_the_help_names_every_recipe_and_augmentation() -> None:
+    text = " ".join(invoke("finetune", "--help").stdout.split())
+    assert all(name.partition("/")[0] in text for name in nasnet.RECIPES)
+    assert all(name in text for name in PRESETS)

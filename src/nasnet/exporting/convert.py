@@ -78,7 +78,8 @@ def convert(
             what the format's readers expect if not given.
         padding: whose border pixels to write into the file, `slim` or `keras`; only this
             package's own format can say it.
-        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
+        averages: of a training checkpoint: its `plain` variables or their moving `average`; `auto`
+            takes the set that is published, else the average if there is one.
         overwrite: replace an output that is there.
         fetch: where to look for a handle and what is allowed.
         on_fetch: told of downloads.

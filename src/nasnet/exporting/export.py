@@ -54,7 +54,8 @@ class ExportOptions:
         verify: run the export by its own runtime and compare.
         pictures: to compare on: any source.
         verify_pictures: at most so many of them.
-        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
+        averages: of a training checkpoint: its `plain` variables or their moving `average`; `auto`
+            takes the set that is published, else the average if there is one.
         overwrite: replace an output that is there.
         fetch: where to look for a handle and what is allowed.
     """

@@ -29,13 +29,15 @@ class EmbedOptions:
     """How to turn pictures into vectors.
 
     Attributes:
-        recipe: the preprocessing, by name; see `nasnet.RECIPES`.
+        recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or cadene-eval; with
+            or without a version (`photo/1`).
         size: height and width the pictures are brought to; the network's own if not given.
         endpoint: which vector: `global_pool` (the features), `Logits`, `Predictions`, or a map,
             such as `Cell_5`, of which the mean over its positions is taken.
         engine: how to compute.
         decode_threads: how many pictures are decoded at once; as many as cores if not given.
-        averages: which set of a training checkpoint to take; see `weights.opening.open_path`.
+        averages: of a training checkpoint: its `plain` variables or their moving `average`; `auto`
+            takes the set that is published, else the average if there is one.
         padding: whose border pixels: `slim`, or `keras` for the numbers of keras.applications;
             what the weights say (`slim`, as a rule) if not given.
         source: how the source is read.

@@ -69,7 +69,8 @@ class Extractor:
         Args:
             weights: a published handle, `builtin`, a file or folder, `seeded:N`, or what has been
                 opened already.
-            recipe: the preprocessing, by name; see `nasnet.RECIPES`.
+            recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or
+                cadene-eval; with or without a version (`photo/1`).
             size: height and width the pictures are brought to; the network's own if not given.
             endpoint: `global_pool` (the features), `Logits`, `Predictions`, or a map such as
                 `Cell_5`, of which the mean over its positions is taken.

@@ -34,7 +34,7 @@ class EvaluateOptions:
     """How pictures are judged.
 
     Attributes:
-        recipe: the preprocessing, by name.
+        recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or cadene-eval.
         size: height and width the pictures are brought to; the module's own if not given.
         engine: how to compute.
         dataset: how the data are read.

@@ -32,7 +32,7 @@ class FullTuning:
         weight_decay: on kernels only.
         schedule: `cosine`, `exponential` (TF-Slim's stairs) or `constant`.
         warmup_epochs: length of the rise at the start.
-        augment: a key of `augment.PRESETS`.
+        augment: how training pictures are varied: none, light, default, strong or slim.
         label_smoothing: label smoothing.
         mixup: alpha of the Beta distribution; 0 for none.
         ema: decay of the moving average of weights; 0 for none.
@@ -77,7 +77,7 @@ class FinetuneOptions:
     Attributes:
         mode: `head` computes features once and fits a logistic head to them: seconds to minutes
             on a CPU. `full` does the same, and then trains all layers from there.
-        recipe: the preprocessing, by name.
+        recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or cadene-eval.
         size: height and width of the pictures; the module's own if not given.
         class_weights: weigh classes by how rare they are.
         head: how the head is fitted.

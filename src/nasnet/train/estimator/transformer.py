@@ -27,7 +27,8 @@ class NASNetFeatures(TransformerMixin, BaseEstimator):
 
     Args:
         weights: a published handle, a path, or `seeded:N`.
-        recipe: the preprocessing, by name; see `nasnet.RECIPES`.
+        recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or cadene-eval; with
+            or without a version (`photo/1`).
         endpoint: which vector; of a map, such as `Cell_5`, the mean over its positions.
         size: height and width the pictures are brought to; the network's own if not given.
         rows: what 2-d X means: `vectors`, computed already, that are passed on as they are; or

@@ -60,8 +60,7 @@ class FetchOptions:
     Attributes:
         cache_dir: the cache; by default `TFHUB_CACHE_DIR` or the user's cache folder.
         offline: whether the network is forbidden; by default `NASNET_OFFLINE` says.
-        mirrors: base URLs to ask first, before those of `NASNET_MIRRORS`; see
-            `handles.mirror_sources`.
+        mirrors: base URLs to ask first, before those of `NASNET_MIRRORS` and the published ones.
         timeout_s: longest silence of a server, in seconds.
         retries: how many tries in a row may bring nothing new; 0 allows one try. Refusals (HTTP
             4xx, unknown host, bad certificate) are not tried again.
