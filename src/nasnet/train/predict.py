@@ -114,6 +114,7 @@ def predict_cached(
         "endpoint": extractor.endpoint,
         "recipe": extractor.recipe.name,
         "size": f"{extractor.height}x{extractor.width}",
+        "engine": extractor.options.engine,
         "precision": extractor.options.precision,
     }
     if file.exists():
