@@ -28,9 +28,9 @@ from nasnet.features.cluster.running import _drive, _Run
 from nasnet.features.cluster.work import Worker
 from nasnet.features.embed import extractor_of
 from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.store.manifest import Manifest
 from nasnet.features.store.merge import merge
 from nasnet.features.store.place import (
-    RunManifest,
     clear,
     find_parts,
     numbers,
@@ -181,7 +181,7 @@ def begun(name: str) -> tuple[Worker, Any, FeatureMeta]:
     worker = Worker(extractor, place)
     worker.begin()
     meta = extractor.meta("photos")
-    write_manifest(place, RunManifest(meta=meta, vector="float[1056]", shard_rows=25))
+    write_manifest(place, Manifest(meta=meta, vector="float[1056]", shard_rows=25))
     return worker, place, meta
 
 
@@ -216,7 +216,7 @@ def test_a_worker_writes_whole_parts_to_a_far_store(photos: Path, memory: str) -
     assert manifest.meta == meta
     write_manifest(
         place,
-        RunManifest(meta=meta, vector="float[1056]", shard_rows=25, shards=3, rows=72, failures=8),
+        Manifest(meta=meta, vector="float[1056]", shard_rows=25, shards=3, rows=72, failures=8),
     )
     assert merge([memory], "memory://nasnet-test/all.npy").rows == 72
     assert place.system.exists("/nasnet-test/all.ids.jsonl")
@@ -241,7 +241,7 @@ def test_a_worker_tells_a_source_that_is_not_what_it_was(photos: Path, tmp_path:
 def test_a_damaged_manifest_and_a_failing_writer_leave_nothing_half_done(tmp_path: Path) -> None:
     place = open_place(tmp_path / "run", {})
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "_nasnet.json").write_text('{"layout": 1}')
+    (tmp_path / "run" / "_nasnet.json").write_text('{"manifest": 1}')
     with pytest.raises(OutputError, match="damaged"):
         read_manifest(place)
 
@@ -308,7 +308,7 @@ def test_whatever_becomes_of_workers_all_is_done_once(
     meta = cast(FeatureMeta, None)
     run = _Run(
         split=Split(name=split.name, count=count, shards=split.shards),
-        manifest=RunManifest(meta=meta, vector="float[4]", shard_rows=4),
+        manifest=Manifest(meta=meta, vector="float[4]", shard_rows=4),
         found={},
         on_event=None,
     )
@@ -324,7 +324,7 @@ def test_a_shard_that_fails_each_time_is_named_when_the_others_are_done() -> Non
     meta = cast(FeatureMeta, None)
     run = _Run(
         split=split,
-        manifest=RunManifest(meta=meta, vector="float[4]", shard_rows=3),
+        manifest=Manifest(meta=meta, vector="float[4]", shard_rows=3),
         found={},
         on_event=None,
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from nasnet.errors import OutputError, SourceError
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_to_file
 from nasnet.features.store import SinkOptions
+from nasnet.features.store.merge import write_features
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures.sources import open_source
 from nasnet.serve.options import ServeOptions, check_extra
-from nasnet.system import staged
 from nasnet.weights.fetch.cache import cache_root
 from nasnet.weights.weights import fingerprint
 
@@ -66,7 +66,7 @@ def photo_index(
         on_event=on_event,
     )
     present = {item.id for item in open_source(folder)}
-    if not _leave_out_the_gone(output, present):
+    if not _keep_present(output, present):
         why = "; ".join(f"{reason} ({count:,})" for reason, count in done.reasons)
         raise SourceError(f"{folder}: of its {len(present):,} pictures none can be read: {why}")
     return output
@@ -87,7 +87,7 @@ def _name(folder: Path, spec: ModuleSpec, options: ServeOptions) -> str:
     return f"{hashlib.sha256(text).hexdigest()[:24]}.parquet"
 
 
-def _leave_out_the_gone(output: Path, present: set[str]) -> bool:
+def _keep_present(output: Path, present: set[str]) -> bool:
     """Keep the rows of pictures that are there; whether any of them has a vector."""
     import pyarrow.parquet
 
@@ -95,6 +95,5 @@ def _leave_out_the_gone(output: Path, present: set[str]) -> bool:
     kept = pyarrow.array([id in present for id in rows["id"].to_pylist()])
     if rows.num_rows > kept.true_count:
         table = pyarrow.parquet.read_table(output).filter(kept)
-        with staged(output) as place:
-            pyarrow.parquet.write_table(table, place, compression="zstd")
+        write_features(output, table.schema, table.num_rows, iter([table]), {})
     return bool(rows.filter(kept)["error"].null_count)

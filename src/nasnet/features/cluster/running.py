@@ -22,12 +22,12 @@ from nasnet.features.cluster.crew import Crew, Outcome, connected, layout_of
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedOptions, extractor_of
 from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta
-from nasnet.features.store import FORMATS, check_alike
+from nasnet.features.store import FORMATS
+from nasnet.features.store.manifest import Manifest, check_continues, vector_text
 from nasnet.features.store.merge import check_free, parts_of_run, write_features
 from nasnet.features.store.place import (
     Part,
     Place,
-    RunManifest,
     clear,
     find_parts,
     numbers,
@@ -147,7 +147,7 @@ class _Run:
     """How far a run is."""
 
     split: Split
-    manifest: RunManifest
+    manifest: Manifest
     found: dict[int, Part]
     on_event: Callable[[ClusterEvent], None] | None
     done: int = 0
@@ -257,7 +257,7 @@ def _check_start(target: _Target, mode: str, cluster: ClusterOptions) -> None:
         if over and manifest and read_meta(file).created == manifest.meta.created:
             remove_place(target.place)  # it was killed while it tidied up
             manifest = None
-    replaces = mode == "overwrite" or (manifest is not None and manifest.overwrites)
+    replaces = mode == "overwrite" or (manifest is not None and manifest.mode == "overwrite")
     check_free(target.name, cluster.storage_options, overwrite=replaces)
 
 
@@ -304,25 +304,21 @@ def _take_up(
     split: Split,
     cluster: ClusterOptions,
     mode: str,
-) -> tuple[RunManifest, dict[int, Part]]:
+) -> tuple[Manifest, dict[int, Part]]:
     """Decide what this run is: a new one, or one that continues, with the parts it has."""
     place = target.place
-    kind = schema.field("vector").type
-    vector = f"{kind.value_type}[{kind.list_size}]"
+    vector = vector_text(schema)
     pending = read_manifest(place) if mode != "overwrite" else None
     if pending is None:
         rows = cluster.shard_rows or _usual_rows(split.count, crew)
         there = target.file and place.system.exists(place.root.removesuffix(_SHARDS))
-        manifest = RunManifest(meta=meta, vector=vector, shard_rows=rows, overwrites=there)
+        manifest = Manifest(
+            meta=meta, vector=vector, shard_rows=rows, mode="overwrite" if there else "new"
+        )
         clear(place)
         write_manifest(place, manifest)
         return manifest, {}
-    check_alike(pending.meta, meta, place.name)
-    if pending.vector != vector:
-        raise OutputError(
-            f"{place.name} has vectors of {pending.vector}, this run makes {vector}: run it as "
-            "before, name another output, or use --overwrite"
-        )
+    check_continues(pending.meta, pending.vector, meta, vector, place.name)
     tidy(place)
     return pending, find_parts(place)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.formats import FORMATS
 from nasnet.features.store.rows import Batch, record_batch
-from nasnet.features.store.writing import Sink, SinkOptions, check_alike, open_sink
+from nasnet.features.store.writing import Sink, SinkOptions, open_sink
 
 __all__ = [
     "FORMATS",
@@ -13,7 +13,6 @@ __all__ = [
     "Known",
     "Sink",
     "SinkOptions",
-    "check_alike",
     "open_sink",
     "plan_merge",
     "record_batch",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ import numpy as np
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.features.store import FORMATS
+from nasnet.features.store.manifest import vector_text
 from nasnet.features.store.place import (
     Place,
     find_parts,
@@ -29,9 +29,9 @@ from nasnet.features.store.place import (
     open_place,
     read_manifest,
     read_part,
+    write_files,
 )
 from nasnet.pictures.sources import shard_name
-from nasnet.system import staged
 
 if TYPE_CHECKING:
     import pyarrow
@@ -158,7 +158,7 @@ def check_free(
             f"{text}: no format for {suffix or 'a name without ending'!r}; "
             f"there are {', '.join(FORMATS)}"
         )
-    folder = open_place(text.rpartition("/")[0] if "://" in text else Path(text).parent, storage)
+    folder = _folder_of(text, storage)
     if folder.local and not Path(folder.root).is_dir():
         raise OutputError(f"{text}: no folder {folder.name}")
     for file in FORMATS[suffix].files(Path(Path(text).name)):
@@ -188,21 +188,17 @@ def write_features(
         OutputError: it cannot be written; what was there before is kept.
     """
     text = os.fspath(output)
-    kind = FORMATS[Path(text).suffix]
-    far = "://" in text
-    try:
-        if not far:
-            with staged(Path(text), last=Path(text).suffix) as target:
-                kind.write(target, schema, rows, tables)
-            return
-        place = open_place(text.rpartition("/")[0], storage)
-        with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
-            target = Path(folder) / Path(text).name
-            kind.write(target, schema, rows, tables)
-            for file in kind.files(target):
-                place.system.put_file(str(file), f"{place.root}/{file.name}")
-    except OSError as error:
-        raise OutputError(f"{text} cannot be written: {error.strerror or error}") from error
+    kind, name = FORMATS[Path(text).suffix], Path(text).name
+    write_files(
+        _folder_of(text, storage),
+        name,
+        lambda path: kind.write(path, schema, rows, tables),
+        [file.name for file in kind.files(Path(name))],
+    )
+
+
+def _folder_of(text: str, storage: Mapping[str, Any]) -> Place:
+    return open_place(text.rpartition("/")[0] if "://" in text else Path(text).parent, storage)
 
 
 def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
@@ -222,7 +218,7 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
         return _Part(
             name=text,
             meta=meta,
-            vector=_vector(schema),
+            vector=vector_text(schema),
             rows=kind.rows(file),
             tables=partial(kind.read, file, schema),
         )
@@ -252,11 +248,6 @@ def _of_run(place: Place) -> _Part:
         rows=rows,
         tables=partial(parts_of_run, place),
     )
-
-
-def _vector(schema: pyarrow.Schema) -> str:
-    kind = schema.field("vector").type
-    return f"{kind.value_type}[{kind.list_size}]"
 
 
 def _check_alike(one: _Part, other: _Part) -> None:

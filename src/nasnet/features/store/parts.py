@@ -13,43 +13,22 @@ Every file in it appears by renaming, so each is whole or not there:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
-from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.store.manifest import Manifest, decode_manifest, vector_text
 from nasnet.system import Lock, lock, staged, sweep, sync, sync_folder
 
 if TYPE_CHECKING:
     import pyarrow
 
-_VERSION = 1  # of this layout
 _LOCK = "lock"
 _MANIFEST = "manifest.json"
 _FINAL = "final-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What an unfinished run is.
-
-    Attributes:
-        mode: `new`, `overwrite` or `append`.
-        vector: type of the vectors, such as `float[1056]`.
-        base: of `append`: rows and creation time of the file that is appended to.
-        meta: what the feature set will say about itself.
-        publishing: names of the final files once all are whole.
-    """
-
-    mode: str
-    vector: str
-    base: str
-    meta: FeatureMeta
-    publishing: tuple[str, ...] = ()
 
 
 def _written(target: Path, write: Callable[[Path], object]) -> None:
@@ -114,21 +93,19 @@ class Parts:
         """
         path = self.folder / _MANIFEST
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found.pop("manifest") != _VERSION:
-                raise ValueError("it is of another version of this package")
-            names = {field.name for field in fields(FeatureMeta)}
-            meta = {name: str(value) for name, value in found.pop("meta").items() if name in names}
-            publishing = tuple(found.pop("publishing"))
-            return Manifest(meta=FeatureMeta(**meta), publishing=publishing, **found)
+            return decode_manifest(
+                path.read_bytes(), str(path), f"remove {self.folder}, or use --overwrite"
+            )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            if not strict:
-                return None
-            raise OutputError(
-                f"{path}: damaged ({error}); remove {self.folder}, or use --overwrite"
-            ) from error
+        except OutputError:
+            if strict:
+                raise
+            return None
+        except OSError as error:
+            if strict:
+                raise OutputError(f"{path} cannot be read: {error.strerror or error}") from error
+            return None
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Say what the run is.
@@ -136,8 +113,7 @@ class Parts:
         Raises:
             OutputError: the disk is full, or the like.
         """
-        text = json.dumps({"manifest": _VERSION, **asdict(manifest)}, indent=1)
-        _written(self.folder / _MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+        _written(self.folder / _MANIFEST, lambda path: path.write_bytes(manifest.encode()))
 
     def find(self, schema: pyarrow.Schema) -> None:
         """Count the whole parts; the first one that is not, and all after it, are removed."""
@@ -257,12 +233,6 @@ class Parts:
 
     def _part(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.parquet"
-
-
-def vector_text(schema: pyarrow.Schema) -> str:
-    """The type of the vectors in a few letters, such as `float[1056]`."""
-    kind = schema.field("vector").type
-    return f"{kind.value_type}[{kind.list_size}]"
 
 
 def _whole_rows(part: Path, schema: pyarrow.Schema) -> int | None:

@@ -11,27 +11,25 @@ so that two who compute it lose time and nothing else:
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import NasnetError, OutputError, PictureError
-from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.store.manifest import Manifest, decode_manifest
 from nasnet.pictures.sources.remote import file_system
-from nasnet.system import staged, sweep, write_whole
+from nasnet.system import staged, sweep
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
 SHARD_KEY = b"nasnet.shard"  # in a part's metadata: the name of its shard
-_LAYOUT = 1
 _MANIFEST = "_nasnet.json"  # what begins with _ is passed over by Spark, Arrow and their like
 _PART = "part-{:08d}.parquet"
 _READERS = 16  # footers read at once: far stores answer late, but many at a time
@@ -53,29 +51,6 @@ class Place:
     system: Any
     root: str
     local: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunManifest:
-    """What a run is.
-
-    Attributes:
-        meta: what the feature set says about itself.
-        vector: type of the vectors, such as `float[1056]`.
-        shard_rows: rows in a shard, at most.
-        overwrites: the finished file it is for was there before, and is to be replaced.
-        shards: how many there are, once the run is over.
-        rows: its rows, if they are known.
-        failures: its rows without a vector.
-    """
-
-    meta: FeatureMeta
-    vector: str
-    shard_rows: int
-    overwrites: bool = False
-    shards: int | None = None
-    rows: int | None = None
-    failures: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +92,7 @@ def is_run(place: Place) -> bool:
         return bool(place.system.exists(f"{place.root}/{_MANIFEST}"))
 
 
-def read_manifest(place: Place) -> RunManifest | None:
+def read_manifest(place: Place) -> Manifest | None:
     """What the run in this folder is, None if there is none.
 
     Raises:
@@ -129,34 +104,18 @@ def read_manifest(place: Place) -> RunManifest | None:
             data = place.system.cat_file(f"{place.root}/{_MANIFEST}")
         except FileNotFoundError:
             return None
-    try:
-        found = json.loads(data)
-        if found.pop("layout") != _LAYOUT:
-            raise ValueError("it is of another version of this package")
-        meta = {str(key): str(value) for key, value in found.pop("meta").items()}
-        lacking = [one.name for one in fields(FeatureMeta) if one.name not in meta]
-        if lacking:
-            raise ValueError(f"it lacks {lacking[0]!r}")
-        return RunManifest(meta=FeatureMeta(**meta), **found)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise OutputError(
-            f"{place.name}/{_MANIFEST}: damaged ({error}); use --overwrite to start anew"
-        ) from error
+    return decode_manifest(data, f"{place.name}/{_MANIFEST}", "use --overwrite to start anew")
 
 
-def write_manifest(place: Place, manifest: RunManifest) -> None:
+def write_manifest(place: Place, manifest: Manifest) -> None:
     """Say what the run is, making the folder if need be.
 
     Raises:
         OutputError: it cannot be written.
     """
-    data = json.dumps({"layout": _LAYOUT, **asdict(manifest)}, indent=1).encode()
     with _told(place, "written to"):
         place.system.makedirs(place.root, exist_ok=True)
-        if place.local:
-            write_whole(Path(place.root) / _MANIFEST, data)
-        else:
-            place.system.pipe_file(f"{place.root}/{_MANIFEST}", data)
+    write_files(place, _MANIFEST, lambda path: path.write_bytes(manifest.encode()))
 
 
 def find_parts(place: Place) -> dict[int, Part]:
@@ -182,15 +141,37 @@ def write_part(place: Place, number: int, write: Callable[[Path], None]) -> None
     Raises:
         OutputError: it cannot be written; nothing of it is left.
     """
-    name = _PART.format(number)
-    with _told(place, "written to"):
-        if place.local:
-            with staged(Path(place.root) / name) as whole:
-                write(whole)
-            return
+    write_files(place, _PART.format(number), write)
+
+
+def write_files(
+    place: Place, name: str, write: Callable[[Path], object], names: Sequence[str] = ()
+) -> None:
+    """Write a file, and those that belong to it; each is there when all of it is.
+
+    Args:
+        place: the folder.
+        name: of the file; it appears last.
+        write: makes it and the others beside it, given its path.
+        names: of all of them in the order in which they shall appear, if there are others.
+
+    Raises:
+        OutputError: something cannot be written; what was there before is kept.
+    """
+    if place.local:
+        with staged(Path(place.root) / name, last=name) as whole:
+            write(whole)
+        return
+    try:
+        # A far store shows an upload once it is complete: it is sent from a file that is whole.
         with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
             write(Path(folder) / name)
-            place.system.put_file(str(Path(folder) / name), f"{place.root}/{name}")
+            with _told(place, "written to"):
+                for one in names or (name,):
+                    place.system.put_file(str(Path(folder) / one), f"{place.root}/{one}")
+    except OSError as error:
+        text = f"{place.name}/{name} cannot be written: {error.strerror or error}"
+        raise OutputError(text) from error
 
 
 def read_part(

@@ -13,23 +13,13 @@ from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.formats import FORMATS, Tables
-from nasnet.features.store.parts import Manifest, Parts, open_parts, vector_text
+from nasnet.features.store.manifest import Manifest, check_continues, vector_text
+from nasnet.features.store.parts import Parts, open_parts
 from nasnet.features.store.rows import Batch, record_batch, with_nan
 
 if TYPE_CHECKING:
     import pyarrow
 
-# What two runs into one output must agree on; the rest of the metadata may differ.
-_IDENTITY = (
-    "padding",
-    "weights_fingerprint",
-    "endpoint",
-    "recipe",
-    "recipe_text",
-    "size",
-    "precision",
-    "source",
-)
 _KNOWN = ("id", "error")
 
 
@@ -109,14 +99,15 @@ def _take_up(parts: Parts, schema: pyarrow.Schema, meta: FeatureMeta, mode: str)
             meta=meta,
         )
         if appends:
-            check_alike(read_meta(output), meta, str(output), source=False)
-            _check_vectors(vector_text(read_schema(output)), schema, str(output))
+            there = vector_text(read_schema(output))
+            check_continues(
+                read_meta(output), there, meta, manifest.vector, str(output), source=False
+            )
         parts.clear()
         parts.write_manifest(manifest)
         return manifest
     _check_start(pending, output, mode, exists)
-    check_alike(pending.meta, meta, str(parts.folder))
-    _check_vectors(pending.vector, schema, str(parts.folder))
+    check_continues(pending.meta, pending.vector, meta, vector_text(schema), str(parts.folder))
     parts.find(schema)
     return pending
 
@@ -287,34 +278,3 @@ def _check_neighbours(output: Path) -> None:
     for file in FORMATS[output.suffix].files(output):
         if file.exists():
             raise OutputError(f"{file} is there already, and {output} would need that name")
-
-
-def check_alike(before: FeatureMeta, now: FeatureMeta, where: str, *, source: bool = True) -> None:
-    """Refuse to write on what was begun with other weights, another recipe, or the like.
-
-    Args:
-        before: what is there.
-        now: what this run would write.
-        where: what is there, for the message.
-        source: whether the sources must be the same.
-
-    Raises:
-        OutputError: they differ; the text names in what.
-    """
-    for key in _IDENTITY:
-        if key == "source" and not source:
-            continue
-        old, new = getattr(before, key), getattr(now, key)
-        if old != new:
-            raise OutputError(
-                f"{where} was made with {key.replace('_', ' ')} {old}, this run has {new}: "
-                "run it as before, name another output, or use --overwrite"
-            )
-
-
-def _check_vectors(found: str, schema: pyarrow.Schema, where: str) -> None:
-    if found != vector_text(schema):
-        raise OutputError(
-            f"{where} has vectors of {found}, this run makes {vector_text(schema)}: run it as "
-            "before, name another output, or use --overwrite"
-        )

@@ -1,0 +1,125 @@
+"""What an unfinished feature set says about the run that writes it, on one machine or on many."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from nasnet.errors import OutputError
+from nasnet.features.feature_set import FeatureMeta
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_VERSION = 1  # of the manifest and of the folder it lies in
+# What two runs into one output must agree on; the rest of the metadata may differ.
+_IDENTITY = (
+    "padding",
+    "weights_fingerprint",
+    "endpoint",
+    "recipe",
+    "recipe_text",
+    "size",
+    "precision",
+    "source",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a run is.
+
+    Attributes:
+        meta: what the feature set will say about itself.
+        vector: type of the vectors, such as `float[1056]`.
+        mode: `new`, `overwrite` (the finished file was there before and is replaced) or `append`.
+        base: of `append`: rows and creation time of the file that is appended to.
+        publishing: names of the final files once all are whole.
+        shard_rows: rows in a shard, at most; 0 where parts are of no shards.
+        shards: how many there are, once the run is over.
+        rows: in all of them, once the run is over.
+        failures: rows without a vector, once the run is over.
+    """
+
+    meta: FeatureMeta
+    vector: str
+    mode: str = "new"
+    base: str = ""
+    publishing: tuple[str, ...] = ()
+    shard_rows: int = 0
+    shards: int | None = None
+    rows: int | None = None
+    failures: int | None = None
+
+    def encode(self) -> bytes:
+        """As a file holds it."""
+        return json.dumps({"manifest": _VERSION, **asdict(self)}, indent=1).encode()
+
+
+def decode_manifest(data: bytes, where: str, remedy: str) -> Manifest:
+    """A manifest read back.
+
+    Args:
+        data: the file's content.
+        where: the file, for the message.
+        remedy: what the user can do if it is damaged.
+
+    Raises:
+        OutputError: it is damaged, or of another version of this package.
+    """
+    try:
+        found = json.loads(data)
+        if found.pop("manifest") != _VERSION:
+            raise ValueError("it is of another version of this package")
+        meta = {str(key): str(value) for key, value in found.pop("meta").items()}
+        lacking = [one.name for one in fields(FeatureMeta) if one.name not in meta]
+        if lacking:
+            raise ValueError(f"it lacks {lacking[0]!r}")
+        publishing = tuple(found.pop("publishing"))
+        return Manifest(meta=FeatureMeta(**meta), publishing=publishing, **found)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OutputError(f"{where}: damaged ({error}); {remedy}") from error
+
+
+def vector_text(schema: pyarrow.Schema) -> str:
+    """The type of the vectors in a few letters, such as `float[1056]`."""
+    kind = schema.field("vector").type
+    return f"{kind.value_type}[{kind.list_size}]"
+
+
+def check_continues(
+    before: FeatureMeta,
+    before_vector: str,
+    now: FeatureMeta,
+    now_vector: str,
+    where: str,
+    *,
+    source: bool = True,
+) -> None:
+    """Refuse to continue what was begun with other weights, another recipe, or the like.
+
+    Args:
+        before: what is there.
+        before_vector: type of its vectors.
+        now: what this run would write.
+        now_vector: type of its vectors.
+        where: what is there, for the message.
+        source: whether the sources must be the same.
+
+    Raises:
+        OutputError: they differ; the text names in what.
+    """
+    remedy = "run it as before, name another output, or use --overwrite"
+    for key in _IDENTITY:
+        if key == "source" and not source:
+            continue
+        old, new = getattr(before, key), getattr(now, key)
+        if old != new:
+            raise OutputError(
+                f"{where} was made with {key.replace('_', ' ')} {old}, this run has {new}: {remedy}"
+            )
+    if before_vector != now_vector:
+        raise OutputError(
+            f"{where} has vectors of {before_vector}, this run makes {now_vector}: {remedy}"
+        )
