@@ -32,9 +32,9 @@ def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Pat
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
     assert text.count("<article>") == 6, "the broken one has no vector"
-    assert len(re.findall("src='data:image/jpeg;base64,", text)) == 6 + 6 * 5
+    assert len(re.findall('src="data:image/jpeg;base64,', text)) == 6 + 6 * 5
     assert "<b>" not in text
-    assert "&lt;b&gt;&amp;&#x27;.jpg" in text
+    assert "&lt;b&gt;&amp;&#39;.jpg" in text
     assert "broken" not in text
     assert "untrained: which pictures are near means nothing" in text
     assert not re.search(r"(src|href)=.https?:", text)

@@ -1,14 +1,7 @@
-"""A feature set as a map: two dimensions, groups by colour, one HTML page that opens offline.
-
-The page is in the package's data.
-"""
+"""A feature set as a map: two dimensions, groups by colour, one HTML page that opens offline."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 import os
 import warnings
 from collections import Counter
@@ -23,6 +16,7 @@ import numpy.typing as npt
 from nasnet.errors import InputError, needs
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import unit
+from nasnet.features.page import policy, render, source, weights_warning
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
@@ -30,12 +24,7 @@ from nasnet.text import display_name
 
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
-_PAGE = Path(__file__).parent.parent / "data" / "map"
 _LEAST_FOR_UMAP = 5
-_STATUS = {
-    "untrained": "The weights are untrained: what is near what means nothing.",
-    "builtin": "The weights are the package's own, builtin, not Google's.",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +171,7 @@ def write_map(
         "groups": [display_name(name) for name in names],
         "images": [images.get(id, "") for id in ids],
     }
-    write_whole(Path(path), _page(features.meta, data, options.method).encode())
+    write_whole(Path(path), _page(features.meta, data, options.method, len(ids)).encode())
     return len(ids)
 
 
@@ -210,33 +199,20 @@ def _groups(
     return names, [order[name] for name in mine]
 
 
-def _page(meta: FeatureMeta, data: Mapping[str, object], method: str) -> str:
-    style = (_PAGE / "page.css").read_text(encoding="utf-8")
-    script = (_PAGE / "page.js").read_text(encoding="utf-8")
-    warning = _STATUS.get(meta.weights_status, "")
-    count = len(data["ids"])  # type: ignore[arg-type]
+def _page(meta: FeatureMeta, data: Mapping[str, object], method: str, count: int) -> str:
+    script = source("map.js")
     facts = (
         f"{count:,} pictures of {meta.source}, by {method.upper()}; weights {meta.module} "
         f"({meta.weights_status}, fingerprint {meta.weights_fingerprint}); {meta.network}, "
         f"{meta.endpoint}, recipe {meta.recipe}, {meta.size} px"
     )
     values = {
-        # Nothing but what is in the file, and no script but these bytes.
-        "POLICY": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{_digest(script)}'",
-        "TITLE": "Map of pictures",
-        "FACTS": html.escape(display_name(facts)),
-        "WARNING": f'<p class="warn">{html.escape(warning)}</p>' if warning else "",
-        "STYLE": style,
-        "SCRIPT": script,
-        # In JSON inside HTML, `<` could end the element.
-        "DATA": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
+        "policy": policy(script),
+        "style": "map.css",
+        "title": "Map of pictures",
+        "facts": facts,
+        "warning": weights_warning(meta.weights_status),
+        "data": data,
+        "script": script,
     }
-    page = (_PAGE / "page.html").read_text(encoding="utf-8")
-    parts = page.split("@")
-    # Every second part is a name: what is put in is never looked at again.
-    return "".join(values[part] if n % 2 else part for n, part in enumerate(parts))
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return render("map.html", values)

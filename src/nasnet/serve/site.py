@@ -6,7 +6,6 @@ Nothing that is served from here makes a browser ask any other host.
 from __future__ import annotations
 
 import asyncio
-import html
 import io
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from nasnet.errors import PictureError
+from nasnet.features.page import render
 from nasnet.pictures import recipes
 from nasnet.pictures.decode import Decoding
 from nasnet.pictures.resize import pillow_bilinear
@@ -41,7 +41,7 @@ _ASSETS = {
     "server.js": "text/javascript",
     "picking.js": "text/javascript",
     "showing.js": "text/javascript",
-    "theme.css": "text/css",
+    "base.css": "text/css",
     "page.css": "text/css",
     "picking.css": "text/css",
     "docs.css": "text/css",
@@ -59,7 +59,9 @@ def routes(service: Service) -> APIRouter:
     waiting = 0
 
     async def page() -> Response:
-        return _file("index.html", "text/html")
+        # The policy comes as a header, which may say more than a page's own.
+        text = render("service.html", {"policy": "", "title": "nasnet"})
+        return Response(text, media_type="text/html", headers={"Cache-Control": "no-cache"})
 
     async def asset(name: str) -> Response:
         if name not in _ASSETS:
@@ -103,7 +105,8 @@ def routes(service: Service) -> APIRouter:
 
 
 def _file(name: str, media_type: str) -> Response:
-    data = resources.files("nasnet").joinpath("data", "web", name).read_bytes()
+    folder = "pages" if name == "base.css" else "web"
+    data = resources.files("nasnet").joinpath("data", folder, name).read_bytes()
     return Response(data, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
@@ -144,49 +147,11 @@ def docs_page(document: dict[str, Any]) -> str:
     Args:
         document: as OpenAPI 3.1 has it.
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for path, methods in document["paths"].items():
         for method, route in methods.items():
             group = (route.get("tags") or ["Others"])[0]
-            groups.setdefault(group, []).append(_route(path, method, route))
-    title = html.escape(document["info"]["title"])
-    sections = "".join(
-        f"<section><h2>{html.escape(group)}</h2>{''.join(parts)}</section>"
-        for group, parts in groups.items()
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title>"
-        '<link rel="icon" href="/assets/icon.svg">'
-        '<link rel="stylesheet" href="/assets/theme.css">'
-        '<link rel="stylesheet" href="/assets/docs.css">'
-        f"</head><body><header><h1>{title}</h1>"
-        f"<p>Version {html.escape(document['info']['version'])}. "
-        '<a href="/">The page</a> · <a href="/openapi.json">openapi.json</a></p></header>'
-        f"<main>{sections}</main></body></html>"
-    )
-
-
-def _route(path: str, method: str, route: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><th scope=row><code>{html.escape(one['name'])}</code></th>"
-        f"<td>{one['in']}</td><td>{html.escape(one.get('description', ''))}</td></tr>"
-        for one in route.get("parameters", [])
-    ]
-    table = f"<table><tbody>{''.join(rows)}</tbody></table>" if rows else ""
-    takes = ", ".join(
-        f"<code>{html.escape(kind)}</code>"
-        for kind in route.get("requestBody", {}).get("content", {})
-    )
-    gives = ", ".join(
-        f"<code>{html.escape(kind)}</code>"
-        for kind in route["responses"].get("200", {}).get("content", {})
-    )
-    statuses = ", ".join(status for status in route["responses"] if status != "200")
-    facts = [("Takes", takes), ("Gives", gives), ("Else", statuses)]
-    text = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value)
-    return (
-        f"<article><h3><span>{method.upper()}</span> <code>{html.escape(path)}</code></h3>"
-        f"<p>{html.escape(route.get('summary', ''))}</p>{table}<dl>{text}</dl></article>"
-    )
+            groups.setdefault(group, []).append((path, method, route))
+    info = document["info"]
+    values = {"policy": "", "title": info["title"], "version": info["version"], "groups": groups}
+    return render("docs.html", values)

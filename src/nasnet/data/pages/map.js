@@ -18,7 +18,7 @@
   const HUES = [4, 212, 130, 38, 276, 180, 326, 64];
   const colour = (n) => {
     if (groups.length < 2)
-      return getComputedStyle(document.documentElement).getPropertyValue("--mark");
+      return getComputedStyle(document.documentElement).getPropertyValue("--accent");
     const hue = n < 2 * HUES.length ? HUES[n % HUES.length] : n * 137.508;
     const light = [dark.matches ? 68 : 46, dark.matches ? 46 : 28][n < HUES.length ? 0 : 1];
     return `hsl(${hue % 360} 68% ${light}%)`;
