@@ -187,13 +187,10 @@ def _groups(
         made = cluster.KMeans(options.clusters, n_init=4, random_state=options.seed)
         found = made.fit_predict(unit(vectors)).tolist()
         ranked = [n for n, _ in Counter(found).most_common()]  # the largest is the first
-        mine = [f"group {ranked.index(n) + 1}" for n in found]
-    else:
-        known = labels or {}
-        mine = [known.get(id) or "other" for id in ids]
-    counts: dict[str, int] = {}
-    for name in mine:
-        counts[name] = counts.get(name, 0) + 1
+        return [f"group {n + 1}" for n in range(len(ranked))], [ranked.index(n) for n in found]
+    known = labels or {}
+    mine = [known.get(id) or "other" for id in ids]
+    counts = Counter(mine)
     names = sorted(counts, key=lambda name: (name == "other", -counts[name], name))
     order = {name: n for n, name in enumerate(names)}
     return names, [order[name] for name in mine]
