@@ -116,7 +116,7 @@ def test_what_is_constant_is_worked_out_before_the_first_request(
 
         # All weights are read for a fingerprint; with it the loop stands still for everybody.
         monkeypatch.setattr(hashlib, "sha256", never)
-        monkeypatch.setattr("nasnet.compute.engine.plan_of", never)
+        monkeypatch.setattr("nasnet.compute.engine.program_of", never)
         for format in ("json", "npy", "arrow"):
             assert service.post(f"/embed?format={format}", JPEG).status == 200
         assert service.post("/classify", JPEG).status == 200
