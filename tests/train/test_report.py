@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nasnet.errors import InputError, MissingExtraError, OutputError
+from nasnet.features.page import data_url, palettes
 from nasnet.train.metrics import Scores, by_recall, score
 from nasnet.train.report import Mistake, Report, write_report
-from nasnet.train.report.canvas import Style, png
+from nasnet.train.report.drawing import Shown, drawing, png, svg
 from nasnet.train.report.figures import calibration, confusion, curves, per_class
-from nasnet.train.report.lettering import lettering_for
-from nasnet.train.report.markup import Chart
+from nasnet.train.report.lettering import Lettering, lettering_for
 from nasnet.train.report.page import page as html
-from nasnet.train.report.theme import DARK, LIGHT, Theme
 from nasnet.train.report.wall import mistakes
 from tests.support.pictures import encoded, pixels
 
@@ -129,9 +129,9 @@ def report(
 
 def source_of(told: Report) -> str:
     """The page with tiny pictures for charts: drawing them takes most of the time."""
-    picture = encoded(pixels(9, 12), "PNG")
+    picture = data_url("image/png", encoded(pixels(9, 12), "PNG"))
     names = ["confusion", "per_class", "calibration", *(["curves"] if told.history else [])]
-    charts = {name: Chart(light=picture, dark=picture) for name in names}
+    charts = {name: Shown(data=picture, width=12, height=9) for name in names}
     return html(told, charts, lettering_for(row.name for row in told.scores.classes))
 
 
@@ -193,17 +193,38 @@ def test_pictures_in_the_page_are_whole_and_described(
     page = Page(written[0].read_text(encoding="utf-8"))
     images = page.all("img")
     assert len(images) == 4 + 2, "charts, and mistakes that have a picture"
+    charts = 0
     for attributes in images:
         assert attributes["alt"]
         kind, _, data = (attributes["src"] or "").partition(";base64,")
-        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
-            image.load()
-            assert kind == f"data:image/{(image.format or '').lower()}"
-            across, up = int(attributes["width"] or 0), int(attributes["height"] or 0)
-            assert across / up == pytest.approx(image.width / image.height, rel=0.02)
-    dark = page.all("source")
-    assert len(dark) == 4
-    assert all(one["media"] == "(prefers-color-scheme: dark)" for one in dark)
+        content = base64.b64decode(data, validate=True)
+        across, up = int(attributes["width"] or 0), int(attributes["height"] or 0)
+        if kind == "data:image/svg+xml":
+            charts += 1
+            width, height = size_in_every_colour(content)
+        else:
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
+                assert kind == f"data:image/{(image.format or '').lower()}"
+                width, height = image.size
+        assert across / up == pytest.approx(width / height, rel=0.02)
+    assert charts == 4
+
+
+def size_in_every_colour(content: bytes) -> tuple[float, float]:
+    """Size of a chart in SVG, once sure that the reader's scheme gives it all of its colours."""
+    root = ElementTree.fromstring(content)
+    text = content.decode("utf-8")
+    rules, drawn = text.partition("</style>")[::2]
+    assert "prefers-color-scheme: dark" in rules
+    used = set(re.findall(r"var\(--([\w-]+)\)", drawn))
+    assert {"paper", "ink"} <= used
+    for palette in palettes():
+        assert used <= set(palette)
+    assert re.findall(r"#[0-9a-f]{6}", drawn) == [], "all colours are the palette's"
+    assert not re.search(r"(href|src)=.(?!#)|url\((?!#)", drawn)
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    return width, height
 
 
 def test_the_page_is_built_for_everybody() -> None:
@@ -232,15 +253,15 @@ def test_the_page_is_built_for_everybody() -> None:
     ]
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(theme: Theme) -> None:
+@pytest.mark.parametrize("palette", palettes(), ids=["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(palette: dict[str, str]) -> None:
     def luminance(colour: str) -> float:
         shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for text in (theme.ink, theme.muted, theme.right, theme.wrong):
-        for behind in (theme.paper, theme.panel):
+    for text in (palette[name] for name in ("ink", "muted", "accent", "warn")):
+        for behind in (palette["paper"], palette["panel"]):
             light, dark = sorted((luminance(text), luminance(behind)), reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, behind)
 
@@ -371,9 +392,10 @@ def test_wrong_pictures_that_were_not_recorded_are_counted() -> None:
 )
 def test_a_history_with_gaps_is_drawn(rows: list[dict[str, float]]) -> None:
     told = report(rows=rows)
-    figure = curves(told, style_of(told))
-    assert figure is not None
-    size_of(png(figure))
+    with drawing(letters_of(told)):
+        figure = curves(told, letters_of(told))
+        assert figure is not None
+        size_of(png(figure))
     page_of(told)
 
 
@@ -383,14 +405,15 @@ def test_a_line_bridges_the_epochs_that_were_not_validated() -> None:
         for at in range(100)
     ]
     told = report(rows=rows)
-    figure = curves(told, style_of(told))
+    with drawing(letters_of(told)):
+        figure = curves(told, letters_of(told))
     assert figure is not None
     lines = {str(line.get_label()): np.size(line.get_xdata()) for line in figure.axes[0].lines}
     assert lines == {"training": 100, "validation": 20}
 
 
-def style_of(told: Report, theme: Theme = LIGHT) -> Style:
-    return Style(theme=theme, lettering=lettering_for(row.name for row in told.scores.classes))
+def letters_of(told: Report) -> Lettering:
+    return lettering_for(row.name for row in told.scores.classes)
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -403,26 +426,32 @@ def size_of(data: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize("classes", [["only"], NASTY, [f"n{at:08d}, a name" for at in range(41)]])
 def test_charts_are_drawn_whatever_the_classes(classes: list[str]) -> None:
     told = report(classes, gain=1.0, wrong=7)
-    for draw in (confusion, per_class, calibration, mistakes):
-        figure = draw(told, style_of(told, DARK))
-        assert figure is not None
-        across, up = size_of(png(figure))
-        assert 60 < across < 2500
-        assert 60 < up < 2500
+    with drawing(letters_of(told)):
+        for draw in (confusion, per_class, calibration, mistakes):
+            figure = draw(told, letters_of(told))
+            assert figure is not None
+            across, up = size_of(png(figure))
+            assert 60 < across < 2500
+            assert 60 < up < 2500
+            assert 40 < svg(figure).width < 1700
 
 
 def test_names_are_drawn_as_they_are_and_not_as_mathematics() -> None:
     told = report(["$x_1$", "$\\nonsense{$"])
-    figure = per_class(told, style_of(told))
-    labels = {text.get_text() for text in figure.axes[0].get_yticklabels()}
-    assert labels == {"$x_1$", "$\\nonsense{$"}
-    png(figure)
+    with drawing(letters_of(told)):
+        figure = per_class(told, letters_of(told))
+        labels = {text.get_text() for text in figure.axes[0].get_yticklabels()}
+        assert labels == {"$x_1$", "$\\nonsense{$"}
+        png(figure)
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:
     told = report()
     assert source_of(told) == source_of(told)
-    assert png(calibration(told, style_of(told))) == png(calibration(told, style_of(told)))
+    letters = letters_of(told)
+    with drawing(letters):
+        assert png(calibration(told, letters)) == png(calibration(told, letters))
+        assert svg(confusion(told, letters)) == svg(confusion(told, letters))
 
 
 def test_no_global_state_of_matplotlib_is_touched() -> None:
@@ -430,7 +459,8 @@ def test_no_global_state_of_matplotlib_is_touched() -> None:
 
     before: Mapping[str, object] = matplotlib.rcParams.copy()
     told = report()
-    png(confusion(told, style_of(told)))
+    with drawing(letters_of(told)):
+        png(confusion(told, letters_of(told)))
     after: Mapping[str, object] = matplotlib.rcParams.copy()
     assert after == before
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.features.page import palettes
 from nasnet.train.metrics import Scores
-from nasnet.train.report.canvas import Style, axes_at, legend, percent_axis, sheet, title, words
 from nasnet.train.report.contents import (
     FULL_CLASSES,
     Report,
@@ -19,8 +19,8 @@ from nasnet.train.report.contents import (
     epochs,
     series,
 )
-from nasnet.train.report.lettering import drawable
-from nasnet.train.report.theme import Theme
+from nasnet.train.report.drawing import percent_axis, sheet
+from nasnet.train.report.lettering import Lettering, drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,44 +33,39 @@ _PANELS = (
     ("Learning rate", (("learning_rate", ""),)),
 )
 _NAME_CELLS = 26
+_LETTER = 0.075  # inches, about
 _FEW_POINTS = 30  # up to here each is marked
 
 
-def curves(report: Report, style: Style) -> Figure | None:
+def curves(report: Report, lettering: Lettering) -> Figure | None:
     """Loss, accuracy and learning rate over the epochs; None if no row tells any."""
     at = epochs(report.history)
-    panels = [
-        (name, lines)
+    panels = {
+        name: lines
         for name, keys in _PANELS
         if (lines := [(line, s) for k, line in keys if (s := series(report.history, k))])
-    ]
+    }
     if not panels:
         return None
-    # two large panels side by side, the learning rate small below them
-    wide, high, low, gap = 3.9, 2.6, 1.1, 0.75
-    upper = [panel for panel in panels if panel[0] != "Learning rate"]
-    lower = [panel for panel in panels if panel[0] == "Learning rate"]
-    base = (low + gap) if lower and upper else 0.0
-    across = max(len(upper), 1) * (wide + gap) - gap
-    figure = sheet(across, base + (high if upper else low), style)
-    for column, (name, lines) in enumerate(upper):
-        axes = axes_at(figure, column * (wide + gap), base, wide, high, style)
-        _panel(axes, name, at, lines, style)
-        axes.margins(y=0.1)
-        if name == "Accuracy":
-            percent_axis(axes, "y")
-            _mark_best(axes, report, style)
-    for name, lines in lower:
-        _panel(axes_at(figure, 0, 0, across, low, style), name, at, lines, style)
+    # Two large panels side by side, the learning rate small below them.
+    upper = [name for name in panels if name != "Learning rate"]
+    lower = [name for name in panels if name == "Learning rate"]
+    heights = [3.3] * bool(upper) + [1.8] * bool(lower)
+    figure = sheet(4.6 * max(len(upper), 1), sum(heights))
+    places: dict[str, Axes] = figure.subplot_mosaic(
+        [row for row in (upper, lower * max(len(upper), 1)) if row], height_ratios=heights
+    )
+    for name, axes in places.items():
+        _panel(axes, name, at, panels[name])
+    if "Accuracy" in places:
+        percent_axis(places["Accuracy"], "y")
+        _mark_best(places["Accuracy"], report)
     return figure
 
 
-def _panel(
-    axes: Axes, name: str, at: list[float], lines: list[tuple[str, list[float]]], style: Style
-) -> None:
+def _panel(axes: Axes, name: str, at: list[float], lines: list[tuple[str, list[float]]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    theme = style.theme
     for line, values in lines:
         training = line == "training"
         # Lines bridge gaps: validation may come every few epochs only.
@@ -78,39 +73,31 @@ def _panel(
         axes.plot(
             *zip(*points, strict=True),
             label=line,
-            color=theme.wrong if training else theme.right,
+            color="C1" if training else "C0",
             linestyle=(0, (4, 2)) if training else "-",
-            linewidth=1.8,
             marker="o" if len(points) <= _FEW_POINTS else "",
             markersize=3.5,
         )
-    title(axes, name, style)
-    axes.grid(axis="y", color=theme.line, linewidth=0.6)
+    only = f" ({lines[0][0]})" if len(lines) == 1 and lines[0][0] else ""
+    axes.set_title(name + only)
+    axes.grid(axis="y")
+    axes.margins(y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    axes.set_xlabel("epoch", **words(style, muted=True))
+    axes.set_xlabel("epoch")
     # A single epoch would get an axis of no width.
     first, last = min(at), max(at)
     room = max(0.03 * (last - first), 0.2)
     axes.set_xlim(first - room, last + room)
     if len(lines) > 1:
-        legend(axes, style, loc="best")
-    elif lines[0][0]:
-        title(axes, f"{name} ({lines[0][0]})", style)
+        axes.legend(loc="best")
 
 
-def _mark_best(axes: Axes, report: Report, style: Style) -> None:
+def _mark_best(axes: Axes, report: Report) -> None:
     best = best_epoch(report.history)
     if best is None:
         return
-    axes.plot(
-        [best[0]],
-        [best[1]],
-        marker="o",
-        markersize=9,
-        markerfacecolor="none",
-        markeredgecolor=style.theme.right,
-        markeredgewidth=1.4,
-    )
+    axes.plot(*best, marker="o", markersize=9, markerfacecolor="none", color="C0", linestyle="")
+    # Towards the middle of the axes, so that the words stay inside.
     left = best[0] <= sum(axes.get_xlim()) / 2
     above = best[1] <= sum(axes.get_ylim()) / 2
     axes.annotate(
@@ -119,33 +106,32 @@ def _mark_best(axes: Axes, report: Report, style: Style) -> None:
         xytext=(8 if left else -8, 8 if above else -14),
         textcoords="offset points",
         ha="left" if left else "right",
-        **words(style),
     )
 
 
-def confusion(report: Report, style: Style) -> Figure:
+def confusion(report: Report, lettering: Lettering) -> Figure:
     """Which class was called what: a row is a true class, its colours are shares of the row."""
+    from matplotlib.patches import Rectangle
+
     scores = report.scores
     chosen = classes_in_confusion(scores)
     count = len(chosen)
     counts = scores.confusion[np.ix_(chosen, chosen)]
     support = np.array([scores.classes[at].support for at in chosen])
     shares = counts / np.maximum(support, 1)[:, None]
-    labels = [
-        drawable(scores.classes[at].name, at, style.lettering, cells=_NAME_CELLS) for at in chosen
-    ]
+    labels = [drawable(scores.classes[at].name, at, lettering, cells=_NAME_CELLS) for at in chosen]
     cell = min(max(3.0 / count, 0.3), 0.62)
-    figure = sheet(cell * count, cell * count, style)
-    axes = axes_at(figure, 0, 0, cell * count, cell * count, style)
-    colours = _shades(shares, style.theme)
-    axes.imshow(colours, interpolation="nearest", aspect="auto")
-    for spine in axes.spines.values():
-        spine.set_visible(True)
+    beside = max(map(len, labels)) * _LETTER + 0.7
+    figure = sheet(max(cell * count + beside, 2.6), cell * count + beside + 0.3)
+    axes = figure.subplots()
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect=1)
+    axes.spines[:].set_visible(True)
     places = np.arange(count)
+    light, _ = palettes()
     for lines in (axes.hlines, axes.vlines):
-        lines(places[1:] - 0.5, -0.5, count - 0.5, color=style.theme.line, linewidth=0.5)
+        lines(places[1:] - 0.5, -0.5, count - 0.5, color=light["line"], linewidth=0.5)
     size = 9.0 if count <= 15 else 7.5
-    axes.set_yticks(places, labels, **words(style, size=size))
+    axes.set_yticks(places, labels, fontsize=size)
     level = count <= 6 and max(map(len, labels)) * 0.085 < cell
     axes.set_xticks(
         places,
@@ -154,14 +140,19 @@ def confusion(report: Report, style: Style) -> Figure:
         ha="center" if level else "right",
         rotation_mode="anchor",
         va="top" if level else "center",
-        **words(style, size=size),
+        fontsize=size,
     )
-    axes.set_xlabel("predicted class", **words(style, muted=True))
-    axes.set_ylabel("true class", **words(style, muted=True))
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     some = f", {count} of {len(scores.classes)} classes" if count < len(scores.classes) else ""
-    title(axes, f"Confusion matrix{some}", style)
+    figure.suptitle(f"Confusion matrix{some}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     number_size = 9.0 if cell > 0.45 else 7.0
     for row, column in np.argwhere(counts > 0):
+        name = "accent" if row == column else "warn"
+        weight = float(min(shares[row, column], 1.0)) ** 0.6  # small shares are lifted to be seen
+        axes.add_patch(
+            Rectangle((column - 0.5, row - 0.5), 1, 1, color=light[name], alpha=weight, linewidth=0)
+        )
         number = str(counts[row, column])
         axes.text(
             float(column),
@@ -170,29 +161,29 @@ def confusion(report: Report, style: Style) -> Figure:
             ha="center",
             va="center",
             in_layout=False,
-            **{
-                **words(style, size=number_size * min(1.0, 3.2 / max(len(number), 2) * 0.75)),
-                "color": _readable(colours[row, column], style.theme),
-            },
+            fontsize=number_size * min(1.0, 3.2 / max(len(number), 2) * 0.75),
+            color=light[_readable(name, weight)],
         )
     return figure
 
 
+def _readable(colour: str, weight: float) -> str:
+    """Of ink and paper the one that stands out more on that much of a colour, light and dark."""
+
+    def worst(text: str) -> float:
+        return min(
+            _contrast(
+                _rgb(palette[text]),
+                _rgb(palette["paper"]) * (1 - weight) + _rgb(palette[colour]) * weight,
+            )
+            for palette in palettes()
+        )
+
+    return max(("ink", "paper"), key=worst)
+
+
 def _rgb(colour: str) -> npt.NDArray[np.float64]:
     return np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
-
-
-def _shades(shares: npt.NDArray[np.float64], theme: Theme) -> npt.NDArray[np.float64]:
-    """[n, n, 3]: blue on the diagonal, orange off it, where small shares are lifted to be seen."""
-    diagonal = np.eye(len(shares), dtype=bool)[..., None]
-    colour = np.where(diagonal, _rgb(theme.right), _rgb(theme.wrong))
-    weight = np.clip(shares, 0, 1)[..., None] ** 0.6
-    return _rgb(theme.paper) + (colour - _rgb(theme.paper)) * weight
-
-
-def _readable(background: npt.NDArray[np.float64], theme: Theme) -> str:
-    """Of the theme's text colours the one that stands out more."""
-    return max((theme.ink, theme.paper), key=lambda c: _contrast(_rgb(c), background))
 
 
 def _contrast(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
@@ -202,117 +193,104 @@ def _contrast(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> f
     return (light[1] + 0.05) / (light[0] + 0.05)
 
 
-def per_class(report: Report, style: Style) -> Figure:
+def per_class(report: Report, lettering: Lettering) -> Figure:
     """Recall and precision of each class, or of the lowest ones beside how all are spread."""
-    scores, theme = report.scores, style.theme
+    scores = report.scores
+    light, _ = palettes()
     chosen = classes_in_recall(scores)
     rows = [scores.classes[at] for at in chosen]
     places = np.arange(len(rows))
-    height = max(0.235 * len(rows), 0.5)
     many = len(scores.classes) > FULL_CLASSES
-    figure = sheet(7.6 if many else 4.2, height, style)
-    axes = axes_at(figure, 0, 0, 4.2, height, style)
-    recalls = np.array([row.recall for row in rows])
-    bars = axes.barh(places, np.nan_to_num(recalls), 0.66, color=theme.right, label="recall")
+    figure = sheet(10.5 if many else 7, 0.235 * len(rows) + 1.2)
+    if many:
+        places_of: dict[str, Axes] = figure.subplot_mosaic(
+            [["classes", "all"], ["classes", "."]], width_ratios=(2, 1)
+        )
+        axes = places_of["classes"]
+        _spread(places_of["all"], scores)
+    else:
+        axes = figure.subplots()
+    recalls = np.nan_to_num(np.array([row.recall for row in rows]))
+    bars = axes.barh(places, recalls, 0.66, label="recall")
     (marks,) = axes.plot(
         [row.precision for row in rows],
         places,
         linestyle="",
         marker="D",
         markersize=4.5,
-        color=theme.wrong,
-        markeredgecolor=theme.paper,
+        color="C1",
+        markeredgecolor=light["paper"],
         markeredgewidth=0.7,
         label="precision",
         clip_on=False,
         zorder=3,
     )
     labels = [
-        drawable(row.name, at, style.lettering, cells=_NAME_CELLS)
+        drawable(row.name, at, lettering, cells=_NAME_CELLS)
         for at, row in zip(chosen, rows, strict=True)
     ]
-    axes.set_yticks(places, labels, **words(style, size=8.5))
+    axes.set_yticks(places, labels)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, 1)
-    axes.grid(axis="x", color=theme.line, linewidth=0.6)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
+    axes.grid(axis="x")
     percent_axis(axes, "x")
     for place, row in zip(places, rows, strict=True):
-        told = f"{row.recall:.0%} of {row.support}" if row.support else "no pictures"
         axes.text(
             1.03,
             float(place),
-            told,
+            f"{row.recall:.0%} of {row.support}" if row.support else "no pictures",
             transform=axes.get_yaxis_transform(),
             va="center",
-            **words(style, size=8.5, muted=True),
+            color=light["muted"],
         )
-    name = f"The {len(rows)} classes of lowest recall" if many else "Recall and precision"
-    title(axes, name, style)
-    below = (0, -26 / (height * 72))
-    legend(axes, style, handles=[bars, marks], loc="upper left", bbox_to_anchor=below, ncols=2)
-    if many:
-        _spread(axes_at(figure, 5.7, height - 2.6, 2.6, 2.6, style), scores, style)
+    axes.set_title(f"The {len(rows)} classes of lowest recall" if many else "Recall and precision")
+    figure.legend(handles=[bars, marks], loc="outside lower left", ncols=2)
     return figure
 
 
-def _spread(axes: Axes, scores: Scores, style: Style) -> None:
+def _spread(axes: Axes, scores: Scores) -> None:
     from matplotlib.ticker import MaxNLocator
 
     recalls = [row.recall for row in scores.classes if row.support]
-    axes.hist(
-        recalls,
-        bins=[at / 20 for at in range(21)],
-        color=style.theme.right,
-        edgecolor=style.theme.paper,
-        linewidth=0.8,
-    )
-    axes.grid(axis="y", color=style.theme.line, linewidth=0.6)
+    edge = palettes()[0]["paper"]
+    axes.hist(recalls, bins=[at / 20 for at in range(21)], edgecolor=edge, linewidth=0.8)
+    axes.grid(axis="y")
     axes.set_xlim(0, 1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     percent_axis(axes, "x")
-    axes.set_xlabel("recall", **words(style, muted=True))
-    axes.set_ylabel("classes", **words(style, muted=True))
-    title(axes, "All classes", style)
+    axes.set(xlabel="recall", ylabel="classes", title="All classes")
 
 
-def calibration(report: Report, style: Style) -> Figure:
+def calibration(report: Report, lettering: Lettering) -> Figure:
     """How often a prediction of some confidence is right, and how many there are of each."""
-    found, theme = report.scores.calibration, style.theme
+    found = report.scores.calibration
+    light, _ = palettes()
     middles = (found.edges[:-1] + found.edges[1:]) / 2
     wide = float(found.edges[1] - found.edges[0]) * 0.92
-    side, low, gap = 3.6, 0.9, 0.3
-    figure = sheet(side, side + low + gap, style)
-    upper = axes_at(figure, 0, low + gap, side, side, style)
+    figure = sheet(4.6, 5.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     accuracy, confidence = np.nan_to_num(found.accuracy), np.nan_to_num(found.confidence)
-    upper.bar(middles, accuracy, wide, color=theme.right, label="accuracy")
+    upper.bar(middles, accuracy, wide, label="accuracy")
     upper.bar(
         middles,
         np.abs(confidence - accuracy),
         wide,
         bottom=np.minimum(confidence, accuracy),
         facecolor="none",
-        edgecolor=theme.wrong,
+        edgecolor=light["warn"],
         hatch="////",
         linewidth=0.8,
         label="gap to the confidence",
     )
-    upper.plot([0, 1], [0, 1], color=theme.muted, linestyle=(0, (4, 3)), linewidth=1.2)
-    upper.set_xlim(0, 1)
-    upper.set_ylim(0, 1.02)
-    upper.tick_params(labelbottom=False)
-    upper.grid(axis="y", color=theme.line, linewidth=0.6)
-    percent_axis(upper, "y")
-    upper.set_ylabel("accuracy", **words(style, muted=True))
-    legend(upper, style, loc="upper left")
+    upper.plot([0, 1], [0, 1], color=light["muted"], linestyle=(0, (4, 3)), linewidth=1.2)
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     error = "" if math.isnan(found.ece) else f" (expected error {found.ece:.1%})"
-    title(upper, f"Calibration{error}", style)
-    lower = axes_at(figure, 0, 0, side, low, style)
-    lower.bar(middles, found.counts / found.counts.sum(), wide, color=theme.muted)
-    lower.set_xlim(0, 1)
-    lower.grid(axis="y", color=theme.line, linewidth=0.6)
+    upper.set_title(f"Calibration{error}")
+    upper.legend(loc="upper left")
+    lower.bar(middles, found.counts / found.counts.sum(), wide, color=light["muted"])
+    lower.set(xlabel="confidence of the prediction", ylabel="pictures")
     percent_axis(lower, "x")
-    percent_axis(lower, "y")
-    lower.set_xlabel("confidence of the prediction", **words(style, muted=True))
-    lower.set_ylabel("pictures", **words(style, muted=True))
+    for axes in (upper, lower):
+        axes.grid(axis="y")
+        percent_axis(axes, "y")
     return figure

@@ -7,13 +7,11 @@ from pathlib import Path
 
 from nasnet.errors import OutputError, needs
 from nasnet.system import staged
-from nasnet.train.report.canvas import Style, png
 from nasnet.train.report.contents import Report, check
+from nasnet.train.report.drawing import drawing, png, svg
 from nasnet.train.report.figures import calibration, confusion, curves, per_class
-from nasnet.train.report.lettering import Lettering, lettering_for
-from nasnet.train.report.markup import Chart
+from nasnet.train.report.lettering import lettering_for
 from nasnet.train.report.page import page
-from nasnet.train.report.theme import DARK, LIGHT
 from nasnet.train.report.wall import mistakes
 
 _PAGE = "report.html"
@@ -49,12 +47,14 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     needs("matplotlib", extra="report")
     check(report)
     lettering = lettering_for(_names(report))
-    charts = _charts(report, lettering)
-    files = {_PAGE: page(report, charts, lettering).encode("utf-8")}
-    files |= {f"{name}.png": chart.light for name, chart in charts.items()}
-    sheet = mistakes(report, Style(theme=LIGHT, lettering=lettering))
-    if sheet is not None:
-        files[f"{_SHEET}.png"] = png(sheet)
+    charts, pictures = {}, {}
+    with drawing(lettering):
+        for name, draw in _CHARTS.items():
+            if (figure := draw(report, lettering)) is not None:
+                charts[name], pictures[f"{name}.png"] = svg(figure), png(figure)
+        if (figure := mistakes(report, lettering)) is not None:
+            pictures[f"{_SHEET}.png"] = png(figure)
+    files = {_PAGE: page(report, charts, lettering).encode("utf-8"), **pictures}
     _publish(files, folder)
     return tuple(folder / name for name in files)
 
@@ -64,16 +64,6 @@ def _names(report: Report) -> list[str]:
     for mistake in report.mistakes:
         names += [mistake.true, mistake.predicted]
     return names
-
-
-def _charts(report: Report, lettering: Lettering) -> dict[str, Chart]:
-    charts = {}
-    for name, draw in _CHARTS.items():
-        light = draw(report, Style(theme=LIGHT, lettering=lettering))
-        dark = draw(report, Style(theme=DARK, lettering=lettering))
-        if light is not None and dark is not None:
-            charts[name] = Chart(light=png(light), dark=png(dark))
-    return charts
 
 
 def _publish(files: Mapping[str, bytes], folder: Path) -> None:
