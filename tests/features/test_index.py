@@ -16,49 +16,12 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError, OutputError
-from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.feature_set import Features
 from nasnet.features.index.neighbours import unit
 from tests.support import ROOT
 from tests.support.cli import invoke
+from tests.support.feature_sets import META, features, with_failures
 from tests.support.pictures import jpeg
-
-META = FeatureMeta(
-    module="seeded:7",
-    weights_fingerprint="0" * 16,
-    weights_status="untrained",
-    network="nasnet_mobile",
-    endpoint="global_pool",
-    recipe="photo/1",
-    recipe_text="",
-    size="224x224",
-    precision="f32",
-    engine="test",
-    source="nowhere",
-    version="0",
-    created="",
-)
-
-
-def features(rows: int, *, first: int = 0, dimensions: int = 16, seed: int = 0) -> Features:
-    """Clustered vectors, as pictures' are."""
-    random = np.random.default_rng([seed, first])
-    centres = np.random.default_rng(99).standard_normal((32, dimensions))
-    vectors = centres[random.integers(0, 32, rows)] + 0.6 * random.standard_normal(
-        (rows, dimensions)
-    )
-    return Features(
-        ids=[f"{row:06d}.jpg" for row in range(first, first + rows)],
-        vectors=vectors.astype(np.float32),
-        errors=[None] * rows,
-        meta=META,
-    )
-
-
-def with_failures(found: Features, rows: list[int]) -> Features:
-    vectors, errors = found.vectors.copy(), list(found.errors)
-    for row in rows:
-        vectors[row], errors[row] = np.nan, "no picture"
-    return replace(found, vectors=vectors, errors=errors)
 
 
 def recall(index: nasnet.Index, found: Features, queries: np.ndarray) -> float:
@@ -183,7 +146,7 @@ KILLED = """
 import os, signal, sys
 import nasnet
 from nasnet.features.index import folder
-from tests.features.test_index import features
+from tests.support.feature_sets import features
 
 stage = sys.argv[2]
 def die(*args, **options):

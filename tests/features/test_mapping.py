@@ -16,9 +16,9 @@ import nasnet
 from nasnet.errors import InputError
 from nasnet.features.feature_set import Features
 from nasnet.features.map_page import folders_of, project
-from tests.features.test_index import features, with_failures
 from tests.support.browser import browsing, calm, calm_within
 from tests.support.cli import invoke
+from tests.support.feature_sets import features, with_failures
 from tests.support.pictures import jpeg
 
 PCA = nasnet.MapOptions(method="pca", clusters=0)

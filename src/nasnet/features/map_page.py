@@ -85,7 +85,8 @@ def project(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArra
 
 
 def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[np.float32]:
-    with warnings.catch_warnings():  # of TensorFlow, of one job, of its spectrum
+    # UMAP warns that TensorFlow is absent, that a seed means one job, and about its spectrum.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         umap = needs("umap", extra="map")
         made = umap.UMAP(

@@ -1,4 +1,4 @@
-"""What a report tells: its records, and the views of them that figures and page share."""
+"""What a report shows: its records, and the views of them that figures and page share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Report:
-    """All that a report tells.
+    """All that a report shows.
 
     Attributes:
         title: its headline.
@@ -104,16 +104,11 @@ def series(history: Sequence[Mapping[str, float]], key: str) -> list[float] | No
 
 
 def epochs(history: Sequence[Mapping[str, float]]) -> list[float]:
-    """The epoch of each row; their places, from 1, where a row does not tell."""
+    """The epoch of each row; their places, from 1, where a row names none."""
     found = series(history, "epoch")
     if found is None or any(map(math.isnan, found)):
         return [float(at) for at in range(1, len(history) + 1)]
     return found
-
-
-def epochs_of(history: Sequence[Mapping[str, float]]) -> str:
-    """How many epochs there are, in words."""
-    return f"{len(history)} epoch{'s' * (len(history) != 1)}"
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> tuple[float, float] | None:

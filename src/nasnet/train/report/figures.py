@@ -38,7 +38,7 @@ _FEW_POINTS = 30  # up to here each is marked
 
 
 def curves(report: Report, lettering: Lettering) -> Figure | None:
-    """Loss, accuracy and learning rate over the epochs; None if no row tells any."""
+    """Loss, accuracy and learning rate over the epochs; None if no row has any."""
     at = epochs(report.history)
     panels = {
         name: lines

@@ -27,13 +27,13 @@ _SHEET = "mistakes"
 def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     """Write a report as one page and its figures.
 
-    `report.html` holds all it needs. Beside it lie `curves.png` (if the history tells anything),
+    `report.html` holds all it needs. Beside it lie `curves.png` (if the history holds any number),
     `confusion.png`, `per_class.png`, `calibration.png` and `mistakes.png` (if there are any); a
     figure of an earlier report that this one does not have is removed. Files take their names
     only when all are written.
 
     Args:
-        report: what to tell.
+        report: what to show.
         folder: made if it is missing.
 
     Returns:

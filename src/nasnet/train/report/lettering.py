@@ -1,7 +1,4 @@
-"""Letters for the figures: which fonts there are, and names written with what they can draw.
-
-Only here is asked what a font holds.
-"""
+"""Letters for the figures: which fonts there are, and names written with what they can draw."""
 
 from __future__ import annotations
 
