@@ -250,7 +250,7 @@ def test_from_pictures_to_found_pictures_on_the_command_line(tmp_path: Path, pho
     assert by_picture["nearest"][0]["cosine"] == pytest.approx(1, abs=1e-5)
     text = page.read_text(encoding="utf-8")
     assert text.count("<article>") == 2
-    assert text.count("src='data:image/jpeg") == 2 + 2 * 3
+    assert text.count('src="data:image/jpeg') == 2 + 2 * 3
 
 
 def test_vectors_and_their_files_are_searched_with(tmp_path: Path, photos: Path) -> None:
