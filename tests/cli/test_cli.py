@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -192,3 +193,17 @@ def test_help_names_every_command_and_option() -> None:
         "examples keep their lines"
     )
     assert all(word in text for word in ("SOURCE", "--recipe", "--append", "--strict", "untrained"))
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "told"),
+    [
+        ("> /dev/full", 1, "nasnet: the output cannot be written: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| (exec <&-; sleep 3)", 141, ""),
+    ],
+)
+def test_an_output_that_takes_nothing_is_no_traceback(where: str, status: int, told: str) -> None:
+    line = f"{shlex.join([*NASNET, 'info'])} {where}; echo ${{PIPESTATUS[0]}} >&2"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stderr == f"{told}{status}\n"

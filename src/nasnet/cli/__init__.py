@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 from cyclopts.config import Dict, Env
 
 from nasnet._version import __version__
-from nasnet.cli.flags import UsageError
+from nasnet.cli.flags import DEFAULTS, UsageError, unwrapped
 from nasnet.cli.terminal import note
 from nasnet.errors import NasnetError
 
@@ -65,18 +65,13 @@ def build_app(wanted: str | None = None) -> App:
     """
     app = App(
         name="nasnet",
-        help=HELP,
+        help=unwrapped(HELP),
         help_format="plaintext",
         suppress_keyboard_interrupt=False,  # `run` says that it stopped
         version=__version__,
         version_flags=("--version",),
         help_flags=("--help", "-h"),
-        default_parameter=Parameter(
-            negative_bool=(),
-            negative_iterable=(),
-            negative_none=(),
-            show_env_var=False,
-        ),
+        default_parameter=DEFAULTS,
         config=(
             Env("NASNET_", command=False, show=False),
             Dict(_configured(), source=os.environ.get("NASNET_CONFIG", CONFIG)),
@@ -131,7 +126,8 @@ def run(arguments: Sequence[str]) -> int:
         status = build_app(wanted)(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except NasnetError as error:
         note(f"nasnet: {error}")
@@ -147,7 +143,17 @@ def run(arguments: Sequence[str]) -> int:
         note("\nnasnet: stopped")  # below the terminal's ^C
         return 130
     except BrokenPipeError:
-        # The reader of our output went away (`nasnet info | head`). The interpreter would write
-        # what is left once more at its end, and complain: give it nowhere to write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away (`nasnet info | head`): nothing left to say.
+        _silence()
         return 141
+    except OSError as error:
+        # What rooms read and write ends in errors of the package: this is our own output.
+        note(f"nasnet: the output cannot be written: {error.strerror or error}")
+        _silence()
+        return 1
+
+
+def _silence() -> None:
+    """Give standard output nowhere to write, so that the interpreter's end does not complain."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -93,6 +93,8 @@ def _in_units(name: str, unit: int, metavar: str) -> Parameter:
 
 SIZE = Parameter(converter=size_of, n_tokens=1, accepts_keys=False, metavar="SIZE")
 PYTHON_ONLY = Parameter(parse=False)
+# Switches are said where they differ from the default, and nothing is said by an empty list.
+DEFAULTS = Parameter(negative_bool=(), negative_iterable=(), negative_none=(), show_env_var=False)
 NOTHING_TO_SHOW = Parameter(show_default=False)  # that a switch is off, that a list is empty
 
 # What a field's type does not tell: class -> field -> how it is a flag.
@@ -114,7 +116,13 @@ FIELDS: dict[str, dict[str, Parameter]] = {
         ),
     },
     "SourceOptions": {
-        "shard": Parameter(converter=_shard_of, n_tokens=1, accepts_keys=False, metavar="I/N"),
+        "shard": Parameter(
+            converter=_shard_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="I/N",
+            show_default=False,
+        ),
         "storage_options": PYTHON_ONLY,
     },
     "ServeOptions": {
@@ -132,7 +140,11 @@ FIELDS: dict[str, dict[str, Parameter]] = {
         "header_seconds": PYTHON_ONLY,
         "bodies_bytes": PYTHON_ONLY,
     },
-    "ExportOptions": {"to": PYTHON_ONLY},  # whose choices are a table
+    "ExportOptions": {
+        "to": PYTHON_ONLY,  # whose choices are a table
+        "calibrate": Parameter(metavar="SOURCE"),
+        "pictures": Parameter(metavar="SOURCE"),
+    },
     "ClassifyOptions": {"top": Parameter(alias="-k")},
     "ClusterOptions": {"storage_options": PYTHON_ONLY},
     # One --seed, that of the data, is the seed of everything.
@@ -192,22 +204,23 @@ def command(function: Callable[Params, Result]) -> Callable[Params, Result]:
                 kwargs[name] = cls() if given is None else plain(cls, given)
         return function(*args, **kwargs)
 
-    run.__doc__ = _unwrapped(function.__doc__ or "")
+    run.__doc__ = unwrapped(function.__doc__ or "")
     run.__annotations__ = hints
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return run
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """A docstring to be wrapped anew, as wide as the terminal is, and without markup."""
-    words, section, rest = re.split(
-        r"\n((?:Args|Attributes):\n|\Z)", inspect.cleandoc(text), maxsplit=1
-    )
+    text = inspect.cleandoc(text).replace("`", "")
+    section = re.search(r"\n(?:Args|Attributes):\n", text)
+    words, rest = (text, "") if section is None else (text[: section.start()], section.group())
     paragraphs = [
         one if one.startswith(" ") else " ".join(one.split()) for one in words.split("\n\n")
     ]
-    entries = re.sub(r"\n {5,}", " ", rest)
-    return "\n\n".join(paragraphs).replace("`", "") + "\n\n" + section + entries.replace("`", "")
+    if section is not None:
+        rest += re.sub(r"\n {5,}", " ", text[section.end() :])
+    return "\n\n".join(paragraphs) + "\n" + rest
 
 
 @functools.cache
@@ -239,7 +252,7 @@ def flags_of(cls: type) -> type[Any]:
         )
         twins.append((field.name, hint, made))
     twin = dataclasses.make_dataclass(cls.__name__, twins, kw_only=True)
-    twin.__doc__ = _unwrapped(cls.__doc__ or "")
+    twin.__doc__ = unwrapped(cls.__doc__ or "")
     twin.__module__ = cls.__module__  # a class of `types`, where it was made, is taken for built in
     return twin
 

@@ -11,13 +11,13 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from nasnet.cli.flags import IS_FILE, File, command
+from nasnet.cli.flags import DEFAULTS, IS_FILE, File, command
 from nasnet.cli.terminal import note, say
 from nasnet.errors import InputError
 from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
 from nasnet.weights.weights import fingerprint, write_safetensors
 
-app = App(name="weights", help="Inspect weight files, and pack them.")
+app = App(name="weights", help="Inspect weight files, and pack them.", default_parameter=DEFAULTS)
 
 
 @app.command
