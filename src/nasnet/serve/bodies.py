@@ -9,10 +9,13 @@ import asyncio
 import re
 import zlib
 from dataclasses import dataclass
-from email.message import Message
-from typing import Any
+from io import BytesIO
+from typing import Any, cast
 
 import pydantic_core
+import python_multipart
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from nasnet.serve.refusals import Refusal
@@ -21,21 +24,19 @@ from nasnet.serve.service import Held, Service
 _ELSEWHERE = 256 << 10  # bytes; larger bodies are worked on in a thread, beside the event loop
 _POLITELY = 2.0  # seconds that the rest of a refused body is read and thrown away
 _LISTS = 64  # brackets a picture's arrays may have beyond those of its pixels
-_PARTS = 8  # parts of a form beyond those with pictures
+_FIELDS = 8  # parts of a form beyond those with pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One part of a form (RFC 7578).
+class File:
+    """A file in a form.
 
     Attributes:
-        name: of the field.
-        filename: as the client wrote it, or empty.
+        name: as the client wrote it, or empty.
         data: its bytes.
     """
 
     name: str
-    filename: str
     data: bytes
 
 
@@ -152,8 +153,8 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def parts_of(data: bytes, content_type: str, *, most: int) -> list[Part]:
-    """The parts of a multipart/form-data body (RFC 7578, RFC 2046 section 5.1).
+def files_of(data: bytes, content_type: str, *, most: int) -> list[File]:
+    """The files of a multipart/form-data body (RFC 7578), and fields called `file` or `files`.
 
     Args:
         data: the body.
@@ -163,44 +164,43 @@ def parts_of(data: bytes, content_type: str, *, most: int) -> list[Part]:
     Raises:
         Refusal: 400, it is no such body; 413, more parts than pictures are taken.
     """
-    boundary = _parameter(f"Content-Type: {content_type}", "content-type", "boundary")
-    if not 1 <= len(boundary) <= 70 or not boundary.isascii():
+    files: list[File] = []
+    parts = 0
+    ended = False
+
+    def keep(name: bytes | None, filename: bytes | None, content: bytes) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > most + _FIELDS:
+            raise Refusal(413, f"more than {most} pictures in one request")
+        if filename or name in (b"file", b"files"):
+            files.append(File(name=(filename or b"").decode(errors="replace")[:1024], data=content))
+
+    def on_file(file: python_multipart.multipart.File) -> None:
+        # `getvalue` because nothing is ever spooled to disk: pictures are computed and forgotten.
+        keep(file.field_name, file.file_name, cast(BytesIO, file.file_object).getvalue())
+
+    def on_end() -> None:
+        nonlocal ended
+        ended = True
+
+    _, parameters = parse_options_header(content_type)
+    boundary = parameters.get(b"boundary")
+    if not boundary:
         raise Refusal(400, "multipart without a boundary")
-    mark = b"\r\n--" + boundary.encode("ascii")
-    pieces = (b"\r\n" + data).split(mark, most + _PARTS + 2)
-    if len(pieces) > most + _PARTS + 1:
-        raise Refusal(413, f"more than {most} pictures in one request")
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        raise Refusal(400, "multipart that is cut off, or whose boundary is another")
-    return [_part(piece) for piece in pieces[1:-1]]
-
-
-def _part(piece: bytes) -> Part:
-    # After the boundary there may be blanks, then a line's end, headers, an empty line, the data.
-    head, blank, data = piece.partition(b"\r\n\r\n")
-    if not blank or len(head) > 8192:
-        raise Refusal(400, "a part of the form has no headers")
     try:
-        text = head.decode("utf-8").strip(" \t\r\n")
-    except UnicodeDecodeError:
-        raise Refusal(400, "a part of the form has headers that are no UTF-8") from None
-    return Part(
-        name=_parameter(text, "content-disposition", "name"),
-        filename=_parameter(text, "content-disposition", "filename")[:1024],
-        data=data,
-    )
-
-
-def _parameter(headers: str, header: str, name: str) -> str:
-    """A parameter of one of the headers; empty where there is none, or none that can be read."""
-    for line in headers.split("\r\n"):
-        key, _, value = line.partition(":")
-        if key.strip().lower() == header:
-            message = Message()
-            message[header] = " ".join(value.split())
-            try:
-                found = message.get_param(name, "", header=header)
-            except (ValueError, LookupError, TypeError):  # what it makes of damaged values
-                return ""
-            return found if isinstance(found, str) else ""  # a tuple is RFC 2231, not for forms
-    return ""
+        # The body is in memory within the limits by now, so Starlette's parser, which spools each
+        # file of a stream to disk, has nothing to add to the one beneath it.
+        python_multipart.FormParser(
+            "multipart/form-data",
+            lambda field: keep(field.field_name, None, field.value or b""),
+            on_file,
+            on_end,
+            boundary=boundary,
+            config={"MAX_MEMORY_FILE_SIZE": len(data) + 1},
+        ).write(data)
+    except FormParserError as error:
+        raise Refusal(400, f"damaged multipart, or another boundary: {str(error)[:160]}") from None
+    if not ended:
+        raise Refusal(400, "multipart that is cut off, or whose boundary is another")
+    return files

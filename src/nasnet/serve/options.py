@@ -17,7 +17,7 @@ from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE
 
-_EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client")
+_EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client", "python_multipart")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORTEST_KEY = 8
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from nasnet.serve import openapi
 from nasnet.serve.batching import Computed
-from nasnet.serve.bodies import parts_of, read_body, render_json
+from nasnet.serve.bodies import files_of, read_body, render_json
 from nasnet.serve.refusals import Refusal, of_reason
 from nasnet.serve.service import Held, Model, Service, softmax
 
@@ -122,12 +122,11 @@ def _pictures(request: Request, body: bytes, service: Service) -> tuple[list[str
         if not body:
             raise Refusal(400, "no picture: send a file as the body, or files in a form")
         return [""], [body]
-    parts = parts_of(body, kind, most=service.limits.pictures)
-    files = [part for part in parts if part.filename or part.name in ("file", "files")]
+    files = files_of(body, kind, most=service.limits.pictures)
     if not files:
         raise Refusal(400, "no file in the form")
-    ids = [part.filename or f"file {number}" for number, part in enumerate(files)]
-    return ids, [part.data for part in files]
+    ids = [file.name or f"file {number}" for number, file in enumerate(files)]
+    return ids, [file.data for file in files]
 
 
 def _all_good(done: _Done) -> None:

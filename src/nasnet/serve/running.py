@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
@@ -49,6 +50,8 @@ def run(
 
 async def _serve(service: Service, listening: socket.socket, stop: Callable[[], bool]) -> None:
     limits = service.limits
+    # Else anyone who sends a broken form writes a line into the log.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         build_app(service),
         http=protocol(limits),  # type: ignore[arg-type]
