@@ -207,3 +207,24 @@ def test_an_output_that_takes_nothing_is_no_traceback(where: str, status: int, t
     line = f"{shlex.join([*NASNET, 'info'])} {where}; echo ${{PIPESTATUS[0]}} >&2"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == f"{told}{status}\n"
+
+
+@pytest.mark.parametrize("where", ["2> /dev/full", "2>&-", ">&- 2>&-"])
+def test_a_run_that_nobody_can_read_about_is_no_failure(where: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    command = shlex.join([*NASNET, "embed", "a.jpg", "-o", "f.npy", *QUICK])
+    done = subprocess.run(["bash", "-c", f"{command} {where}"], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "f.npy").exists()
+
+
+def test_names_that_are_no_utf8_are_read_and_not_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.jpg")
+    (tmp_path / name).write_bytes(jpeg())
+    done = run("embed", name, "-o", "f.parquet", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert nasnet.read_features(tmp_path / "f.parquet").meta.source == name
+    done = run("embed", name, "-o", os.fsdecode(b"\xff.parquet"), *QUICK, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is no UTF-8" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -181,3 +181,26 @@ def test_the_help_names_every_recipe_and_augmentation() -> None:
     text = " ".join(invoke("finetune", "--help").stdout.split())
     assert all(name.partition("/")[0] in text for name in nasnet.RECIPES)
     assert all(name in text for name in PRESETS)
+
+
+def test_a_key_comes_from_its_file_or_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setattr(
+        "nasnet.cli.serve.serve_forever", lambda options, on_event: seen.append(options.api_key)
+    )
+    (tmp_path / "key").write_text("of the file\n")
+    monkeypatch.setenv("NASNET_API_KEY_FILE", str(tmp_path / "key"))
+    assert invoke("serve").exit_code == 0
+    monkeypatch.delenv("NASNET_API_KEY_FILE")
+    monkeypatch.setenv("NASNET_API_KEY", "of the variable")
+    assert invoke("serve").exit_code == 0
+    assert invoke("serve", "--api-key-file", tmp_path / "key").exit_code == 0
+    assert seen == ["of the file", "of the variable", "of the file"]
+
+
+def test_an_empty_variable_is_none(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NASNET_THREADS", "NASNET_OFFLINE", "NASNET_CONFIG", "NASNET_PAGE"):
+        monkeypatch.setenv(name, "")
+    assert size_written("--size", "32") == "32x32"

@@ -83,3 +83,7 @@ def test_what_cannot_be_computed_is_refused_at_once() -> None:
         nasnet.Extractor("seeded:7", recipe="nope")
     with pytest.raises(InputError, match="32"):
         nasnet.Extractor("seeded:7", size=(8, 8))
+    with pytest.raises(InputError, match="height and width"):
+        nasnet.Extractor("seeded:7", size=64)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="decode_threads"):
+        nasnet.Extractor("seeded:7", decode_threads=0)

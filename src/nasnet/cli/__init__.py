@@ -114,6 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, and give its exit status."""
+    # An empty variable is none, as the library itself takes it.
+    for name in [
+        one for one, value in os.environ.items() if one.startswith("NASNET_") and not value
+    ]:
+        del os.environ[name]
     # Names of files may hold any bytes: on standard output they come out as they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")

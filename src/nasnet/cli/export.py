@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nasnet.cli.flags import command
-from nasnet.cli.terminal import download_progress, note, say
+from nasnet.cli.terminal import download_progress, note, say, watched
 from nasnet.exporting.export import Exported, ExportOptions, export as export_network
 from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import Agreement
@@ -46,7 +45,7 @@ def export(
     """
     # TensorFlow tells of its kernels on standard error, from C++, unless it is asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    shows = sys.stderr.isatty()
+    shows = watched()
     with download_progress() as on_download:
         done = export_network(
             weights,

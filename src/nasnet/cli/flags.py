@@ -65,7 +65,7 @@ def _key_of(_type: object, tokens: Sequence[Token]) -> str:
     The key is no flag of its own: every user of a machine can read other people's command lines.
     """
     token = tokens[0]
-    if token.source == "env":
+    if token.keyword == "NASNET_API_KEY":  # not NASNET_API_KEY_FILE, which names a file
         return token.value
     try:
         return Path(token.value).read_text(encoding="utf-8").strip()

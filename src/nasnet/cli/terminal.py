@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,16 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """Print a line for people, beside the result."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is None:  # closed by who started us; `print` would take standard output
+        return
+    # A run is not a failure because nobody can read about it.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def watched() -> bool:
+    """Whether a person looks on: standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class Progress:
@@ -43,7 +52,7 @@ class Progress:
         self._started = time.monotonic()
         self._first = 0
         self._printed = self._started
-        self._bar: _Bar | None = _Bar(what, unit) if sys.stderr.isatty() else None
+        self._bar: _Bar | None = _Bar(what, unit) if watched() else None
 
     def begin(self, done: int) -> None:
         """Start counting at what an earlier run had done."""

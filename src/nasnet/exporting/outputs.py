@@ -70,6 +70,6 @@ def key_for(path: Path, table: Mapping[str, Row], *, what: str) -> str:
     known = ", ".join(f"{row.suffixes[0]} ({key})" for key, row in table.items() if row.suffixes)
     folders = ", ".join(key for key, row in table.items() if row.folder)
     raise InputError(
-        f"{path}: its name does not tell the {what}; end it in one of {known}, or say to="
+        f"{path}: its name does not tell the {what}; end it in one of {known}, or name it (`to`)"
         + (f" (folders: {folders})" if folders else "")
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -100,7 +100,12 @@ class Extractor:
             )
             self.weights, self.notes = opened.weights, opened.notes
             own = own_size or opened.image_size
-        self.height, self.width = size or own
+        size = own if size is None else size
+        if not (isinstance(size, Sequence) and len(size) == 2):
+            raise InputError(f"size is height and width, such as (224, 224), not {size!r}")
+        self.height, self.width = int(size[0]), int(size[1])
+        if decode_threads is not None and decode_threads < 1:
+            raise InputError(f"decode_threads starts at 1, found {decode_threads}")
         self.endpoint = endpoint
         self.options = engine or EngineOptions()
         self.decode_threads = decode_threads or self.options.cores

@@ -119,7 +119,11 @@ def feature_schema(
             pyarrow.field("height", pyarrow.int32()),
             pyarrow.field("error", pyarrow.string()),
         ],
-        metadata={_PREFIX + key: str(value) for key, value in asdict(meta).items()},
+        # The source may be a name of any bytes: they come back as they were.
+        metadata={
+            _PREFIX + key: str(value).encode(errors="surrogateescape")
+            for key, value in asdict(meta).items()
+        },
     )
 
 
@@ -143,7 +147,7 @@ def meta_file(path: Path) -> Path:
 def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
     """What is written in a schema's metadata about a feature set."""
     return {
-        key.decode().removeprefix(_PREFIX): value.decode()
+        key.decode().removeprefix(_PREFIX): value.decode(errors="surrogateescape")
         for key, value in (schema.metadata or {}).items()
         if key.startswith(_PREFIX.encode())
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nasnet.errors import OutputError
+from nasnet.errors import InputError, OutputError
 from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.formats import FORMATS, Tables
@@ -41,6 +42,14 @@ class SinkOptions:
     part_seconds: float = 10.0
     vector_dtype: Literal["float32", "float16"] = "float32"
 
+    def __post_init__(self) -> None:
+        """Refuse parts that could hold nothing."""
+        if self.part_rows < 1 or not self.part_seconds >= 0:
+            raise InputError(
+                "part_rows starts at 1 and part_seconds at 0, found "
+                f"{self.part_rows} and {self.part_seconds}"
+            )
+
 
 def open_sink(
     output: Path, *, meta: FeatureMeta, dimensions: int, options: SinkOptions | None = None
@@ -58,6 +67,12 @@ def open_sink(
             a finished file is in the way, or an unfinished run was started differently.
     """
     options = options or SinkOptions()
+    try:
+        os.fspath(output).encode()
+    except UnicodeEncodeError:
+        raise OutputError(
+            f"{output!r} is no UTF-8, which those who read feature sets expect: name another file"
+        ) from None
     if output.suffix not in FORMATS:
         raise OutputError(
             f"{output}: no format for {output.suffix or 'a name without ending'!r}; "
