@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions, check_extra
+from nasnet.serve.options import (
+    Limits,
+    ModelChoice,
+    NearestIndex,
+    ServeEvent,
+    ServeOptions,
+    check_extra,
+)
 from nasnet.serve.photos import photo_index
-from nasnet.serve.service import NearestIndex
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -17,9 +17,8 @@ from starlette.responses import Response
 
 from nasnet._version import __version__
 from nasnet.serve import oip, operation, plain, site, tfserving
-from nasnet.serve.bodies import render_json
+from nasnet.serve.answers import Refusal, complete, json_answer
 from nasnet.serve.options import ServeEvent, is_loopback
-from nasnet.serve.refusals import Refusal
 from nasnet.serve.service import Service
 
 Message = MutableMapping[str, Any]
@@ -62,6 +61,7 @@ def build_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(_Guard, service=service)
+    complete(app.openapi(), [tfserving.Predict, oip.Infer])
     return app
 
 
@@ -92,9 +92,9 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 def _error(status: int, text: str, headers: dict[str, str]) -> Response:
-    return Response(
-        render_json({"error": text}), status, media_type="application/json", headers=headers
-    )
+    answer = json_answer({"error": text}, status)
+    answer.headers.update(headers)
+    return answer
 
 
 class _Guard:

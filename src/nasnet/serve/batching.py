@@ -20,7 +20,7 @@ import numpy.typing as npt
 from nasnet.compute.engine import Engine, Images
 from nasnet.errors import PictureError
 from nasnet.pictures.recipes import Prepared
-from nasnet.serve.refusals import overloaded
+from nasnet.serve.answers import overloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from nasnet.serve.refusals import Refusal
+from nasnet.serve.answers import Refusal
 from nasnet.serve.service import Held, Service
 
 _ELSEWHERE = 256 << 10  # bytes; larger bodies are worked on in a thread, beside the event loop
@@ -141,11 +141,6 @@ async def parse_json(data: bytes, *, pixels: int, pictures: int) -> dict[str, An
     if not isinstance(found, dict):
         raise Refusal(400, f"expected a JSON object, found {_kind(found)}")
     return found
-
-
-def render_json(value: object) -> bytes:
-    """JSON as bytes, with the tokens NaN and Infinity."""
-    return pydantic_core.to_json(value, inf_nan_mode="constants")
 
 
 def _kind(value: object) -> str:

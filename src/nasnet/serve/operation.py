@@ -6,8 +6,8 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 
 from nasnet._version import __version__
-from nasnet.serve import metrics, openapi
-from nasnet.serve.bodies import render_json
+from nasnet.serve import metrics
+from nasnet.serve.answers import add_route, json_answer, refused
 from nasnet.serve.service import Service
 from nasnet.serve.site import docs_page
 
@@ -22,7 +22,7 @@ def routes(service: Service, app: FastAPI) -> APIRouter:
         return Response(docs_page(app.openapi()), media_type="text/html")
 
     async def info() -> Response:
-        return Response(render_json(_info(service)), media_type="application/json")
+        return json_answer(_info(service))
 
     async def session() -> Response:
         # Who comes here has shown the key; see `app`.
@@ -30,25 +30,29 @@ def routes(service: Service, app: FastAPI) -> APIRouter:
         return Response(status_code=204, headers={"Set-Cookie": cookie})
 
     async def healthy() -> Response:
-        return Response(render_json({"status": "ok"}), media_type="application/json")
+        return json_answer({"status": "ok"})
 
     async def ready() -> Response:
         text = "ready" if service.ready else "stopping"
-        return Response(
-            render_json({"status": text}),
-            200 if service.ready else 503,
-            media_type="application/json",
-        )
+        return json_answer({"status": text}, 200 if service.ready else 503)
 
     async def counters() -> Response:
         return Response(service.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    add = openapi.adder(router)
-    add("/info", "GET", info, openapi.INFO)
-    add("/session", "POST", session, openapi.SESSION)
-    add("/healthz", "GET", healthy, openapi.HEALTH)
-    add("/readyz", "GET", ready, openapi.READY)
-    add("/metrics", "GET", counters, openapi.METRICS)
+    add_route(router, "/info", info, "What is served")
+    add_route(router, "/healthz", healthy, "Whether it runs")
+    add_route(router, "/readyz", ready, "Whether it takes requests", refusals=(503,))
+    text = {"text/plain": {"type": "string"}}
+    add_route(router, "/metrics", counters, "Counters for Prometheus", answers=text)
+    router.add_api_route(
+        "/session",
+        session,
+        methods=["POST"],
+        summary="A cookie for the page, for who has the key",
+        status_code=204,
+        response_class=Response,
+        responses=refused(401),
+    )
     router.add_api_route("/docs", docs, include_in_schema=False, response_class=Response)
     return router
 

@@ -9,14 +9,19 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError, needs
+from nasnet.features.feature_set import FeatureMeta
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE
 
+Floats = npt.NDArray[np.float32]
 _EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client", "python_multipart")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORTEST_KEY = 8
@@ -155,6 +160,28 @@ class ServeEvent:
     kind: Literal["loading", "ready", "request", "fault", "stopping", "stopped"]
     text: str
     url: str = ""
+
+
+class NearestIndex(Protocol):
+    """Finds the nearest rows of a feature set. `search` is called from several threads at once."""
+
+    @property
+    def meta(self) -> FeatureMeta:
+        """What the indexed vectors say about themselves."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    def search(self, vectors: Floats, k: int) -> tuple[list[list[str]], Floats]:
+        """The `k` nearest rows of each vector, the nearest first.
+
+        Args:
+            vectors: float32 [n, dimensions].
+            k: how many; at most as many as there are rows.
+
+        Returns:
+            Ids, n lists of k; and cosine similarities, float32 [n, k].
+        """
 
 
 def check_extra() -> None:

@@ -21,8 +21,8 @@ from nasnet.features.extractor import Extractor
 from nasnet.pictures.arrays import check_images
 from nasnet.pictures.decode import measure
 from nasnet.pictures.recipes import Prepared
+from nasnet.serve.answers import TOO_LARGE, Refusal, of_reason
 from nasnet.serve.batching import Computed
-from nasnet.serve.refusals import TOO_LARGE, Refusal, of_reason
 
 _LARGE = 4_000_000  # pixels; one picture above is unpacked at a time, so that memory has a bound
 _ICON = b"\0\0\1\0"

@@ -7,27 +7,115 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nasnet.serve import openapi
+from nasnet.features.store import Batch, record_batch
+from nasnet.serve.answers import (
+    BINARY,
+    JSON,
+    OCTETS,
+    Refusal,
+    add_route,
+    json_answer,
+    of_reason,
+    render_json,
+)
 from nasnet.serve.batching import Computed
-from nasnet.serve.bodies import files_of, read_body, render_json
-from nasnet.serve.refusals import Refusal, of_reason
-from nasnet.serve.service import Held, Model, Service, softmax
+from nasnet.serve.bodies import files_of, read_body
+from nasnet.serve.service import Model, Service, softmax
 
-_JSON = "application/json"
-_NPY = "application/x-npy"
-_ARROW = "application/vnd.apache.arrow.stream"
-_FORMATS = {"json": _JSON, "npy": _NPY, "arrow": _ARROW}
-_MANY = 8  # pictures; answers about more are written in a thread, beside the event loop
 Floats = npt.NDArray[np.float32]
+Format = Literal["json", "npy", "arrow"]
+Row = TypeVar("Row", bound=BaseModel)
+_FORMATS: dict[Format, str] = {
+    "json": JSON,
+    "npy": "application/x-npy",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
+_MANY = 8  # pictures; answers about more are written in a thread, beside the event loop
+_FORM = {"type": "object", "properties": {"files": {"type": "array", "items": BINARY}}}
+_FILES = {"multipart/form-data": _FORM, OCTETS: BINARY, "image/jpeg": BINARY, "image/png": BINARY}
+_ModelName = Annotated[str | None, Query(description="A module by name; the first if left out.")]
+
+
+class Vector(BaseModel):
+    """A picture's vector, or why there is none; width and height of the upright picture."""
+
+    id: str
+    vector: list[float] | None
+    width: int | None
+    height: int | None
+    error: str | None
+
+
+class Results(BaseModel, Generic[Row]):
+    """What came of each picture of a request."""
+
+    model: str
+    results: list[Row]
+
+
+class Embedded(BaseModel):
+    """Vectors, and what they can be compared with: others of which all this is the same."""
+
+    model: str
+    weights: str
+    weights_status: str
+    weights_fingerprint: str
+    endpoint: str
+    recipe: str
+    size: str
+    padding: str
+    results: list[Vector]
+
+
+class Class(BaseModel):
+    """A class and how likely it is."""
+
+    index: int
+    label: str
+    probability: float
+
+
+class Classes(BaseModel):
+    """A picture's likeliest classes, or why there are none."""
+
+    id: str
+    classes: list[Class] | None
+    error: str | None
+
+
+class Neighbour(BaseModel):
+    """A row of the index, and its cosine similarity."""
+
+    id: str
+    score: float
+
+
+class Neighbours(BaseModel):
+    """A picture's nearest neighbours, or why there are none."""
+
+    id: str
+    neighbours: list[Neighbour] | None
+    error: str | None
+
+
+class Similarity(BaseModel):
+    """How similar two pictures' vectors are: their cosine, and their Euclidean distance."""
+
+    model: str
+    ids: list[str]
+    cosine: float
+    distance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +125,10 @@ class _Done:
     model: Model
     ids: list[str]
     found: list[Computed]
+
+    @property
+    def rows(self) -> list[tuple[str, Computed]]:
+        return list(zip(self.ids, self.found, strict=True))
 
     @property
     def good(self) -> list[int]:
@@ -49,70 +141,88 @@ class _Done:
             vectors[place] = self.found[place].outputs["global_pool"]
         return vectors
 
+    def check_all(self) -> None:
+        """Refuse a picture that could not be computed."""
+        for id, one in self.rows:
+            if one.error is not None:
+                raise of_reason(id[:80] or "picture", one.error)
+
 
 def routes(service: Service) -> APIRouter:
     """The plain routes."""
     router = APIRouter(tags=["Pictures"])
 
-    async def embed(request: Request) -> Response:
-        kind = _format(request)
-        with service.holding() as held:
-            done = await _compute(request, service, held)
-            return await _written(lambda: _embedded(done, kind), _FORMATS[kind], done)
+    async def embed(
+        request: Request,
+        model: _ModelName = None,
+        format: Annotated[
+            Format | None, Query(description="What to answer; else as the header Accept says.")
+        ] = None,
+    ) -> Response:
+        kind = format or _accepted(request)
+        done = await _compute(request, service, service.model(model))
+        return await _written(lambda: _embedded(done, kind), _FORMATS[kind], done)
 
-    async def classify(request: Request) -> Response:
-        top = _count(request, "top", 5, 1001)
-        with service.holding() as held:
-            done = await _compute(request, service, held, classifies=True)
-            return await _written(lambda: _classified(done, top), _JSON, done)
+    async def classify(
+        request: Request,
+        model: _ModelName = None,
+        top: Annotated[int, Query(ge=1, le=1001, description="How many classes.")] = 5,
+    ) -> Response:
+        found = service.model(model)
+        if not found.labels:
+            raise Refusal(404, f"{found.name} has no classifier")
+        done = await _compute(request, service, found)
+        return await _written(lambda: _classified(done, top), JSON, done)
 
-    async def search(request: Request) -> Response:
-        k = _count(request, "k", 12, 1000)
+    async def search(
+        request: Request,
+        k: Annotated[int, Query(ge=1, le=1000, description="How many neighbours.")] = 12,
+    ) -> Response:
         if service.index is None:
             raise Refusal(404, "no index is served: start with --index")
-        with service.holding() as held:
-            done = await _compute(request, service, held, named=False)
-            data = await asyncio.to_thread(_neighbours, done, service, k)
-            return Response(data, media_type=_JSON)
+        done = await _compute(request, service, service.default)
+        data = await asyncio.to_thread(_neighbours, done, service, k)
+        return Response(data, media_type=JSON)
 
-    async def similarity(request: Request) -> Response:
-        with service.holding() as held:
-            done = await _compute(request, service, held)
-            if len(done.found) != 2:
-                raise Refusal(400, f"expected two pictures in a form, found {len(done.found)}")
-            _all_good(done)
-            return Response(render_json(_alike(done)), media_type=_JSON)
+    async def similarity(request: Request, model: _ModelName = None) -> Response:
+        done = await _compute(request, service, service.model(model))
+        if len(done.found) != 2:
+            raise Refusal(400, f"expected two pictures in a form, found {len(done.found)}")
+        done.check_all()
+        return json_answer(_similarity(done))
 
-    add = openapi.adder(router)
-    add("/embed", "POST", embed, openapi.EMBED)
-    add("/classify", "POST", classify, openapi.CLASSIFY)
-    add("/search", "POST", search, openapi.SEARCH)
-    add("/similarity", "POST", similarity, openapi.SIMILARITY)
+    add_route(
+        router,
+        "/embed",
+        embed,
+        "Vectors of pictures",
+        takes=_FILES,
+        answers={JSON: Embedded, _FORMATS["npy"]: BINARY, _FORMATS["arrow"]: BINARY},
+    )
+    about = "The likeliest classes of pictures, where the module has a classifier"
+    likely = {JSON: Results[Classes]}
+    add_route(router, "/classify", classify, about, takes=_FILES, answers=likely)
+    about = "Nearest neighbours of pictures, where there is an index"
+    near = {JSON: Results[Neighbours]}
+    add_route(router, "/search", search, about, takes=_FILES, answers=near)
+    about = "How similar two pictures are"
+    two = {"multipart/form-data": _FORM}
+    add_route(router, "/similarity", similarity, about, takes=two, answers={JSON: Similarity})
     return router
 
 
-async def _compute(
-    request: Request,
-    service: Service,
-    held: Held,
-    *,
-    classifies: bool = False,
-    named: bool = True,
-) -> _Done:
+async def _compute(request: Request, service: Service, model: Model) -> _Done:
     """Read a request's pictures and compute them.
 
     Raises:
         Refusal: there are none, or not one can be decoded.
     """
-    model = service.model(request.query_params.get("model") if named else None)
-    if classifies and not model.labels:
-        raise Refusal(404, f"{model.name} has no classifier")
-    body = await read_body(request, service, held)
-    ids, pictures = _pictures(request, body, service)
-    found = await model.compute(pictures)
-    done = _Done(model=model, ids=ids, found=found)
+    with service.holding() as held:
+        body = await read_body(request, service, held)
+        ids, pictures = _pictures(request, body, service)
+        done = _Done(model=model, ids=ids, found=await model.compute(pictures))
     if not done.good:
-        _all_good(done)
+        done.check_all()
     return done
 
 
@@ -129,25 +239,7 @@ def _pictures(request: Request, body: bytes, service: Service) -> tuple[list[str
     return ids, [file.data for file in files]
 
 
-def _all_good(done: _Done) -> None:
-    for id, one in zip(done.ids, done.found, strict=True):
-        if one.error is not None:
-            raise of_reason(id[:80] or "picture", one.error)
-
-
-def _count(request: Request, name: str, default: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= most):
-        raise Refusal(400, f"{name}: expected 1 to {most}, found {text[:20]!r}")
-    return int(text)
-
-
-def _format(request: Request) -> str:
-    name = request.query_params.get("format")
-    if name is not None:
-        if name not in _FORMATS:
-            raise Refusal(400, f"format: {name[:20]!r}; there are {', '.join(_FORMATS)}")
-        return name
+def _accepted(request: Request) -> Format:
     accepted = request.headers.get("accept", "")
     return next((name for name, kind in _FORMATS.items() if kind in accepted), "json")
 
@@ -157,42 +249,42 @@ async def _written(write: Callable[[], bytes], media_type: str, done: _Done) -> 
     return Response(data, media_type=media_type)
 
 
-def _embedded(done: _Done, kind: str) -> bytes:
+def _embedded(done: _Done, kind: Format) -> bytes:
     if kind == "npy":
         buffer = io.BytesIO()
         np.save(buffer, done.vectors(), allow_pickle=False)
         return buffer.getvalue()
     if kind == "arrow":
         return _arrow(done)
-    model = done.model
-    meta = model.meta
-    space = {
-        "weights": meta.module,
-        "weights_status": meta.weights_status,
-        "weights_fingerprint": meta.weights_fingerprint,
-        "endpoint": meta.endpoint,
-        "recipe": meta.recipe,
-        "size": meta.size,
-        "padding": meta.padding,
-    }
+    meta = done.model.meta
     results = [
-        {
-            "id": id,
-            "vector": None if one.error else one.outputs["global_pool"].tolist(),
-            "width": one.width or None,
-            "height": one.height or None,
-            "error": one.error,
-        }
-        for id, one in zip(done.ids, done.found, strict=True)
+        Vector(
+            id=id,
+            vector=None if one.error else one.outputs["global_pool"].tolist(),
+            width=one.width or None,
+            height=one.height or None,
+            error=one.error,
+        )
+        for id, one in done.rows
     ]
-    return render_json({"model": model.name, **space, "results": results})
+    return render_json(
+        Embedded(
+            model=done.model.name,
+            weights=meta.module,
+            weights_status=meta.weights_status,
+            weights_fingerprint=meta.weights_fingerprint,
+            endpoint=meta.endpoint,
+            recipe=meta.recipe,
+            size=meta.size,
+            padding=meta.padding,
+            results=results,
+        )
+    )
 
 
 def _arrow(done: _Done) -> bytes:
     """The table `nasnet embed` writes, as an Arrow stream."""
     import pyarrow
-
-    from nasnet.features.store import Batch, record_batch
 
     batch = Batch(
         ids=done.ids,
@@ -211,45 +303,40 @@ def _arrow(done: _Done) -> bytes:
 def _classified(done: _Done, top: int) -> bytes:
     labels = done.model.labels
     results = []
-    for id, one in zip(done.ids, done.found, strict=True):
+    for id, one in done.rows:
         classes = None
         if one.error is None:
             shares = softmax(one.outputs["Logits"])
             best = np.argsort(-shares, kind="stable")[:top].tolist()
             classes = [
-                {"index": index, "label": labels[index], "probability": float(shares[index])}
+                Class(index=index, label=labels[index], probability=float(shares[index]))
                 for index in best
             ]
-        results.append({"id": id, "classes": classes, "error": one.error})
-    return render_json({"model": done.model.name, "results": results})
+        results.append(Classes(id=id, classes=classes, error=one.error))
+    return render_json(Results(model=done.model.name, results=results))
 
 
 def _neighbours(done: _Done, service: Service, k: int) -> bytes:
     assert service.index is not None
-    good = done.good
-    ids, scores = service.index.search(done.vectors()[good], min(k, len(service.index)))
-    rows = dict(zip(good, zip(ids, scores.tolist(), strict=True), strict=True))
-    results = [
-        {
-            "id": id,
-            "neighbours": _paired(*rows[place]) if place in rows else None,
-            "error": one.error,
-        }
-        for place, (id, one) in enumerate(zip(done.ids, done.found, strict=True))
-    ]
-    return render_json({"model": done.model.name, "results": results})
+    ids, scores = service.index.search(done.vectors()[done.good], min(k, len(service.index)))
+    rows = iter(zip(ids, scores.tolist(), strict=True))
+    results = []
+    for id, one in done.rows:
+        neighbours = None
+        if one.error is None:
+            neighbours = [
+                Neighbour(id=near, score=score) for near, score in zip(*next(rows), strict=True)
+            ]
+        results.append(Neighbours(id=id, neighbours=neighbours, error=one.error))
+    return render_json(Results(model=done.model.name, results=results))
 
 
-def _paired(ids: Sequence[str], scores: Sequence[float]) -> list[dict[str, object]]:
-    return [{"id": id, "score": score} for id, score in zip(ids, scores, strict=True)]
-
-
-def _alike(done: _Done) -> dict[str, object]:
+def _similarity(done: _Done) -> Similarity:
     one, other = done.vectors().astype(np.float64)
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return {
-        "model": done.model.name,
-        "ids": done.ids,
-        "cosine": float(one @ other) / max(lengths, 1e-12),
-        "distance": float(np.linalg.norm(one - other)),
-    }
+    return Similarity(
+        model=done.model.name,
+        ids=done.ids,
+        cosine=float(one @ other) / max(lengths, 1e-12),
+        distance=float(np.linalg.norm(one - other)),
+    )

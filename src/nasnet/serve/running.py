@@ -16,8 +16,8 @@ import uvicorn
 from nasnet.errors import InputError
 from nasnet.serve.app import build_app
 from nasnet.serve.connections import protocol
-from nasnet.serve.options import ServeEvent, ServeOptions
-from nasnet.serve.service import NearestIndex, Service, open_service
+from nasnet.serve.options import NearestIndex, ServeEvent, ServeOptions
+from nasnet.serve.service import Service, open_service
 
 _BACKLOG = 512
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,14 @@ from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine
 from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
-from nasnet.features.feature_set import FeatureMeta, check_same_space, feature_schema
+from nasnet.features.feature_set import check_same_space, feature_schema
 from nasnet.features.index import open_index
 from nasnet.hub.spec import ModuleSpec, load_module_spec
+from nasnet.serve.answers import Refusal, overloaded
 from nasnet.serve.batching import Batcher, Computed, Lane
 from nasnet.serve.metrics import Metrics
-from nasnet.serve.options import Limits, ModelChoice, ServeEvent, ServeOptions
+from nasnet.serve.options import Limits, ModelChoice, NearestIndex, ServeEvent, ServeOptions
 from nasnet.serve.pictures import preparer
-from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.weights.classes import class_names
 
 Floats = npt.NDArray[np.float32]
@@ -272,25 +272,3 @@ def softmax(logits: Floats) -> Floats:
     """Probabilities of logits, over the last axis, float32."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
-
-
-class NearestIndex(Protocol):
-    """Finds the nearest rows of a feature set. `search` is called from several threads at once."""
-
-    @property
-    def meta(self) -> FeatureMeta:
-        """What the indexed vectors say about themselves."""
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-
-    def search(self, vectors: Floats, k: int) -> tuple[list[list[str]], Floats]:
-        """The `k` nearest rows of each vector, the nearest first.
-
-        Args:
-            vectors: float32 [n, dimensions].
-            k: how many; at most as many as there are rows.
-
-        Returns:
-            Ids, n lists of k; and cosine similarities, float32 [n, k].
-        """

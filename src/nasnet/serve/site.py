@@ -9,9 +9,9 @@ import asyncio
 import io
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from nasnet.errors import PictureError
@@ -20,9 +20,8 @@ from nasnet.pictures import recipes
 from nasnet.pictures.decode import Decoding
 from nasnet.pictures.resize import pillow_bilinear
 from nasnet.pictures.sources import path_of_id
-from nasnet.serve import openapi
+from nasnet.serve.answers import BINARY, Refusal, add_route, overloaded
 from nasnet.serve.pictures import check_picture
-from nasnet.serve.refusals import Refusal, overloaded
 from nasnet.serve.service import Service
 
 PAGE_POLICY = (
@@ -68,7 +67,7 @@ def routes(service: Service) -> APIRouter:
             raise Refusal(404, "no such file")
         return _file(name, _ASSETS[name])
 
-    async def picture(id: str) -> Response:
+    async def picture(id: Annotated[str, Query(min_length=1)]) -> Response:
         nonlocal waiting
         if service.options.pictures is None:
             raise Refusal(404, "no pictures are served: start with --pictures FOLDER")
@@ -93,8 +92,14 @@ def routes(service: Service) -> APIRouter:
         headers = {"Content-Security-Policy": _MAP_POLICY}
         return Response(data, media_type="text/html", headers=headers)
 
-    add = openapi.adder(router)
-    add("/picture", "GET", picture, openapi.PICTURE)
+    add_route(
+        router,
+        "/picture",
+        picture,
+        "A picture of the index, made small",
+        answers={"image/jpeg": BINARY},
+        refusals=(400, 404, 429),
+    )
     for path, handler in (
         ("/", page),
         ("/assets/{name}", asset),

@@ -1,0 +1,197 @@
+"""How a request is answered, with JSON or a refusal, and how a route and its answers are described.
+
+Bodies are read by `bodies`, not by FastAPI, which knows no limits of size and time while a body
+streams in; so what a route takes is described here, and what it answers by pydantic's models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import pydantic_core
+from fastapi import APIRouter
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+
+TOO_LARGE = "too large"  # how reasons of ours begin that are about size
+JSON = "application/json"
+OCTETS = "application/octet-stream"
+BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
+OBJECT: Mapping[str, Any] = {"type": "object"}
+_WORTH_PACKING = 512  # bytes
+_REFERENCE = "#/components/schemas/{model}"
+_POSTED = (400, 404, 408, 413, 415, 429)
+_REFUSALS = {
+    400: "The request does not fit; the text says how.",
+    401: "The key is missing or wrong.",
+    404: "There is no such module, or it cannot do this.",
+    408: "The body came too slowly.",
+    413: "Too large: the body, a picture, or their number.",
+    415: "Content-Encoding other than gzip and deflate.",
+    429: "Too much is waiting; Retry-After says how long to wait.",
+    503: "Stopping.",
+}
+
+# Media type -> a model or a JSON schema.
+Described = Mapping[str, type[BaseModel] | Mapping[str, Any]]
+
+
+class Refused(BaseModel):
+    """Why a request is refused."""
+
+    error: str
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of ours
+    """An answer with a status of 4xx.
+
+    Attributes:
+        status: the HTTP status.
+        text: one line that says what was found and what is expected.
+        headers: to send along.
+        close: whether the connection ends with the answer.
+    """
+
+    def __init__(
+        self, status: int, text: str, *, headers: dict[str, str] | None = None, close: bool = False
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers or {}
+        self.close = close
+
+
+def overloaded(text: str, *, seconds: float) -> Refusal:
+    """429, with how long to wait (RFC 6585, section 4).
+
+    Args:
+        text: what there is too much of.
+        seconds: until it is worth trying again.
+    """
+    return Refusal(429, text, headers={"Retry-After": str(max(1, round(seconds)))})
+
+
+def of_reason(where: str, reason: str) -> Refusal:
+    """The refusal of a picture that cannot be decoded: 413 if it is too large, else 400.
+
+    Args:
+        where: which picture, such as `instances[2]`.
+        reason: as `PictureError` says it.
+    """
+    return Refusal(413 if reason.startswith(TOO_LARGE) else 400, f"{where}: {reason}")
+
+
+def render_json(value: object) -> bytes:
+    """JSON as bytes, with the tokens NaN and Infinity, as TensorFlow Serving writes them."""
+    return pydantic_core.to_json(value, inf_nan_mode="constants")
+
+
+def render_list(values: Iterable[object]) -> bytes:
+    """The same bytes as `render_json` gives for a list, but other threads run between its values.
+
+    Writing JSON holds the interpreter's lock; a large answer in one go would hold up everybody.
+    """
+    return b"[" + b",".join(map(render_json, values)) + b"]"
+
+
+def json_answer(value: object, status: int = 200) -> Response:
+    """A small answer, written at once."""
+    return Response(render_json(value), status, media_type=JSON)
+
+
+async def packed(data: bytes, request: Request) -> tuple[bytes, dict[str, str]]:
+    """An answer packed as the client wants it, and headers that say so.
+
+    Only for a client that names one kind, as Triton's does when it is told to: HTTP libraries offer
+    several kinds by themselves, and packing would only make their users wait.
+    """
+    accepted = request.headers.get("accept-encoding", "").split(",")
+    kinds = [kind.strip().lower() for kind in accepted if kind.strip()]
+    if kinds not in (["gzip"], ["deflate"]) or len(data) <= _WORTH_PACKING:
+        return data, {}
+    pack = gzip.compress if kinds == ["gzip"] else zlib.compress
+    data = await asyncio.to_thread(pack, data, 1)
+    return data, {"Content-Encoding": kinds[0], "Vary": "Accept-Encoding"}
+
+
+def add_route(
+    router: APIRouter,
+    path: str,
+    handler: Callable[..., Awaitable[Response]],
+    summary: str,
+    *,
+    answers: Described = MappingProxyType({JSON: OBJECT}),
+    takes: Described | None = None,
+    refusals: tuple[int, ...] = (),
+) -> None:
+    """Add a route: POST if it takes a body, else GET.
+
+    Args:
+        router: what to add to.
+        path: template of the path.
+        handler: its parameters are those of the path and the query, as FastAPI reads them.
+        summary: in a few words.
+        answers: what comes back with 200; an object in JSON if not given.
+        takes: what the body may be.
+        refusals: statuses besides 401 and, of a body, those that reading it can end in.
+    """
+    good: dict[str, Any] = {"description": "Good.", "content": {}}
+    for kind, schema in answers.items():
+        if isinstance(schema, Mapping):
+            good["content"][kind] = {"schema": schema}
+        else:
+            good["model"] = schema
+    refusals = tuple(sorted({401, *refusals, *(_POSTED if takes else ())}))
+    extra: dict[str, Any] = {}
+    if takes:
+        content = {kind: {"schema": _schema(schema)} for kind, schema in takes.items()}
+        extra["requestBody"] = {"required": True, "content": content}
+    if "{version}" in path:  # handlers of paths with and without it read it from the request
+        version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
+        extra["parameters"] = [version]
+    router.add_api_route(
+        path,
+        handler,
+        methods=["POST" if takes else "GET"],
+        summary=summary,
+        response_class=Response,
+        responses={200: good, **refused(*refusals)},
+        openapi_extra=extra,
+    )
+
+
+def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the document says of refusals with these statuses."""
+    return {one: {"model": Refused, "description": _REFUSALS[one]} for one in statuses}
+
+
+def _schema(described: type[BaseModel] | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(described, Mapping):
+        return described
+    return {"$ref": _REFERENCE.format(model=described.__name__)}
+
+
+def complete(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> None:
+    """Add to the OpenAPI document what FastAPI cannot know, and take out what does not hold.
+
+    Args:
+        document: as FastAPI made it.
+        bodies: models of bodies that it does not read itself.
+    """
+    schemas = document["components"]["schemas"]
+    _, made = models_json_schema([(one, "validation") for one in bodies], ref_template=_REFERENCE)
+    schemas |= made["$defs"]
+    # Parameters that do not fit are refused with 400, as everything else that does not.
+    for methods in document["paths"].values():
+        for route in methods.values():
+            route["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
