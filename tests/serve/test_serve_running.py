@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +106,15 @@ def test_health_is_told_at_once_beside_clients_that_want_json() -> None:
         assert sum(load) > 0
     assert sorted(took)[len(took) // 2] < 0.25
     assert max(took) < 2.0
+
+
+def test_options_of_a_service_need_no_extra() -> None:
+    code = (
+        "import sys, nasnet.serve; print([name for name in ('fastapi', 'pydantic', 'uvicorn', "
+        "'prometheus_client', 'python_multipart') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert said.stdout.strip() == "[]"
 
 
 def test_what_is_constant_is_worked_out_before_the_first_request(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow
 
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine
@@ -101,6 +102,9 @@ class Model:
         black = np.zeros((1, self.height, self.width, 3), np.uint8)
         for alone in (True, False):
             self.engine.infer(black, self.common.endpoints, alone=alone)
+        # The first array of pyarrow imports pandas where it is installed: half a second in which
+        # nobody would be answered.
+        pyarrow.array(np.zeros(1, np.float32))
 
     def close(self) -> None:
         """Finish what was taken, and give the memory back."""
