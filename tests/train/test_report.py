@@ -445,6 +445,17 @@ def test_names_are_drawn_as_they_are_and_not_as_mathematics() -> None:
         png(figure)
 
 
+def test_a_class_may_be_called_as_a_colour_of_the_palette_is_written() -> None:
+    names = [palettes()[0]["ink"], palettes()[0]["paper"]]
+    told = report(names)
+    with drawing(letters_of(told)):
+        shown = svg(per_class(told, letters_of(told)))
+    root = ElementTree.fromstring(base64.b64decode(shown.data.partition(",")[2]))
+    texts = ["".join(one.itertext()) for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert set(names) <= set(texts)
+    assert not [text for text in texts if "var(" in text]
+
+
 def test_the_same_report_gives_the_same_bytes() -> None:
     told = report()
     assert source_of(told) == source_of(told)

@@ -106,9 +106,19 @@ def svg(figure: Figure) -> Shown:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode("utf-8")
-    # The first name of a colour wins: `paper` and `on-accent` are both white.
+    names: dict[str, str] = {}
     for name, colour in palettes()[0].items():
-        text = text.replace(colour, f"var(--{name})")
+        names.setdefault(colour, name)  # `paper` and `on-accent` are both white
+
+    def follow(tag: re.Match[str]) -> str:
+        return re.sub(
+            "#[0-9a-f]{6}",
+            lambda found: f"var(--{names[found[0]]})" if found[0] in names else found[0],
+            tag[0],
+        )
+
+    # Only within tags: a class may be called as a colour is written.
+    text = re.sub("<[^>]*>", follow, text)
     style = f'text{{font-family:system-ui,"Noto Sans",sans-serif!important}}{source("base.css")}'
     text = text.replace("<defs>", f"<defs><style>{style}</style>", 1)
     found = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
