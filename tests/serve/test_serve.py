@@ -25,6 +25,7 @@ from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.pictures.sources import open_source
 from nasnet.serve import Limits, ModelChoice, ServeOptions, photo_index, serve
 from nasnet.weights import weights
+from nasnet.weights.module_folder import ModuleFolder, write_folder
 from tests.support import ROOT, pictures
 from tests.support.serving import Serving, form
 
@@ -205,6 +206,29 @@ def test_embed_takes_a_file_or_a_form_and_gives_three_formats(
     table = pyarrow.ipc.open_stream(answer.data).read_all()
     assert table.column_names == ["id", "vector", "width", "height", "error"]
     assert table["vector"].null_count == 1
+
+
+def test_a_module_that_classifies_gives_vectors_in_every_format(tmp_path: Path) -> None:
+    tuned = weights.seeded(7, num_classes=10)
+    folder = ModuleFolder(weights=tuned, task="classification", height=224, width=224)
+    write_folder(folder, tmp_path / "tuned")
+    choice = ModelChoice(handle=str(tmp_path / "tuned"), name="tuned")
+    body, kind = form(*JPEGS[:2])
+    with Serving(ServeOptions(models=(choice,), port=0)) as running:
+        rows = running.post("/embed", body, Content_Type=kind).json["results"]
+        array = running.post("/embed?format=npy", body, Content_Type=kind)
+        table = running.post("/embed?format=arrow", body, Content_Type=kind)
+        similar = running.post("/similarity", body, Content_Type=kind)
+        about = running.get("/v2/models/tuned").json
+        assert running.faults() == []
+    vectors = np.array([row["vector"] for row in rows])
+    assert vectors.shape == (2, 1056)
+    assert close(np.load(io.BytesIO(array.data)), vectors)
+    found = pyarrow.ipc.open_stream(table.data).read_all()["vector"].to_pylist()
+    assert close(found, vectors)
+    cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors, axis=1).prod()
+    assert similar.json["cosine"] == pytest.approx(cosine, abs=1e-5)
+    assert about["outputs"][0] == {"name": "default", "datatype": "FP32", "shape": [-1, 10]}
 
 
 def test_a_body_may_be_packed(service: Serving, expected: object) -> None:

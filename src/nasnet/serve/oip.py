@@ -168,7 +168,9 @@ def routes(service: Service) -> APIRouter:
 
 def _outputs(model: Model) -> dict[str, tuple[int, ...]]:
     """Names of a module's outputs and their shapes without batch axis."""
-    shapes: dict[str, tuple[int, ...]] = {"default": (model.dimensions,)}
+    # Of a module that classifies these are the logits, not the vectors.
+    width = model.spec.signature("default").outputs["default"].shape[1] or 0
+    shapes: dict[str, tuple[int, ...]] = {"default": (width,)}
     if model.labels:
         shapes |= {"Logits": (len(model.labels),), "Predictions": (len(model.labels),)}
     return shapes

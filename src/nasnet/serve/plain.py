@@ -136,7 +136,8 @@ class _Done:
 
     def vectors(self) -> Floats:
         """Features, NaN where there are none."""
-        vectors: Floats = np.full((len(self.found), self.model.dimensions), np.nan, np.float32)
+        width = self.model.extractor.dimensions
+        vectors: Floats = np.full((len(self.found), width), np.nan, np.float32)
         for place in self.good:
             vectors[place] = self.found[place].outputs["global_pool"]
         return vectors
