@@ -32,7 +32,6 @@ Source = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_flag)
 # Flags that mean the same on every command.
 Weights = Annotated[str, Parameter(alias="-w")]
 Quiet = Annotated[bool, Parameter(alias="-q")]
-Json = Annotated[bool, Parameter(name="--json")]
 Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_okay=False))]
 File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
 IS_FILE = validators.Path(exists=True, dir_okay=False)
@@ -190,10 +189,8 @@ def command(function: Callable[Params, Result]) -> Callable[Params, Result]:
             classes[name] = hint
             hints[name] = Annotated[flags, _spread(hint)]
             parameter = parameter.replace(default=flags())
-        elif _is_size(hint):
-            hints[name] = Annotated[hint, SIZE]
-        elif parameter.default in (False, ()):
-            hints[name] = Annotated[hint, NOTHING_TO_SHOW]
+        else:
+            hints[name] = _shown(hint, parameter.default)
         parameters.append(parameter.replace(annotation=hints[name]))
 
     @functools.wraps(function)
@@ -239,12 +236,8 @@ def flags_of(cls: type) -> type[Any]:
             assert isinstance(hint, type)
             default, factory = dataclasses.MISSING, flags_of(hint)
             hint = Annotated[factory, _spread(hint)]
-        elif _is_size(hint):
-            hint = Annotated[hint, SIZE]
-        elif field.default is True:
-            hint = Annotated[hint, Parameter(negative_bool="no-")]
-        elif field.default in (False, ()):
-            hint = Annotated[hint, NOTHING_TO_SHOW]
+        else:
+            hint = _shown(hint, default)
         made: Any = (
             dataclasses.field(default=default)
             if factory is dataclasses.MISSING
@@ -270,8 +263,13 @@ def plain(cls: type[Any], flags: Any) -> Any:  # noqa: ANN401 - any option class
     return cls(**values)
 
 
-def _is_size(hint: object) -> bool:
-    return hint == Size or set(get_args(hint)) == {Size, type(None)}
+def _shown(hint: Any, default: object) -> Any:  # noqa: ANN401 - types
+    """A type with what it and its default say of the flag."""
+    if hint == Size or set(get_args(hint)) == {Size, type(None)}:
+        return Annotated[hint, SIZE]
+    if default is True:
+        return Annotated[hint, Parameter(negative_bool="no-")]
+    return Annotated[hint, NOTHING_TO_SHOW] if default in (False, ()) else hint
 
 
 def _spread(cls: type) -> Parameter:

@@ -178,7 +178,6 @@ class TrainingProgress:
         self._shows = shows
         self._bar: Progress | None = None
         self._what = ""
-        self._begun = 0
 
     def __enter__(self) -> TrainingProgress:
         """Use it in a `with` statement to have the bar taken away."""
