@@ -107,8 +107,7 @@ def classify(
             "builtin or what nasnet finetune wrote"
         )
     names = class_names(opened.weights)
-    size = options.embed.size or getattr(weights, "image_size", None)
-    asked = replace(options.embed, endpoint=_ENDPOINT, size=size)
+    asked = replace(options.embed, endpoint=_ENDPOINT)
     batches = embed_batches(source, weights=opened, options=asked, on_event=on_event)
     return _classified(batches, names, min(options.top, len(names)))
 

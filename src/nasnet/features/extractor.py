@@ -93,13 +93,11 @@ class Extractor:
             side = preset(weights.spec).image_size
             own = side, side
         else:
-            # A module's spec may have a size that is not that of its weights.
-            own_size = getattr(weights, "image_size", None)
             opened = open_weights(
                 weights, averages=averages, padding=padding, fetch_options=fetch, on_event=on_fetch
             )
             self.weights, self.notes = opened.weights, opened.notes
-            own = own_size or opened.image_size
+            own = opened.image_size
         size = own if size is None else size
         if not (isinstance(size, Sequence) and len(size) == 2):
             raise InputError(f"size is height and width, such as (224, 224), not {size!r}")

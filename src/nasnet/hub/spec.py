@@ -37,18 +37,22 @@ class ModuleSpec:
         if image_size is not None:
             opened = replace(opened, image_size=image_size)
         self.opened = opened
-        self.image_size = opened.image_size
         weights = opened.weights
         signatures = build_signatures(
             weights.spec,
             opened.task,
             num_classes=weights.num_classes if opened.task == "classification" else 0,
-            height=self.image_size[0],
-            width=self.image_size[1],
+            height=opened.image_size[0],
+            width=opened.image_size[1],
         )
         # The first published modules have no *_with_bn_hparams.
         known = {"default", *(opened.signatures or signatures)}
         self._signatures = {name: signatures[name] for name in signatures if name in known}
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of its pictures, in pixels."""
+        return self.opened.image_size
 
     def get_tags(self) -> list[set[str]]:
         """The graph variants: inference, and training."""
