@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What a run leaves, beside the module it ends in.
-RUN_FILES = ("checkpoint.safetensors", "best.safetensors", "log.csv")
-
 # A staging folder: .TARGET.HOST-PROCESS-RANDOM.tmp
 _STAGING = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 _NAME_BYTES = 120  # of a target's name in that of its staging folder: names end at 255 bytes

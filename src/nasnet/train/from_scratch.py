@@ -27,7 +27,7 @@ from nasnet.pictures.sources import (
     open_dataset,
     open_source,
 )
-from nasnet.system import RUN_FILES, clear, held
+from nasnet.system import clear, held
 from nasnet.train.evaluate import accuracy
 from nasnet.train.loop import (
     ALONE,
@@ -42,6 +42,7 @@ from nasnet.train.loop import (
 )
 from nasnet.train.loop.logs import run_logged
 from nasnet.train.recipe import TrainRecipe
+from nasnet.train.run_files import CHECKPOINT, RUN_FILES
 from nasnet.train.stages import Loaders, of_stage
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
 from nasnet.weights.weights import Weights, fingerprint
@@ -185,7 +186,7 @@ def _clear(out: Path, *, overwrite: bool) -> None:
     """Make room: what an earlier run left goes, but for a teacher's answers, which take hours."""
     if overwrite:
         clear(out, (*RUN_FILES, DESCRIPTION, "weights.safetensors"))
-    elif (out / DESCRIPTION).exists() and not (out / RUN_FILES[0]).exists():
+    elif (out / DESCRIPTION).exists() and not (out / CHECKPOINT).exists():
         raise OutputError(
             f"{out} holds a module that was not trained there: name another folder, or start "
             "anew with --overwrite"

@@ -17,6 +17,7 @@ from nasnet.pictures.batch_processes import Batches
 from nasnet.system import write_whole
 from nasnet.train.loop.loop import Trainer, Validate
 from nasnet.train.loop.options import History, TrainEvent, TrainResult
+from nasnet.train.run_files import LOG
 
 _STEP_EVERY = 10  # steps between two TensorBoard points within an epoch
 
@@ -25,7 +26,7 @@ class Logs:
     """Writes what a trainer tells into a folder; lives as long as the run."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "log.csv"
+        self._file = folder / LOG
         self._rows: History = []
         self._steps = 0
         self._writer: Any = None

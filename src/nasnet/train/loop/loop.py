@@ -36,11 +36,10 @@ from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, sl
 from nasnet.train.loop.options import History, TrainEvent, TrainOptions, TrainResult
 from nasnet.train.loop.passes import Captured, Objective, Pass, Plain, Work, clip_gradients
 from nasnet.train.loop.replicas import ALONE, Replicas, device_of, resolved, wrapped
+from nasnet.train.run_files import BEST, CHECKPOINT
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 
 Validate = Callable[[Weights], Mapping[str, float]]
-_CHECKPOINT = "checkpoint.safetensors"
-_BEST = "best.safetensors"
 _SMALLEST_SCALE = 1 / 16  # of float16 losses: what overflows at this one does so at any
 
 
@@ -134,7 +133,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """Where the run's checkpoint is, once there is one."""
-        return self.folder / _CHECKPOINT
+        return self.folder / CHECKPOINT
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none.
@@ -247,7 +246,7 @@ class Trainer:
 
     def best(self) -> Weights:
         """The weights of the best epoch by validation accuracy, else the present ones."""
-        file = self.folder / _BEST
+        file = self.folder / BEST
         return (
             read_safetensors(file) if self._state.best_epoch and file.exists() else self.weights()
         )
@@ -364,7 +363,7 @@ class Trainer:
             row |= {f"validation_{name}": value for name, value in found.items()}
             if found.get("accuracy", -math.inf) > state.best:
                 state.best, state.best_epoch = found["accuracy"], state.epoch + 1
-                write_safetensors(weights, self.folder / _BEST)
+                write_safetensors(weights, self.folder / BEST)
         state.history.append(row)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self._tell("epoch", row=row)
