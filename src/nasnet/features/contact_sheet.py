@@ -17,6 +17,7 @@ from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import nearest_of_rows, unit
 from nasnet.features.page import policy, render, weights_warning
+from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
@@ -61,7 +62,7 @@ def write_contact_sheet(
             f"{len(good)} of {len(features.ids)} pictures have a vector: a page of neighbours "
             "needs two"
         )
-    shown = np.unique(np.linspace(0, len(good) - 1, count).round().astype(np.int64))
+    shown = spread_evenly(len(good), count)
     rows, cosines = nearest_of_rows(unit(features.vectors[good]), shown, neighbours)
     ids = [features.ids[row] for row in good]
     images = thumbnails(

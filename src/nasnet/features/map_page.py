@@ -17,6 +17,7 @@ from nasnet.errors import InputError, needs
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import unit
 from nasnet.features.page import policy, render, source, weights_warning
+from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
@@ -155,7 +156,7 @@ def write_map(
     names, group = _groups(vectors, ids, labels, options)
     images: dict[str, str] = {}
     if pictures is not None and options.pictures:
-        shown = np.unique(np.linspace(0, len(ids) - 1, options.pictures).round().astype(int))
+        shown = spread_evenly(len(ids), options.pictures)
         images = thumbnails(
             pictures,
             {ids[row] for row in shown},

@@ -21,10 +21,10 @@ from nasnet.errors import OutputError, TrainingError
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
+from nasnet.pictures.sampling import spread_evenly
 from nasnet.system import staged, write_whole
 from nasnet.train.distill.teachers import Teacher, open_teacher
 from nasnet.train.loop.checkpoint import check_identity
-from nasnet.train.loop.recalibration import spread_evenly
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
+from nasnet.pictures.sampling import spread_evenly
 from nasnet.train.distill.teachers import TEACHERS, open_network
-from nasnet.train.loop.recalibration import spread_evenly
 
 _SAMPLE = 1024  # pictures the mean and deviation of features are taken over
 _BATCH = 64

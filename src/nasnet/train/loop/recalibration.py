@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.compute.torch.state import name_of
 from nasnet.errors import InputError, TrainingError
 from nasnet.pictures.batches import Example, Loader, LoaderOptions
+from nasnet.pictures.sampling import spread_evenly
 from nasnet.weights.weights import Weights, frozen
 
 
@@ -40,11 +39,6 @@ class Recalibration:
                 "recalibrate needs size from 32, pictures and batch from 2, found "
                 f"{self.size}, {self.pictures}, {self.batch_size}"
             )
-
-
-def spread_evenly(count: int, at_most: int) -> npt.NDArray[np.int64]:
-    """At most so many of `count` row numbers, evenly spread from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, at_most).round().astype(np.int64))
 
 
 def recalibrate(
