@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from nasnet.errors import InputError, MissingExtraError, OutputError
-from nasnet.features.page import data_url, palettes
+from nasnet.features.page import palettes
+from nasnet.pictures.thumbnails import data_url
 from nasnet.train.metrics import Scores, by_recall, score
 from nasnet.train.report import Mistake, Report, write_report
 from nasnet.train.report.drawing import Shown, drawing, png, svg

@@ -55,11 +55,6 @@ def policy(script: str | None = None) -> Markup:
     return _POLICY + Markup(f"; script-src 'sha256-{digest}'")
 
 
-def data_url(kind: str, content: bytes) -> str:
-    """Bytes as the address of a picture; `kind` is such as `image/jpeg`."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
 def weights_warning(status: str) -> str:
     """What a reader must know of the weights whose neighbours a page shows; mostly nothing."""
     return _STATUS.get(status, "")

@@ -130,3 +130,10 @@ def pillow_at_most(pixels: Pixels, height: int, width: int) -> Pixels:
         return pixels
     rows, columns = (max(round(side * ratio), 1) for side in pixels.shape[:2])
     return pillow_bilinear(pixels, rows, columns)
+
+
+def pillow_within(pixels: Pixels, longest: int) -> Pixels:
+    """A picture shrunk in proportion to at most so many pixels a side; a smaller one as it is."""
+    share = min(longest / max(pixels.shape[:2]), 1.0)
+    rows, columns = (max(round(side * share), 1) for side in pixels.shape[:2])
+    return pillow_bilinear(pixels, rows, columns)

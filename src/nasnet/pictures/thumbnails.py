@@ -1,17 +1,21 @@
-"""Small pictures as data URLs, for pages that need nothing from outside."""
+"""Small pictures as JPEG and as data URLs, for pages that need nothing from outside."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasnet.errors import PictureError
 from nasnet.pictures.recipes import get_recipe, open_picture
 from nasnet.pictures.sources import SourceOptions, open_source
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _QUALITY = 82
 
@@ -38,8 +42,6 @@ def thumbnails(
     Raises:
         SourceError: the source cannot be opened.
     """
-    from PIL import Image
-
     decoding = get_recipe(recipe).decoding
     missing = set(wanted)
     found: dict[str, str] = {}
@@ -53,12 +55,28 @@ def thumbnails(
             pixels = open_picture(item.read(), decoding, target=(side, side)).pixels
         except PictureError:
             continue
-        image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        found[item.id] = f"data:image/jpeg;base64,{data}"
+        found[item.id] = data_url("image/jpeg", jpeg_of(shrunk(pixels, side), quality=quality))
         if not missing:
             break
     return found
+
+
+def shrunk(pixels: npt.NDArray[Any], longest: int) -> Image.Image:
+    """A picture [height, width, 3] uint8 with at most so many pixels a side."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return image
+
+
+def jpeg_of(image: Image.Image, *, quality: int) -> bytes:
+    """A picture as a JPEG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """Bytes as the address of a picture; `kind` is such as `image/jpeg`."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -6,7 +6,6 @@ Nothing that is served from here makes a browser ask any other host.
 from __future__ import annotations
 
 import asyncio
-import io
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +17,9 @@ from nasnet.errors import PictureError
 from nasnet.features.page import render
 from nasnet.pictures import recipes
 from nasnet.pictures.decode import Decoding
-from nasnet.pictures.resize import pillow_bilinear
+from nasnet.pictures.resize import pillow_within
 from nasnet.pictures.sources import path_of_id
+from nasnet.pictures.thumbnails import jpeg_of
 from nasnet.serve.answers import BINARY, Refusal, add_route, overloaded
 from nasnet.serve.pictures import check_picture
 from nasnet.serve.service import Service
@@ -139,11 +139,7 @@ def _small(service: Service, id: str) -> bytes:
         decoded = recipes.open_picture(data, Decoding(shrink=1), target=(_SMALL, _SMALL))
     except (OSError, ValueError, PictureError):
         raise missing from None
-    share = min(_SMALL / max(decoded.pixels.shape[:2]), 1.0)
-    height, width = (max(round(side * share), 1) for side in decoded.pixels.shape[:2])
-    buffer = io.BytesIO()
-    Image.fromarray(pillow_bilinear(decoded.pixels, height, width)).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return jpeg_of(Image.fromarray(pillow_within(decoded.pixels, _SMALL)), quality=85)
 
 
 def docs_page(document: dict[str, Any]) -> str:

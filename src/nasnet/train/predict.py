@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nasnet.errors import OutputError, PictureError, SourceError
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.recipes import Recipe, open_picture
-from nasnet.pictures.resize import pillow_bilinear
+from nasnet.pictures.resize import pillow_within
 from nasnet.pictures.sources import Example, Item
 from nasnet.system import write_whole
 from nasnet.weights.weights import fingerprint
@@ -153,6 +153,4 @@ def picture_of(example: Example, recipe: Recipe, longest: int) -> npt.NDArray[np
         read = open_picture(example.read(), recipe.decoding, target=(longest, longest))
     except PictureError:
         return None
-    share = min(longest / max(read.pixels.shape[:2]), 1.0)
-    rows, columns = (max(round(side * share), 1) for side in read.pixels.shape[:2])
-    return pillow_bilinear(read.pixels, rows, columns)
+    return pillow_within(read.pixels, longest)

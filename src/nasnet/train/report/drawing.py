@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nasnet.features.page import data_url, palettes, source
+from nasnet.features.page import palettes, source
+from nasnet.pictures.thumbnails import data_url
 from nasnet.train.report.lettering import Lettering
 
 if TYPE_CHECKING:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.features.page import data_url, palettes
+from nasnet.features.page import palettes
+from nasnet.pictures.thumbnails import data_url, jpeg_of, shrunk
 from nasnet.train.report.contents import Report, worst_first
 from nasnet.train.report.drawing import Shown, sheet
 from nasnet.train.report.lettering import Lettering, drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL import Image
 
 SHEET_PICTURES = 24
 _COLUMNS = 6
@@ -52,7 +51,7 @@ def mistakes(report: Report, lettering: Lettering) -> Figure | None:
             axes.set_aspect(1)
             axes.text(0.5, 0.5, "not shown", ha="center", va="center", color=light["muted"])
         else:
-            axes.imshow(_small(mistake.picture), interpolation="nearest")
+            axes.imshow(shrunk(mistake.picture, _LONGEST), interpolation="nearest")
         predicted, true = (
             drawable(name, numbers.get(name), lettering, cells=_NAME_CELLS)
             for name in (mistake.predicted, mistake.true)
@@ -66,16 +65,6 @@ def mistakes(report: Report, lettering: Lettering) -> Figure | None:
 
 def thumbnail(picture: npt.NDArray[np.uint8]) -> Shown:
     """A picture as JPEG of at most 192 pixels a side."""
-    small = _small(picture)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY)
-    data = data_url("image/jpeg", buffer.getvalue())
+    small = shrunk(picture, _LONGEST)
+    data = data_url("image/jpeg", jpeg_of(small, quality=_QUALITY))
     return Shown(data=data, width=small.width, height=small.height)
-
-
-def _small(picture: npt.NDArray[np.uint8]) -> Image.Image:
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
-    return image
