@@ -227,13 +227,13 @@ def _loaded(datasets: Mapping[str, Any], path: Path) -> dict[str, Stored]:
     return in_memory(found)
 
 
-def _layers(weights: Weights) -> dict[str, dict[str, Array]]:
-    """Layer -> variable -> array."""
-    found: dict[str, dict[str, Array]] = {}
-    for key, array in layouts.arrays_in(weights, "keras").items():
-        layer, variable = key.split("/")
-        found.setdefault(layer, {})[variable] = array
-    return found
+def _layers(weights: Weights) -> dict[str, tuple[str, dict[str, Array]]]:
+    """Container -> the layer in it, and its arrays by variable; all in the order of Keras."""
+    arrays = layouts.arrays_in(weights, "keras")
+    return {
+        container: (layer, {name: arrays[f"{layer}/{name}"] for name in _variables(container)})
+        for container, layer in keras_layers(weights.spec, classes=weights.num_classes).items()
+    }
 
 
 def write_keras_h5(weights: Weights, path: Path) -> None:
@@ -243,18 +243,16 @@ def write_keras_h5(weights: Weights, path: Path) -> None:
         MissingExtraError: h5py is not installed.
     """
     h5py = needs("h5py", extra="keras")
-    layers = _layers(weights)
-    stored = keras_layers(weights.spec, classes=weights.num_classes)
+    layers = _layers(weights).values()
     with h5py.File(path, "w") as file:
-        _set_names(file.attrs, "layer_names", list(stored.values()))
+        _set_names(file.attrs, "layer_names", [layer for layer, _ in layers])
         file.attrs["backend"] = np.bytes_(b"tensorflow")
         file.attrs["keras_version"] = np.bytes_(_VERSION)
-        for container, layer in stored.items():
+        for layer, arrays in layers:
             group = file.create_group(layer)
-            variables = _variables(container)
-            _set_names(group.attrs, "weight_names", [f"{layer}/{name}:0" for name in variables])
-            for name in variables:
-                group.create_dataset(f"{layer}/{name}:0", data=layers[layer][name])
+            _set_names(group.attrs, "weight_names", [f"{layer}/{name}:0" for name in arrays])
+            for name, array in arrays.items():
+                group.create_dataset(f"{layer}/{name}:0", data=array)
 
 
 def write_keras_weights(weights: Weights, path: Path) -> None:
@@ -264,15 +262,13 @@ def write_keras_weights(weights: Weights, path: Path) -> None:
         MissingExtraError: h5py is not installed.
     """
     h5py = needs("h5py", extra="keras")
-    layers = _layers(weights)
-    stored = keras_layers(weights.spec, classes=weights.num_classes)
     with h5py.File(path, "w") as file:
         file.create_group("vars")
-        for container, layer in stored.items():
+        for container, (layer, arrays) in _layers(weights).items():
             group = file.create_group(f"layers/{container}/vars")
             group.attrs["name"] = layer
-            for number, name in enumerate(_variables(container)):
-                group.create_dataset(str(number), data=layers[layer][name])
+            for number, array in enumerate(arrays.values()):
+                group.create_dataset(str(number), data=array)
 
 
 def _set_names(attributes: object, name: str, texts: list[str]) -> None:
