@@ -110,8 +110,9 @@ def json_answer(value: object, status: int = 200) -> Response:
 async def packed(data: bytes, request: Request) -> tuple[bytes, dict[str, str]]:
     """An answer packed as the client wants it, and headers that say so.
 
-    Only for a client that names one kind, as Triton's does when it is told to: HTTP libraries offer
-    several kinds by themselves, and packing would only make their users wait.
+    The answer is packed only if the client accepts exactly one kind, which means that its user
+    asked for it (Triton's client has an option). HTTP libraries accept several kinds by default,
+    and packing would make their answers slower.
     """
     accepted = request.headers.get("accept-encoding", "").split(",")
     kinds = [kind.strip().lower() for kind in accepted if kind.strip()]

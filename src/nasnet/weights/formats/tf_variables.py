@@ -1,7 +1,7 @@
 """TensorFlow's variables out of a V2 checkpoint, a SavedModel or a TF1 hub module.
 
-What a training run saved beside the network (optimizer slots, counters, moving averages) is told
-apart from it; in TensorFlow 2's files the object graph gives the variables' names.
+Training checkpoints also hold optimizer slots, counters and moving averages; the names tell which
+tensors are the network's. In TensorFlow 2's files the object graph gives the variables' names.
 """
 
 from __future__ import annotations
