@@ -18,6 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.chart import chart
+from benchmarks.machine import processor
 from benchmarks.peers import PEERS
 from benchmarks.report import Context, markdown, to_json
 from benchmarks.running import SECTIONS, Results, RunOptions, run_all
@@ -34,7 +35,7 @@ def main() -> None:
     arguments = _parser().parse_args(words)
     options = parsed(arguments)
     context = Context(
-        machine=_machine(),
+        machine=processor(),
         cores=usable_cores(),
         python=platform.python_version(),
         command=shlex.join(["python", "-m", "benchmarks", *words]),
@@ -104,25 +105,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=int, help="of the thousandth-call section")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write table, JSON and chart here")
     return parser
-
-
-def _machine() -> str:
-    """The processor's name."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields[key.strip()] = value.strip()
-    name = fields.get("model name", platform.machine())
-    wide = [
-        flag
-        for flag in ("avx512f", "avx512_bf16", "amx_bf16")
-        if flag in fields.get("flags", "").split()
-    ]
-    return f"{name} ({', '.join(wide)})" if wide else name
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import gc
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.machine import machine
 
 WEIGHTS = {"mobile": "seeded:7", "large": "seeded:7@large"}
 BATCHES = (1, 2, 3, 4, 7, 8, 16, 31, 32)
@@ -151,11 +152,7 @@ def main() -> None:
     if given.quick:
         given.networks, given.batches, given.sizes = ["mobile"], [1, 4, 7], ["97x161"]
         given.pictures, given.fill = [50, 200], 2
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    sections = [
-        f"{given.precision}, {cores} cores ({platform.processor() or platform.machine()}), "
-        f"Python {platform.python_version()}\n"
-    ]
+    sections = [f"{given.precision}, {machine()}\n"]
     figures: list[dict[str, object]] = []
 
     def run(kind: str, network: str, *rest: object) -> dict[str, float]:

@@ -21,8 +21,6 @@ import contextlib
 import http.client
 import io
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -36,6 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from benchmarks.machine import machine
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine, EngineOptions
 from nasnet.weights.weights import seeded
@@ -267,13 +266,6 @@ def main() -> None:
                 print(f"round {turn + 1}: {name}: {rate:.1f} of {base:.1f}/s", file=sys.stderr)
     engine.close()
     print(render(runs, bases, arguments.clients, arguments.pictures))
-
-
-def machine() -> str:
-    """What it was measured on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kind = platform.processor() or platform.machine()
-    return f"{cores} cores ({kind}), Python {platform.python_version()}"
 
 
 def render(runs: dict[str, list[Measured]], bases: list[float], clients: int, pictures: int) -> str:
