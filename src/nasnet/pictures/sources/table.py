@@ -7,13 +7,13 @@ earlier run did costs next to nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
-from nasnet.errors import PictureError, SourceError
+from nasnet.errors import SourceError
 from nasnet.pictures.sources.columns import (
     NO_PICTURE,
     Columns,
@@ -23,13 +23,11 @@ from nasnet.pictures.sources.columns import (
     picture_in,
 )
 from nasnet.pictures.sources.files import named
-from nasnet.pictures.sources.item import Item, Opener, Source, id_of_path, refusal, valid_text
+from nasnet.pictures.sources.item import Item, Opener, Source, id_of_path, refusal
+from nasnet.pictures.sources.table_file import ROWS, Block, open_table, row_damage, table_damage
 
 if TYPE_CHECKING:
     import pyarrow
-    import pyarrow.parquet
-
-_ROWS = 64  # pictures read at once: they are large, and memory must stay flat
 
 
 def table_source(
@@ -55,25 +53,10 @@ def table_source(
     Raises:
         SourceError: it is damaged, or has no such column.
     """
-    import pyarrow
-
-    try:
-        with opener() as file:
-            magic = file.read(6)
-        parquet = magic.startswith(b"PAR1")
-        shape = _parquet_shape if parquet else _arrow_shape
-        schema, firsts = shape(name, opener)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise SourceError(f"{name}: not a readable table: {error}") from error
-    columns = find_columns(name, schema, column, id_column, folder, storage)
-    rows = _parquet_items if parquet else _arrow_items
-
-    def part(first: int, last: int | None) -> Iterator[Item]:
-        try:
-            yield from rows(name, opener, columns, first, last)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise SourceError(f"{name}: the table is damaged: {error}") from error
-
+    table = open_table(name, opener)
+    columns = find_columns(name, table.schema, column, id_column, folder, storage)
+    firsts = None if table.counts is None else tuple(accumulate(table.counts, initial=0))
+    part = partial(_items, name, opener, columns)
     return Source(
         name=name,
         kind="table",
@@ -84,9 +67,39 @@ def table_source(
     )
 
 
-def _is_far(name: str) -> bool:
-    """Whether Arrow cannot open it by name."""
-    return "://" in name or valid_text(name) != name
+def _items(
+    name: str, opener: Opener, columns: Columns, begin: int, end: int | None
+) -> Iterator[Item]:
+    """The rows from number `begin` up to `end`, which is not among them, or the end."""
+    with table_damage(name):
+        # Opened anew for each pass, so that two passes never share a reader.
+        wanted = [columns.pictures, *([columns.ids] if columns.ids else [])]
+        first = 0
+        for block in open_table(name, opener).blocks(wanted):
+            low = max(0, begin - first)
+            high = block.rows if end is None else min(block.rows, end - first)
+            if high <= 0 < block.rows:
+                return
+            if low < high:
+                yield from _rows(block, columns, first, low, high)
+            first += block.rows
+
+
+def _rows(block: Block, columns: Columns, first: int, low: int, high: int) -> Iterator[Item]:
+    """The rows of a block from `low` up to `high`; `first` is the number of its first row."""
+    given = block.column(columns.ids) if columns.ids else None
+    paths = block.column(columns.pictures, "path") if columns.has_path else None
+    pictures = _Pictures(block, columns)
+    for start in range(low - low % ROWS, high, ROWS):
+        chunk = pictures.chunk(start // ROWS)
+        for row in range(max(start, low), min(start + ROWS, high)):
+            id = id_of(
+                None if given is None else given[row].as_py(),
+                None if paths is None else paths[row].as_py(),
+                first + row,
+            )
+            yield Item(id, partial(chunk.read, row - start))
+        del chunk  # it lives as long as its items do
 
 
 def csv_source(
@@ -117,100 +130,34 @@ def csv_source(
     return Source(name=name, kind="csv", count=count, start=items)
 
 
-# Parquet
-
-
-def _parquet(name: str, opener: Opener) -> pyarrow.parquet.ParquetFile:
-    import pyarrow.parquet
-
-    # pre_buffer would hold whole row groups; a local path lets Arrow read without Python's lock.
-    return pyarrow.parquet.ParquetFile(
-        opener() if _is_far(name) else name, pre_buffer=False, buffer_size=1 << 20
-    )
-
-
-def _parquet_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, tuple[int, ...]]:
-    """Columns, and the first row of each row group; the last number is that of all rows."""
-    with _parquet(name, opener) as file:
-        groups = map(file.metadata.row_group, range(file.num_row_groups))
-        rows = (int(group.num_rows) for group in groups)
-        return file.schema_arrow, tuple(accumulate(rows, initial=0))
-
-
-def _parquet_items(
-    name: str, opener: Opener, columns: Columns, begin: int, end: int | None
-) -> Iterator[Item]:
-    file = _parquet(name, opener)
-    lock = threading.Lock()
-    wanted = [column for column in (columns.ids,) if column]
-    wanted += [f"{columns.pictures}.path"] if columns.has_path else []
-    first = 0
-    for number in range(file.num_row_groups):
-        rows = file.metadata.row_group(number).num_rows
-        low = max(0, begin - first)
-        high = rows if end is None else min(rows, end - first)
-        if low >= high:
-            first += rows
-            continue
-        with lock:
-            ids = file.read_row_group(number, columns=wanted) if wanted else None
-        given = ids[columns.ids] if ids is not None and columns.ids else None
-        paths = ids[columns.pictures] if ids is not None and columns.has_path else None
-        group = _RowGroup(file, number, columns, lock)
-        for start in range(low - low % _ROWS, high, _ROWS):
-            chunk = group.chunk(start // _ROWS)
-            for row in range(max(start, low), min(start + _ROWS, high)):
-                path = paths[row].as_py() if paths is not None else None
-                id = id_of(
-                    None if given is None else given[row].as_py(),
-                    path["path"] if path else None,
-                    first + row,
-                )
-                yield Item(id, partial(chunk.read, row - start))
-            del chunk
-        first += rows
-
-
 class _Chunk:
     """The pictures of some rows that are read together; filled when the first one is wanted."""
 
-    def __init__(self, group: _RowGroup, number: int) -> None:
+    def __init__(self, pictures: _Pictures, number: int) -> None:
         self.values: pyarrow.ChunkedArray | None = None
-        self._group = group
+        self._pictures = pictures
         self._number = number
 
     def read(self, index: int) -> Any:  # noqa: ANN401
         """The picture of one row."""
-        import pyarrow
-
-        try:
-            values = self._group.fill(self._number, self)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise PictureError(f"damaged in the table: {error}") from None
-        return picture_in(values[index].as_py(), self._group.columns)
+        with row_damage():
+            value = self._pictures.fill(self._number, self)[index].as_py()
+        return picture_in(value, self._pictures.columns)
 
 
-class _RowGroup:
-    """One pass over the pictures of a row group, which is begun only when one is wanted.
+class _Pictures:
+    """One pass over the pictures of a block, which is begun only when one is wanted.
 
     Chunks that no item holds any more were passed over: nobody keeps what is read for them.
     """
 
-    def __init__(
-        self,
-        file: pyarrow.parquet.ParquetFile,
-        number: int,
-        columns: Columns,
-        lock: threading.Lock,
-    ) -> None:
+    def __init__(self, block: Block, columns: Columns) -> None:
         self.columns = columns
         self._chunks: WeakValueDictionary[int, _Chunk] = WeakValueDictionary()
-        self._lock = lock
+        self._lock = threading.Lock()
         self._next = 0
-        self._begin: Callable[[], Iterator[pyarrow.RecordBatch]] = lambda: file.iter_batches(
-            _ROWS, row_groups=[number], columns=[columns.pictures]
-        )
-        self._batches: Iterator[pyarrow.RecordBatch] | None = None
+        self._begin = partial(block.arrays, columns.pictures, None, ROWS)
+        self._arrays: Iterator[pyarrow.Array] | None = None
         self._rest: list[pyarrow.Array] = []
 
     def chunk(self, number: int) -> _Chunk:
@@ -221,10 +168,10 @@ class _RowGroup:
     def fill(self, number: int, chunk: _Chunk) -> pyarrow.ChunkedArray:
         """Read on until a chunk is there; those before it are filled if somebody holds them."""
         with self._lock:
-            if self._batches is None:
-                self._batches = self._begin()
+            if self._arrays is None:
+                self._arrays = self._begin()
             while self._next <= number:
-                values = self._take(_ROWS)
+                values = self._take(ROWS)
                 waiting = self._chunks.get(self._next)
                 if waiting is not None:
                     waiting.values = values
@@ -235,63 +182,11 @@ class _RowGroup:
         """The next rows, fewer only at the end."""
         import pyarrow
 
-        batches = cast("Iterator[pyarrow.RecordBatch]", self._batches)
-        while sum(map(len, self._rest)) < count and (batch := next(batches, None)) is not None:
-            self._rest.append(batch.column(0))
+        arrays = cast("Iterator[pyarrow.Array]", self._arrays)
+        while sum(map(len, self._rest)) < count and (array := next(arrays, None)) is not None:
+            self._rest.append(array)
         if not self._rest:
             raise OSError("rows are missing")
         rows = pyarrow.chunked_array(self._rest)
         self._rest = rows.slice(count).chunks
         return rows.slice(0, count)
-
-
-# Arrow IPC
-
-
-def _arrow(name: str, opener: Opener) -> Any:  # noqa: ANN401
-    """The reader of an Arrow file or stream; local ones are mapped, not read."""
-    import pyarrow
-    import pyarrow.ipc
-
-    source = opener() if _is_far(name) else pyarrow.memory_map(name)
-    if bytes(source.read(6)) == b"ARROW1":
-        return pyarrow.ipc.open_file(source)
-    source.seek(0)
-    return pyarrow.ipc.open_stream(source)
-
-
-def _arrow_shape(name: str, opener: Opener) -> tuple[pyarrow.Schema, tuple[int, ...] | None]:
-    with _arrow(name, opener) as reader:
-        if not hasattr(reader, "num_record_batches"):
-            return reader.schema, None
-        batches = range(reader.num_record_batches)
-        rows = (int(reader.get_batch(index).num_rows) for index in batches)
-        return reader.schema, tuple(accumulate(rows, initial=0))
-
-
-def _arrow_items(
-    name: str, opener: Opener, columns: Columns, begin: int, end: int | None
-) -> Iterator[Item]:
-    row = 0
-    with _arrow(name, opener) as reader:
-        counted = hasattr(reader, "num_record_batches")
-        batches = map(reader.get_batch, range(reader.num_record_batches)) if counted else reader
-        for batch in batches:
-            high = batch.num_rows if end is None else min(batch.num_rows, end - row)
-            if high <= 0:
-                return
-            pictures = batch.column(columns.pictures)
-            paths = pictures.field("path") if columns.has_path else None
-            given = batch.column(columns.ids) if columns.ids else None
-            for index in range(max(0, begin - row), high):
-                id = id_of(
-                    None if given is None else given[index].as_py(),
-                    None if paths is None else paths[index].as_py(),
-                    row + index,
-                )
-                yield Item(id, partial(_cell, pictures, index, columns))
-            row += batch.num_rows
-
-
-def _cell(pictures: pyarrow.Array, index: int, columns: Columns) -> Any:  # noqa: ANN401
-    return picture_in(pictures[index].as_py(), columns)

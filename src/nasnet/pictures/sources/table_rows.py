@@ -28,8 +28,9 @@ from nasnet.pictures.sources.examples import DatasetOptions, Listing, several
 from nasnet.pictures.sources.files import named, open_file
 from nasnet.pictures.sources.item import Item, id_of_path, refusal
 from nasnet.pictures.sources.labels import raw_label, text_labels
-from nasnet.pictures.sources.random_access import Blocks, Cell, open_blocks
+from nasnet.pictures.sources.random_access import Cell, cells
 from nasnet.pictures.sources.splits import part_of
+from nasnet.pictures.sources.table_file import Block, open_table, table_damage
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,11 +59,12 @@ def table_listing(
         SourceError: it is damaged, or has no such columns.
     """
     name = id_of_path(os.path.normpath(path))
-    blocks = open_blocks(path)
-    features = features or features_of(name, blocks.schema)
+    table = open_table(path, partial(open_file, path))
+    schema = table.schema
+    features = features or features_of(name, schema)
     columns = find_columns(
         name,
-        blocks.schema,
+        schema,
         options.column,
         None,
         os.path.dirname(path),  # noqa: PTH120 - text
@@ -70,28 +72,25 @@ def table_listing(
         features=features,
         also=(options.label_column, SPLIT_COLUMN),
     )
-    _check_label(name, blocks.schema, options.label_column)
-    labels = _values(name, blocks, options.label_column)
-    parts = [part] * len(labels)
-    if not part and _is_text(blocks.schema, SPLIT_COLUMN):
-        parts = _parts(name, _values(name, blocks, SPLIT_COLUMN))
+    _check_label(name, schema, options.label_column)
     names = class_names(name, features, options.label_column)
-    classes = [raw_label(name, label) for label in labels]
-    if columns.kind == "text":
-        texts = _values(name, blocks, columns.pictures)
-        rows, notes = _path_rows(name, texts, classes, parts, columns.folder, prefix)
-        return Listing(name=name, rows=rows, names=names, notes=notes)
-    struct = columns.kind == "struct"
-    paths: list[Any] = [None] * len(labels)
-    if columns.has_path:
-        paths = _values(name, blocks, columns.pictures, "path")
-    try:
-        cell = blocks.pictures(columns.pictures, "bytes" if struct else None)
-    except (OSError, ValueError, LookupError) as error:
-        raise _damaged(name, error) from error
+    split = [] if part or not _is_text(schema, SPLIT_COLUMN) else [SPLIT_COLUMN]
+    with table_damage(name):
+        blocks = list(table.blocks([columns.pictures, options.label_column, *split]))
+        labels = _values(blocks, options.label_column)
+        classes = [raw_label(name, label) for label in labels]
+        parts = _parts(name, _values(blocks, *split)) if split else [part] * len(labels)
+        if columns.kind == "text":
+            texts = _values(blocks, columns.pictures)
+            rows, notes = _path_rows(name, texts, classes, parts, columns.folder, prefix)
+            return Listing(name=name, rows=rows, names=names, notes=notes)
+        struct = columns.kind == "struct"
+        paths: list[Any] = [None] * len(labels)
+        if columns.has_path:
+            paths = _values(blocks, columns.pictures, "path")
+        cell = cells(name, table, blocks, columns.pictures, "bytes" if struct else None)
     where = chain.from_iterable(
-        zip(repeat(block, count), range(count), strict=True)
-        for block, count in enumerate(blocks.counts)
+        zip(repeat(number), range(block.rows)) for number, block in enumerate(blocks)
     )
     rows = [
         Item(
@@ -117,24 +116,16 @@ def _is_text(schema: pyarrow.Schema, column: str) -> bool:
     return column in schema.names and kind_of_column(schema.field(column).type) == "text"
 
 
-def _damaged(name: str, error: Exception) -> SourceError:
-    if isinstance(error, SourceError):
-        return error
-    return SourceError(f"{name}: the table is damaged: {error}")
-
-
-def _values(name: str, blocks: Blocks, column: str, field: str | None = None) -> list[Any]:
+def _values(blocks: Sequence[Block], column: str, field: str | None = None) -> list[Any]:
     """A whole column.
 
     Raises:
-        SourceError: it is damaged, or shorter than the table.
+        ValueError: it is shorter or longer than the table.
     """
-    try:  # Arrow's errors are ValueErrors or OSErrors, text that is no UTF-8 too
-        values = blocks.values(column, field)
-    except (OSError, ValueError, LookupError) as error:
-        raise _damaged(name, error) from error
-    if len(values) != sum(blocks.counts):
-        raise _damaged(name, ValueError(f"column {column!r} has {len(values)} rows"))
+    arrays = chain.from_iterable(block.arrays(column, field, None) for block in blocks)
+    values = [value for array in arrays for value in array.to_pylist()]
+    if len(values) != sum(block.rows for block in blocks):
+        raise ValueError(f"column {column!r} has {len(values)} rows")
     return values
 
 
