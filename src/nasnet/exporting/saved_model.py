@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nasnet.compute.tensorflow_operations import Mode, compute
-from nasnet.errors import needs
+from nasnet.errors import OutputError, needs
 from nasnet.exporting.request import Arrays, Request, Run
 from nasnet.network.rewrites import keep, share_equal
 
@@ -26,9 +26,12 @@ def write_saved_model(request: Request, path: Path) -> None:
     Called as `module(images, training=False, batch_norm_momentum=0.99, return_endpoints=False)`
     with images [n, height, width, 3], float32 in [0, 1]; it has `variables`,
     `trainable_variables`, `regularization_losses` and the signature `serving_default`.
+    `return_endpoints` gives every endpoint on the way to the main output, as the published
+    modules do, whatever else was asked for: nothing of it is computed unless a call wants it.
     """
     tf = needs("tensorflow", extra="tensorflow")
-    program = share_equal(keep(request.program(), _all(request)))
+    endpoints = _endpoints(request)
+    program = share_equal(keep(request.program(), endpoints))
     plan, spec = program.plan, program.plan.spec
     variables = {
         name: tf.Variable(array, name=name, trainable="/moving_" not in name)
@@ -45,7 +48,7 @@ def write_saved_model(request: Request, path: Path) -> None:
         mode = Mode(spec=spec, training=training, decay=batch_norm_momentum)
         found = compute(plan, inputs, variables, mode)
         if return_endpoints:
-            named = {f"nasnet_{spec.name}/{name}": found[name] for name in request.endpoints}
+            named = {f"nasnet_{spec.name}/{name}": found[name] for name in endpoints}
             return {"default": found[main], **named}
         return found[main]
 
@@ -53,8 +56,8 @@ def write_saved_model(request: Request, path: Path) -> None:
     function = tf.function(call, autograph=False)  # no branch depends on a tensor
     for training in (False, True):
         for momentum in (_MOMENTUM, tf.TensorSpec([], tf.float32)):
-            for endpoints in (False, True):
-                function.get_concrete_function(images, training, momentum, endpoints)
+            for return_endpoints in (False, True):
+                function.get_concrete_function(images, training, momentum, return_endpoints)
     module = tf.train.Checkpoint()
     module.__call__ = function
     module.variables = list(variables.values())
@@ -76,9 +79,15 @@ def write_saved_model(request: Request, path: Path) -> None:
         tf.saved_model.save(module, str(path), signatures={"serving_default": serving})
 
 
-def _all(request: Request) -> tuple[str, ...]:
-    endpoints = request.endpoints
-    return endpoints if request.main in endpoints else (request.main, *endpoints)
+def _endpoints(request: Request) -> tuple[str, ...]:
+    """The outputs that were asked for, and all that the main one is computed from."""
+    program = request.program()
+    on_the_way = {operation.name for operation in keep(program, (request.main,)).plan.operations}
+    return tuple(
+        endpoint
+        for endpoint, name in program.plan.endpoints.items()
+        if name in on_the_way or endpoint in request.endpoints
+    )
 
 
 def _loss(tf: Any, variable: Any, factor: float) -> Any:  # noqa: ANN401
@@ -92,7 +101,11 @@ def _loss(tf: Any, variable: Any, factor: float) -> Any:  # noqa: ANN401
 
 
 def run_saved_model(request: Request, path: Path) -> Run:
-    """TensorFlow."""
+    """TensorFlow.
+
+    Raises:
+        OutputError: the signature `serving_default` and a call differ.
+    """
     tf = needs("tensorflow", extra="tensorflow")
     module = tf.saved_model.load(str(path))
     prefix = f"nasnet_{request.weights.spec}/"
@@ -102,7 +115,7 @@ def run_saved_model(request: Request, path: Path) -> Run:
         served = module.signatures["serving_default"](tf.constant(images))
         answer = next(iter(served.values())).numpy()
         if not np.array_equal(answer, found["default"].numpy()):
-            raise AssertionError("serving_default gives other numbers than a call")
+            raise OutputError(f"{path}: its serving_default gives other numbers than a call")
         return {name: found[prefix + name].numpy() for name in request.endpoints}
 
     return Run(f"tensorflow {tf.__version__}", run)
