@@ -31,6 +31,20 @@ def test_the_module_gives_what_tensorflow_hub_gives(tmp_path: Path) -> None:
         assert relative_error(found[key], value) < 1e-5, key
 
 
+def test_tensors_without_values_are_refused_with_the_way_out() -> None:
+    """What TF1 code passes first: a placeholder, or any tensor of a graph."""
+    tf = pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    module = nasnet.Module("seeded:7")
+    with tf.Graph().as_default():
+        placeholder = tf.compat.v1.placeholder(tf.float32, [None, 224, 224, 3])
+        in_a_graph = [placeholder, placeholder + 1, tf.Variable(tf.zeros([1, 224, 224, 3]))]
+        for images in [*in_a_graph, keras.Input([224, 224, 3])]:
+            with pytest.raises(nasnet.InputError, match=r"computes at once.*docs/tf-hub\.md"):
+                module(images)
+    assert module(tf.zeros([1, 224, 224, 3])).shape == (1, 1056)
+
+
 def test_any_size_is_padded_as_tensorflow_pads() -> None:  # noqa: C901 - one case a kind
     """TF-Slim's operations themselves, on odd, even and oblong pictures."""
     tf = pytest.importorskip("tensorflow")

@@ -14,6 +14,7 @@ from nasnet.errors import InputError
 
 # Resizing with a cubic kernel overshoots [0, 1] a little; other ranges lie far outside.
 _LOWEST, _HIGHEST = -0.25, 1.25
+_GRAPH_BUILDERS = ("tensorflow", "keras", "tf_keras")  # theirs may stand for later values
 _SMALLEST = 32  # pixels a side, for the network to have any left at its end
 
 
@@ -68,6 +69,12 @@ def _as_numpy(images: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
             return np.from_dlpack(images)
         return np.asarray(images)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        if type(images).__module__.partition(".")[0] in _GRAPH_BUILDERS:
+            raise InputError(
+                f"{name} is a symbolic tensor, without values: nasnet computes at once, on arrays. "
+                f"Pass the pictures, or session.run({name}); no session is needed for what the "
+                "module gives (before and after: docs/tf-hub.md)"
+            ) from error
         raise InputError(f"{name} cannot be made a NumPy array: {error}") from error
 
 
