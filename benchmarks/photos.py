@@ -19,7 +19,7 @@ _LONG_SIDE = 500  # pixels, as ImageNet's files have
 _QUALITY = 90
 
 
-def make_photos(folder: Path, *, count: int, source: str = "samples:") -> Path:
+def make_photos(folder: Path, *, count: int, source: str = "samples:photographs") -> Path:
     """Write JPEG files of the source's pictures, repeated until there are enough.
 
     Args:

@@ -94,7 +94,7 @@ def table(rows: dict[str, Cost | str], pictures: int, weights: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("source", nargs="?", default="samples:")
+    parser.add_argument("source", nargs="?", default="samples:photographs")
     parser.add_argument("--weights", default="builtin")
     parser.add_argument("--limit", type=int, default=500)
     arguments = parser.parse_args()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -632,9 +633,27 @@ def test_an_opened_image_is_called_by_its_file(tmp_path: Path) -> None:
 
 def test_samples_are_photographs_that_are_there() -> None:
     pytest.importorskip("skimage")
-    items = list(open_source("samples:"))
+    items = list(open_source("samples:photographs"))
     assert len(items) >= 5
     assert all(len(item.read()) > 10_000 for item in items)
+
+
+def test_samples_are_scenes_of_six_views_each_and_the_same_each_time() -> None:
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    source = open_source("samples:")
+    items = list(source)
+    scenes = Counter(item.id.partition("/")[0] for item in items)
+    assert len(items) == source.count == 84
+    assert set(scenes.values()) == {6}
+    assert len({item.id.partition("/")[0] for item in items[: len(scenes)]}) == len(scenes)
+    cat = [item for item in items if item.id.startswith("cat/")]
+    contents = [item.read() for item in cat]
+    assert len(set(contents)) == len(cat)
+    assert contents == [item.read() for item in cat]
+    for content in contents:
+        with Image.open(io.BytesIO(content)) as image:
+            assert min(image.size) >= 128
 
 
 def test_shards_count_from_zero(tmp_path: Path) -> None:

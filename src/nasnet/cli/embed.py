@@ -47,8 +47,8 @@ def embed(
 
     SOURCE is a folder (with all below it), a picture, a glob in quotes, a .txt list of paths or
     URLs, - for such a list on standard input, a .tar, .tar.gz or .zip archive, a Parquet or Arrow
-    table with a column of encoded pictures, a URL, or samples: (photographs that come with the
-    extra nasnet[samples]).
+    table with a column of encoded pictures, a URL, or samples: (84 views of 14 photographs, which
+    come with the extra nasnet[samples]).
 
     One row a picture, in order: id, vector, width, height, and error, the reason why there is no
     vector. A run that was stopped or killed continues when it is started again.

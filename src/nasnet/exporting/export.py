@@ -67,10 +67,10 @@ class ExportOptions:
     pixels: Pixels | None = None
     batch_size: int | None = None
     padding: Borders | None = None
-    calibrate: str | os.PathLike[str] = "samples:"
+    calibrate: str | os.PathLike[str] = "samples:photographs"
     calibration_pictures: int = 100
     verify: bool = True
-    pictures: str | os.PathLike[str] = "samples:"
+    pictures: str | os.PathLike[str] = "samples:photographs"
     verify_pictures: int = 8
     averages: Averages = "auto"
     overwrite: bool = False

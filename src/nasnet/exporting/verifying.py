@@ -85,7 +85,7 @@ def pictures_for(
             if len(found) == count:
                 break
     except MissingExtraError:
-        if name != "samples:":
+        if name != "samples:photographs":
             raise
         return _patterns(request, count), "patterns: scikit-image and its photographs are absent"
     if not found:

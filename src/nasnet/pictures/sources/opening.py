@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nasnet.errors import SourceError, needs
+from nasnet.errors import SourceError
+from nasnet.pictures.sources import samples
 from nasnet.pictures.sources.archive import is_compressed, tar_source, zip_source
 from nasnet.pictures.sources.files import (
     folder_source,
@@ -42,23 +43,6 @@ from nasnet.pictures.sources.table import csv_source, table_source
 # Of more archives or tables than this none is opened to be counted.
 MANY = 1000
 
-# What `samples:` stands for: the photographs among the files in scikit-image's own wheel.
-_SAMPLES = (
-    "astronaut.png",
-    "brick.png",
-    "camera.png",
-    "chelsea.png",
-    "coffee.png",
-    "coins.png",
-    "grass.png",
-    "gravel.png",
-    "hubble_deep_field.jpg",
-    "moon.png",
-    "motorcycle_left.png",
-    "motorcycle_right.png",
-    "retina.jpg",
-    "rocket.jpg",
-)
 # First bytes of a file -> its kind; a picture has none of them.
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"PAR1", "table"),
@@ -83,7 +67,8 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
 
     Args:
         spec: a path or text: folder, picture, glob, list (`.txt`, or `-` for standard input),
-            `.csv`, tar or zip archive, Parquet or Arrow table, a URL of any of these, `samples:`;
+            `.csv`, tar or zip archive, Parquet or Arrow table, a URL of any of these, `samples:`
+            (84 views of 14 photographs) or `samples:photographs` (14, as they are);
             or what a Python program has: an iterable of paths, bytes, arrays, PIL images, or of
             pairs of an id and one of them.
         options: how to read it.
@@ -147,8 +132,8 @@ def _not_empty(source: Source) -> Iterator[Item]:
 def open_text(text: str, options: SourceOptions) -> Source:
     """Open the source a text names; it may turn out to be empty."""
     storage = options.storage_options
-    if text == "samples:":
-        return _samples()
+    if text in (samples.COLLECTION, samples.PHOTOGRAPHS):
+        return samples.samples_source(text)
     if text == "-":
         return list_source("-", lambda: sys.stdin.buffer, "", storage, once=True, keep_open=True)
     text = local_path(text)
@@ -353,10 +338,3 @@ def _items_between(
         if low < high:
             for item in open_text(name, options).between(low - first, high - first):
                 yield replace(item, id=f"{id_of_path(name)}/{item.id}")
-
-
-def _samples() -> Source:
-    data = needs("skimage.data", extra="samples")
-    folder = os.path.dirname(str(data.__file__))  # noqa: PTH120 - text
-    names = [name for name in _SAMPLES if os.path.isfile(os.path.join(folder, name))]  # noqa: PTH113, PTH118
-    return paths_source("samples:", "samples", names, folder, {})
