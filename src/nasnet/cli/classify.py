@@ -144,5 +144,7 @@ def _table(kept: list[Classified], ending: str) -> bytes:
         }
     )
     sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), sink)
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist(rows, schema=schema), sink, write_page_checksum=True
+    )
     return bytes(sink.getvalue())

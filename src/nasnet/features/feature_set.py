@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
+from nasnet.features import parquet
 
 if TYPE_CHECKING:
     import pyarrow
@@ -171,12 +172,12 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
     """
     import pyarrow
     import pyarrow.ipc
-    import pyarrow.parquet
 
     file = Path(path)
     try:
         if file.suffix == ".parquet":
-            schema = pyarrow.parquet.read_schema(file)
+            with parquet.reading(file) as opened:
+                schema = opened.schema_arrow
         elif file.suffix == ".npy":
             vectors = _npy_vectors(file)
             meta = _meta(_npy_meta(file), file)
@@ -185,7 +186,7 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
                 schema = reader.schema
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     lacking = [name for name in ("id", "vector", "error") if name not in schema.names]
     if lacking or not pyarrow.types.is_fixed_size_list(schema.field("vector").type):
         raise OutputError(f"{file}: not written by nasnet: it has no column of vectors")
@@ -218,8 +219,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
             ids += table["id"].to_pylist()
             errors += table["error"].to_pylist()
             parts.append(vectors_of(table))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise _unreadable(file, error) from error
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise unreadable(file, error) from error
     vectors = np.empty((len(ids), schema.field("vector").type.list_size), np.float32)
     end = len(ids)
     while parts:  # from the end, each part given back once it is copied
@@ -247,12 +248,10 @@ def features_of(table: pyarrow.Table) -> Features:
 def _tables(file: Path) -> Iterator[pyarrow.Table]:
     import pyarrow
     import pyarrow.ipc
-    import pyarrow.parquet
 
     if file.suffix == ".parquet":
-        with pyarrow.parquet.ParquetFile(file) as reader:
-            for group in range(reader.num_row_groups):
-                yield reader.read_row_group(group, columns=["id", "vector", "error"])
+        with parquet.reading(file) as opened:
+            yield from parquet.tables(opened, ["id", "vector", "error"])
         return
     with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
         for index in range(reader.num_record_batches):
@@ -282,7 +281,7 @@ def _read_npy(file: Path) -> Features:
         ids = [row["id"] for row in rows]
         errors = [row["error"] for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     if len(rows) != len(vectors):
         raise OutputError(f"{file}: {len(vectors)} vectors, but {len(rows)} ids beside it")
     return Features(
@@ -308,7 +307,8 @@ def _npy_meta(file: Path) -> dict[str, str]:
         raise OutputError(f"{meta_file(file)}: not readable: {error}") from error
 
 
-def _unreadable(file: Path, error: Exception) -> OutputError:
+def unreadable(file: Path, error: Exception) -> OutputError:
+    """What to raise for a file that cannot be read."""
     return OutputError(f"{file}: not a readable feature set: {error}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nasnet.errors import OutputError, SourceError
+from nasnet.features import parquet
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_to_file
 from nasnet.features.store import SinkOptions
 from nasnet.features.store.merge import write_features
@@ -89,11 +90,13 @@ def _name(folder: Path, spec: ModuleSpec, options: ServeOptions) -> str:
 
 def _keep_present(output: Path, present: set[str]) -> bool:
     """Keep the rows of pictures that are there; whether any of them has a vector."""
-    import pyarrow.parquet
+    import pyarrow
 
-    rows = pyarrow.parquet.read_table(output, columns=["id", "error"])
+    with parquet.reading(output) as file:
+        rows = file.read(["id", "error"])
     kept = pyarrow.array([id in present for id in rows["id"].to_pylist()])
     if rows.num_rows > kept.true_count:
-        table = pyarrow.parquet.read_table(output).filter(kept)
+        with parquet.reading(output) as file:
+            table = file.read().filter(kept)
         write_features(output, table.schema, table.num_rows, iter([table]), {})
     return bool(rows.filter(kept)["error"].null_count)

@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasnet.features.feature_set import ids_file, meta_file, meta_of, number_type, vectors_of
+from nasnet.features import parquet
+from nasnet.features.feature_set import (
+    ids_file,
+    meta_file,
+    meta_of,
+    number_type,
+    unreadable,
+    vectors_of,
+)
 from nasnet.features.store.rows import with_nan, with_nulls
 
 if TYPE_CHECKING:
     import pyarrow
 
 Tables = Iterator["pyarrow.Table"]
+Read = Callable[[Path, "pyarrow.Schema", Sequence[str]], Tables]
 
 _ROWS = 4096  # in a row group, and read at once
 
@@ -31,14 +40,29 @@ class Format:
     Attributes:
         files: which files it consists of, the one the user named last.
         write: (path, schema, rows, tables) writes it; exactly `rows` rows will come.
-        read: (path, schema, columns) gives its rows as tables of these columns of the schema.
+        read: (path, schema, columns) gives its rows as tables of these columns of the schema, or
+            raises OutputError.
         rows: how many rows a file has.
     """
 
     files: Callable[[Path], list[Path]]
     write: Callable[[Path, pyarrow.Schema, int, Tables], None]
-    read: Callable[[Path, pyarrow.Schema, Sequence[str]], Tables]
+    read: Read
     rows: Callable[[Path], int]
+
+
+def _told(read: Read) -> Read:
+    """A reader that says which file is damaged, and where."""
+
+    def tables(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
+        import pyarrow
+
+        try:
+            yield from read(path, schema, columns)
+        except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+            raise unreadable(path, error) from error
+
+    return tables
 
 
 def _alone(output: Path) -> list[Path]:
@@ -60,35 +84,20 @@ def _regrouped(tables: Tables) -> Tables:
 
 
 def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
-    import pyarrow.parquet
-
-    # A failed row has a vector of NaN, see `with_nan`. Many features are exactly 0, so zstd saves
-    # about a quarter; dictionaries and statistics of single numbers only cost.
-    with pyarrow.parquet.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=["error"],
-        write_statistics=["id", "width", "height", "error"],
-    ) as writer:
+    # A failed row has a vector of NaN, see `with_nan`.
+    with parquet.writing(path, schema) as writer:
         for table in _regrouped(tables):
             writer.write_table(with_nan(table), row_group_size=2 * _ROWS)
 
 
 def _read_parquet(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
-    import pyarrow
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS, columns=list(columns)):
-            yield pyarrow.Table.from_batches([batch]).select(list(columns))
+    with parquet.reading(path) as file:
+        yield from parquet.tables(file, columns)
 
 
 def _rows_of_parquet(path: Path) -> int:
-    import pyarrow.parquet
-
-    return int(pyarrow.parquet.read_metadata(path).num_rows)
+    with parquet.reading(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def _write_arrow(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
@@ -171,12 +180,12 @@ def _rows_of_npy(path: Path) -> int:
     return len(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-_ARROW = Format(files=_alone, write=_write_arrow, read=_read_arrow, rows=_rows_of_arrow)
+_ARROW = Format(files=_alone, write=_write_arrow, read=_told(_read_arrow), rows=_rows_of_arrow)
 FORMATS: Mapping[str, Format] = {
     ".parquet": Format(
-        files=_alone, write=_write_parquet, read=_read_parquet, rows=_rows_of_parquet
+        files=_alone, write=_write_parquet, read=_told(_read_parquet), rows=_rows_of_parquet
     ),
     ".arrow": _ARROW,
     ".feather": _ARROW,
-    ".npy": Format(files=_files_of_npy, write=_write_npy, read=_read_npy, rows=_rows_of_npy),
+    ".npy": Format(files=_files_of_npy, write=_write_npy, read=_told(_read_npy), rows=_rows_of_npy),
 }

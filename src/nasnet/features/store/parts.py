@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
+from nasnet.features import parquet
 from nasnet.features.store.manifest import Manifest, decode_manifest, vector_text
 from nasnet.system import Lock, lock, staged, sweep, sync, sync_folder
 
@@ -131,18 +132,11 @@ class Parts:
         Raises:
             OutputError: the disk is full, or the like.
         """
-        import pyarrow.parquet
 
         def write(temporary: Path) -> None:
             # Uncompressed: parts are read once and thrown away.
-            pyarrow.parquet.write_table(
-                table,
-                temporary,
-                compression="none",
-                use_dictionary=False,
-                write_statistics=False,
-                write_page_checksum=True,
-            )
+            with parquet.writing(temporary, table.schema, packed=False) as file:
+                file.write_table(table)
 
         _written(self._part(len(self.counts)), write)
         self.counts.append(table.num_rows)
@@ -162,13 +156,12 @@ class Parts:
             OutputError: it was damaged since it was written.
         """
         import pyarrow
-        import pyarrow.parquet
 
         path = self._part(number)
-        wanted = None if columns is None else list(columns)
         try:
-            return pyarrow.parquet.read_table(path, columns=wanted, page_checksum_verification=True)
-        except (OSError, pyarrow.ArrowException) as error:
+            with parquet.reading(path) as file:
+                return file.read(None if columns is None else list(columns))
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise OutputError(
                 f"{path}: damaged ({error}); remove it and start the same command again: what it "
                 "held, and what came after it, is computed anew"
@@ -238,12 +231,11 @@ class Parts:
 def _whole_rows(part: Path, schema: pyarrow.Schema) -> int | None:
     """Rows of a part, None if it is not there, not whole, or not ours."""
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(part) as file:
+        with parquet.reading(part) as file:
             found = file.schema_arrow
             same = vector_text(found) == vector_text(schema) and found.names == schema.names
             return int(file.metadata.num_rows) if same else None
-    except (OSError, KeyError, AttributeError, pyarrow.ArrowException):
+    except (OSError, ValueError, KeyError, AttributeError, pyarrow.ArrowException):
         return None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import NasnetError, OutputError, PictureError
+from nasnet.features import parquet
 from nasnet.features.store.manifest import Manifest, decode_manifest
 from nasnet.pictures.sources.remote import file_system
 from nasnet.system import staged, sweep
@@ -186,10 +187,9 @@ def read_part(
 
     try:
         with _parquet(place, number) as file:
-            names = list(columns) if columns is not None else file.schema_arrow.names
-            for batch in file.iter_batches(rows, columns=names):
-                yield pyarrow.Table.from_batches([batch]).select(names)
-    except (OSError, pyarrow.ArrowException) as error:
+            names = columns if columns is not None else file.schema_arrow.names
+            yield from parquet.tables(file, names, rows=rows)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise OutputError(
             f"{place.name}/{_PART.format(number)}: damaged ({error}); remove it, and run the "
             "command that wrote it again"
@@ -249,16 +249,14 @@ def numbers(place: Place) -> list[int]:
 @contextmanager
 def _parquet(place: Place, number: int) -> Iterator[pyarrow.parquet.ParquetFile]:
     """A part opened for reading; a far one through fsspec."""
-    import pyarrow.parquet
-
     path = f"{place.root}/{_PART.format(number)}"
     if place.local:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with parquet.reading(path) as file:
             yield file
         return
     with (
         place.system.open(path, "rb") as raw,
-        pyarrow.parquet.ParquetFile(raw, pre_buffer=True) as file,
+        parquet.reading(raw, pre_buffer=True) as file,
     ):
         yield file
 
