@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import signal
+import sys
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def staged(target: Path, *, last: str = "", overwrite: bool = False) -> Iterator[Path]:
+def staged(
+    target: Path, *, last: str = "", overwrite: bool = False, durable: bool = True
+) -> Iterator[Path]:
     """A place of the target's name in a folder of its own; what is made there appears at the end.
 
     All that is made in that folder is written to the disk, and then renamed into the target's
@@ -72,6 +75,7 @@ def staged(target: Path, *, last: str = "", overwrite: bool = False) -> Iterator
         target: a file, the beginning of several files' names, or a folder.
         last: the ending of the file that goes last, because it says that the others are there.
         overwrite: a folder that is there already is replaced.
+        durable: write it to the disk before it appears; what can be made again need not wait.
 
     Raises:
         OutputError: something cannot be written; nothing appears, what was there is kept.
@@ -83,7 +87,7 @@ def staged(target: Path, *, last: str = "", overwrite: bool = False) -> Iterator
         folder.mkdir()
         yield folder / target.name
         made = sorted(folder.iterdir(), key=lambda one: (one.name.endswith(last), one.name))
-        for one in made:
+        for one in made if durable else ():
             sync(one)
         for one in made:
             place = target.parent / one.name
@@ -91,7 +95,8 @@ def staged(target: Path, *, last: str = "", overwrite: bool = False) -> Iterator
                 _exchange(one, place)
             else:
                 one.replace(place)
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
@@ -268,6 +273,21 @@ def drawn_ahead(begun: Iterator[T], ahead: int) -> Iterator[T]:
         waiting.append(one)
         yield waiting.popleft()
     yield from waiting
+
+
+def cache_folder() -> Path:
+    """This package's place in the user's folder for caches.
+
+    It is never the temporary folder, which systems clean while it is in use.
+    """
+    # Not by platformdirs, which takes a relative XDG_CACHE_HOME: the standard says to ignore one.
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "nasnet" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "nasnet"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "nasnet"
 
 
 def usable_cores() -> int:

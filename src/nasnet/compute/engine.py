@@ -54,6 +54,8 @@ class EngineOptions:
             common cores best, and 64 on a GPU by the torch engine.
         compile: let torch fuse the network's kernels (`torch.compile`): a minute at the first call
             of each size. Only of the torch engine; the others always compile.
+        model_cache: keep what OpenVINO compiles in the user's cache folder (1 GB at most), so that
+            the next start need not compile.
     """
 
     engine: EngineName = "openvino"
@@ -62,6 +64,7 @@ class EngineOptions:
     threads: int | None = None
     batch_size: int | None = None
     compile: bool = False
+    model_cache: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what no engine could do."""

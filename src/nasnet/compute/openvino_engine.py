@@ -6,15 +6,18 @@ No tensor of OpenVINO leaves this file.
 from __future__ import annotations
 
 import functools
+import io
+import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.compute import model_cache
 from nasnet.compute.engine import (
     Compiled,
     EngineOptions,
@@ -27,11 +30,12 @@ from nasnet.compute.engine import (
     padded,
 )
 from nasnet.errors import UnsupportedError
-from nasnet.weights.weights import Weights
+from nasnet.weights.weights import Weights, fingerprint
 
 if TYPE_CHECKING:
     import openvino
 
+_LOG = logging.getLogger(__name__)
 # OpenVINO's Python layer fills a table of types when first used; two threads that come first at
 # once wait for each other for ever (2026.4). Whoever makes an engine uses it once, one at a time.
 _FIRST_USE = threading.Lock()
@@ -122,6 +126,7 @@ class _OpenVino:
         self.apart = True
         self._weights = weights
         self._core = core
+        self._model_cache = options.model_cache and device == "CPU"
         self._requests = Compiled(self._compile)
 
     def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
@@ -151,8 +156,7 @@ class _OpenVino:
         }
         if self.device == "CPU":
             properties |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self.streams}
-        model = self._core.read_model(onnx_bytes(self._weights, key))
-        compiled = self._core.compile_model(model, self.device, properties)
+        compiled = self._compiled(key, properties)
         requests: SimpleQueue[_Request] = SimpleQueue()
         for _ in range(streams):
             request = compiled.create_infer_request()
@@ -165,3 +169,29 @@ class _OpenVino:
                 )
             )
         return requests
+
+    def _compiled(self, key: ModelKey, properties: Mapping[str, Any]) -> openvino.CompiledModel:
+        """The model, read back where an earlier start has compiled the same."""
+        import openvino
+
+        identity = {
+            "weights": fingerprint(self._weights),
+            "network": [self._weights.spec, self._weights.num_classes, self._weights.padding],
+            "model": asdict(key),
+            "properties": dict(properties),
+            "openvino": openvino.__version__,
+        }
+        place = model_cache.place_of(identity) if self._model_cache else None
+        kept = model_cache.read(place) if place else None
+        if kept is not None:
+            try:
+                return self._core.import_model(io.BytesIO(kept), self.device, properties)
+            except RuntimeError as error:
+                _LOG.debug("%s: compiled anew: %s", place, error)
+        model = self._core.read_model(onnx_bytes(self._weights, key))
+        compiled = self._core.compile_model(model, self.device, properties)
+        if place:
+            exported = io.BytesIO()
+            compiled.export_model(exported)
+            model_cache.write(place, exported.getvalue())
+        return compiled

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import socket
-import sys
 import tempfile
 import time
 import uuid
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from nasnet.errors import FetchError
+from nasnet.system import cache_folder
 from nasnet.weights.fetch.download import digests, is_resumable
 
 _DEAD_AFTER_POLLS: Final = 5
@@ -38,14 +38,7 @@ def cache_root(chosen: Path | None) -> Path:
         return chosen.expanduser().absolute()
     if given := os.environ.get("TFHUB_CACHE_DIR"):
         return Path(given).expanduser().absolute()
-    # Not by platformdirs, which takes a relative XDG_CACHE_HOME: the standard says to ignore one.
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "nasnet" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "nasnet"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "nasnet"
+    return cache_folder()
 
 
 def tensorflow_hub_root() -> Path | None:
