@@ -22,7 +22,7 @@ def index(
     """Build an index over FEATURES, which `nasnet embed` wrote, or add to one.
 
     It remembers the weights and the preprocessing, and refuses vectors and pictures of others.
-    Killed while it adds, it is the old index or the new one.
+    At any moment, and killed at any moment, it is the old index or the new one.
 
         nasnet index features.parquet -o photos.index
         nasnet index more.parquet -o photos.index --add

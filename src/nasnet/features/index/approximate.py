@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import OutputError, needs
-from nasnet.features.index.layout import Approximate
+from nasnet.features.index.layout import Approximate, Contents, checked
 from nasnet.features.index.neighbours import nearest
 
 Floats = npt.NDArray[np.float32]
@@ -47,8 +47,10 @@ def build_approximate(folder: Path, parts: Sequence[Floats]) -> Approximate:
             index.add(np.ascontiguousarray(part[start : start + 65_536]))
     probes, recall = _opened_for(index, parts, lists)
     name = f"lists-{uuid.uuid4().hex[:8]}.faiss"
-    faiss.write_index(index, str(folder / name))
-    with (folder / name).open("rb") as file:
+    # Through Python's own file: faiss' writer passes over what a full disk says at the end.
+    with (folder / name).open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        file.flush()
         os.fsync(file.fileno())
     return Approximate(file=name, rows=rows, probes=probes, recall=recall)
 
@@ -88,16 +90,18 @@ def _exact(parts: Sequence[Floats], queries: Floats, count: int) -> npt.NDArray[
     return np.take_along_axis(rows, best, axis=1)
 
 
-def open_approximate(folder: Path, near: Approximate) -> Any:  # noqa: ANN401
-    """Map a faiss index from its file.
+def open_approximate(folder: Path, contents: Contents, near: Approximate) -> Any:  # noqa: ANN401
+    """Open a faiss index, read or mapped from its file.
 
     Raises:
         MissingExtraError: faiss is not installed.
         OutputError: it is missing or damaged.
     """
     faiss = needs("faiss", extra="search")
+    checked(folder / near.file, contents)
     try:
-        index = faiss.read_index(str(folder / near.file), faiss.IO_FLAG_MMAP)
+        flag = faiss.IO_FLAG_MMAP if contents.mapped else 0
+        index = faiss.read_index(str(folder / near.file), flag)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise OutputError(f"{folder / near.file}: not readable: {first}") from None

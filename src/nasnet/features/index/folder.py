@@ -1,6 +1,6 @@
 """Building an index and adding to it: new files first, then the one that names them.
 
-Killed at any moment, an index is what it was or what it is to be.
+At any moment, and killed at any moment, an index is what it was or what it is to be.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,14 +23,17 @@ from nasnet.features.index.layout import (
     CONTENTS,
     Contents,
     Part,
+    ids_file,
     ids_of,
-    map_vectors,
+    npy_head,
     read_contents,
+    summed,
     vectors_file,
+    vectors_of,
     write_contents,
 )
 from nasnet.features.index.neighbours import unit
-from nasnet.system import held, staged, sync
+from nasnet.system import lock, staged, sync
 
 Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -92,12 +95,15 @@ def build_index(
         if not (folder / CONTENTS).is_file():
             raise OutputError(f"{folder} is no index, so it is not replaced")
     contents = Contents(kind=kind, dimensions=found.vectors.shape[1], meta=found.meta, parts=())
-    with staged(folder, overwrite=True) as new:
-        new.mkdir()
-        contents, added = _with_rows(new, contents, found, known=set())
-        if not contents.rows:
-            raise InputError("not one row of this feature set has a vector")
-        write_contents(new, _with_approximate(new, contents))
+    if (folder / CONTENTS).is_file():
+        # Within the folder one file says what counts, and is replaced in one step: no file system
+        # has to exchange two folders for that.
+        with _changed(folder):
+            added = _write(folder, contents, found, known=set())
+    else:
+        with staged(folder) as new:
+            new.mkdir()
+            added = _write(new, contents, found, known=set())
     return _told(folder, added)
 
 
@@ -120,19 +126,38 @@ def add_to_index(
     folder = Path(path)
     if not folder.is_dir():
         raise OutputError(f"{folder} is no index")
-    with held(folder):
+    with _changed(folder):
         contents = read_contents(folder)
         check_same_space(contents.meta, found.meta)
-        _sweep(folder, contents)
-        known = {id for part in contents.parts for id in ids_of(folder, part)}
-        try:
-            contents, added = _with_rows(folder, contents, found, known=known)
-            if added[0]:
-                write_contents(folder, _with_approximate(folder, contents))
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-        _sweep(folder, read_contents(folder))
+        known = {id for part in contents.parts for id in ids_of(folder, part, contents)}
+        added = _write(folder, contents, found, known=known)
     return _told(folder, added)
+
+
+@contextlib.contextmanager
+def _changed(folder: Path) -> Iterator[None]:
+    """Hold an index that is there; what its file does not name, before or after, is removed."""
+    taken = lock(folder)
+    try:
+        _sweep(folder)
+        yield
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        _sweep(folder)
+        taken.remove()
+
+
+def _write(
+    folder: Path, contents: Contents, found: Features, *, known: set[str]
+) -> tuple[int, int, int]:
+    """Write the rows that are new, and then what says that they count; as `_with_rows`."""
+    contents, added = _with_rows(folder, contents, found, known=known)
+    if not contents.rows:
+        raise InputError("not one row of this feature set has a vector")
+    if added[0]:
+        write_contents(folder, summed(folder, _with_approximate(folder, contents)))
+    return added
 
 
 def _read(features: Features | str | os.PathLike[str]) -> Features:
@@ -158,7 +183,7 @@ def _with_rows(
         return contents, counts
     part = Part(name=f"part-{len(contents.parts):06d}-{uuid.uuid4().hex[:8]}", rows=len(rows))
     _write_vectors(vectors_file(folder, part), found, rows)
-    ids = folder / f"{part.name}.ids.jsonl"
+    ids = ids_file(folder, part)
     with ids.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(found.ids[row]) + "\n" for row in rows)
     sync(ids)
@@ -167,13 +192,11 @@ def _with_rows(
 
 def _write_vectors(path: Path, found: Features, rows: Sequence[int]) -> None:
     """Unit vectors, some at a time: the set may be mapped from a file larger than memory."""
-    shape = (len(rows), found.vectors.shape[1])
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for start in range(0, len(rows), 8192):
-        some = np.asarray(rows[start : start + 8192])
-        out[start : start + len(some)] = unit(found.vectors[some])
-    out.flush()
-    del out
+    # Written, not mapped: a full disk is an error, where a map would end the process.
+    with path.open("wb") as out:
+        out.write(npy_head((len(rows), found.vectors.shape[1])))
+        for start in range(0, len(rows), 8192):
+            out.write(unit(found.vectors[np.asarray(rows[start : start + 8192])]).data)
     sync(path)
 
 
@@ -188,12 +211,17 @@ def _with_approximate(folder: Path, contents: Contents) -> Contents:
     present = contents.approximate
     if present is not None and contents.rows - present.rows <= _TAIL * contents.rows:
         return contents
-    parts = [map_vectors(folder, part, contents.dimensions) for part in contents.parts]
+    contents = summed(folder, contents)
+    parts = [vectors_of(folder, part, contents) for part in contents.parts]
     return replace(contents, approximate=build_approximate(folder, parts))
 
 
-def _sweep(folder: Path, contents: Contents) -> None:
-    """Take away what a killed process left."""
+def _sweep(folder: Path) -> None:
+    """Take away what does not count: left by a killed process, or replaced."""
+    try:
+        contents = read_contents(folder)
+    except OutputError:  # damaged; who replaces it comes back here
+        return
     names = {part.name for part in contents.parts}
     near = contents.approximate.file if contents.approximate else ""
     for file in folder.iterdir():

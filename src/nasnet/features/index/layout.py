@@ -1,16 +1,21 @@
 """What lies in an index's folder, and the one file that says what counts.
 
-What it does not name is a leftover.
+What it does not name is a leftover. It has the size and the checksum of every file it names, and
+one of its own: a damaged index is not searched.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
@@ -18,6 +23,13 @@ from nasnet.system import write_whole
 
 CONTENTS = "index.json"
 _FORMAT = "nasnet-index/1"
+# An index of no more bytes is read, a larger one is mapped. Who writes into a file that is mapped
+# (`cp` onto it, as against a new file of its name) may end the process that searches in it.
+_READ_UP_TO = 1 << 29
+_BLOCK = 1 << 24  # bytes that are summed at once
+
+
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +67,7 @@ class Contents:
         meta: of the feature sets it was made from; those of the first for what may differ.
         parts: in the order of the rows.
         approximate: where there is one.
+        sums: size and CRC-32 of each file, by its name.
     """
 
     kind: str
@@ -62,17 +75,28 @@ class Contents:
     meta: FeatureMeta
     parts: tuple[Part, ...]
     approximate: Approximate | None = None
+    sums: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """How many vectors there are."""
         return sum(part.rows for part in self.parts)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether its files are mapped from the disk when it is opened, not read."""
+        return sum(size for size, _ in self.sums.values()) > _READ_UP_TO
+
 
 def write_contents(folder: Path, contents: Contents) -> None:
     """Replace the file that says what counts; from that moment on it does."""
     table = {"format": _FORMAT, **asdict(contents)}
+    table["crc32"] = _sum_of(table)
     write_whole(folder / CONTENTS, json.dumps(table, indent=1).encode())
+
+
+def _sum_of(table: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(table).encode())
 
 
 def read_contents(folder: Path) -> Contents:
@@ -86,6 +110,8 @@ def read_contents(folder: Path) -> Contents:
         table: Any = json.loads(file.read_text(encoding="utf-8"))
         if table["format"] != _FORMAT:
             raise OutputError(f"{file}: format {table['format']!r}, this version reads {_FORMAT!r}")
+        if table.pop("crc32") != _sum_of(table):
+            raise ValueError("its checksum does not fit")
         near = table["approximate"]
         return Contents(
             kind=table["kind"],
@@ -93,11 +119,12 @@ def read_contents(folder: Path) -> Contents:
             meta=FeatureMeta(**table["meta"]),
             parts=tuple(Part(**part) for part in table["parts"]),
             approximate=None if near is None else Approximate(**near),
+            sums={name: (size, crc) for name, (size, crc) in table["sums"].items()},
         )
     except OSError as error:
         raise OutputError(f"{folder} is no index: {file}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{file}: not readable: {error!r}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{file}: not readable: {error}") from None
 
 
 def vectors_file(folder: Path, part: Part) -> Path:
@@ -105,37 +132,80 @@ def vectors_file(folder: Path, part: Part) -> Path:
     return folder / f"{part.name}.npy"
 
 
-def ids_of(folder: Path, part: Part) -> list[str]:
+def ids_file(folder: Path, part: Part) -> Path:
+    """A part's ids, a JSON text a line."""
+    return folder / f"{part.name}.ids.jsonl"
+
+
+def summed(folder: Path, contents: Contents) -> Contents:
+    """The contents with the sums of all their files; those that it has are taken as they are."""
+    files = [name(folder, part) for part in contents.parts for name in (vectors_file, ids_file)]
+    if contents.approximate is not None:
+        files.append(folder / contents.approximate.file)
+    sums = {
+        file.name: contents.sums.get(file.name) or _sum(np.memmap(file, np.uint8, "r"))
+        for file in files
+    }
+    return replace(contents, sums=sums)
+
+
+def _sum(data: Bytes) -> tuple[int, int]:
+    crc = 0
+    for start in range(0, len(data), _BLOCK):
+        crc = zlib.crc32(data[start : start + _BLOCK].data, crc)
+    return len(data), crc
+
+
+def checked(file: Path, contents: Contents) -> Bytes:
+    """What a file holds, read or mapped, if it is what was written.
+
+    Raises:
+        OutputError: it is missing or damaged.
+    """
+    try:
+        data = np.memmap(file, np.uint8, "r") if contents.mapped else np.fromfile(file, np.uint8)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file}: not readable: {error}") from None
+    if _sum(data) != contents.sums.get(file.name):
+        raise OutputError(f"{file}: damaged: its checksum does not fit; build the index anew")
+    return data
+
+
+def ids_of(folder: Path, part: Part, contents: Contents) -> list[str]:
     """A part's ids.
 
     Raises:
         OutputError: they are missing or damaged.
     """
-    file = folder / f"{part.name}.ids.jsonl"
+    file = ids_file(folder, part)
     try:
-        with file.open(encoding="utf-8") as lines:
-            ids = [str(json.loads(line)) for line in lines]
-    except (OSError, ValueError) as error:
+        ids = [str(json.loads(line)) for line in io.BytesIO(checked(file, contents).data)]
+    except ValueError as error:
         raise OutputError(f"{file}: not readable: {error}") from None
     if len(ids) != part.rows:
         raise OutputError(f"{file}: {len(ids)} ids, but the index names {part.rows}")
     return ids
 
 
-def map_vectors(folder: Path, part: Part, dimensions: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A part's vectors, mapped from the file.
+def vectors_of(folder: Path, part: Part, contents: Contents) -> npt.NDArray[np.float32]:
+    """A part's vectors, float32 [rows, dimensions].
 
     Raises:
         OutputError: they are missing or damaged.
     """
     file = vectors_file(folder, part)
-    try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise OutputError(f"{file}: not readable: {error}") from None
-    if found.shape != (part.rows, dimensions) or found.dtype != np.float32:
-        raise OutputError(
-            f"{file}: {found.dtype} {list(found.shape)}, but the index names float32 "
-            f"{[part.rows, dimensions]}"
-        )
-    return found  # type: ignore[no-any-return]
+    data = checked(file, contents)
+    shape = (part.rows, contents.dimensions)
+    begin = len(data) - 4 * part.rows * contents.dimensions
+    if begin < 0 or data[:begin].tobytes() != npy_head(shape):
+        raise OutputError(f"{file}: not readable: the index names float32 {list(shape)}")
+    return data[begin:].view(np.float32).reshape(shape)
+
+
+def npy_head(shape: tuple[int, int]) -> bytes:
+    """How a `.npy` file of little-endian float32 begins."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    return head.getvalue()

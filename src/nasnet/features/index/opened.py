@@ -1,4 +1,4 @@
-"""An index that was opened: its vectors mapped from their files, searched from any thread."""
+"""An index that was opened: its vectors read or mapped, searched from any thread."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, OutputError
 from nasnet.features.feature_set import FeatureMeta, Features, features_of, read_features
 from nasnet.features.index.approximate import open_approximate
-from nasnet.features.index.layout import CONTENTS, ids_of, map_vectors, read_contents
+from nasnet.features.index.layout import CONTENTS, Contents, ids_of, read_contents, vectors_of
 from nasnet.features.index.neighbours import nearest, unit
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ class Index:
 def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index:
     """Open an index's folder; or a feature set as an exact index in memory.
 
+    Every file is compared with its checksum, about 2 GB a second. An index of up to 512 MB is read
+    into memory, a larger one is mapped from the disk: do not write into its files while it is open
+    (`nasnet index` never does: it writes new ones).
+
     Args:
         path: a folder that `build_index` wrote, or a `.parquet`, `.arrow` or `.npy` of `nasnet
             embed`, or a set that was read, or a table as `nasnet.embed` gives it.
@@ -158,12 +162,23 @@ def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index
         return _in_memory(read_features(folder))
     folder = folder.parent if folder.name == CONTENTS else folder
     contents = read_contents(folder)
+    while True:
+        try:
+            return _of_folder(folder, contents)
+        except OutputError:
+            before, contents = contents, read_contents(folder)
+            if contents == before:
+                raise
+            # It was changed meanwhile, so that files that counted are gone.
+
+
+def _of_folder(folder: Path, contents: Contents) -> Index:
     near = contents.approximate
     return Index(
-        [id for part in contents.parts for id in ids_of(folder, part)],
-        [map_vectors(folder, part, contents.dimensions) for part in contents.parts],
+        [id for part in contents.parts for id in ids_of(folder, part, contents)],
+        [vectors_of(folder, part, contents) for part in contents.parts],
         contents.meta,
-        approximate=None if near is None else open_approximate(folder, near),
+        approximate=None if near is None else open_approximate(folder, contents, near),
         covered=0 if near is None else near.rows,
     )
 
