@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import nasnet
+from tests.support import ROOT
 
 SOURCE = Path(nasnet.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -124,3 +126,13 @@ def test_no_import_runs_in_a_circle() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("tests/**/*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_tests_share_helpers_through_support_only(path: Path) -> None:
+    """A test module that another one imports cannot be changed or moved alone."""
+    # As text: the code that a test gives to another process counts too.
+    found = re.findall(r"(?:from|import) tests\.(?!support\b)[\w.]+", path.read_text("utf-8"))
+    assert not found, f"{path.name}: {found}; move what is shared to tests/support"

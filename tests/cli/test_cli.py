@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import nasnet
-from tests.hub.test_card import PATH, archive
+from tests.support.fetching import PATH, archive
 from tests.support.golden_seed import make_hub_module
 from tests.support.http_server import HttpServer
 from tests.support.pictures import encoded, jpeg, pixels

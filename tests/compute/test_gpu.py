@@ -18,7 +18,7 @@ from nasnet.pictures.augment import preset
 from nasnet.pictures.batches import Loader, LoaderOptions
 from nasnet.train.loop import Classification, OptimizerRecipe, Trainer, TrainOptions
 from nasnet.weights.weights import seeded
-from tests.train.test_training import examples
+from tests.support.training import examples
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 

@@ -8,33 +8,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import read_features, read_meta
-from nasnet.features.store import FORMATS, Batch, Sink, SinkOptions, open_sink
+from nasnet.features.store import FORMATS, Batch, SinkOptions, open_sink
 from tests.support import ROOT
-from tests.support.sink_rows import DIMENSIONS, META, rows
-
-Mode = Literal["resume", "overwrite", "append"]
-
-
-def opened(output: Path, mode: Mode = "resume", *, part_rows: int = 8) -> Sink:
-    options = SinkOptions(mode=mode, part_rows=part_rows)
-    return open_sink(output, meta=META, dimensions=DIMENSIONS, options=options)
-
-
-def write(output: Path, count: int, *, mode: Mode = "resume", part_rows: int = 8) -> None:
-    sink = opened(output, mode, part_rows=part_rows)
-    try:
-        for start in range(sink.resume_at, count, 3):
-            sink.write(rows(start, min(start + 3, count)))
-        sink.finish()
-    finally:
-        sink.close()
+from tests.support.sink_rows import DIMENSIONS, META, check, opened, rows, write
 
 
 def repaired(*numbers: int) -> Batch:
@@ -47,16 +29,6 @@ def repaired(*numbers: int) -> Batch:
         heights=np.concatenate([batch.heights for batch in batches]),
         errors=[None for _ in numbers],
     )
-
-
-def check(path: Path, count: int) -> None:
-    found = read_features(path)
-    assert found.ids == [f"{n}.jpg" for n in range(count)]
-    expected = rows(0, count)
-    assert found.errors == expected.errors
-    failed = np.array([error is not None for error in expected.errors])
-    assert np.isnan(found.vectors[failed]).all()
-    np.testing.assert_array_equal(found.vectors[~failed], expected.vectors[~failed])
 
 
 @pytest.fixture(params=list(FORMATS))

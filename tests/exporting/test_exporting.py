@@ -23,10 +23,9 @@ from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetenso
 from tests.support.cli import invoke
 from tests.support.golden import relative_error
 from tests.support.pictures import pixels
+from tests.support.targets import LIGHT_TARGETS
 
 SIZE = (64, 64)
-# These need no TensorFlow; the others are tested beside it.
-HERE = ("onnx", "openvino", "torch", "huggingface", "checkpoint", "safetensors")
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def place(folder: Path, target: str) -> Path:
     return folder / f"out{''.join(TARGETS[target].suffixes)}"
 
 
-@pytest.mark.parametrize("target", HERE)
+@pytest.mark.parametrize("target", LIGHT_TARGETS)
 def test_an_export_gives_the_same_numbers_in_its_own_runtime(
     tmp_path: Path, photos: Path, target: str
 ) -> None:

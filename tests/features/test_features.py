@@ -22,8 +22,7 @@ from nasnet.features.feature_set import (
     vectors_of,
 )
 from nasnet.features.store import FORMATS, record_batch
-from tests.contract.test_sink_contract import opened, write
-from tests.support.sink_rows import DIMENSIONS, META, rows
+from tests.support.sink_rows import DIMENSIONS, META, opened, rows, write
 
 
 @pytest.mark.parametrize("suffix", list(FORMATS))

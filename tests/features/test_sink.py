@@ -17,9 +17,8 @@ import pytest
 from nasnet.errors import InputError, OutputError
 from nasnet.features.feature_set import feature_schema, read_features
 from nasnet.features.store import Batch, SinkOptions, open_sink, record_batch
-from tests.contract.test_sink_contract import check, opened, write
 from tests.support import ROOT
-from tests.support.sink_rows import DIMENSIONS, META, rows
+from tests.support.sink_rows import DIMENSIONS, META, check, opened, rows, write
 
 
 def test_an_unknown_ending_lists_the_formats(tmp_path: Path) -> None:

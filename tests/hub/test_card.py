@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +9,10 @@ import pytest
 
 from nasnet.errors import FetchError
 from nasnet.weights.opening import open_weights
+from tests.support.fetching import HANDLE, PATH, archive
 from tests.support.golden import golden_images, golden_numbers, relative_error
 from tests.support.golden_seed import make_hub_module
 from tests.support.http_server import HttpServer
-
-PATH = "/google/imagenet/nasnet_mobile/feature_vector/3"
-HANDLE = f"https://tfhub.dev{PATH}"
 
 CARD = """
 module = hub.Module("https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vector/3")
@@ -33,14 +29,6 @@ module = hub.Module("https://tfhub.dev/google/imagenet/nasnet_mobile/feature_vec
 features = module(inputs=dict(images=images, batch_norm_momentum=0.997),
                   signature="image_feature_vector_with_bn_hparams")
 """
-
-
-def archive(folder: Path) -> bytes:
-    """What the server of the modules sent: the folder's content, gzipped tar, paths from `./`."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        tar.add(folder, arcname=".")
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -51,3 +51,11 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def archive(folder: Path) -> bytes:
+    """What the server of the modules sent: the folder's content, gzipped tar, paths from `./`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        tar.add(folder, arcname=".")
+    return buffer.getvalue()

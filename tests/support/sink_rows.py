@@ -1,11 +1,16 @@
-"""Rows that anybody can check: what the tests of sinks write."""
+"""Rows that anybody can check: what the tests of sinks write, and how."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 
-from nasnet.features.feature_set import FeatureMeta
-from nasnet.features.store import Batch
+from nasnet.features.feature_set import FeatureMeta, read_features
+from nasnet.features.store import Batch, Sink, SinkOptions, open_sink
+
+Mode = Literal["resume", "overwrite", "append"]
 
 DIMENSIONS = 5
 META = FeatureMeta(
@@ -35,3 +40,28 @@ def rows(start: int, end: int) -> Batch:
         heights=numbers.astype(np.int32) + 1,
         errors=["bad" if n % 7 == 3 else None for n in numbers],
     )
+
+
+def opened(output: Path, mode: Mode = "resume", *, part_rows: int = 8) -> Sink:
+    options = SinkOptions(mode=mode, part_rows=part_rows)
+    return open_sink(output, meta=META, dimensions=DIMENSIONS, options=options)
+
+
+def write(output: Path, count: int, *, mode: Mode = "resume", part_rows: int = 8) -> None:
+    sink = opened(output, mode, part_rows=part_rows)
+    try:
+        for start in range(sink.resume_at, count, 3):
+            sink.write(rows(start, min(start + 3, count)))
+        sink.finish()
+    finally:
+        sink.close()
+
+
+def check(path: Path, count: int) -> None:
+    found = read_features(path)
+    assert found.ids == [f"{n}.jpg" for n in range(count)]
+    expected = rows(0, count)
+    assert found.errors == expected.errors
+    failed = np.array([error is not None for error in expected.errors])
+    assert np.isnan(found.vectors[failed]).all()
+    np.testing.assert_array_equal(found.vectors[~failed], expected.vectors[~failed])

@@ -40,7 +40,7 @@ from nasnet.train.recipe import Stage, TeacherRecipe, TrainRecipe
 from nasnet.weights.weights import seeded
 from tests.support.leftovers import left_by_a_killed_run
 from tests.support.pictures import jpeg, pixels
-from tests.train.test_training import one_thread, saved
+from tests.support.training import one_thread, saved
 
 __all__ = ["one_thread"]  # a fixture
 

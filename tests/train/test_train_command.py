@@ -23,7 +23,7 @@ from nasnet.train.loop import TrainEvent
 from nasnet.train.recipe import Stage, TrainRecipe, read_recipe, shipped_recipes
 from nasnet.weights.weights import read_safetensors
 from tests.support.pictures import encoded, jpeg, pixels
-from tests.train.test_training import one_thread, same, untimed
+from tests.support.training import one_thread, same, untimed
 
 __all__ = ["one_thread"]  # a fixture
 

@@ -18,45 +18,13 @@ import torch
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import OutputError, TrainingError
-from nasnet.train.loop import OptimizerRecipe, ScheduleRecipe, Trainer, TrainEvent
+from nasnet.train.loop import OptimizerRecipe, TrainEvent
 from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
 from nasnet.train.loop.logs import Logs
 from tests.support import ROOT
 from tests.support.leftovers import left_by_a_killed_run
-from tests.train.test_training import SPEC, loader, network, same, saved, trainer, untimed
-
-COSINE = ScheduleRecipe(kind="cosine", warmup_epochs=0.5)
-# Everything that has a state of its own.
-EVERYTHING: Mapping[str, Any] = {
-    "accumulate": 2,
-    "ema": 0.9,
-    "clip": 1.0,
-    "path_dropout": "ramp",
-    "schedule": COSINE,
-}
-
-
-def start(
-    folder: Path, on_event: Callable[[TrainEvent], None] = lambda event: None, **options: Any
-) -> Trainer:
-    """A run of two epochs of five steps, from its checkpoint if there is one, to its end."""
-    torch.set_num_threads(1)
-    folder.mkdir(exist_ok=True)
-    logs = Logs(folder)
-
-    def tell(event: TrainEvent) -> None:
-        logs(event)
-        on_event(event)
-
-    made = trainer(folder, on_event=tell, **{"checkpoint_seconds": 0, **options})
-    if made.resume():
-        logs.rewrite(made.history)
-    try:
-        with loader(count=20, mixup=0.4) as batches:
-            made.fit(lambda epoch: batches)
-    finally:
-        logs.close()
-    return made
+from tests.support.training import SPEC, loader, network, same, saved, trainer, untimed
+from tests.support.training_resumed import COSINE, EVERYTHING, killing, start
 
 
 def log(folder: Path) -> list[str]:
@@ -78,21 +46,14 @@ def check_equal(one: Path, other: Path) -> None:
     assert states[0] == states[1]
 
 
-def killing(epoch: int, step: int, number: int) -> Callable[[TrainEvent], None]:
-    """Send this process a signal at a step; the step is not saved yet."""
-
-    def on_event(event: TrainEvent) -> None:
-        if event.kind == "step" and (event.epoch, event.step) == (epoch, step):
-            os.kill(os.getpid(), number)
-
-    return on_event
-
-
 def elsewhere(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in another process; `folder` is there."""
     lines = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from tests.train.test_training_resume import *\n"
+        "import signal, torch; from pathlib import Path\n"
+        "from nasnet.compute.torch.model import NASNet; from nasnet.errors import OutputError\n"
+        "from nasnet.train.loop.logs import Logs\n"
+        "from tests.support.training import loader, trainer\n"
+        "from tests.support.training_resumed import EVERYTHING, killing, start\n"
         f"folder = Path({str(folder)!r})\n{code}"
     )
     return subprocess.run(
