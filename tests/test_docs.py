@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import nasnet
 from nasnet.cli import COMMANDS, build_app
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,18 @@ def test_pages_link_to_files_that_are_there() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """`mkdocs build --strict`, which reads the docstrings behind them, is a step of `.ci/run`."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    places = dict(
+        reversed(found) for found in re.findall(r"^::: (nasnet\.\S+)\.(\w+)$", page, re.MULTILINE)
+    )
+    stub = (ROOT / "src" / "nasnet" / "__init__.pyi").read_text(encoding="utf-8")
+    assert set(places) == set(re.findall(r"\w+(?= as \w+)", stub)) - {"__version__"}
+    for name, module in places.items():
+        assert getattr(importlib.import_module(module), name) is getattr(nasnet, name)
 
 
 def _commands(page: Path) -> list[list[str]]:

@@ -36,7 +36,7 @@ Array = npt.NDArray[np.float32]
 class Module:
     """A NASNet-A module, called with pictures, as `tensorflow_hub.Module` was.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import nasnet as hub
         >>> module = hub.Module("seeded:7")
@@ -364,7 +364,7 @@ def eval_function_for_module(
 ) -> Iterator[Module]:
     """A function that computes a module's signatures, for a `with` statement.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import nasnet as hub
         >>> with hub.eval_function_for_module("seeded:7") as features:

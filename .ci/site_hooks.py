@@ -1,0 +1,31 @@
+"""The first page of the documentation's site is the README, with links as they are from there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+# The repository's address stands in mkdocs.yml and, for the package index, in pyproject.toml.
+
+
+def on_files(files: Any, config: Any) -> Any:  # noqa: ANN401
+    """Add the README as `index.md`."""
+    from mkdocs.structure.files import File
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    files.append(File.generated(config, "index.md", content=_outside(text, config)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:  # noqa: ANN401
+    """Point links to files of the repository, which the site has not, at the repository."""
+    return _outside(markdown, config)
+
+
+def _outside(text: str, config: Any) -> str:  # noqa: ANN401
+    repository = f"{config.repo_url}/blob/main/"
+    return re.sub(
+        r"\]\((?:\.\./)?((?:src|tests|[A-Z]+\.md|LICENSE)[^)]*)\)", rf"]({repository}\1)", text
+    )
