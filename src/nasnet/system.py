@@ -61,7 +61,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def staged(
-    target: Path, *, last: str = "", overwrite: bool = False, durable: bool = True
+    target: Path,
+    *,
+    last: str = "",
+    overwrite: bool = False,
+    durable: bool = True,
+    remedy: str = "",
 ) -> Iterator[Path]:
     """A place of the target's name in a folder of its own; what is made there appears at the end.
 
@@ -76,6 +81,7 @@ def staged(
         last: the ending of the file that goes last, because it says that the others are there.
         overwrite: a folder that is there already is replaced.
         durable: write it to the disk before it appears; what can be made again need not wait.
+        remedy: what to do if it cannot be written, for the message.
 
     Raises:
         OutputError: something cannot be written; nothing appears, what was there is kept.
@@ -98,7 +104,8 @@ def staged(
         if durable:
             sync_folder(target.parent)
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+        reason = f"{error.strerror or error}{remedy and '; '}{remedy}"
+        raise OutputError(f"{target} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

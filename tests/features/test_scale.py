@@ -11,10 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -27,22 +31,17 @@ from nasnet.features.cluster.options import PartDone, WorkerInfo
 from nasnet.features.cluster.running import _drive, _Run
 from nasnet.features.cluster.work import Worker
 from nasnet.features.embed import extractor_of
-from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.feature_set import FeatureMeta, feature_schema
+from nasnet.features.store import open_sink, record_batch
+from nasnet.features.store.beginning import open_parts, pending
 from nasnet.features.store.manifest import Manifest
 from nasnet.features.store.merge import merge
-from nasnet.features.store.place import (
-    clear,
-    find_parts,
-    numbers,
-    open_place,
-    read_manifest,
-    read_part,
-    write_manifest,
-    write_part,
-)
+from nasnet.features.store.parts import Part, Parts
+from nasnet.features.store.place import Place, open_place
 from nasnet.pictures.sources import Shard, Split, split_source
 from tests.support import ROOT
 from tests.support.pictures import jpeg
+from tests.support.sink_rows import DIMENSIONS, META, rows
 
 SMALL = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1, batch_size=3))
 needs_ray = pytest.mark.skipif(
@@ -127,7 +126,9 @@ def test_what_a_cluster_cannot_do_is_said_before_it_begins(photos: Path, tmp_pat
         embed_on_cluster(photos, photos, weights="seeded:7")
     with pytest.raises(SourceError, match="no such file"):
         embed_on_cluster(tmp_path / "none", tmp_path / "y.npy", weights="seeded:7")
-    (tmp_path / "z.npy.parts").mkdir()
+    sink = open_sink(tmp_path / "z.npy", meta=META, dimensions=DIMENSIONS)
+    sink.write(rows(0, 3))
+    sink.close()
     with pytest.raises(OutputError, match="left of a run on one machine"):
         embed_on_cluster(photos, tmp_path / "z.npy", weights="seeded:7")
     with pytest.raises(InputError, match="worker_cores starts at 1, found 0"):
@@ -175,58 +176,58 @@ def memory() -> Iterator[str]:
         system.rm("/nasnet-test", recursive=True)
 
 
-def begun(name: str) -> tuple[Worker, Any, FeatureMeta]:
+def begun(name: str) -> tuple[Worker, Parts, FeatureMeta]:
     extractor = extractor_of("seeded:7", SMALL)
-    place = open_place(name, {})
-    worker = Worker(extractor, place)
+    parts = open_parts(name, folder=True)
+    worker = Worker(extractor, parts)
     worker.begin()
     meta = extractor.meta("photos")
-    write_manifest(place, Manifest(meta=meta, vector="float[1056]", shard_rows=25))
-    return worker, place, meta
+    parts.write_manifest(Manifest(meta=meta, vector="float[1056]", shard_rows=25))
+    return worker, parts, meta
 
 
 def test_a_worker_writes_whole_parts_to_a_far_store(photos: Path, memory: str) -> None:
-    worker, place, meta = begun(memory)
+    worker, parts, meta = begun(memory)
+    system = parts.place.system
     shards = list(split_source(photos).shards(25))
     done = [worker.compute(shard, meta) for shard in shards]
     assert [one.rows for one in done] == [25, 25, 22]
     assert sum(one.failures for one in done) == sum(
         one.reasons["not a picture (text)"] for one in done
     )
-    parts = find_parts(place)
-    assert [parts[number].shard for number in range(3)] == [shard.name for shard in shards]
-    assert [parts[number].rows for number in range(3)] == [25, 25, 22]
-    assert sum(part.failures for part in parts.values()) == 8
+    manifest = parts.manifest()
+    assert manifest is not None
+    assert manifest.meta == meta
+    found = parts.find(manifest)
+    assert [found[number].shard for number in range(3)] == [shard.name for shard in shards]
+    assert [found[number].rows for number in range(3)] == [25, 25, 22]
+    assert sum(part.failures for part in found.values()) == 8
     ids = [
         id
         for number in range(3)
-        for table in read_part(place, number)
+        for table in parts.tables(number)
         for id in table["id"].to_pylist()
     ]
     assert ids == sorted(path.name for path in photos.iterdir())
     # one that is cut off is none
-    data = place.system.cat_file(f"{place.root}/part-00000001.parquet")
-    place.system.pipe_file(f"{place.root}/part-00000001.parquet", data[:-9])
-    assert sorted(find_parts(place)) == [0, 2]
+    data = system.cat_file(f"{parts.place.root}/part-00000001.parquet")
+    system.pipe_file(f"{parts.place.root}/part-00000001.parquet", data[:-9])
+    assert sorted(parts.find(manifest)) == [0, 2]
     with pytest.raises(OutputError, match="is not finished"):
         merge([memory], "memory://nasnet-test/all.parquet")
     worker.compute(shards[1], meta)
-    manifest = read_manifest(place)
-    assert manifest is not None
-    assert manifest.meta == meta
-    write_manifest(
-        place,
-        Manifest(meta=meta, vector="float[1056]", shard_rows=25, shards=3, rows=72, failures=8),
-    )
+    parts.write_manifest(replace(manifest, shards=3, rows=72, failures=8))
     assert merge([memory], "memory://nasnet-test/all.npy").rows == 72
-    assert place.system.exists("/nasnet-test/all.ids.jsonl")
-    clear(place)
-    assert numbers(place) == []
-    assert read_manifest(place) is None
+    assert system.exists("/nasnet-test/all.ids.jsonl")
+    # a part of another run, which a worker that lived on may have written, is none either
+    assert parts.find(replace(manifest, meta=replace(meta, created="later"))) == {}
+    parts.clear()
+    assert parts.numbers() == []
+    assert parts.manifest() is None
 
 
 def test_a_worker_tells_a_source_that_is_not_what_it_was(photos: Path, tmp_path: Path) -> None:
-    worker, place, meta = begun(str(tmp_path / "run"))
+    worker, parts, meta = begun(str(tmp_path / "run"))
     shard = next(split_source(photos).shards(5))
     less = Shard(number=0, name=shard.name, rows=6, items=shard.items)
     with pytest.raises(SourceError, match="had 6 rows, now it has 5"):
@@ -234,27 +235,122 @@ def test_a_worker_tells_a_source_that_is_not_what_it_was(photos: Path, tmp_path:
     unseen = Shard(number=0, name="x", rows=5, items=shard.items, folder=str(tmp_path / "none"))
     with pytest.raises(ClusterError, match="does not see"):
         worker.compute(unseen, meta)
-    assert numbers(place) == []
+    assert parts.numbers() == []
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["_nasnet.json"]
 
 
 def test_a_damaged_manifest_and_a_failing_writer_leave_nothing_half_done(tmp_path: Path) -> None:
-    place = open_place(tmp_path / "run", {})
+    parts = open_parts(tmp_path / "run", folder=True)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "_nasnet.json").write_text('{"manifest": 1}')
     with pytest.raises(OutputError, match="damaged"):
-        read_manifest(place)
+        parts.manifest()
 
-    def write(path: Path) -> None:
-        path.write_bytes(b"half")
+    def tables() -> Iterator[pyarrow.Table]:
+        schema = feature_schema(DIMENSIONS, META)
+        yield pyarrow.Table.from_batches([record_batch(rows(0, 3), schema)])
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="No space left"):
-        write_part(place, 0, write)
-    assert numbers(place) == []
+        parts.write(0, feature_schema(DIMENSIONS, META), tables())
+    assert parts.numbers() == []
     assert len(list((tmp_path / "run").iterdir())) == 1
     with pytest.raises(OutputError, match="cannot be written to"):
         open_place("nonsense://x", {})
+
+
+@pytest.mark.parametrize("where", ["disk", "far"])
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+@pytest.mark.parametrize("stopped", ["before", "between", "after"])
+def test_a_finished_file_of_parts_appears_whole_wherever_it_is_stopped(
+    where: str, suffix: str, stopped: str, memory: str, tmp_path: Path
+) -> None:
+    """One publish step for all: the finished files are made, announced, and moved."""
+    folder = str(tmp_path) if where == "disk" else "memory://nasnet-test"
+    parts = open_parts(f"{folder}/x{suffix}")
+    schema = feature_schema(DIMENSIONS, META)
+    manifest = Manifest(meta=META, vector=f"float[{DIMENSIONS}]", shard_rows=4)
+
+    def some(start: int) -> Iterator[pyarrow.Table]:
+        yield pyarrow.Table.from_batches([record_batch(rows(start, start + 4), schema)])
+
+    with parts.held():
+        parts.write_manifest(manifest)
+        for number in range(2):
+            parts.write(number, schema, some(4 * number), shard=f"shard {number}")
+        assert parts.find(manifest)[1] == Part(shard="shard 1", rows=4, failures=0)
+        assert parts.find(manifest)[0].failures == 1
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    class Stopped(Place):
+        """Ends where the test says, as a kill would."""
+
+        def write(self, file: str, *rest: Any, **options: Any) -> None:
+            if stopped == "before" and file == "_nasnet.json":
+                broken()
+            super().write(file, *rest, **options)
+
+        def move(self, file: str, to: Place, name: str) -> None:
+            if stopped == "between" and name == f"x{suffix}":
+                broken()
+            super().move(file, to, name)
+
+        def remove(self, file: str) -> None:
+            if stopped == "after" and file == "part-00000001.parquet":
+                broken()
+            super().remove(file)
+
+    place = Stopped(name=parts.place.name, root=parts.place.root, system=parts.place.system)
+    with pytest.raises(KeyboardInterrupt), (dying := replace(parts, place=place)).held():
+        dying.publish(manifest, schema, 8, chain.from_iterable(map(parts.tables, range(2))))
+    output = parts.output
+    assert output is not None
+    assert output.exists == (stopped == "after")
+    with parts.held():
+        if stopped == "before":
+            assert sorted(parts.find(manifest)) == [0, 1]
+            parts.publish(manifest, schema, 8, chain.from_iterable(map(parts.tables, range(2))))
+    assert output.place.names() == sorted(output.files)
+    if where == "far":
+        for file in output.files:
+            output.place.system.get_file(f"{output.place.root}/{file}", str(tmp_path / file))
+    found = nasnet.read_features(tmp_path / f"x{suffix}")
+    assert found.ids == [f"{number}.jpg" for number in range(8)]
+    assert found.meta == META
+
+
+def test_a_run_is_not_gone_on_with_in_another_way(photos: Path, tmp_path: Path) -> None:
+    """Parts that are shards and parts that follow each other are never mixed."""
+    output = tmp_path / "x.npy"
+    parts = open_parts(output)
+    with parts.held():
+        parts.write_manifest(Manifest(meta=META, vector="float[5]", shard_rows=4))
+    with pytest.raises(OutputError, match="left of a run on a cluster: go on with that one"):
+        open_sink(output, meta=META, dimensions=DIMENSIONS)
+    assert parts.manifest() is not None
+    overwrite = SinkOptions(mode="overwrite")
+    sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=overwrite)
+    sink.write(rows(0, 3))
+    assert sink.finish() == (3, 0)
+    assert sorted(path.name for path in tmp_path.iterdir() if path != photos) == [
+        "x.ids.jsonl",
+        "x.json",
+        "x.npy",
+    ]
+
+
+def test_a_folder_of_other_things_is_left_as_it_is(tmp_path: Path) -> None:
+    names = ["final-report.txt", "part-1.parquet", "mine"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    parts = open_parts(tmp_path, folder=True)
+    for mode in ("resume", "overwrite"):
+        with parts.held(), suppress(OutputError):
+            pending(parts, mode, shards=True)
+            parts.clear()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
 # What may become of a shard, however often: the answers are drawn, the driver is the real one.

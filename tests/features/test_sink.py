@@ -87,7 +87,7 @@ def test_a_damaged_part_and_all_after_it_are_done_again(damage: str, tmp_path: P
     for start in range(0, 16, 4):
         sink.write(rows(start, start + 4))
     sink.close()
-    part = tmp_path / "x.parquet.parts" / "part-00001.parquet"
+    part = tmp_path / "x.parquet.parts" / "part-00000001.parquet"
     if damage == "gone":
         part.unlink()
     elif damage == "other":
@@ -112,11 +112,13 @@ def test_numbers_that_change_on_disk_are_noticed(tmp_path: Path) -> None:
         )
     )
     sink.flush()
-    part = tmp_path / "x.parquet.parts" / "part-00000.parquet"
+    part = tmp_path / "x.parquet.parts" / "part-00000000.parquet"
     data = part.read_bytes()
     place = data.index(vectors[1].tobytes()[:64])
     part.write_bytes(data[:place] + b"\x01" + data[place + 1 :])
-    with pytest.raises(OutputError, match=r"part-00000\.parquet: damaged .*; remove it and start"):
+    with pytest.raises(
+        OutputError, match=r"part-00000000\.parquet: damaged .*; remove it and start"
+    ):
         sink.finish()
     sink.close()
     part.unlink()
@@ -130,13 +132,13 @@ def test_a_damaged_manifest_is_said_and_nothing_is_removed(tmp_path: Path) -> No
     sink = opened(output)
     sink.write(rows(0, 8))
     sink.close()
-    manifest = tmp_path / "x.npy.parts" / "manifest.json"
+    manifest = tmp_path / "x.npy.parts" / "_nasnet.json"
     whole = manifest.read_text()
     for damage in (whole[:30], "[]", json.dumps({**json.loads(whole), "manifest": 99})):
         manifest.write_text(damage)
-        with pytest.raises(OutputError, match=r"manifest\.json: damaged .* or use --overwrite"):
+        with pytest.raises(OutputError, match=r"_nasnet\.json: damaged .* or use --overwrite"):
             opened(output)
-    assert (tmp_path / "x.npy.parts" / "part-00000.parquet").exists()
+    assert (tmp_path / "x.npy.parts" / "part-00000000.parquet").exists()
     manifest.write_text(whole)
     write(output, 10)
     check(output, 10)

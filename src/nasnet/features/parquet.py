@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,22 +34,21 @@ def writing(
     Args:
         path: the file.
         schema: of the tables.
-        packed: made small, as a finished set is.
+        packed: compressed, as a finished set is.
     """
     import pyarrow.parquet
 
     # Many features are exactly 0, so zstd saves about a quarter; dictionaries and statistics of
     # single numbers only cost.
-    options: dict[str, Any] = {
-        "compression": "zstd",
-        "compression_level": 1,
-        "use_dictionary": ["error"],
-        "write_statistics": ["id", "width", "height", "error"],
-    }
-    if not packed:
-        options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
-
-    with pyarrow.parquet.ParquetWriter(path, schema, write_page_checksum=True, **options) as writer:
+    with pyarrow.parquet.ParquetWriter(
+        path,
+        schema,
+        compression="zstd" if packed else "none",
+        compression_level=1 if packed else None,
+        use_dictionary=["error"],
+        write_statistics=["id", "width", "height", "error"],
+        write_page_checksum=True,
+    ) as writer:
         yield writer
         writer.add_key_value_metadata({_KEY: _NONE})
     with path.open("rb+") as file:

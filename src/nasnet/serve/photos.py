@@ -11,7 +11,7 @@ from nasnet.errors import OutputError, SourceError
 from nasnet.features import parquet
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_to_file
 from nasnet.features.store import SinkOptions
-from nasnet.features.store.merge import write_features
+from nasnet.features.store.output import open_output
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures.sources import open_source
 from nasnet.serve.options import ServeOptions, check_extra
@@ -98,5 +98,5 @@ def _keep_present(output: Path, present: set[str]) -> bool:
     if rows.num_rows > kept.true_count:
         with parquet.reading(output) as file:
             table = file.read().filter(kept)
-        write_features(output, table.schema, table.num_rows, iter([table]), {})
+        open_output(output, {}).write(table.schema, table.num_rows, iter([table]))
     return bool(rows.filter(kept)["error"].null_count)

@@ -21,7 +21,7 @@ from nasnet.features.cluster.work import Worker
 from nasnet.features.embed import EmbedOptions
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import FeatureMeta
-from nasnet.features.store.place import Place
+from nasnet.features.store.parts import Parts
 from nasnet.pictures.sources import Shard
 from nasnet.system import usable_cores
 
@@ -126,7 +126,7 @@ class Crew:
         self,
         ray: Any,  # noqa: ANN401
         extractor: Extractor,
-        place: Place,
+        parts: Parts,
         layout: Layout,
         options: EmbedOptions,
         patience: float,
@@ -140,7 +140,7 @@ class Crew:
         self._ray = ray
         self._extractor = ray.put(extractor)
         self._vector_dtype = options.sink.vector_dtype
-        self._place = place
+        self._parts = parts
         self._layout = layout
         self._patience = patience
         self._stillborn = 0
@@ -207,7 +207,7 @@ class Crew:
             max_restarts=0,
             max_task_retries=0,
         )
-        actor = remote.remote(self._extractor, self._place, self._vector_dtype)
+        actor = remote.remote(self._extractor, self._parts, self._vector_dtype)
         self._members.append(_Member(actor=actor, asked=actor.begin.remote()))
 
     def _answer(self, member: _Member) -> Outcome | None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +20,11 @@ from nasnet.errors import ClusterError, InputError, OutputError, SourceError
 from nasnet.features.cluster.crew import Crew, Outcome, connected, layout_of
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedOptions, extractor_of
-from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta
 from nasnet.features.store import FORMATS
-from nasnet.features.store.manifest import Manifest, check_continues, vector_text
-from nasnet.features.store.merge import check_free, parts_of_run, write_features
-from nasnet.features.store.place import (
-    Part,
-    Place,
-    clear,
-    find_parts,
-    numbers,
-    open_place,
-    read_manifest,
-    remove_place,
-    tidy,
-    write_manifest,
-)
+from nasnet.features.store.beginning import open_parts, pending, take_up
+from nasnet.features.store.manifest import Manifest
+from nasnet.features.store.parts import Part, Parts
 from nasnet.pictures.sources import Shard, Split, split_source
-from nasnet.system import lock
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_HANDLE, WeightsSource
 
@@ -47,17 +33,6 @@ if TYPE_CHECKING:
 
 _TROUBLED = 16  # shards given up, after which nothing more is tried
 _TICK = 5.0  # seconds between two reports at most
-_LOCK = "_lock"
-_SHARDS = ".shards"  # beside a finished file to come: its parts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """Where rows go: a folder of parts, and the file that is made of them, if one is asked for."""
-
-    name: str
-    place: Place
-    file: bool
 
 
 def embed_on_cluster(
@@ -103,31 +78,39 @@ def embed_on_cluster(
         )
     if options.source.shard != (0, 1):
         raise InputError("a cluster shares out the work itself: leave --shard to single machines")
-    target = _target(output, cluster)
-    mode = options.sink.mode
-    _check_start(target, mode, cluster)
-    split = split_source(source, options=options.source)
-    extractor = extractor_of(weights, options, on_fetch)
-    dtype = options.sink.vector_dtype
-    schema_of = partial(feature_schema, extractor.dimensions, vector_dtype=dtype)
-    with connected(cluster, extractor) as ray, _held(target):
-        layout = layout_of(ray, cluster, options.engine)
-        crew = Crew(ray, extractor, target.place, layout, options, cluster.patience)
-        try:
-            while not crew.workers:
-                crew.wait(_TICK)
-            one = crew.workers[0]
-            meta = extractor.meta(split.name, engine=one.engine, precision=one.precision)
-            manifest, found = _take_up(target, schema_of(meta), meta, crew, split, cluster, mode)
-            run = _Run(split=split, manifest=manifest, found=found, on_event=on_event)
-            _drive(run, crew, cluster.attempts)
-        finally:
-            crew.close()
-        rows, failures = _finish(target, schema_of(manifest.meta), run, cluster)
+    text, mode = os.fspath(output), options.sink.mode
+    folder = Path(text.rstrip("/")).suffix not in FORMATS
+    parts = open_parts(text, cluster.storage_options, folder=folder)
+    with parts.held():
+        pending(parts, mode, shards=True)
+        split = split_source(source, options=options.source)
+        extractor = extractor_of(weights, options, on_fetch)
+        with connected(cluster, extractor) as ray:
+            layout = layout_of(ray, cluster, options.engine)
+            crew = Crew(ray, extractor, parts, layout, options, cluster.patience)
+            try:
+                while not crew.workers:
+                    crew.wait(_TICK)
+                one = crew.workers[0]
+                begun = take_up(
+                    parts,
+                    extractor.meta(split.name, engine=one.engine, precision=one.precision),
+                    mode,
+                    dimensions=extractor.dimensions,
+                    vector_dtype=options.sink.vector_dtype,
+                    shard_rows=cluster.shard_rows or _usual_rows(split.count, crew),
+                )
+                run = _Run(
+                    split=split, manifest=begun.manifest, found=begun.found, on_event=on_event
+                )
+                _drive(run, crew, cluster.attempts)
+            finally:
+                crew.close()
+        manifest = _finish(parts, begun.schema, run)
     return ClusterSummary(
-        output=target.name,
-        rows=rows,
-        failures=failures,
+        output=text,
+        rows=run.done,
+        failures=run.failures,
         resumed=run.resumed,
         seconds=time.monotonic() - started,
         reasons=tuple(run.reasons.most_common(5)),
@@ -148,7 +131,7 @@ class _Run:
 
     split: Split
     manifest: Manifest
-    found: dict[int, Part]
+    found: Mapping[int, Part]
     on_event: Callable[[ClusterEvent], None] | None
     done: int = 0
     failures: int = 0
@@ -228,101 +211,6 @@ def _drive(run: _Run, crew: Crew, attempts: int) -> None:
         )
 
 
-def _target(output: str | os.PathLike[str], cluster: ClusterOptions) -> _Target:
-    text = os.fspath(output)
-    file = Path(text.rstrip("/")).suffix in FORMATS
-    place = open_place(text + _SHARDS if file else text, cluster.storage_options)
-    if place.local and "://" not in text:
-        text = os.path.abspath(text)  # noqa: PTH100 - as open_place has it
-    return _Target(name=text, place=place, file=file)
-
-
-def _check_start(target: _Target, mode: str, cluster: ClusterOptions) -> None:
-    """Refuse, before anything is begun, an output that is in the way."""
-    manifest = read_manifest(target.place) if mode != "overwrite" else None
-    if not target.file:
-        if manifest is None and mode != "overwrite":
-            _check_empty(target.place)
-        elif manifest is not None and manifest.rows is not None:
-            raise OutputError(f"{target.name} is finished already: --overwrite starts anew")
-        return
-    if target.place.local:
-        other = Path(target.name.removeprefix("file://") + ".parts")
-        if other.exists():
-            raise OutputError(
-                f"{other} is left of a run on one machine: go on with that one, or remove it"
-            )
-        file = Path(target.place.root.removesuffix(_SHARDS))
-        over = manifest is not None and manifest.rows is not None and file.exists()
-        if over and manifest and read_meta(file).created == manifest.meta.created:
-            remove_place(target.place)  # it was killed while it tidied up
-            manifest = None
-    replaces = mode == "overwrite" or (manifest is not None and manifest.mode == "overwrite")
-    check_free(target.name, cluster.storage_options, overwrite=replaces)
-
-
-def _check_empty(place: Place) -> None:
-    system = place.system
-    if not system.exists(place.root):
-        return
-    if not system.isdir(place.root):
-        raise OutputError(f"{place.name} is a file: name a folder, or a file ending in .parquet")
-    names = [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(place.root, False)]
-    others = [name for name in names if name and name not in (_LOCK, place.root.split("/")[-1])]
-    if others:
-        raise OutputError(
-            f"{place.name} holds other things ({others[0]}): name an empty folder, or a new one"
-        )
-
-
-@contextmanager
-def _held(target: _Target) -> Iterator[None]:
-    """Keep other runs from the same folder, on a disk; a far store knows no locks.
-
-    Raises:
-        OutputError: another run has it.
-    """
-    if not target.place.local:
-        yield
-        return
-    folder = Path(target.place.root)
-    taken = lock(folder, name=_LOCK, what=target.name, parents=not target.file)
-    try:
-        yield
-    finally:
-        taken.remove()
-        if target.file:
-            with suppress(OSError):  # there are parts in it
-                folder.rmdir()
-
-
-def _take_up(
-    target: _Target,
-    schema: pyarrow.Schema,
-    meta: FeatureMeta,
-    crew: Crew,
-    split: Split,
-    cluster: ClusterOptions,
-    mode: str,
-) -> tuple[Manifest, dict[int, Part]]:
-    """Decide what this run is: a new one, or one that continues, with the parts it has."""
-    place = target.place
-    vector = vector_text(schema)
-    pending = read_manifest(place) if mode != "overwrite" else None
-    if pending is None:
-        rows = cluster.shard_rows or _usual_rows(split.count, crew)
-        there = target.file and place.system.exists(place.root.removesuffix(_SHARDS))
-        manifest = Manifest(
-            meta=meta, vector=vector, shard_rows=rows, mode="overwrite" if there else "new"
-        )
-        clear(place)
-        write_manifest(place, manifest)
-        return manifest, {}
-    check_continues(pending.meta, pending.vector, meta, vector, place.name)
-    tidy(place)
-    return pending, find_parts(place)
-
-
 def _usual_rows(count: int | None, crew: Crew) -> int:
     """Enough shards that all workers end about together; large enough that files stay few."""
     if count is None:
@@ -331,36 +219,34 @@ def _usual_rows(count: int | None, crew: Crew) -> int:
     return max(64, min(16_384, wanted))
 
 
-def _finish(
-    target: _Target, schema: pyarrow.Schema, run: _Run, cluster: ClusterOptions
-) -> tuple[int, int]:
+def _finish(parts: Parts, schema: pyarrow.Schema, run: _Run) -> Manifest:
     """Make sure that all is there, say so, and make the file if one is asked for."""
-    place = target.place
-    there = numbers(place)
+    there = parts.numbers()
     if there != list(range(run.shards)):
         odd = sorted(set(there) ^ set(range(run.shards)))[0]
         raise SourceError(
-            f"{place.name}: part {odd} is {'missing' if odd < run.shards else 'too many'} of "
+            f"{parts.place.name}: part {odd} is {'missing' if odd < run.shards else 'too many'} of "
             f"{run.shards}: the source or the folder has changed since the run began; use "
             "--overwrite to start anew"
         )
     if run.done == 0:
-        remove_place(place)
+        parts.clear()
         raise SourceError(f"{run.split.name}: no pictures in it")
     manifest = replace(run.manifest, shards=run.shards, rows=run.done, failures=run.failures)
-    write_manifest(place, manifest)
-    if not target.file:
-        return run.done, run.failures
+    parts.write_manifest(manifest)
+    if parts.output is None:
+        return manifest
     seen = 0
 
     def tables() -> Iterator[pyarrow.Table]:
         nonlocal seen
-        for table in parts_of_run(place, schema.names):
+        for table in chain.from_iterable(map(parts.tables, there)):
             seen += table.num_rows
             yield table.cast(schema)
         if seen != run.done:
-            raise OutputError(f"{place.name}: {seen} rows where {run.done} were computed: damaged")
+            raise OutputError(
+                f"{parts.place.name}: {seen} rows where {run.done} were computed: damaged"
+            )
 
-    write_features(target.name, schema, run.done, tables(), cluster.storage_options)
-    remove_place(place)
-    return run.done, run.failures
+    parts.publish(manifest, schema, run.done, tables())
+    return manifest

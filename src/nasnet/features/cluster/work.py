@@ -9,15 +9,14 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import ClusterError, SourceError
 from nasnet.features.cluster.options import PartDone, WorkerInfo
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import FeatureMeta, feature_schema
-from nasnet.features.store import FORMATS, record_batch
-from nasnet.features.store.place import SHARD_KEY, Place, write_part
+from nasnet.features.store import record_batch
+from nasnet.features.store.parts import Parts
 from nasnet.pictures.sources import Shard
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ class Worker:
     def __init__(
         self,
         extractor: Extractor,
-        place: Place,
+        parts: Parts,
         vector_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
         self._extractor = extractor
-        self._place = place
+        self._parts = parts
         self._vector_dtype = vector_dtype
 
     def begin(self) -> WorkerInfo:
@@ -66,7 +65,6 @@ class Worker:
             )
         extractor, reasons, rows = self._extractor, Counter[str](), 0
         schema = feature_schema(extractor.dimensions, meta, vector_dtype=self._vector_dtype)
-        schema = schema.with_metadata({**schema.metadata, SHARD_KEY: shard.name.encode()})
 
         def tables() -> Iterator[pyarrow.Table]:
             import pyarrow
@@ -82,8 +80,5 @@ class Worker:
                     f"rows, now it has {rows}"
                 )
 
-        def write(path: Path) -> None:
-            FORMATS[".parquet"].write(path, schema, 0, tables())
-
-        write_part(self._place, shard.number, write)
+        self._parts.write(shard.number, schema, tables(), shard=shard.name)
         return PartDone(rows=rows, failures=sum(reasons.values()), reasons=reasons)

@@ -83,11 +83,18 @@ def _regrouped(tables: Tables) -> Tables:
         yield pyarrow.concat_tables(waiting)
 
 
-def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
+def write_parquet(
+    path: Path, schema: pyarrow.Schema, tables: Tables, *, packed: bool = True
+) -> None:
+    """Write rows as Parquet; see `parquet.writing`."""
     # A failed row has a vector of NaN, see `with_nan`.
-    with parquet.writing(path, schema) as writer:
+    with parquet.writing(path, schema, packed=packed) as writer:
         for table in _regrouped(tables):
             writer.write_table(with_nan(table), row_group_size=2 * _ROWS)
+
+
+def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
+    write_parquet(path, schema, tables)
 
 
 def _read_parquet(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,12 @@ import numpy as np
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
-from nasnet.features.store import FORMATS
+from nasnet.features.store.beginning import open_parts
+from nasnet.features.store.formats import FORMATS
 from nasnet.features.store.manifest import vector_text
-from nasnet.features.store.place import (
-    Place,
-    find_parts,
-    is_run,
-    numbers,
-    open_place,
-    read_manifest,
-    read_part,
-    write_files,
-)
+from nasnet.features.store.output import Output, open_output
+from nasnet.features.store.parts import Parts
+from nasnet.features.store.rows import COLUMNS
 from nasnet.pictures.sources import shard_name
 
 if TYPE_CHECKING:
@@ -39,7 +34,6 @@ if TYPE_CHECKING:
 _ALIKE = (*SPACE, "recipe_text", "precision")
 _SHARD = re.compile(r"(?P<source>.*), shard (?P<index>\d+) of (?P<count>\d+)", re.DOTALL)
 _HASHES = 1 << 24  # of ids, held at once
-_COLUMNS = ("id", "vector", "width", "height", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +95,7 @@ def merge(
     """
     storage = storage_options or {}
     started = time.monotonic()
-    check_free(output, storage, overwrite=overwrite)
+    target = _free(output, storage, overwrite=overwrite)
     if not parts:
         raise OutputError("nothing to merge: name the outputs that belong together")
     found = [_open(part, storage) for part in parts]
@@ -118,7 +112,7 @@ def merge(
     def tables() -> Iterator[pyarrow.Table]:
         nonlocal done, failures
         for part in found:
-            for table in part.tables(_COLUMNS):
+            for table in part.tables(COLUMNS):
                 failures += table.num_rows - table["error"].null_count
                 yield table.cast(schema)
                 done += table.num_rows
@@ -127,7 +121,7 @@ def merge(
         if done != total:
             raise OutputError(f"{done:,} rows were read where {total:,} were announced: damaged")
 
-    write_features(output, schema, total, tables(), storage)
+    target.write(schema, total, tables())
     return MergeSummary(
         output=os.fspath(output),
         parts=tuple(part.name for part in found),
@@ -137,68 +131,16 @@ def merge(
     )
 
 
-def parts_of_run(place: Place, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
-    """The rows of all parts of a run in order."""
-    for number in numbers(place):
-        yield from read_part(place, number, columns)
-
-
-def check_free(
-    output: str | os.PathLike[str], storage: Mapping[str, Any], *, overwrite: bool
-) -> None:
-    """Refuse a file that cannot be written, or that is there and is not to be replaced.
-
-    Raises:
-        OutputError: the format is not known, or the file is in the way.
-    """
-    text = os.fspath(output)
-    suffix = Path(text).suffix
-    if suffix not in FORMATS:
-        raise OutputError(
-            f"{text}: no format for {suffix or 'a name without ending'!r}; "
-            f"there are {', '.join(FORMATS)}"
-        )
-    folder = _folder_of(text, storage)
-    if folder.local and not Path(folder.root).is_dir():
-        raise OutputError(f"{text}: no folder {folder.name}")
-    for file in FORMATS[suffix].files(Path(Path(text).name)):
-        if folder.system.isdir(f"{folder.root}/{file}"):
-            raise OutputError(f"{text} is a folder: name a file in it")
-        if not overwrite and folder.system.exists(f"{folder.root}/{file}"):
-            raise OutputError(f"{folder.name}/{file} is there already: --overwrite replaces it")
-
-
-def write_features(
-    output: str | os.PathLike[str],
-    schema: pyarrow.Schema,
-    rows: int,
-    tables: Iterator[pyarrow.Table],
-    storage: Mapping[str, Any],
-) -> None:
-    """Write a finished file, near or far; it is there when all of it is.
-
-    Args:
-        output: its name; the ending names the format.
-        schema: of the feature set, with what it says about itself.
-        rows: how many will come.
-        tables: they.
-        storage: for fsspec.
-
-    Raises:
-        OutputError: it cannot be written; what was there before is kept.
-    """
-    text = os.fspath(output)
-    kind, name = FORMATS[Path(text).suffix], Path(text).name
-    write_files(
-        _folder_of(text, storage),
-        name,
-        lambda path: kind.write(path, schema, rows, tables),
-        [file.name for file in kind.files(Path(name))],
-    )
-
-
-def _folder_of(text: str, storage: Mapping[str, Any]) -> Place:
-    return open_place(text.rpartition("/")[0] if "://" in text else Path(text).parent, storage)
+def _free(output: str | os.PathLike[str], storage: Mapping[str, Any], *, overwrite: bool) -> Output:
+    """Where to write; refused if it is there and is not to be replaced."""
+    target = open_output(output, storage)
+    path = target.place.path
+    if path is not None and not path.is_dir():
+        raise OutputError(f"{target.name}: no folder {target.place.name}")
+    other = None if overwrite else target.neighbour()
+    if other is not None:
+        raise OutputError(f"{target.place.name}/{other} is there already: --overwrite replaces it")
+    return target
 
 
 def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
@@ -211,7 +153,7 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
             why = "is not finished: start the command that writes it again" if begun else "is not"
             raise OutputError(f"{text} {why}{'' if begun else ' there'}")
         meta, schema = read_meta(file), read_schema(file)
-        lacking = [name for name in _COLUMNS if name not in schema.names]
+        lacking = [name for name in COLUMNS if name not in schema.names]
         if lacking:
             raise OutputError(f"{text}: it has no column {lacking[0]!r}")
         kind = FORMATS[suffix]
@@ -222,31 +164,33 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
             rows=kind.rows(file),
             tables=partial(kind.read, file, schema),
         )
-    place = open_place(text, storage)
-    if not is_run(place):
+    return _of_run(open_parts(text, storage, folder=True))
+
+
+def _of_run(parts: Parts) -> _Part:
+    manifest = parts.manifest()
+    if manifest is None:
         raise OutputError(
-            f"{text}: neither a feature set ({', '.join(FORMATS)}) nor a folder that a run on a "
-            "cluster wrote"
+            f"{parts.name}: neither a feature set ({', '.join(FORMATS)}) nor a folder that a run "
+            "on a cluster wrote"
         )
-    return _of_run(place)
-
-
-def _of_run(place: Place) -> _Part:
-    manifest = read_manifest(place)
-    if manifest is None or manifest.rows is None:
-        raise OutputError(f"{place.name} is not finished: start the command that writes it again")
-    rows = sum(part.rows for part in find_parts(place).values())
+    if manifest.rows is None:
+        raise OutputError(f"{parts.name} is not finished: start the command that writes it again")
+    found = parts.find(manifest)
+    rows = sum(part.rows for part in found.values())
     if rows != manifest.rows:
         raise OutputError(
-            f"{place.name}: its parts have {rows:,} rows where {manifest.rows:,} were written: "
+            f"{parts.name}: its parts have {rows:,} rows where {manifest.rows:,} were written: "
             "parts were removed or damaged; run the command that wrote it again with --overwrite"
         )
     return _Part(
-        name=place.name,
+        name=parts.name,
         meta=manifest.meta,
         vector=manifest.vector,
         rows=rows,
-        tables=partial(parts_of_run, place),
+        tables=lambda columns: chain.from_iterable(
+            parts.tables(number, columns) for number in found
+        ),
     )
 
 

@@ -1,241 +1,311 @@
-"""The folder of an unfinished output: its lock, its manifest, its parts, and how it ends.
+"""A feature set under way, on one machine or many: a folder of parts and what it says of its run.
 
-Every file in it appears by renaming, so each is whole or not there:
+Every file in it appears whole or not at all, so a part that is there is done, whoever wrote it:
 
-    x.parquet.parts/
-        lock                  held by the system for as long as the run lives
-        manifest.json         what the run is; written first
-        part-00000.parquet    rows in order; written one by one
-        final-x.parquet       the finished file under way
-    The manifest is rewritten as `publishing` when the final files are whole; from then on the run
-    is done, and whoever comes next only moves them into place and removes the folder.
+    x.parquet.parts/            or, on a cluster, the folder that is asked for
+        _lock                   held by the system for as long as the run lives; only on a disk
+        _nasnet.json            the manifest: what the run is; written first
+        part-00000000.parquet   some rows in order
+        final-x.parquet         the finished file under way
+The manifest is rewritten as `publishing` when the finished files are whole; from then on the run is
+done, and whoever comes next only moves them into place and removes the folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
 from nasnet.features import parquet
+from nasnet.features.feature_set import meta_of
+from nasnet.features.store.formats import Tables, write_parquet
 from nasnet.features.store.manifest import Manifest, decode_manifest, vector_text
-from nasnet.system import Lock, lock, staged, sweep, sync, sync_folder
+from nasnet.features.store.output import Output
+from nasnet.features.store.place import Place
+from nasnet.features.store.rows import COLUMNS
+from nasnet.system import lock, sweep
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
-_LOCK = "lock"
-_MANIFEST = "manifest.json"
+_LOCK = "_lock"
+_MANIFEST = "_nasnet.json"  # what begins with _ is passed over by Spark, Arrow and their like
+_PART = "part-{:08d}.parquet"
 _FINAL = "final-"
+_SHARD = b"nasnet.shard"  # in a part's metadata: the name of its shard
+_READERS = 16  # footers read at once: far stores answer late, but many at a time
 
 
-def _written(target: Path, write: Callable[[Path], object]) -> None:
-    """Write a file that appears whole or not at all.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What the end of a part tells about it.
 
-    Raises:
-        OutputError: it cannot be written; nothing of it is left.
+    Attributes:
+        shard: name of its shard, nothing where parts are of no shards.
+        rows: in it.
+        failures: rows without a vector.
     """
-    try:
-        with staged(target) as place:
-            write(place)
-    except OutputError as error:
-        raise OutputError(
-            f"{error}; what was safe stays: make room and start the same command again"
-        ) from error
+
+    shard: str
+    rows: int
+    failures: int
 
 
-def open_parts(folder: Path, output: Path) -> Parts:
-    """Take the folder for this run; what a finished run left in it is tidied up first.
-
-    Raises:
-        OutputError: it cannot be made, another run holds it, or its manifest is damaged.
-    """
-    parts = Parts(folder, output, lock(folder, name=_LOCK, what=str(output), parents=False))
-    try:
-        parts.tidy()
-    except BaseException:
-        parts.release()
-        raise
-    return parts
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The folder, held by this run until `release` or `remove`."""
+    """The folder; a process on any machine that sees it may be given one.
 
-    def __init__(self, folder: Path, output: Path, lock: Lock) -> None:
-        self.folder = folder
-        self.output = output
-        self.counts: list[int] = []  # rows of each whole part
-        self._lock = lock
+    Attributes:
+        place: where it is.
+        output: the finished file that is made of the parts; None if the folder is what is asked
+            for.
+    """
+
+    place: Place
+    output: Output | None = None
 
     @property
-    def begun(self) -> bool:
-        """Whether a run has begun here."""
-        return (self.folder / _MANIFEST).exists()
+    def name(self) -> str:
+        """What the user asked for."""
+        return self.place.name if self.output is None else self.output.name
 
-    def tidy(self) -> None:
-        """Finish what an earlier run had all but finished, and remove what it left half-written."""
-        manifest = self.read_manifest(strict=False)
-        if manifest is not None and manifest.publishing:
-            self._move(manifest.publishing)
-            self.clear()
-        sweep(self.folder, everyone=True)
-        for leftover in self.folder.glob(f"{_FINAL}*"):
-            leftover.unlink()
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder on a disk, so that no other run writes into it; a far one has no locks.
 
-    def read_manifest(self, *, strict: bool = True) -> Manifest | None:
+        What a finished run left in it is tidied up first; if no run has begun in it at the end, it
+        is removed, unless it is what was asked for.
+
+        Raises:
+            OutputError: it cannot be made, or another run holds it.
+        """
+        path, taken = self.place.path, None
+        if path is not None:
+            taken = lock(path, name=_LOCK, what=self.name, parents=self.output is None)
+        try:
+            self._tidy()
+            yield
+        finally:
+            begun = self.place.exists(_MANIFEST)
+            if taken is not None:
+                taken.remove()
+            if self.output is not None and not begun:
+                self.place.remove_folder()
+
+    def manifest(self) -> Manifest | None:
         """What the run in this folder is, None if there is none.
 
         Raises:
-            OutputError: it is damaged, or of another version, and `strict`.
+            OutputError: it cannot be read, is damaged, or of another version.
         """
-        path = self.folder / _MANIFEST
-        try:
-            return decode_manifest(
-                path.read_bytes(), str(path), f"remove {self.folder}, or use --overwrite"
-            )
-        except FileNotFoundError:
+        data = self.place.read(_MANIFEST)
+        if data is None:
             return None
-        except OutputError:
-            if strict:
-                raise
-            return None
-        except OSError as error:
-            if strict:
-                raise OutputError(f"{path} cannot be read: {error.strerror or error}") from error
-            return None
+        remedy = f"remove {self.place.name}, or use --overwrite"
+        return decode_manifest(data, f"{self.place.name}/{_MANIFEST}", remedy)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Say what the run is.
+        """Say what the run is, making the folder if need be.
 
         Raises:
             OutputError: the disk is full, or the like.
         """
-        _written(self.folder / _MANIFEST, lambda path: path.write_bytes(manifest.encode()))
+        self.place.make()
+        self._write(_MANIFEST, lambda path: path.write_bytes(manifest.encode()))
 
-    def find(self, schema: pyarrow.Schema) -> None:
-        """Count the whole parts; the first one that is not, and all after it, are removed."""
-        self.counts = []
-        while (rows := _whole_rows(self._part(len(self.counts)), schema)) is not None:
-            self.counts.append(rows)
-        for extra in self.folder.glob("part-*.parquet"):
-            number = extra.stem.removeprefix("part-")
-            if not number.isdigit() or int(number) >= len(self.counts):
-                extra.unlink()
-
-    def add(self, table: pyarrow.Table) -> None:
-        """Write the next part.
+    def numbers(self) -> list[int]:
+        """Which parts are there, whole or not, in order.
 
         Raises:
-            OutputError: the disk is full, or the like.
+            OutputError: the folder cannot be listed.
         """
+        digits = ((name, name[5:-8]) for name in self.place.names() if name.endswith(".parquet"))
+        return sorted(
+            int(text)
+            for name, text in digits
+            if text.isdecimal() and name == _PART.format(int(text))
+        )
 
-        def write(temporary: Path) -> None:
-            # Uncompressed: parts are read once and thrown away.
-            with parquet.writing(temporary, table.schema, packed=False) as file:
-                file.write_table(table)
-
-        _written(self._part(len(self.counts)), write)
-        self.counts.append(table.num_rows)
-
-    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pyarrow.Table]:
-        """The rows so far, a table a part.
+    def find(self, manifest: Manifest) -> dict[int, Part]:
+        """The parts of a run, by number; one that is cut off, or of another run, is none.
 
         Raises:
-            OutputError: a part was damaged since it was written.
+            OutputError: the folder cannot be listed, or a part cannot be read.
         """
-        return (self.table(number, columns) for number in range(len(self.counts)))
+        there = self.numbers()
+        with ThreadPoolExecutor(_READERS) as threads:
+            ends = threads.map(lambda number: self._end(number, manifest), there)
+            return {
+                number: part for number, part in zip(there, ends, strict=True) if part is not None
+            }
 
-    def table(self, number: int, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """The rows of one part.
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Remove parts.
 
         Raises:
-            OutputError: it was damaged since it was written.
+            OutputError: one cannot be removed.
+        """
+        for number in numbers:
+            self.place.remove(_PART.format(number))
+
+    def write(
+        self, number: int, schema: pyarrow.Schema, tables: Tables, *, shard: str = ""
+    ) -> None:
+        """Write a part; it is there when all of it is, and replaces one of its number.
+
+        Args:
+            number: its place among the parts.
+            schema: of the feature set, with what the manifest says about it.
+            tables: the rows.
+            shard: name of its shard.
+
+        Raises:
+            OutputError: the disk is full, or the like; nothing of it is left.
+        """
+        schema = schema.with_metadata({**schema.metadata, _SHARD: shard.encode()})
+        # Parts on a disk that are read once and thrown away are not worth packing.
+        packed = self.output is None or self.place.path is None
+        self._write(
+            _PART.format(number),
+            lambda path: write_parquet(path, schema, tables, packed=packed),
+        )
+
+    def tables(self, number: int, columns: Sequence[str] = COLUMNS) -> Iterator[pyarrow.Table]:
+        """The rows of a part in order, a few at a time.
+
+        Raises:
+            OutputError: it is not there, or was damaged since it was written.
         """
         import pyarrow
 
-        path = self._part(number)
         try:
-            with parquet.reading(path) as file:
-                return file.read(None if columns is None else list(columns))
+            with self._opened(number) as file:
+                yield from parquet.tables(file, columns)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise OutputError(
-                f"{path}: damaged ({error}); remove it and start the same command again: what it "
-                "held, and what came after it, is computed anew"
+                f"{self.place.name}/{_PART.format(number)}: damaged ({error}); remove it and start "
+                "the command that wrote it again: what is lost is computed anew"
             ) from error
 
+    def table(self, number: int, columns: Sequence[str] = COLUMNS) -> pyarrow.Table:
+        """All rows of a part.
+
+        Raises:
+            OutputError: as for `tables`.
+        """
+        import pyarrow
+
+        return pyarrow.concat_tables(list(self.tables(number, columns)))
+
     def publish(
-        self, manifest: Manifest, files: Sequence[Path], write: Callable[[Path], None]
+        self, manifest: Manifest, schema: pyarrow.Schema, rows: int, tables: Tables
     ) -> None:
-        """Make the finished files and put them in their places, all or none.
+        """Make the finished file, put it in its place and remove the folder, all or nothing.
 
         Args:
             manifest: of this run.
-            files: the finished files, in the order in which they shall appear.
-            write: makes them all, given the last one's path under a name in this folder.
+            schema: of the finished file.
+            rows: in it.
+            tables: they.
 
         Raises:
             OutputError: the disk is full, or the like; the parts stay.
         """
-        targets = [self.folder / f"{_FINAL}{file.name}" for file in files]
-        try:
-            write(targets[-1])
-            for target in targets:
-                sync(target)
-            sync_folder(self.folder)
-        except OSError as error:
-            for target in targets:
-                target.unlink(missing_ok=True)
-            raise OutputError(
-                f"{self.output} cannot be written: {error.strerror or error}; all rows are safe "
-                f"in {self.folder}: make room and start the same command again"
-            ) from error
-        names = tuple(file.name for file in files)
+        output = self.output
+        assert output is not None
+        self.place.write(
+            f"{_FINAL}{output.file}",
+            lambda path: output.format.write(path, schema, rows, tables),
+            files=[f"{_FINAL}{file}" for file in output.files],
+            remedy=f"all rows are safe in {self.place.name}: make room and start the same command "
+            "again",
+        )
+        names = tuple(output.files)
         self.write_manifest(replace(manifest, publishing=names))
         self._move(names)
-
-    def _move(self, names: Sequence[str]) -> None:
-        for name in names:
-            final = self.folder / f"{_FINAL}{name}"
-            if final.exists():
-                final.replace(self.output.with_name(name))
-        sync_folder(self.output.parent)
+        self.clear()
 
     def clear(self) -> None:
-        """Remove all but the lock; the manifest last, because it says whether rows are needed."""
-        self.counts = []
-        manifest = self.folder / _MANIFEST
-        for file in self.folder.iterdir():
-            if file.name != _LOCK and file != manifest:
-                file.unlink()
-        manifest.unlink(missing_ok=True)
+        """Remove all that is ours but the lock; the manifest last: it says whether rows count.
 
-    def release(self) -> None:
-        """Let the next run have the folder."""
-        self._lock.release()
+        Raises:
+            OutputError: something cannot be removed.
+        """
+        self.remove(self.numbers())
+        self._remove_unfinished()
+        self.place.remove(_MANIFEST)
 
-    def remove(self) -> None:
-        """Remove the folder with all that is in it."""
-        self.clear()
-        self._lock.remove()
-        with suppress(OSError):  # another run has begun in it
-            self.folder.rmdir()
+    def _tidy(self) -> None:
+        """Finish what an earlier run had all but finished, and remove what it left half-written."""
+        try:
+            manifest = self.manifest()
+        except OutputError:
+            manifest = None
+        if manifest is not None and manifest.publishing:
+            self._move(manifest.publishing)
+            self.clear()
+        elif self.output is not None or manifest is not None:
+            self._remove_unfinished()
 
-    def _part(self, number: int) -> Path:
-        return self.folder / f"part-{number:05d}.parquet"
+    def _move(self, names: Sequence[str]) -> None:
+        assert self.output is not None
+        for name in names:
+            if self.place.exists(f"{_FINAL}{name}"):
+                self.place.move(f"{_FINAL}{name}", self.output.place, name)
 
+    def _remove_unfinished(self) -> None:
+        path = self.place.path
+        if path is not None:
+            sweep(path, everyone=True)
+        for name in self.place.names():
+            if name.startswith(_FINAL) and self.output is not None:
+                self.place.remove(name)
 
-def _whole_rows(part: Path, schema: pyarrow.Schema) -> int | None:
-    """Rows of a part, None if it is not there, not whole, or not ours."""
-    import pyarrow
+    def _write(self, file: str, write: Callable[[Path], object]) -> None:
+        self.place.write(
+            file,
+            write,
+            remedy="what was safe stays: make room and start the same command again",
+        )
 
-    try:
-        with parquet.reading(part) as file:
-            found = file.schema_arrow
-            same = vector_text(found) == vector_text(schema) and found.names == schema.names
-            return int(file.metadata.num_rows) if same else None
-    except (OSError, ValueError, KeyError, AttributeError, pyarrow.ArrowException):
-        return None
+    @contextmanager
+    def _opened(self, number: int) -> Iterator[pyarrow.parquet.ParquetFile]:
+        far = self.place.path is None
+        with (
+            self.place.opened(_PART.format(number)) as raw,
+            parquet.reading(raw, pre_buffer=far) as file,
+        ):
+            yield file
+
+    def _end(self, number: int, manifest: Manifest) -> Part | None:
+        """What the end of a part says, None if it is not whole or not of this run."""
+        import pyarrow
+
+        with self.place.told("read"):
+            try:
+                with self._opened(number) as file:
+                    schema, found = file.schema_arrow, file.metadata
+                    meta = meta_of(schema)
+                    same = {**meta, **asdict(manifest.meta)} == meta
+                    if not same or vector_text(schema) != manifest.vector:
+                        return None
+                    column = schema.names.index("error")
+                    groups = [found.row_group(index) for index in range(found.num_row_groups)]
+                    # Of the columns `error` is the last, and the vector is one leaf as well.
+                    nulls = sum(group.column(column).statistics.null_count for group in groups)
+                    shard = schema.metadata[_SHARD].decode()
+                    return Part(shard=shard, rows=found.num_rows, failures=found.num_rows - nulls)
+            except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+                return None
+            except pyarrow.ArrowException:
+                return None
+            except OSError as error:
+                if error.errno is None and self.place.path is not None:
+                    return None  # an end that says nonsense
+                raise

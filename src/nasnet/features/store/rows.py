@@ -14,6 +14,8 @@ from nasnet.features.feature_set import number_type, vectors_of
 if TYPE_CHECKING:
     import pyarrow
 
+COLUMNS = ("id", "vector", "width", "height", "error")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:

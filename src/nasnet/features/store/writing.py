@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
+from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.store.append import Known, plan_merge
+from nasnet.features.store.beginning import Run, open_parts, take_up
 from nasnet.features.store.formats import FORMATS, Tables
-from nasnet.features.store.manifest import Manifest, check_continues, vector_text
-from nasnet.features.store.parts import Parts, open_parts
-from nasnet.features.store.rows import Batch, record_batch, with_nan
+from nasnet.features.store.parts import Parts
+from nasnet.features.store.rows import Batch, record_batch
 
 if TYPE_CHECKING:
     import pyarrow
@@ -67,82 +68,44 @@ def open_sink(
             a finished file is in the way, or an unfinished run was started differently.
     """
     options = options or SinkOptions()
-    try:
-        os.fspath(output).encode()
-    except UnicodeEncodeError:
-        raise OutputError(
-            f"{output!r} is no UTF-8, which those who read feature sets expect: name another file"
-        ) from None
-    if output.suffix not in FORMATS:
-        raise OutputError(
-            f"{output}: no format for {output.suffix or 'a name without ending'!r}; "
-            f"there are {', '.join(FORMATS)}"
+    parts = open_parts(output)
+    with ExitStack() as stack:
+        stack.enter_context(parts.held())
+        run = take_up(
+            parts,
+            meta,
+            options.mode,
+            dimensions=dimensions,
+            vector_dtype=options.vector_dtype,
         )
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder: name a file in it")
-    folder = output.with_name(output.name + ".parts")
-    if options.mode == "resume" and output.exists() and not folder.exists():
-        raise _in_the_way(output)
-    schema = feature_schema(dimensions, meta, vector_dtype=options.vector_dtype)
-    parts = open_parts(folder, output)
-    try:
-        manifest = _take_up(parts, schema, meta, options.mode)
-        return Sink(parts, manifest, schema, options)
-    except BaseException:
-        if parts.begun:
-            parts.release()
-        else:
-            parts.remove()  # leave nothing
-        raise
-
-
-def _take_up(parts: Parts, schema: pyarrow.Schema, meta: FeatureMeta, mode: str) -> Manifest:
-    """Decide what this run is: a new one, or one that continues; the parts are in order then."""
-    output = parts.output
-    exists = output.exists()
-    pending = parts.read_manifest() if mode != "overwrite" else None
-    if pending is None:
-        if exists and mode == "resume":
-            raise _in_the_way(output)
-        appends = exists and mode == "append"
-        if not exists and mode != "overwrite":
-            _check_neighbours(output)
-        manifest = Manifest(
-            mode="append" if appends else "overwrite" if exists else "new",
-            vector=vector_text(schema),
-            base=_base(output) if appends else "",
-            meta=meta,
-        )
-        if appends:
-            there = vector_text(read_schema(output))
-            check_continues(
-                read_meta(output), there, meta, manifest.vector, str(output), source=False
-            )
-        parts.clear()
-        parts.write_manifest(manifest)
-        return manifest
-    _check_start(pending, output, mode, exists)
-    check_continues(pending.meta, pending.vector, meta, vector_text(schema), str(parts.folder))
-    parts.find(schema)
-    return pending
+        held = ExitStack()
+        sink = Sink(output, parts, run, options, held)
+        held.push(stack.pop_all())
+    return sink
 
 
 class Sink:
     """An output being written; held by this run until `finish` or `close`."""
 
     def __init__(
-        self, parts: Parts, manifest: Manifest, schema: pyarrow.Schema, options: SinkOptions
+        self, output: Path, parts: Parts, run: Run, options: SinkOptions, held: ExitStack
     ) -> None:
-        self.output = parts.output
-        self.schema = schema
+        self.output = output
+        self.schema = run.schema
         self._parts = parts
-        self._manifest = manifest
+        self._manifest = run.manifest
         self._options = options
-        self._format = FORMATS[self.output.suffix]
+        self._held = held
+        self._format = FORMATS[output.suffix]
+        # Rows come in order, so those after a part that is missing are computed again.
+        self._counts = [
+            run.found[number].rows for number in takewhile(run.found.__contains__, count())
+        ]
+        parts.remove(number for number in parts.numbers() if number >= len(self._counts))
         self._waiting: list[pyarrow.RecordBatch] = []
         self._since = time.monotonic()
         self._done = False
-        appends = manifest.mode == "append"
+        appends = run.manifest.mode == "append"
         self._known = Known(self._old(_KNOWN)) if appends else None
 
     @property
@@ -153,13 +116,14 @@ class Sink:
     @property
     def resume_at(self) -> int:
         """Rows of this run that are safe in whole parts, those of earlier, killed runs included."""
-        return sum(self._parts.counts)
+        return sum(self._counts)
 
     def committed(self) -> Iterator[tuple[str, bool]]:
         """Id of each safe row, and whether it failed, in order."""
-        for table in self._parts.tables(_KNOWN):
-            failed = table["error"].is_valid().to_pylist()
-            yield from zip(table["id"].to_pylist(), failed, strict=True)
+        for number in range(len(self._counts)):
+            for table in self._parts.tables(number, _KNOWN):
+                failed = table["error"].is_valid().to_pylist()
+                yield from zip(table["id"].to_pylist(), failed, strict=True)
 
     def wants(self, id: str) -> bool:
         """Whether a picture is to be computed; not if the file appended to has its vector.
@@ -190,7 +154,9 @@ class Sink:
 
         self._since = time.monotonic()
         if self._waiting:
-            self._parts.add(with_nan(pyarrow.Table.from_batches(self._waiting, self.schema)))
+            table = pyarrow.Table.from_batches(self._waiting, self.schema)
+            self._parts.write(len(self._counts), self.schema, iter([table]))
+            self._counts.append(table.num_rows)
             self._waiting = []
 
     def finish(self) -> tuple[int, int]:
@@ -203,7 +169,7 @@ class Sink:
             OutputError: there are no rows, or the disk is full; the parts stay.
         """
         self.flush()
-        if not self._parts.counts and self._known is None:
+        if not self._counts and self._known is None:
             raise OutputError(f"{self.output}: no rows were written, so no file was made")
         rows, tables = self._all()
         failures = 0
@@ -214,13 +180,9 @@ class Sink:
                 failures += table.num_rows - table["error"].null_count
                 yield table.cast(self.schema)
 
-        self._parts.publish(
-            self._manifest,
-            self._format.files(self.output),
-            lambda target: self._format.write(target, self.schema, rows, counted()),
-        )
+        self._parts.publish(self._manifest, self.schema, rows, counted())
         self._done = True
-        self._parts.remove()
+        self._held.close()
         return rows, failures
 
     def close(self) -> None:
@@ -235,19 +197,20 @@ class Sink:
         try:
             self.flush()
         finally:
-            if self._parts.counts:
-                self._parts.release()
-            else:
-                self._parts.remove()  # nothing was done: leave nothing
+            if not self._counts:
+                self._parts.clear()  # nothing was done: leave nothing
+            self._held.close()
 
     def _old(self, columns: tuple[str, ...]) -> Tables:
         return self._format.read(self.output, self.schema, columns)
 
     def _all(self) -> tuple[int, Tables]:
         """All rows of the finished file, and how many they are."""
+        numbers = range(len(self._counts))
         if self._known is None:
-            return self.resume_at, self._parts.tables()
-        merge = plan_merge(self._old(_KNOWN), self._parts.tables(("id",)))
+            return self.resume_at, chain.from_iterable(map(self._parts.tables, numbers))
+        ids = (self._parts.table(number, ("id",)) for number in numbers)
+        merge = plan_merge(self._old(_KNOWN), ids)
         rows = self._format.rows(self.output) + self.resume_at - merge.replaced
 
         @lru_cache(maxsize=2)
@@ -255,41 +218,4 @@ class Sink:
             return self._parts.table(number)
 
         old = self._old(tuple(self.schema.names))
-        return rows, merge.tables(old, part, len(self._parts.counts))
-
-
-def _in_the_way(output: Path) -> OutputError:
-    return OutputError(
-        f"{output} is there already: --append adds what it lacks, --overwrite starts anew"
-    )
-
-
-def _base(output: Path) -> str:
-    """Tells whether a finished file is still the same."""
-    return f"{FORMATS[output.suffix].rows(output)} rows of {read_meta(output).created}"
-
-
-def _check_start(pending: Manifest, output: Path, mode: str, exists: bool) -> None:
-    """Refuse to go on with a run that meant something else."""
-    if pending.mode == "append":
-        if mode != "append":
-            raise OutputError(
-                f"{output}: a run with --append is unfinished: start it that way again, or use "
-                "--overwrite"
-            )
-        if not exists or _base(output) != pending.base:
-            raise OutputError(
-                f"{output} has changed since a run with --append began: remove {output}.parts "
-                "and start again"
-            )
-    elif exists and (mode == "append" or pending.mode == "new"):
-        raise OutputError(
-            f"{output} is there, and {output}.parts is left of another run for it: remove one of "
-            "them"
-        )
-
-
-def _check_neighbours(output: Path) -> None:
-    for file in FORMATS[output.suffix].files(output):
-        if file.exists():
-            raise OutputError(f"{file} is there already, and {output} would need that name")
+        return rows, merge.tables(old, part, len(numbers))

@@ -1,0 +1,185 @@
+"""Decides what a run into an output is: a new one, or one that continues what is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasnet.errors import OutputError
+from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
+from nasnet.features.store.manifest import Manifest, check_continues, vector_text
+from nasnet.features.store.output import Output, open_output
+from nasnet.features.store.parts import Part, Parts
+from nasnet.features.store.place import open_place
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is written, and how far it is.
+
+    Attributes:
+        manifest: what the run is.
+        schema: of all its parts and of the finished file.
+        found: the parts that are there, by number.
+    """
+
+    manifest: Manifest
+    schema: pyarrow.Schema
+    found: Mapping[int, Part]
+
+
+def open_parts(
+    output: str | os.PathLike[str],
+    storage: Mapping[str, Any] | None = None,
+    *,
+    folder: bool = False,
+) -> Parts:
+    """The parts of an output; nothing is made yet.
+
+    Args:
+        output: a file in one of the formats, or a folder.
+        storage: for fsspec, where the output is a URL.
+        folder: the parts themselves are asked for.
+
+    Raises:
+        OutputError: the format is not known, or the place cannot be used.
+    """
+    text, storage = os.fspath(output), storage or {}
+    if folder:
+        return Parts(place=open_place(text, storage))
+    found = open_output(output, storage)
+    return Parts(place=open_place(f"{text}.parts", storage), output=found)
+
+
+def pending(parts: Parts, mode: str, *, shards: bool) -> Manifest | None:
+    """The unfinished run that this one continues, None if it begins anew.
+
+    Args:
+        parts: of the output, held.
+        mode: `resume`, `overwrite` or `append`.
+        shards: whether this run's parts are shards of the source.
+
+    Raises:
+        OutputError: the output is in the way, or was begun in another way.
+    """
+    manifest = parts.manifest() if mode != "overwrite" else None
+    output = parts.output
+    if output is None:
+        _check_folder(parts, manifest, mode)
+    elif manifest is None:
+        _check_free(output, mode, shards=shards)
+    else:
+        _check_begun(output, parts, manifest, mode, shards=shards)
+    return manifest
+
+
+def take_up(
+    parts: Parts,
+    meta: FeatureMeta,
+    mode: str,
+    *,
+    dimensions: int,
+    vector_dtype: str,
+    shard_rows: int = 0,
+) -> Run:
+    """Begin a run, or continue one.
+
+    Args:
+        parts: of the output, held.
+        meta: what the feature set will say about itself; a run that continues has said it before.
+        mode: `resume`, `overwrite` or `append`.
+        dimensions: length of a vector.
+        vector_dtype: `float32` or `float16`.
+        shard_rows: rows in a shard, if parts are shards; a run that continues keeps its own.
+
+    Raises:
+        OutputError: the output is in the way, was begun in another way, or cannot be written.
+    """
+    manifest = pending(parts, mode, shards=shard_rows > 0)
+    schema = feature_schema(dimensions, meta, vector_dtype=vector_dtype)
+    vector, output = vector_text(schema), parts.output
+    if manifest is not None:
+        check_continues(manifest.meta, manifest.vector, meta, vector, parts.place.name)
+        schema = feature_schema(dimensions, manifest.meta, vector_dtype=vector_dtype)
+        return Run(manifest=manifest, schema=schema, found=parts.find(manifest))
+    exists = output is not None and output.exists
+    appends = exists and mode == "append"
+    if output is not None and appends:
+        there = vector_text(read_schema(output.name))
+        check_continues(read_meta(output.name), there, meta, vector, output.name, source=False)
+    manifest = Manifest(
+        meta=meta,
+        vector=vector,
+        mode="append" if appends else "overwrite" if exists else "new",
+        base=_base(output) if output is not None and appends else "",
+        shard_rows=shard_rows,
+    )
+    parts.clear()
+    parts.write_manifest(manifest)
+    return Run(manifest=manifest, schema=schema, found={})
+
+
+def _check_folder(parts: Parts, manifest: Manifest | None, mode: str) -> None:
+    name = parts.name
+    if manifest is not None and manifest.rows is not None:
+        raise OutputError(f"{name} is finished already: --overwrite starts anew")
+    if manifest is None and mode != "overwrite":
+        others = [file for file in parts.place.names() if file[0] not in "._"]
+        if others:
+            raise OutputError(
+                f"{name} holds other things ({others[0]}): name an empty folder, or a new one"
+            )
+
+
+def _check_free(output: Output, mode: str, *, shards: bool) -> None:
+    if output.exists:
+        if mode == "resume":
+            remedy = "--overwrite starts anew"
+            if not shards:
+                remedy = f"--append adds what it lacks, {remedy}"
+            raise OutputError(f"{output.name} is there already: {remedy}")
+        return
+    other = output.neighbour() if mode != "overwrite" else None
+    if other is not None:
+        raise OutputError(
+            f"{output.place.name}/{other} is there already, and {output.name} would need that name"
+        )
+
+
+def _check_begun(
+    output: Output, parts: Parts, manifest: Manifest, mode: str, *, shards: bool
+) -> None:
+    """Refuse to go on with a run that meant something else."""
+    name, folder = output.name, parts.place.name
+    if shards != (manifest.shard_rows > 0):
+        where = "one machine" if shards else "a cluster"
+        raise OutputError(
+            f"{folder} is left of a run on {where}: go on with that one, or use --overwrite"
+        )
+    if manifest.mode == "append":
+        if mode != "append":
+            raise OutputError(
+                f"{name}: a run with --append is unfinished: start it that way again, or use "
+                "--overwrite"
+            )
+        if not output.exists or _base(output) != manifest.base:
+            raise OutputError(
+                f"{name} has changed since a run with --append began: remove {folder} and start "
+                "again"
+            )
+    elif output.exists and (mode == "append" or manifest.mode == "new"):
+        raise OutputError(
+            f"{name} is there, and {folder} is left of another run for it: remove one of them"
+        )
+
+
+def _base(output: Output) -> str:
+    """Tells whether a finished file is still the same."""
+    file = Path(output.name)
+    return f"{output.format.rows(file)} rows of {read_meta(file).created}"
