@@ -118,11 +118,13 @@ def test_the_command_draws_by_folder_or_table(tmp_path: Path) -> None:
     assert data_of(page)["groups"] == ["a", "b"]
     assert all(data_of(page)["images"])
     table = tmp_path / "labels.csv"
-    table.write_text("id,label\na/0.jpg,x\n", encoding="utf-8")
+    table.write_text("id;label\na/0.jpg;été\n", encoding="utf-16")
     assert invoke("map", *shared, "--colour", str(table)).exit_code == 0
-    assert data_of(page)["groups"] == ["x", "other"]
+    assert data_of(page)["groups"] == ["été", "other"]
     table.write_text("name\n1\n", encoding="utf-8")
-    for wrong in (table, tmp_path / "none.csv"):
+    other = tmp_path / "cp1252.csv"
+    other.write_text("id,label\na/0.jpg,été\n", encoding="cp1252")
+    for wrong in (table, other, tmp_path / "none.csv"):
         refused = invoke("map", *shared, "--colour", str(wrong))
         assert refused.exit_code == 1
         assert str(wrong) in refused.stderr

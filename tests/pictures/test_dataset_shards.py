@@ -42,6 +42,10 @@ def test_a_tar_of_samples(tmp_path: Path) -> None:
     assert read_all(examples) == PICTURES
     (tmp_path / "classes.txt").write_text("zebra\nant\n\n")
     assert open_examples(path)[0] == ("zebra", "ant")
+    (tmp_path / "classes.txt").write_text("zèbre\nant\n", "utf-16")
+    assert open_examples(path)[0] == ("zèbre", "ant")
+    (tmp_path / "classes.txt").write_text("zèbre\nant\n", "cp1252")
+    assert "classes.txt: cannot be read: line 1 is not UTF-8: save it as UTF-8" in failure(path)
     (tmp_path / "classes.txt").write_text("zebra\n")
     assert "label 1, but there are 1 class names" in failure(path)
     path.unlink()
@@ -115,6 +119,7 @@ def test_shards_may_be_split_by_their_names(tmp_path: Path) -> None:
         ({"1.cls": b"1"}, "no pictures in it"),
         ({"1.jpg": b"x", "1.cls": b"0.5"}, "t.tar/1.cls: label 0.5 is a float"),
         ({"1.jpg": b"x", "1.cls": b"\xff"}, "damaged"),
+        ({"1.jpg": b"x", "1.cls": b"\xe9t\xe9"}, "1.cls: damaged: line 1 is not UTF-8: save it"),
         ({"1.jpg": b"x", "1.json": b"{"}, "t.tar/1.json: damaged: "),
         ({"1.jpg": b"x", "1.json": b"[1]"}, "a JSON object was expected"),
         ({"1.jpg": b"x", "1.json": b'{"label": [1]}'}, "a label of type list"),

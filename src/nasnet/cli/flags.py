@@ -16,6 +16,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 from cyclopts import Group, Parameter, Token, validators
 
+from nasnet.text import user_text
+
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
@@ -67,7 +69,7 @@ def _key_of(_type: object, tokens: Sequence[Token]) -> str:
     if token.keyword == "NASNET_API_KEY":  # not NASNET_API_KEY_FILE, which names a file
         return token.value
     try:
-        return Path(token.value).read_text(encoding="utf-8").strip()
+        return user_text(Path(token.value).read_bytes()).strip()
     except (OSError, ValueError) as error:
         raise ValueError(f"{token.value} cannot be read: {error}") from None
 

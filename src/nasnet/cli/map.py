@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,11 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import File, command
 from nasnet.cli.terminal import note
-from nasnet.errors import InputError
+from nasnet.errors import InputError, SourceError
 from nasnet.features.feature_set import read_features
 from nasnet.features.map_page import MapOptions, folders_of, write_map
+from nasnet.pictures.sources.columns import CsvTable
+from nasnet.pictures.sources.files import open_file
 
 
 @command
@@ -55,13 +57,12 @@ def _labels(colour: str, ids: list[str]) -> dict[str, str] | None:
     if colour == "folder":
         return folders_of(ids)
     try:
-        with Path(colour).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {row["id"]: row["label"] for row in rows}
-    except KeyError as error:
-        raise InputError(f"{colour}: no column {error}; it needs id and label") from None
-    except (OSError, ValueError, csv.Error) as error:
+        table = CsvTable(colour, partial(open_file, colour))
+    except SourceError as error:
         raise InputError(
-            f"--colour {colour}: neither clusters, folder or none, nor a table that can be read: "
-            f"{error}"
+            f"--colour: neither clusters, folder or none, nor a table: {error}"
         ) from None
+    for column in ("id", "label"):
+        if column not in table.header:
+            raise InputError(f"{colour}: no column {column!r}; it needs id and label")
+    return {id: label for _, id, label in table.rows(None, "id", "label")}

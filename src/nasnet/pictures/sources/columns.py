@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.sources.files import named
-from nasnet.pictures.sources.item import MAX_BYTES, Opener, valid_text
+from nasnet.pictures.sources.item import MAX_BYTES, Opener, id_of_path, valid_text
 from nasnet.pictures.sources.labels import check_names
+from nasnet.text import SAVE_AS_UTF8, encoding_of
 
 if TYPE_CHECKING:
     import pyarrow
 
 SPLIT_COLUMN = "split"
+_HEAD = 1 << 16  # bytes in which the header of a CSV ends
 NO_PICTURE = "the row names no picture"
 # Columns of text that are taken for the path, in this order, if none is named.
 _PATH_NAMES = (
@@ -44,9 +46,28 @@ class CsvTable:
         """
         self.name = name
         self._opener = opener
-        self._delimiter = "\t" if name.lower().endswith((".tsv", ".tsv.txt")) else ","
+        self._encoding, self._delimiter = self._form()
         with closing(self._lines()) as lines:
             self.header = next(lines, [])
+        for cell in self.header:
+            if not _is_text(cell):
+                raise SourceError(f"{name}: its header is not UTF-8: {SAVE_AS_UTF8}")
+
+    def _form(self) -> tuple[str, str]:
+        """The encoding by the file's mark, the delimiter by its name and its first line."""
+        try:
+            with self._opener() as file:
+                head = file.read(_HEAD)
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be read: {error.strerror}") from error
+        encoding = encoding_of(head)
+        line = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, "ignore").partition(
+            "\n"
+        )[0]
+        if self.name.lower().endswith((".tsv", ".tsv.txt")):
+            return encoding, "\t"
+        # Excel writes semicolons where the comma divides decimals, and tabs in its UTF-16.
+        return encoding, next((one for one in ",;\t" if one in line), ",")
 
     def columns(
         self, pictures: str | None, ids: str | None = None, *, labels: str | None = None
@@ -69,29 +90,52 @@ class CsvTable:
         _refuse_doubled(self.name, self.header, used)
         return chosen
 
-    def rows(self, *columns: str | None) -> Iterator[tuple[str, ...]]:
+    def rows(self, paths: str | None, *columns: str | None) -> Iterator[tuple[str, ...]]:
         """The cells of some columns; empty where a row is too short, or there is no such column.
 
+        Args:
+            paths: the column with paths, if wanted; their bytes need be no text.
+            columns: others.
+
         Raises:
-            SourceError: (while iterating) it cannot be read.
+            SourceError: (while iterating) it cannot be read, or a cell of the others is no text.
         """
         header = self.header
-        places = [header.index(one) if one in header else len(header) for one in columns]
+        wanted = (paths, *columns)
+        places = [header.index(one) if one in header else len(header) for one in wanted]
         with closing(self._lines()) as lines:
             next(lines, None)
+            number = 0
             for row in lines:
-                if row:  # csv gives an empty line as a row of no cells
-                    yield tuple(row[place] if place < len(row) else "" for place in places)
+                if not row:  # csv gives an empty line as a row of no cells
+                    continue
+                number += 1
+                cells = tuple(row[place] if place < len(row) else "" for place in places)
+                for column, cell in zip(wanted, cells, strict=True):
+                    if column != paths and not _is_text(cell):
+                        raise SourceError(
+                            f"{self.name}: {column!r} in row {number} is not UTF-8 "
+                            f"({id_of_path(cell)}): {SAVE_AS_UTF8}"
+                        )
+                yield cells
 
     def _lines(self) -> Generator[list[str], None, None]:
+        encoding, errors = self._encoding, "strict"
+        if encoding.startswith("utf-8"):
+            encoding, errors = "utf-8-sig", "surrogateescape"  # a path may be no text
         try:
             with io.TextIOWrapper(
-                self._opener(), encoding="utf-8-sig", errors="surrogateescape", newline=""
+                self._opener(), encoding=encoding, errors=errors, newline=""
             ) as text:
                 yield from csv.reader(text, delimiter=self._delimiter)
-        except (OSError, csv.Error) as error:
+        except (OSError, UnicodeError, csv.Error) as error:
             why = getattr(error, "strerror", None) or error
             raise SourceError(f"{self.name}: cannot be read: {why}") from error
+
+
+def _is_text(cell: str) -> bool:
+    """Whether a cell is text of its file's encoding, and no bytes that were none."""
+    return valid_text(cell) == cell and "\0" not in cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

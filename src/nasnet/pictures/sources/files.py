@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import glob
 import os
@@ -23,8 +24,10 @@ from nasnet.pictures.sources.item import (
     id_of_path,
     looks_like_picture,
     refusal,
+    valid_text,
 )
 from nasnet.pictures.sources.remote import read_url
+from nasnet.text import LONGEST_MARK, SAVE_AS_UTF8, encoding_of
 
 _REASONS: Mapping[int, str] = {
     errno.ENOENT: "no such file",
@@ -53,7 +56,10 @@ def read_file(path: str) -> bytes:
             data = file.read()
     except OSError as error:
         text = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-        raise PictureError(text.lower() or type(error).__name__) from None
+        text = text.lower() or type(error).__name__
+        if error.errno == errno.ENOENT and valid_text(path) != path:
+            text += "; the name is not UTF-8: save the list or table it stands in as UTF-8"
+        raise PictureError(text) from None
     except PictureError:
         raise
     except ValueError as error:
@@ -226,14 +232,14 @@ def list_source(
     def start() -> Iterator[Item]:
         file = opener()
         with nullcontext() if keep_open else file:
-            for raw in _names(file):
+            for raw in _names(file, name):
                 yield Item(id_of_path(raw), named(os.fsdecode(raw), folder, storage))
 
     count = None
     if not once:
         try:
             with opener() as file:
-                count = sum(1 for _ in _names(file))
+                count = sum(1 for _ in _names(file, name))
         except OSError as error:
             raise SourceError(f"{name}: cannot be read: {error.strerror}") from error
         if not count:
@@ -241,21 +247,53 @@ def list_source(
     return Source(name=name, kind="list", count=count, start=start)
 
 
-def _names(file: BinaryIO) -> Iterator[bytes]:
-    """Entries of a list, read a piece at a time and given out as soon as they are whole."""
-    read = getattr(file, "read1", file.read)
-    rest: bytes = read(_CHUNK).removeprefix(b"\xef\xbb\xbf")
+def _names(file: BinaryIO, name: str = "-") -> Iterator[bytes]:
+    """Entries of a list, read a piece at a time and given out as soon as they are whole.
+
+    Raises:
+        SourceError: it is in another encoding.
+    """
+    pieces = _pieces(name, file)
+    rest = next(pieces, b"")
     # The first separator tells: what `find -print0` writes has NUL bytes and no comments.
-    while b"\0" not in rest and b"\n" not in rest and (more := read(_CHUNK)):
+    while b"\0" not in rest and b"\n" not in rest and (more := next(pieces, b"")):
         rest += more
+    if b"\0\n\0" in rest:  # no name is a line feed alone
+        raise SourceError(f"{name}: UTF-16 without its mark: {SAVE_AS_UTF8}")
     end = b"\0" if b"\0" in rest else b"\n"
     more = rest
     while more:
         *whole, rest = rest.split(end)
         yield from _entries(whole, end)
-        more = read(_CHUNK)
+        more = next(pieces, b"")
         rest += more
     yield from _entries([rest], end)
+
+
+def _pieces(name: str, file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a list as they come; of one that begins with a byte order mark, as UTF-8.
+
+    Bytes that follow no mark are those of file names, whatever their encoding.
+    """
+    read = getattr(file, "read1", file.read)
+    head: bytes = read(_CHUNK)
+    while len(head) < LONGEST_MARK and (more := read(_CHUNK)):
+        head += more
+    encoding = encoding_of(head)
+    if encoding == "utf-8":
+        while head:
+            yield head
+            head = read(_CHUNK)
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        while head:
+            if text := decoder.decode(head):  # not the half of a character
+                yield text.encode()
+            head = read(_CHUNK)
+        decoder.decode(b"", final=True)
+    except UnicodeError as error:
+        raise SourceError(f"{name}: its mark says {encoding.upper()}, but {error}") from None
 
 
 def _entries(lines: list[bytes], end: bytes) -> list[bytes]:

@@ -117,10 +117,10 @@ def csv_source(
         SourceError: it has no such column, or no rows.
     """
     table = CsvTable(name, opener)
-    count = sum(1 for _ in table.rows())
+    paths = table.columns(column, id_column)
+    count = sum(1 for _ in table.rows(paths, id_column))
     if not count:
         raise SourceError(f"{name}: it has no rows below its header")
-    paths = table.columns(column, id_column)
 
     def items() -> Iterator[Item]:
         for number, (path, id) in enumerate(table.rows(paths, id_column or paths)):

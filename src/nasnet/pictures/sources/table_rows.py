@@ -178,7 +178,7 @@ def csv_listing(path: str, options: DatasetOptions) -> Listing:
     if not cells:
         raise SourceError(f"{name}: it has no rows below its header")
     paths, texts, splits = zip(*cells, strict=True)
-    labels = [id_of_path(one) if isinstance(one, str) else one for one in text_labels(name, texts)]
+    labels = text_labels(name, texts)
     parts = _parts(name, splits) if SPLIT_COLUMN in table.header else [""] * len(cells)
     folder = os.path.dirname(path)  # noqa: PTH120 - text
     rows, notes = _path_rows(name, paths, labels, parts, folder, "")

@@ -21,6 +21,7 @@ from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, se
 from nasnet.pictures.sources.files import open_file
 from nasnet.pictures.sources.item import SUFFIXES, Item, Opener, id_of_path, json_object
 from nasnet.pictures.sources.labels import check_names, raw_label, text_labels
+from nasnet.text import user_text
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
 _MOST_SHARDS = 100_000  # of one pattern
@@ -90,8 +91,8 @@ def shards_listing(
 def _classes(folder: str) -> tuple[str, ...] | None:
     path = os.path.join(folder, "classes.txt")  # noqa: PTH118 - names that are no UTF-8
     try:
-        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - names that are no UTF-8
-            names = [line.strip() for line in file.read().rstrip().split("\n")]
+        with open(path, "rb") as file:  # noqa: PTH123 - names that are no UTF-8
+            names = [line.strip() for line in user_text(file.read()).rstrip().split("\n")]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -148,7 +149,7 @@ def _samples(name: str, path: str, options: DatasetOptions) -> dict[str, _Sample
             if sample.read is None or sample.id == id:
                 sample.id, sample.read = id, read_member(tar, member, opener, True)
         elif ending == "cls" and usual:
-            text = _small(where, tar, member).decode().strip()
+            text = _text(where, _small(where, tar, member)).strip()
             label = int(text) if _INTEGER.fullmatch(text) else text_labels(where, [text])[0]
             samples.setdefault(key, _Sample()).cls = label
         elif ending == "json":
@@ -156,6 +157,13 @@ def _samples(name: str, path: str, options: DatasetOptions) -> dict[str, _Sample
             label = next((found[one] for one in keys if found.get(one) is not None), None)
             samples.setdefault(key, _Sample()).meta = raw_label(where, label)
     return samples
+
+
+def _text(where: str, data: bytes) -> str:
+    try:
+        return user_text(data)
+    except ValueError as error:
+        raise SourceError(f"{where}: damaged: {error}") from None
 
 
 def _small(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
