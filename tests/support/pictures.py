@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -31,3 +33,30 @@ def encoded(
 
 def jpeg(height: int = 60, width: int = 80, *, seed: int = 0, **options: object) -> bytes:
     return encoded(pixels(height, width, seed=seed), "JPEG", quality=90, **options)
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(
+    rows: list[bytes], width: int, depth: int, colour: int, *chunks: tuple[bytes, bytes]
+) -> bytes:
+    """A PNG file of packed rows, with other chunks between its header and its pixels."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", body), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in parts)
+
+
+def tiff(values: npt.NDArray[Any], **options: Any) -> bytes:
+    """A TIFF file of channels [height, width, n], or planes [n, height, width], by tifffile."""
+    import tifffile
+
+    if values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == 3:
+        options = {"planarconfig": "contig"} | options
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, metadata=None, **options)
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""All formats but plain JPEG, through Pillow, and PIL images of any mode."""
+"""All formats but plain JPEG, through Pillow and what helps it, and PIL images of any mode."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nasnet.errors import MissingExtraError, PictureError, needs
+from nasnet.pictures.decode import png, tiff
 from nasnet.pictures.decode.exif import orientation_of, turned
 from nasnet.pictures.decode.pixels import (
     MAX_PIXELS,
@@ -20,54 +20,51 @@ from nasnet.pictures.decode.pixels import (
     Pixels,
     check_size,
     from_array,
+    to_8_bits,
 )
+from nasnet.pictures.decode.pnm import decode_pnm, measure_pnm
+from nasnet.pictures.decode.recognise import HEIF, PNG, PNM, TIFF, Format, format_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# How a file of each format starts -> its name, Pillow's module and class. The classes are called
-# without Image.open, which would try every plugin it has (EPS runs Ghostscript) and warn.
-_STARTS: tuple[tuple[bytes, str, str, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "PNG", "PngImagePlugin", "PngImageFile"),
-    (b"GIF87a", "GIF", "GifImagePlugin", "GifImageFile"),
-    (b"GIF89a", "GIF", "GifImagePlugin", "GifImageFile"),
-    (b"BM", "BMP", "BmpImagePlugin", "BmpImageFile"),
-    (b"II*\0", "TIFF", "TiffImagePlugin", "TiffImageFile"),
-    (b"MM\0*", "TIFF", "TiffImagePlugin", "TiffImageFile"),
-    (b"II+\0", "TIFF", "TiffImagePlugin", "TiffImageFile"),
-    (b"MM\0+", "TIFF", "TiffImagePlugin", "TiffImageFile"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    (b"\xff\xd8\xff", "JPEG", "JpegImagePlugin", "JpegImageFile"),
-    (b"\0\0\1\0", "ICO", "IcoImagePlugin", "IcoImageFile"),
-    (b"qoif", "QOI", "QoiImagePlugin", "QoiImageFile"),
-    *(
-        (b"P%d%c" % (kind, space), "PNM", "PpmImagePlugin", "PpmImageFile")
-        for kind in range(1, 7)
-        for space in b" \n\r\t"
-    ),
-)
-_WEBP = ("WebP", "WebPImagePlugin", "WebPImageFile")
-_AVIF = ("AVIF", "AvifImagePlugin", "AvifImageFile")
-_HEIF = ("HEIF", "", "")  # not Pillow's own
-_HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"))
 _UNSUPPORTED = ("support", "not implemented", "conversion from")  # words of Pillow and libheif
+_EXIF_IN_JPEG_2000 = b"uuidJpgTiffExif->JP2"
 
 
-def decode_other(data: bytes, decoding: Decoding) -> Decoded:
+def decode_other(data: bytes, decoding: Decoding, most: int) -> Decoded:
     """Decode a picture of any format but plain JPEG; safe in many threads at once.
 
     Args:
         data: the file's bytes.
         decoding: how.
+        most: pixels that may be unpacked.
 
     Raises:
         PictureError: it is truncated, too large, or no picture; a short reason.
     """
-    with _opened(data) as picture:
-        check_size(*picture.size)
-        heif = hasattr(picture, "to_pillow")  # what pillow_heif opened is unpacked by this
-        return _from_pil(picture.to_pillow() if heif else picture, decoding)
+    found = format_of(data)
+    with _reasons(found.name):
+        if found in (PNM, PNG):
+            width, height = _size(data, found)
+            check_size(width, height, most)
+        if found == PNM:
+            return from_array(decode_pnm(data))
+        if found == TIFF:
+            return from_array(_tiff(data, decoding, most))
+        exif = b""
+        if found == PNG:
+            data, exif = png.essentials(data)
+        with _opened(data, found) as picture:
+            width, height = picture.size
+            check_size(width, height, most)
+            if found == HEIF:  # turned by libheif, as the format asks for
+                return from_array(_rgb(picture.to_pillow(), decoding))
+            pixels = _rgb(picture, decoding, data)
+            exif = exif or picture.info.get("exif", b"")
+        if not exif and found.name == "JPEG 2000":
+            exif = data.partition(_EXIF_IN_JPEG_2000)[2]
+        return from_array(turned(pixels, orientation_of(exif)) if decoding.upright else pixels)
 
 
 def measure_other(data: bytes) -> tuple[int, int]:
@@ -78,74 +75,51 @@ def measure_other(data: bytes) -> tuple[int, int]:
     Raises:
         PictureError: it is no picture, or its header is damaged; a short reason.
     """
-    with _opened(data) as picture:
+    found = format_of(data)
+    with _reasons(found.name):
+        return _size(data, found)
+
+
+def _size(data: bytes, found: Format) -> tuple[int, int]:
+    if found == PNM:
+        return measure_pnm(data)
+    if found == TIFF:
+        layout = _layout(data)
+        return layout.width, layout.height
+    if found == PNG:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    with _opened(data, found) as picture:
         width, height = picture.size
         return int(width), int(height)
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Any]:
-    """A picture of which only the header has been read; what goes wrong has a short reason."""
-    name, module, kind = _format(data)
-    try:
-        if (name, module, kind) == _HEIF:
+def _opened(data: bytes, found: Format) -> Iterator[Any]:
+    """A picture of which only the header has been read."""
+    if found == HEIF:
+        try:
             heif = needs("pillow_heif", extra="heif")
-            yield heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-        else:
-            plugin = importlib.import_module(f"PIL.{module}")
-            with getattr(plugin, kind)(io.BytesIO(data)) as picture:
-                yield picture
+        except MissingExtraError as error:
+            raise PictureError(f"HEIF: {error}") from None
+        yield heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+        return
+    plugin = importlib.import_module(f"PIL.{found.module}")
+    with getattr(plugin, found.kind)(io.BytesIO(data)) as picture:
+        yield picture
+
+
+@contextmanager
+def _reasons(name: str) -> Iterator[None]:
+    """What goes wrong has one of a few reasons: they are counted, and decoders' texts vary."""
+    try:
+        yield
     except PictureError:
         raise
-    except MissingExtraError as error:
-        raise PictureError(f"HEIF: {error}") from None
     except Exception as error:
         raise _reason(error, name) from None
 
 
-def _brands(data: bytes) -> set[bytes]:
-    """Brands of an ISO base media file: major and compatible ones."""
-    if data[4:8] != b"ftyp":
-        return set()
-    end = min(int.from_bytes(data[:4], "big"), len(data), 256)
-    return {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
-
-
-def _format(data: bytes) -> tuple[str, str, str]:
-    brands = _brands(data)
-    avif = brands & {b"avif", b"avis"}
-    if brands & _HEIF_BRANDS and not avif:  # first: its length may look like the start of an icon
-        return _HEIF
-    for start, *found in _STARTS:
-        if data.startswith(start):
-            return found[0], found[1], found[2]
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _WEBP
-    if avif:
-        return _AVIF
-    raise PictureError(_no_picture(data, brands))
-
-
-def _no_picture(data: bytes, brands: set[bytes]) -> str:
-    start = data[:512]
-    if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
-        return "not a picture (a web page)"
-    if start[:4] == b"%PDF":
-        return "not a picture (PDF)"
-    if brands:
-        return "not a picture (a video, or of an unknown format)"
-    try:
-        start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < 500:  # not only a letter cut in two at the end
-            return "not a picture, or of an unknown format"
-    return (
-        "not a picture (text)" if b"\0" not in start else "not a picture, or of an unknown format"
-    )
-
-
 def _reason(error: Exception, name: str) -> PictureError:
-    """One of a few reasons: they are counted, and what a decoder says varies with each byte."""
     from PIL import Image
 
     text = " ".join(str(error).split())
@@ -160,6 +134,27 @@ def _reason(error: Exception, name: str) -> PictureError:
     return PictureError(f"truncated or damaged {name}")
 
 
+def _layout(data: bytes) -> tiff.Layout:
+    layout = tiff.layout_of(tiff.read_tags(data), little=data[:2] == b"II")
+    if layout.reason:
+        raise PictureError(f"TIFF: {layout.reason}")
+    return layout
+
+
+def _tiff(data: bytes, decoding: Decoding, most: int) -> Pixels:
+    """Pixels of a TIFF file, upright in every recipe: Pillow turns them while it reads."""
+    layout = _layout(data)
+    check_size(layout.width, layout.height, most)
+    if layout.pixel_bytes * layout.width * layout.height > 8 * most:
+        raise PictureError(f"too large: {layout.width}x{layout.height} with {layout}")
+    if not layout.by_pillow:
+        pixels = _rgb(tiff.decode_tiff(data, layout), decoding)
+        return turned(pixels, layout.orientation)
+    tiff.silence_libtiff()
+    with _opened(data, TIFF) as picture:
+        return _rgb(picture, decoding)
+
+
 def from_pil(picture: Image, decoding: Decoding) -> Decoded:
     """Pixels of a PIL image, of whatever mode.
 
@@ -171,53 +166,65 @@ def from_pil(picture: Image, decoding: Decoding) -> Decoded:
         decoding: `upright` and `alpha` are looked at.
 
     Raises:
-        PictureError: its file is truncated, or its mode has no way to RGB.
+        PictureError: its file is truncated, its mode has no way to RGB, or Pillow misreads it.
     """
-    try:
-        return _from_pil(picture, decoding)
-    except PictureError:
-        raise
-    except Exception as error:
-        raise _reason(error, picture.format or "picture") from None
-
-
-def _from_pil(picture: Image, decoding: Decoding) -> Decoded:
     from PIL import ImageFile
 
+    with _reasons(picture.format or "picture"):
+        if not isinstance(picture, ImageFile.ImageFile):
+            return from_array(_rgb(picture, decoding))
+        if picture.format == "TIFF":
+            tags = picture.tag_v2  # type: ignore[attr-defined]
+            layout = tiff.layout_of(tags, little=tags.prefix == b"II")
+            if not layout.by_pillow:
+                raise PictureError(f"TIFF: {layout}: give the file, which Pillow misreads")
+        pixels = _rgb(picture, decoding)
+        exif = picture.info.get("exif")
+        if exif is None:
+            text = picture.info.get("Raw profile type exif", "")
+            exif = png.profile_bytes(text.encode() if isinstance(text, str) else b"")
+        if decoding.upright and isinstance(exif, bytes):
+            pixels = turned(pixels, orientation_of(exif))
+        return from_array(pixels)
+
+
+def _rgb(picture: Image, decoding: Decoding, data: bytes | None = None) -> Pixels:
+    """Pixels of a picture, loaded or not; `data` is the file that Pillow opened."""
     picture.load()
-    pixels = _rgb(picture, decoding)
-    exif = picture.info.get("exif")
-    if decoding.upright and isinstance(picture, ImageFile.ImageFile) and isinstance(exif, bytes):
-        pixels = turned(pixels, orientation_of(exif))
-    return from_array(pixels)
+    clear = None
+    if picture.format == "PNG" and decoding.alpha == "white":
+        clear = png.clear_colour(picture, data)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        pixels = np.repeat(_deep_grey(picture)[..., None], 3, axis=2)
+    else:
+        pixels = _flat(picture, decoding, keyed=clear is not None)
+    if clear is not None:
+        pixels = np.where(clear[..., None], np.uint8(255), pixels)
+    return pixels
 
 
-def _rgb(picture: Image, decoding: Decoding) -> Pixels:
+def _flat(picture: Image, decoding: Decoding, *, keyed: bool) -> Pixels:
     from PIL import Image
 
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        grey = _to_8_bits(np.asarray(picture))
-        return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode == "La":
         picture = picture.convert("LA")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        if decoding.alpha == "white":
+    if picture.has_transparency_data and not keyed:
+        if picture.mode != "RGBA":
+            picture = picture.convert("RGBA")
+        # What stores a fourth byte without meaning it leaves it at zero; viewers show the picture.
+        unused = picture.format in ("BMP", "DIB", "ICO") and picture.getchannel(
+            "A"
+        ).getextrema() == (0, 0)
+        if decoding.alpha == "white" and not unused:
             paper = Image.new("RGBA", picture.size, (255, 255, 255, 255))
             picture = Image.alpha_composite(paper, picture)
     return np.asarray(picture.convert("RGB"))
 
 
-def _to_8_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Deep grey pictures: of 16 bits the upper 8, as libpng and TensorFlow do.
-
-    32-bit integers and floats say nowhere what white is: the least of 1 (floats), 255 and 65535
-    that holds the largest value, else that value.
-    """
-    if values.dtype.itemsize == 2:
-        return np.asarray(values >> 8, np.uint8)
-    whites = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-    finite = np.where(np.isfinite(values), values, 0).astype(np.float64)
-    top = float(finite.max(initial=0.0))
-    white = next((white for white in whites if top <= white), top)
-    return np.asarray(np.rint(np.clip(finite / white, 0, 1) * 255), np.uint8)
+def _deep_grey(picture: Image) -> Pixels:
+    tags = getattr(picture, "tag_v2", None)
+    sixteen = picture.mode != "F" and (picture.mode != "I" or picture.format == "PPM")
+    grey = to_8_bits(np.asarray(picture), 16 if sixteen else None)
+    if tags is not None and tags.get(262) == 0:  # Pillow keeps "white is zero" as it is
+        return 255 - grey
+    return grey

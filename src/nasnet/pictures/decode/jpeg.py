@@ -22,6 +22,14 @@ _HARMLESS = (
     "Invalid SOS parameters",
     "Inconsistent progression",
 )
+# Start of frame (T.81, table B.1): which way of coding follows.
+_PROGRESSIVE = (0xC2, 0xCA)
+_UNREAD_FRAMES = {
+    **dict.fromkeys((0xC3, 0xCB), "lossless"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
+    0xF7: "JPEG-LS",  # T.87
+}
+_FRAMES = {0xC0, 0xC1, 0xC9, *_PROGRESSIVE, *_UNREAD_FRAMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +39,20 @@ class _Segments:
     orientation: int  # EXIF, 1 where it says nothing
     adobe: bool  # an Adobe segment: CMYK inks are stored inverted
     scan: int  # where the first scan starts
+    whole: bool  # several scans: libjpeg holds all coefficients, however small the result
+    unread: str  # of which kind it is, where that is one that is hardly read anywhere
 
 
-def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decoded | None:
+def decode_jpeg(
+    data: bytes, decoding: Decoding, *, target: tuple[int, int], most: int
+) -> Decoded | None:
     """Decode a JPEG file; the interpreter lock is free meanwhile.
 
     Args:
         data: the file's bytes.
         decoding: how.
         target: height and width in pixels it will be brought to.
+        most: pixels that may be unpacked.
 
     Returns:
         None where TurboJPEG does not get past the header: it knows the common chroma
@@ -51,14 +64,18 @@ def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> 
     import simplejpeg
 
     header = _header(data)
+    segments = _segments(data)
     if header is None:
+        if segments.unread:
+            raise PictureError(f"JPEG: {segments.unread}")
         return None
     height, width, colours = header
-    check_size(width, height)
-    segments = _segments(data)
     orientation = segments.orientation if decoding.upright else 1
     cmyk = colours in ("CMYK", "YCCK")
     least = _shrunk((height, width), decoding.shrink, target, sideways=orientation >= 5)
+
+    unpacked = least if least[0] and not segments.whole else (height, width)
+    check_size(unpacked[1], unpacked[0], most)
 
     def pixels_of(strict: bool) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(
@@ -75,6 +92,8 @@ def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> 
     try:
         pixels = pixels_of(strict=True)
     except ValueError as error:
+        if segments.unread:
+            raise PictureError(f"JPEG: {segments.unread}") from None
         if not _harmless(error) or data.find(b"\xff\xd9", segments.scan) < 0:
             raise PictureError("truncated or damaged JPEG") from None
         try:
@@ -126,6 +145,7 @@ def _shrunk(
 
 def _segments(data: bytes) -> _Segments:
     orientation, adobe, at = 1, False, 2
+    frame, depth, channels = 0, 8, 0
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
@@ -135,12 +155,21 @@ def _segments(data: bytes) -> _Segments:
         body = at + 4
         if marker == 0xDA:
             break
+        if marker in _FRAMES:
+            frame = marker
+            depth = int.from_bytes(data[body : body + 1])  # 0 where the file ends before
+            channels = int.from_bytes(data[body + 5 : body + 6])
         if marker == 0xE1 and orientation == 1 and data[body : body + 6] == b"Exif\0\0":
             orientation = orientation_of(data[body : at + 2 + length])
         elif marker == 0xEE and data[body : body + 5] == b"Adobe":
             adobe = True
         at += 2 + length
-    return _Segments(orientation, adobe, at)
+    kinds = [f"{depth} bits a channel"] if depth not in (0, 8) else []
+    if frame in _UNREAD_FRAMES:
+        kinds.insert(0, _UNREAD_FRAMES[frame])
+    scanned = int.from_bytes(data[at + 4 : at + 5])
+    whole = frame in _PROGRESSIVE or scanned < channels
+    return _Segments(orientation, adobe, at, whole, ", ".join(kinds))
 
 
 def _rgb_of_inks(inks: Pixels, *, inverted: bool, rounded: bool) -> Pixels:

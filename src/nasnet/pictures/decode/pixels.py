@@ -12,7 +12,7 @@ from nasnet.errors import PictureError
 
 Pixels = npt.NDArray[np.uint8]
 
-MAX_PIXELS = 178_956_970  # what Pillow calls a bomb; a larger picture is refused by its header
+MAX_PIXELS = 178_956_970  # unpacked in memory, if nothing else is asked for: Pillow's own limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +48,42 @@ class Decoded:
     height: int
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, most: int) -> None:
     """Refuse a picture by its header, before any of it is unpacked.
 
+    Args:
+        width: in pixels, of what will be unpacked.
+        height: of the same, in pixels.
+        most: pixels that may be unpacked.
+
     Raises:
-        PictureError: it has more than `MAX_PIXELS`.
+        PictureError: it has more.
     """
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise PictureError(
-            f"too large: {width}x{height} is more than {MAX_PIXELS // 1_000_000} megapixels"
+            f"too large: {width}x{height} is more than {most / 1_000_000:.6g} megapixels"
         )
+
+
+def to_8_bits(values: npt.NDArray[Any], depth: int | None) -> Pixels:
+    """Numbers of another depth: of more than 8 bits the upper 8, as libpng and TensorFlow do.
+
+    32-bit integers and floats say nowhere what white is: the least of 1 (floats), 255 and 65535
+    that holds the largest value, else that value.
+
+    Args:
+        values: of any shape.
+        depth: bits of unsigned integers; None for the others.
+    """
+    if depth is not None and depth > 8:
+        return np.asarray(values >> (depth - 8), np.uint8)
+    if depth is not None:
+        return np.asarray(np.rint(values * (255 / ((1 << depth) - 1))), np.uint8)
+    whites = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+    finite = np.where(np.isfinite(values), values, 0).astype(np.float64)
+    top = float(finite.max(initial=0.0))
+    white = next((white for white in whites if top <= white), top)
+    return np.asarray(np.rint(np.clip(finite / white, 0, 1) * 255), np.uint8)
 
 
 def from_array(pixels: npt.NDArray[Any]) -> Decoded:
