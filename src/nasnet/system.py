@@ -17,7 +17,7 @@ import signal
 import sys
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 T = TypeVar("T")
+Handler = Callable[[int, FrameType | None], None]
 
 # A staging folder: .TARGET.HOST-PROCESS-RANDOM.tmp
 _STAGING = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 _NAME_BYTES = 120  # of a target's name in that of its staging folder: names end at 255 bytes
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h: paths are relative to the working directory
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What asks a run to stop: Ctrl-C, `kill` and service managers, a terminal that is closed.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = (
     Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
@@ -322,20 +326,20 @@ def _container_quota() -> int | None:
 
 
 class Stopping:
-    """Ctrl-C and SIGTERM are noted while it is entered, so that a step stays whole; twice stops."""
+    """Signals to stop are noted while it is entered, so that a step stays whole.
+
+    A second Ctrl-C stops at once. What is ignored, as SIGHUP under `nohup`, stays so.
+    """
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: dict[int, Any] = {}
+        self.signal = signal.SIGINT  # that asked last
+        self._handled = contextlib.ExitStack()
 
     def __enter__(self) -> Stopping:
         """Take the signals; outside the main thread whoever runs that one decides."""
         self.asked = False
-        try:
-            for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._take)
-        except ValueError:
-            pass
+        self._handled.enter_context(handled(STOP_SIGNALS, self._take))
         return self
 
     def __exit__(
@@ -345,12 +349,56 @@ class Stopping:
         trace: TracebackType | None,
     ) -> None:
         """Give the signals back to whoever had them."""
-        for number, handler in self._before.items():
-            # None: a handler that C installed, which Python cannot put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before.clear()
+        self._handled.close()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.signal = True, signal.Signals(number)
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Signals to stop wait until a `with` statement is over, and do then what they do."""
+    with Stopping() as stopping:
+        yield
+    if stopping.asked:
+        signal.raise_signal(stopping.signal)
+
+
+@contextlib.contextmanager
+def stopped_alike() -> Iterator[None]:
+    """All signals to stop raise KeyboardInterrupt, as Ctrl-C does, for programs of our own.
+
+    Once one has come, only Ctrl-C interrupts what is kept then: who closes a terminal or ends a
+    service may send several.
+    """
+    came = False
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            raise KeyboardInterrupt
+
+    with handled([one for one in STOP_SIGNALS if one != signal.SIGINT], take):
+        yield
+
+
+@contextlib.contextmanager
+def handled(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
+    """Handle signals as long as a `with` statement lasts; those that are ignored stay so.
+
+    Outside the main thread nothing is handled: whoever runs that one decides.
+    """
+    before: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):
+        for number in numbers:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            # None: a handler that C installed, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)

@@ -22,6 +22,7 @@ from nasnet._version import __version__
 from nasnet.cli.flags import DEFAULTS, UsageError, unwrapped
 from nasnet.cli.terminal import note
 from nasnet.errors import NasnetError
+from nasnet.system import stopped_alike
 
 CONFIG = "nasnet.toml"
 
@@ -107,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process.
 
     Exit status: 0; 1 for an error, told in one line; 2 for a mistake in the command line, and for
-    failed pictures with --strict; 130 after Ctrl-C; 141 where the reader of our output went away.
+    failed pictures with --strict; 130 after Ctrl-C, SIGTERM or SIGHUP; 141 where the reader of our
+    output went away.
     """
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
@@ -128,9 +130,10 @@ def run(arguments: Sequence[str]) -> int:
             near = difflib.get_close_matches(wanted, COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
             raise UsageError(f"no command {wanted!r}: {hint}")
-        status = build_app(wanted)(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        with stopped_alike():
+            status = build_app(wanted)(
+                arguments, exit_on_error=False, print_error=False, result_action="return_value"
+            )
         if sys.stdout is not None:  # closed by who started us
             sys.stdout.flush()
         return status if isinstance(status, int) else 0

@@ -34,7 +34,7 @@ NASNET_PRECISION=f32 nasnet embed photos/ -o features.parquet
 | 0 | done |
 | 1 | an error, told in one line |
 | 2 | a mistake in the command line; with `--strict`, pictures failed |
-| 130 | stopped by Ctrl-C |
+| 130 | stopped by Ctrl-C, SIGTERM or SIGHUP |
 | 141 | whoever read the output went away |
 
 """

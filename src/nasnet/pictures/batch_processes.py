@@ -20,7 +20,7 @@ import numpy as np
 
 from nasnet.errors import InputError, SourceError
 from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
-from nasnet.system import drawn_ahead, usable_cores
+from nasnet.system import STOP_SIGNALS, drawn_ahead, usable_cores
 
 OnFailure = Callable[[Failure], None]
 _Gathered = tuple[TrainBatch, tuple[Failure, ...]]
@@ -225,7 +225,7 @@ class ProcessLoader:
     def _end(self) -> None:
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.process.terminate()
+            worker.process.kill()
         for worker in workers:
             worker.process.join(_END)
             worker.pipe.close()
@@ -254,7 +254,8 @@ def _send(worker: _Worker, what: object) -> None:
 
 def _serve(options: LoaderOptions, pipe: Connection) -> None:
     """In a process: make this share of every batch of each epoch that is asked for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
+    for number in STOP_SIGNALS:  # they are for who trains, and may be sent to all its processes
+        signal.signal(number, signal.SIG_IGN)
     failures: list[Failure] = []
     try:
         with Loader(pipe.recv(), options, on_failure=failures.append) as loader:

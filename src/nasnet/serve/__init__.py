@@ -72,7 +72,7 @@ def serve(
     on_event: Callable[[ServeEvent], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; what was taken by then is finished.
+    """Serve until SIGTERM, SIGINT or SIGHUP; what was taken by then is finished.
 
     In another thread than the main one, which alone hears signals, until `stop` says so.
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -18,9 +15,9 @@ from nasnet.serve.app import build_app
 from nasnet.serve.connections import protocol
 from nasnet.serve.options import NearestIndex, ServeEvent, ServeOptions
 from nasnet.serve.service import Service, open_service
+from nasnet.system import STOP_SIGNALS, handled
 
 _BACKLOG = 512
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -30,7 +27,7 @@ def run(
     on_event: Callable[[ServeEvent], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; see `nasnet.serve.serve`.
+    """Serve until SIGTERM, SIGINT or SIGHUP; see `nasnet.serve.serve`.
 
     Raises:
         InputError: the address is taken, or is not this machine's.
@@ -39,8 +36,15 @@ def run(
     try:
         service = open_service(options, index=index, on_event=on_event)
         try:
-            with _told_to_stop(service):
-                asyncio.run(_serve(service, listening, stop or (lambda: False)))
+            came: list[int] = []
+
+            # uvicorn handles some of them, and raises these once more after it has ended.
+            def take(number: int, frame: FrameType | None) -> None:
+                came.append(number)
+
+            with handled(STOP_SIGNALS, take):
+                told = stop or (lambda: False)
+                asyncio.run(_serve(service, listening, lambda: bool(came) or told()))
         finally:
             service.close()
             service.on_event(ServeEvent(kind="stopped", text="stopped; all that was taken is done"))
@@ -104,21 +108,3 @@ def _bound(host: str, port: int) -> socket.socket:
             "free port"
         ) from None
     return made
-
-
-@contextmanager
-def _told_to_stop(service: Service) -> Iterator[None]:
-    """Keep the signals that uvicorn raises once more after it has ended from ending the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def nothing(number: int, frame: FrameType | None) -> None:
-        pass
-
-    before = {number: signal.signal(number, nothing) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -112,7 +112,7 @@ def train(
         SourceError: the data cannot be read, or have one class only.
         TrainingError: the loss is no number, or the folder belongs to another run.
         OutputError: something cannot be written, or another run writes into the folder.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the step under way was finished and saved.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the step under way was finished and saved.
     """
     out = Path(folder)
     with ExitStack() as stack:

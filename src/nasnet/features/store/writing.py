@@ -18,11 +18,13 @@ from nasnet.features.store.beginning import Run, open_parts, take_up
 from nasnet.features.store.formats import FORMATS, Tables
 from nasnet.features.store.parts import Parts
 from nasnet.features.store.rows import Batch, record_batch
+from nasnet.system import unbroken
 
 if TYPE_CHECKING:
     import pyarrow
 
 _KNOWN = ("id", "error")
+_FIRST_SECONDS = 1.0  # until the first part is closed; each may take twice as long as the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,8 @@ class SinkOptions:
             `overwrite` starts anew; `append` keeps the vectors of a finished file, adds pictures
             it does not have, and tries its failed ones again.
         part_rows: rows in one part; what a kill can cost.
-        part_seconds: a part is closed after this long even with fewer rows.
+        part_seconds: a part is closed after this long even with fewer rows; a run's first parts
+            after 1, 2, 4 ... seconds.
         vector_dtype: how vectors are stored; `float16` halves the file and keeps three digits.
     """
 
@@ -104,6 +107,8 @@ class Sink:
         parts.remove(number for number in parts.numbers() if number >= len(self._counts))
         self._waiting: list[pyarrow.RecordBatch] = []
         self._since = time.monotonic()
+        # The first parts are small: a run that is killed again and again gets forward.
+        self._seconds = min(_FIRST_SECONDS, options.part_seconds)
         self._done = False
         appends = run.manifest.mode == "append"
         self._known = Known(self._old(_KNOWN)) if appends else None
@@ -140,7 +145,7 @@ class Sink:
             OutputError: the disk is full, or the like; parts so far stay for the next run.
         """
         self._waiting.append(record_batch(batch, self.schema))
-        old = time.monotonic() - self._since > self._options.part_seconds
+        old = time.monotonic() - self._since > self._seconds
         if old or sum(rows.num_rows for rows in self._waiting) >= self._options.part_rows:
             self.flush()
 
@@ -155,9 +160,11 @@ class Sink:
         self._since = time.monotonic()
         if self._waiting:
             table = pyarrow.Table.from_batches(self._waiting, self.schema)
-            self._parts.write(len(self._counts), self.schema, iter([table]))
-            self._counts.append(table.num_rows)
-            self._waiting = []
+            with unbroken():  # else rows might be written twice
+                self._parts.write(len(self._counts), self.schema, iter([table]))
+                self._counts.append(table.num_rows)
+                self._waiting = []
+            self._seconds = min(2 * self._seconds, self._options.part_seconds)
 
     def finish(self) -> tuple[int, int]:
         """Make the finished file of the parts, and remove them.

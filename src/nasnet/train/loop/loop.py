@@ -211,7 +211,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is no finite number, or nothing moved.
             OutputError: a checkpoint cannot be written.
-            KeyboardInterrupt: Ctrl-C; the step under way was finished and saved.
+            KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the step under way was finished and saved.
         """
         state, options = self._state, self.options
         model: Any = wrapped(self.network, self.replicas)
