@@ -51,9 +51,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_embed_writes_a_row_a_picture_and_says_what_failed(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "features.parquet"
+    other = photos / "readme.txt"
+    other.write_text("x")
     done = run("embed", photos, "-o", output, *QUICK)
+    other.unlink()
     assert done.returncode == 0, done.stderr
     assert "100 rows, 90 vectors, 10 failed" in done.stderr
+    assert "note: passed over 1 file that is not called like a picture: 1 .txt" in done.stderr
     assert "UNTRAINED" in done.stderr
     assert "x empty file" in done.stderr
     features = nasnet.read_features(output)

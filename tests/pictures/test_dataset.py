@@ -129,7 +129,7 @@ def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
     data = open_dataset(tmp_path)
     assert data.classes == ("ant", "bee", "lone")
     assert data.notes == (
-        "1 file of other kinds ignored",
+        "passed over 1 file that is not called like a picture: 1 .txt (--all-files takes them)",
         "1 picture in no class folder left out",
         "folders without pictures are no classes: empty",
         "1 class of one picture, trained on but not measured: lone",

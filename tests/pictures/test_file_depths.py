@@ -223,7 +223,8 @@ def test_kinds_of_jpeg_that_are_not_read_are_named(place: int, value: int, reaso
 def test_formats_that_are_not_read_are_named(start: bytes, name: str) -> None:
     with pytest.raises(PictureError) as caught:
         found(start + bytes(100))
-    assert str(caught.value) == f"not a picture format that nasnet reads: {name}"
+    expected = f"not a picture format that nasnet reads: {name}; convert it to JPEG, PNG or TIFF"
+    assert str(caught.value) == expected
     with pytest.raises(PictureError):
         measure(start + bytes(100))
 

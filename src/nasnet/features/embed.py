@@ -89,7 +89,7 @@ class EmbedSummary:
         status: `genuine`, `builtin`, `untrained`, `modified` or `unknown`.
         engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
         recipe: the preprocessing, with its version.
-        notes: what a user should know about the weights.
+        notes: what a user should know about the weights and the source.
     """
 
     output: Path
@@ -217,7 +217,7 @@ def embed_to_file(
         status=meta.weights_status,
         engine=f"{meta.engine}, {meta.precision}",
         recipe=meta.recipe,
-        notes=extractor.notes,
+        notes=(*extractor.notes, *pictures.notes),
     )
 
 

@@ -126,7 +126,7 @@ def _brands(data: bytes) -> set[bytes]:
 
 
 def _unread(name: str) -> str:
-    return f"not a picture format that nasnet reads: {name}"
+    return f"not a picture format that nasnet reads: {name}; convert it to JPEG, PNG or TIFF"
 
 
 def _no_picture(data: bytes, brands: set[bytes]) -> str:

@@ -5,10 +5,10 @@ Opening a source lists it; bytes are read later, in the threads that decode them
 
 from __future__ import annotations
 
+from nasnet.pictures.decode.endings import SUFFIXES
 from nasnet.pictures.sources.examples import Dataset, DatasetOptions, Example
 from nasnet.pictures.sources.item import (
     MAX_BYTES,
-    SUFFIXES,
     Item,
     Source,
     SourceOptions,

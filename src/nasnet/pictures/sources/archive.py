@@ -13,6 +13,7 @@ import threading
 import weakref
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,13 +21,13 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.decode.endings import ending_of, looks_like_picture
 from nasnet.pictures.sources.item import (
     MAX_BYTES,
     Item,
     Opener,
     Source,
     id_of_path,
-    looks_like_picture,
     refusal,
 )
 
@@ -54,11 +55,15 @@ def damage_named(name: str) -> Iterator[None]:
         raise SourceError(f"{name}: the archive is damaged: {error}") from error
 
 
-def _wanted(name: str, all_files: bool) -> bool:
+def _wanted(name: str, all_files: bool, passed: Counter[str] | None) -> bool:
     """Whether a member is taken: hidden ones never, others by their names unless all are."""
     parts = PurePosixPath(name).parts
-    hidden = any(part.startswith((".", "__MACOSX")) for part in parts if part not in (".", ".."))
-    return not hidden and (all_files or looks_like_picture(name))
+    if any(part.startswith((".", "__MACOSX")) for part in parts if part not in (".", "..")):
+        return False
+    taken = all_files or looks_like_picture(name)
+    if not taken and passed is not None:
+        passed[ending_of(name)] += 1
+    return taken
 
 
 def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> Source:
@@ -76,17 +81,20 @@ def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> So
     Raises:
         SourceError: on the way, where the archive is damaged; the rows before it are good.
     """
+    passed: Counter[str] = Counter()
 
     def start() -> Iterator[Item]:
+        passed.clear()
         with damage_named(name):
-            for tar, member in tar_members(opener, plain=plain, all_files=all_files):
+            members = tar_members(opener, plain=plain, all_files=all_files, passed=passed)
+            for tar, member in members:
                 yield Item(id_of_path(member.name), read_member(tar, member, opener, plain))
 
-    return Source(name=name, kind="tar", count=None, start=start)
+    return Source(name=name, kind="tar", count=None, start=start, passed=passed)
 
 
 def tar_members(
-    opener: Opener, *, plain: bool, all_files: bool
+    opener: Opener, *, plain: bool, all_files: bool, passed: Counter[str] | None = None
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """The members of a tar, in order, with the open archive, which is where that member is.
 
@@ -105,7 +113,7 @@ def tar_members(
     ):
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # else it keeps all headers
-            if not member.isdir() and _wanted(member.name, all_files):
+            if not member.isdir() and _wanted(member.name, all_files, passed):
                 yield tar, member
         if plain and (file.seek(0, 2) - tar.offset) % _BLOCK:
             raise EOFError("it ends in the middle of a header")
@@ -165,10 +173,11 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
             close()
             raise
     shared = _SharedZip(archive, close)
+    passed: Counter[str] = Counter()
     members = [
         info
         for info in archive.infolist()
-        if not info.is_dir() and _wanted(info.filename, all_files)
+        if not info.is_dir() and _wanted(info.filename, all_files, passed)
     ]
 
     def part(first: int, last: int | None) -> Iterator[Item]:
@@ -178,7 +187,12 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
             yield Item(id_of_path(info.filename), read)
 
     return Source(
-        name=name, kind="zip", count=len(members), start=partial(part, 0, None), part=part
+        name=name,
+        kind="zip",
+        count=len(members),
+        start=partial(part, 0, None),
+        part=part,
+        passed=passed,
     )
 
 

@@ -6,13 +6,15 @@ Walks as sources do.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from nasnet.errors import SourceError
+from nasnet.pictures.decode.endings import ending_of, looks_like_picture
 from nasnet.pictures.sources.examples import Listing, several, shown
 from nasnet.pictures.sources.files import files_below, is_folder, read_file
-from nasnet.pictures.sources.item import Item, id_of_path, looks_like_picture
+from nasnet.pictures.sources.item import Item, id_of_path, passed_over
 from nasnet.pictures.sources.splits import part_of
 
 Found = Sequence[tuple[bytes, str]]  # relative path, and why the folder of that path has no files
@@ -71,7 +73,8 @@ def folder_listing(root: str, found: Found, *, all_files: bool) -> Listing:
         raise SourceError(_layout(name, [b"/".join(one) for one in files], len(wanted)))
     notes = [f"{id_of_path(path)} left out: {reason}" for path, reason in found if reason]
     if len(files) > len(wanted):
-        notes.append(f"{several(len(files) - len(wanted), 'file')} of other kinds ignored")
+        passed = Counter(ending_of(one[-1]) for one in files if not looks_like_picture(one[-1]))
+        notes.append(f"{passed_over(passed)} (--all-files takes them)")
     if stray:
         notes.append(f"{several(stray, 'picture')} in no class folder left out")
     if beside:

@@ -7,6 +7,7 @@ import errno
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.decode.endings import ending_of, looks_like_picture
 from nasnet.pictures.sources.item import (
     ARCHIVES,
     MAX_BYTES,
@@ -22,7 +24,7 @@ from nasnet.pictures.sources.item import (
     Opener,
     Source,
     id_of_path,
-    looks_like_picture,
+    passed_over,
     refusal,
     valid_text,
 )
@@ -123,23 +125,36 @@ def folder_source(root: Path, *, all_files: bool) -> Source:
             yield Item(id_of_path(relative), read)
 
     # Walked twice, once to count: a list of millions of paths is never held in memory.
+    passed: Counter[str] = Counter()
     try:
-        count = sum(1 for _ in files_below(top, all_files=all_files))
+        count = sum(1 for _ in files_below(top, all_files=all_files, passed=passed))
     except OSError as error:
         raise SourceError(f"{root}: cannot be listed: {error.strerror}") from error
     if not count:
         what = "files" if all_files else "pictures (.jpg, .png, ...; see --all-files)"
+        seen = f"; {passed_over(passed)}" if passed else ""
         inside = sorted(entry.name for entry in os.scandir(root) if not entry.name.startswith("."))
         tables = [one for one in inside if one.lower().endswith((".parquet", ".arrow", ".tar"))]
         hint = f"; for the tables and archives in it give {str(root / '*')!r}" if tables else ""
-        raise SourceError(f"{root}: no {what} in it{hint}")
-    return Source(name=os.path.normpath(root), kind="folder", count=count, start=start)
+        raise SourceError(f"{root}: no {what} in it{seen}{hint}")
+    return Source(
+        name=os.path.normpath(root), kind="folder", count=count, start=start, passed=passed
+    )
 
 
-def files_below(top: bytes, *, all_files: bool) -> Iterator[tuple[bytes, str]]:
-    """Relative paths below a folder, `/` between their parts, each with a reason or ''."""
+def files_below(
+    top: bytes, *, all_files: bool, passed: Counter[str] | None = None
+) -> Iterator[tuple[bytes, str]]:
+    """Relative paths below a folder, `/` between their parts, each with a reason or ''.
+
+    Args:
+        top: the folder.
+        all_files: take files whatever their name.
+        passed: endings of those that are not taken are counted here.
+    """
+    passed = Counter() if passed is None else passed
     home = os.stat(top)  # noqa: PTH116 - bytes
-    stack = [(b"", iter(_listed(top, all_files)), (home.st_dev, home.st_ino))]
+    stack = [(b"", iter(_listed(top, all_files, passed)), (home.st_dev, home.st_ino))]
     while stack:
         prefix, names, _ = stack[-1]
         name = next(names, None)
@@ -153,13 +168,14 @@ def files_below(top: bytes, *, all_files: bool) -> Iterator[tuple[bytes, str]]:
                 status = os.stat(below)  # noqa: PTH116 - bytes
                 identity = (status.st_dev, status.st_ino)
                 if all(identity != above for _, _, above in stack):
-                    stack.append((prefix + name, iter(_listed(below, all_files)), identity))
+                    names = iter(_listed(below, all_files, passed))
+                    stack.append((prefix + name, names, identity))
             except OSError as error:
                 reason = _REASONS.get(error.errno or 0) or str(error.strerror).lower()
                 yield prefix + name, f"folder cannot be listed: {reason}"
 
 
-def _listed(folder: bytes, all_files: bool) -> list[bytes]:
+def _listed(folder: bytes, all_files: bool, passed: Counter[str]) -> list[bytes]:
     """Names of a folder in order; those of folders end in `/`, so that whole paths sort right."""
     found = []
     with os.scandir(folder) as entries:
@@ -170,6 +186,8 @@ def _listed(folder: bytes, all_files: bool) -> list[bytes]:
                 found.append(entry.name + b"/")
             elif all_files or looks_like_picture(entry.name):
                 found.append(entry.name)
+            else:
+                passed[ending_of(entry.name)] += 1
     return sorted(found)
 
 

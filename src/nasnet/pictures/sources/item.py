@@ -12,21 +12,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal
 
 from nasnet.errors import InputError, PictureError, SourceError
 
-# Names in a folder or archive that count as pictures, unless all files are asked for.
-SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif"),
-        *(".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic", ".heif"),
-    }
-)
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 TABLES = (".parquet", ".arrow", ".feather", ".ipc")
 TEXT_LISTS = (".txt", ".lst", ".list")
+_KINDS = 6  # endings in one sentence
 MAX_BYTES = 512 << 20  # one encoded picture; more is a mistake or an attack
 
 Kind = Literal["folder", "glob", "picture", "list", "csv", "tar", "zip", "table"]
@@ -96,6 +89,8 @@ class Source:
             costs less than passing over those before.
         seams: item numbers where it is cut best, such as the first row of each row group.
         files: the archives and tables that make it up, in order, if there are many.
+        passed: endings of names -> how many files of a folder or archive were passed over; of a
+            tar only known once it has been read.
     """
 
     name: str
@@ -105,6 +100,12 @@ class Source:
     part: Callable[[int, int | None], Iterator[Item]] | None = None
     seams: tuple[int, ...] = ()
     files: tuple[str, ...] = ()
+    passed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, once it has been read."""
+        return (f"{passed_over(self.passed)} (--all-files takes them)",) if self.passed else ()
 
     def __iter__(self) -> Iterator[Item]:
         return self.start()
@@ -132,9 +133,19 @@ def even_cuts(count: int, parts: int, seams: Sequence[int] = ()) -> list[tuple[i
     return list(pairwise(edges))
 
 
-def looks_like_picture(name: str | bytes) -> bool:
-    """Whether a file's name ends like a picture's."""
-    return PurePosixPath(os.fsdecode(name)).suffix.lower() in SUFFIXES
+def passed_over(endings: Mapping[str, int]) -> str:
+    """A sentence on files that were passed over for their names, the most frequent first.
+
+    Args:
+        endings: of the names -> how many files.
+    """
+    count = sum(endings.values())
+    ranked = sorted(endings.items(), key=lambda one: (-one[1], not one[0], one[0]))
+    kinds = [f"{number:,} {ending or 'without ending'}" for ending, number in ranked[:_KINDS]]
+    rest = sum(number for _, number in ranked[_KINDS:])
+    kinds += [f"{rest:,} others"] if rest else []
+    files = "1 file that is" if count == 1 else f"{count:,} files that are"
+    return f"passed over {files} not called like a picture: {', '.join(kinds)}"
 
 
 def id_of_path(path: str | bytes) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from nasnet.errors import SourceError
+from nasnet.pictures.decode.endings import looks_like_picture
 from nasnet.pictures.sources.class_folders import folder_listing, walk
 from nasnet.pictures.sources.examples import (
     Dataset,
@@ -24,7 +25,7 @@ from nasnet.pictures.sources.examples import (
 )
 from nasnet.pictures.sources.files import glob_names, open_file
 from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingface
-from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path, looks_like_picture
+from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path
 from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
 from nasnet.pictures.sources.opening import kind_of, local_path, refusals
 from nasnet.pictures.sources.splits import divide, parts_of_files, stratified

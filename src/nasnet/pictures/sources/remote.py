@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Any, BinaryIO, cast
 
 from nasnet.errors import MissingExtraError, PictureError, SourceError
-from nasnet.pictures.sources.item import MAX_BYTES, Item, Source, id_of_path, looks_like_picture
+from nasnet.pictures.decode.endings import ending_of, looks_like_picture
+from nasnet.pictures.sources.item import MAX_BYTES, Item, Source, id_of_path
 
 # Protocol -> what to install for it, where fsspec alone is not enough.
 _INSTALL: Mapping[str, str] = {
@@ -137,12 +139,12 @@ def remote_folder(url: str, storage: Mapping[str, Any], *, all_files: bool) -> S
         raise SourceError(f"{url}: cannot be listed: {_reason(error)[0]}") from error
     prefix = root.rstrip("/") + "/"
     names = [path.removeprefix(prefix) for path in paths]
-    hidden = [any(part.startswith(".") for part in name.split("/")) for name in names]
-    names = sorted(
-        name
-        for name, skip in zip(names, hidden, strict=True)
-        if not skip and (all_files or looks_like_picture(name))
-    )
+    names = [one for one in names if not any(part.startswith(".") for part in one.split("/"))]
+    passed: Counter[str] = Counter()
+    if not all_files:
+        passed.update(ending_of(one) for one in names if not looks_like_picture(one))
+        names = [one for one in names if looks_like_picture(one)]
+    names.sort()
     if not names:
         raise SourceError(f"{url}: no pictures in it")
 
@@ -151,7 +153,7 @@ def remote_folder(url: str, storage: Mapping[str, Any], *, all_files: bool) -> S
             yield Item(id_of_path(name), partial(read_url, f"{base}/{name}", storage))
 
     base = url.rstrip("/")
-    return Source(name=url, kind="folder", count=len(names), start=start)
+    return Source(name=url, kind="folder", count=len(names), start=start, passed=passed)
 
 
 def matches_of(url: str, storage: Mapping[str, Any]) -> list[str]:

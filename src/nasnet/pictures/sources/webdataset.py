@@ -16,10 +16,11 @@ from itertools import chain
 from typing import cast
 
 from nasnet.errors import SourceError
+from nasnet.pictures.decode.endings import SUFFIXES
 from nasnet.pictures.sources.archive import damage_named, is_compressed, read_member, tar_members
 from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, several
 from nasnet.pictures.sources.files import open_file
-from nasnet.pictures.sources.item import SUFFIXES, Item, Opener, id_of_path, json_object
+from nasnet.pictures.sources.item import Item, Opener, id_of_path, json_object
 from nasnet.pictures.sources.labels import check_names, raw_label, text_labels
 from nasnet.text import user_text
 
