@@ -63,7 +63,6 @@ def desk(tmp_path: Path) -> Path:
         module = ModuleFolder(weights=mine, task="classification", height=224, width=224)
         write_folder(module, tmp_path / name)
     write_safetensors(seeded(7), tmp_path / "weights.safetensors")
-    np.save(tmp_path / "old.npy", np.random.default_rng(0).random((2, 1056), np.float32))
     for name in ("nasnetamobile-7e03cead.pth", "model.ckpt", "NASNet-mobile.h5"):
         nasnet.convert("seeded:7", tmp_path / name)
     (tmp_path / "path" / "to").mkdir(parents=True)
@@ -85,6 +84,11 @@ def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
         (desk / "NASNet-mobile.h5").unlink()  # the page makes it
     if page == "fine-tuning":
         shutil.rmtree(desk / "mine")  # as well
+    if page == "keras":  # vectors that Keras would have stored
+        with nasnet.Extractor("seeded:7", recipe="tf2-hub", padding="keras") as extractor:
+            np.save(desk / "old.npy", extractor.embed(desk / "photos"))
+        names = sorted(str(one.relative_to(desk / "photos")) for one in desk.glob("photos/*/*"))
+        (desk / "ids.txt").write_text("\n".join(names))
     path = os.pathsep.join([str(desk / "bin"), os.environ["PATH"]])
     source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     around = os.environ | {"HOME": str(desk), "PATH": path, "PYTHONPATH": source}

@@ -71,6 +71,16 @@ from nasnet.features.store.merge import (
     MergeSummary as MergeSummary,
     merge as merge,
 )
+from nasnet.features.stored import (
+    Adopted as Adopted,
+    Comparison as Comparison,
+    Fit as Fit,
+    Stored as Stored,
+    adopt as adopt,
+    compare as compare,
+    find_recipe as find_recipe,
+    read_stored as read_stored,
+)
 from nasnet.hub.module import (
     Module as Module,
     eval_function_for_module as eval_function_for_module,

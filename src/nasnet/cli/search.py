@@ -14,10 +14,10 @@ from cyclopts import Parameter, validators
 
 from nasnet.cli.flags import UsageError, command
 from nasnet.cli.terminal import note, say
-from nasnet.errors import InputError
 from nasnet.features.contact_sheet import SheetRow, write_rows
-from nasnet.features.feature_set import check_same_space, meta_file, read_features
+from nasnet.features.feature_set import check_same_space
 from nasnet.features.index import Index, open_index, picture_vectors
+from nasnet.features.stored import read_stored
 from nasnet.pictures.thumbnails import thumbnails
 
 _SIDE = 160  # of pictures on the page
@@ -114,19 +114,12 @@ def _queries(
 
 def _of_file(path: Path, opened: Index) -> list[_Query]:
     """Vectors of a feature set, which must be of the index's kind; or plain ones."""
-    if path.suffix == ".npy" and not meta_file(path).exists():
-        try:
-            plain = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: no array that can be read: {error}") from None
-        rows = np.atleast_2d(np.asarray(plain))
-        if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.number):
-            raise InputError(f"{path}: {rows.dtype} {list(rows.shape)} are no vectors")
-        return [_Query(name=f"{path}: {n}", vector=row) for n, row in enumerate(rows)]
-    features = read_features(path)
-    check_same_space(opened.meta, features.meta)
-    pairs = zip(features.ids, features.vectors, features.errors, strict=True)
-    return [_Query(name=id, vector=vector) for id, vector, error in pairs if error is None]
+    stored = read_stored(path)
+    if stored.meta is None:
+        return [_Query(name=f"{path}: {n}", vector=row) for n, row in enumerate(stored.vectors)]
+    check_same_space(opened.meta, stored.meta)
+    pairs = zip(stored.ids or (), stored.vectors, strict=True)
+    return [_Query(name=id, vector=vector) for id, vector in pairs if np.isfinite(vector).all()]
 
 
 def _search(opened: Index, query: _Query, count: int) -> list[tuple[str, float]]:
