@@ -23,7 +23,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with nasnet.Extractor("seeded:7", recipe="tf1-hub") as extractor:
         vectors = extractor.embed(folder / "photos")
     np.save(folder / "old.npy", vectors.astype(np.float64))
-    (folder / "ids.txt").write_text("0.jpg\n1.jpg\n2.jpg\n3.jpg\n", encoding="utf-8-sig")
+    (folder / "ids.txt").write_text("0.jpg\n1.jpg\n2.jpg\n3.jpg\n", encoding="utf-16")
     return folder
 
 

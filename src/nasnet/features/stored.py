@@ -24,6 +24,7 @@ from nasnet.network.plan import PADDINGS, Borders
 from nasnet.pictures.recipes import RECIPES
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import Item, SourceOptions, open_source
+from nasnet.text import user_text
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import WeightsSource, open_weights
 
@@ -90,7 +91,7 @@ def _plain(file: Path) -> Floats:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return user_text(file.read_bytes()).splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: no list of ids that can be read: {error}") from None
 
