@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nasnet
 from nasnet.errors import InputError
 from nasnet.features.contact_sheet import write_contact_sheet
+from nasnet.features.mosaic import mosaic
 from tests.support.browser import PHONE, WIDE, browsing
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
@@ -31,8 +33,10 @@ def test_the_command_writes_a_page_that_needs_nothing_from_outside(tmp_path: Pat
     result = invoke("embed", *arguments[1:], "--weights", "seeded:7")
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
-    assert text.count("<article>") == 6, "the broken one has no vector"
-    assert len(re.findall('src="data:image/jpeg;base64,', text)) == 6 + 6 * 5
+    assert text.count("<article ") == 6, "the broken one has no vector"
+    assert len(re.findall('src="data:image/jpeg;base64,', text)) == 6 + 6 * 5 + 6
+    linked = re.findall('<a href="#(row-[0-9]+)"', text)
+    assert sorted(linked) == sorted(re.findall('<article id="(row-[0-9]+)"', text))
     assert "<b>" not in text
     assert "&lt;b&gt;&amp;&#39;.jpg" in text
     assert "broken" not in text
@@ -71,6 +75,24 @@ def test_pictures_that_went_are_blanks(tmp_path: Path) -> None:
     features = nasnet.read_features(tmp_path / "f.parquet")
     write_contact_sheet(features, pictures, tmp_path / "p.html")
     assert (tmp_path / "p.html").read_text(encoding="utf-8").count("not readable") == 3
+
+
+@pytest.mark.parametrize("count", [2, 5, 36, 84])
+def test_like_pictures_lie_together_in_the_grid(count: int) -> None:
+    random = np.random.default_rng(0)
+    scene = np.arange(count) % 6
+    centres = random.normal(size=(6, 64))
+    vectors = (centres[scene] + 0.2 * random.normal(size=(count, 64))).astype(np.float32)
+    columns, order = mosaic(vectors)
+    assert sorted(order) == list(range(count))
+    assert mosaic(vectors) == (columns, order)
+    assert columns * (columns - 1) < 2.2 * count, "about as wide as a screen"
+    if count < 36:
+        return
+    placed = scene[order]
+    beside = placed[:-1] == placed[1:]
+    below = placed[:-columns] == placed[columns:]
+    assert (beside.mean() + below.mean()) / 2 > 0.5  # by chance a sixth
 
 
 def test_one_picture_has_no_neighbours(tmp_path: Path) -> None:

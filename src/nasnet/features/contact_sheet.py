@@ -16,11 +16,14 @@ import numpy as np
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import nearest_of_rows, unit
-from nasnet.features.page import policy, render, weights_warning
+from nasnet.features.mosaic import mosaic
+from nasnet.features.page import policy, render, weights_note, weights_warning
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
+
+_IN_THE_GRID = 96  # pictures at most
 
 
 def write_contact_sheet(
@@ -63,11 +66,15 @@ def write_contact_sheet(
             "needs two"
         )
     shown = spread_evenly(len(good), count)
-    rows, cosines = nearest_of_rows(unit(features.vectors[good]), shown, neighbours)
+    vectors = unit(features.vectors[good])
+    rows, cosines = nearest_of_rows(vectors, shown, neighbours)
     ids = [features.ids[row] for row in good]
+    overview = spread_evenly(len(good), _IN_THE_GRID)
+    columns, order = mosaic(vectors[overview])
+    in_grid = overview[order].tolist()
     images = thumbnails(
         pictures,
-        {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist()}},
+        {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist(), *in_grid}},
         recipe=features.meta.recipe,
         side=side,
         source=reading,
@@ -80,7 +87,8 @@ def write_contact_sheet(
         )
         for query, *pair in zip(shown, rows, cosines, strict=True)
     ]
-    write_rows(on_page, images, features.meta, path, count=len(good))
+    grid = Grid(columns=columns, ids=tuple(ids[row] for row in in_grid))
+    write_rows(on_page, images, features.meta, path, count=len(good), grid=grid)
     return len(on_page)
 
 
@@ -99,6 +107,19 @@ class SheetRow:
     near: tuple[tuple[str, float], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Pictures at a glance, above the rows.
+
+    Attributes:
+        columns: how many stand beside each other.
+        ids: of the pictures, line by line.
+    """
+
+    columns: int
+    ids: tuple[str, ...]
+
+
 def write_rows(
     rows: Sequence[SheetRow],
     images: Mapping[str, str],
@@ -107,6 +128,7 @@ def write_rows(
     *,
     count: int,
     title: str = "Nearest pictures",
+    grid: Grid | None = None,
 ) -> None:
     """Write a page of rows.
 
@@ -117,21 +139,25 @@ def write_rows(
         path: the HTML file.
         count: how many pictures were looked through.
         title: of the page.
+        grid: pictures at a glance, if there are any to show.
 
     Raises:
         OutputError: it cannot be written.
     """
     facts = (
-        f"{count:,} pictures of {meta.source}; weights {meta.module} ({meta.weights_status}, "
-        f"fingerprint {meta.weights_fingerprint}); {meta.network}, {meta.endpoint}, "
-        f"recipe {meta.recipe}, {meta.size} px, {meta.precision}"
+        f"Weights {meta.module} ({meta.weights_status}, fingerprint {meta.weights_fingerprint}); "
+        f"{meta.network}, {meta.endpoint}, recipe {meta.recipe}, {meta.size} px, {meta.precision}."
     )
     values = {
         "policy": policy(),
         "style": "sheet.css",
         "title": title,
+        "what": f"{count:,} pictures of {meta.source}",
         "facts": facts,
         "warning": weights_warning(meta.weights_status),
+        "note": weights_note(meta.weights_status),
+        "grid": grid,
+        "numbers": {row.id: number for number, row in enumerate(rows, 1)},
         "rows": rows,
         "images": images,
     }

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent.parent / "data" / "pages"
 # A page that is opened from disk reaches nothing but what is in its file.
 _POLICY = Markup("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
-_STATUS = {
-    "untrained": "The weights are untrained: which pictures are near means nothing.",
-    "builtin": "The weights are the package's own, builtin, not Google's.",
-}
+_WARNINGS = {"untrained": "The weights are untrained: which pictures are near means nothing."}
+_NOTES = {"builtin": "The weights are the package's own, builtin, not Google's."}
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -56,8 +54,13 @@ def policy(script: str | None = None) -> Markup:
 
 
 def weights_warning(status: str) -> str:
-    """What a reader must know of the weights whose neighbours a page shows; mostly nothing."""
-    return _STATUS.get(status, "")
+    """What a reader must know of the weights before looking at a page; mostly nothing."""
+    return _WARNINGS.get(status, "")
+
+
+def weights_note(status: str) -> str:
+    """What a page says of the weights at its end."""
+    return _NOTES.get(status, "")
 
 
 def number(value: float, form: str = ".3f") -> str:
