@@ -1,14 +1,231 @@
-"""Text from elsewhere made fit to be shown: names of files and classes on terminals and pages.
+"""Text from elsewhere: small documents read with limits, and names made fit to be shown.
 
-It reads no file and knows nothing of HTML: escaping is the page's work.
+It knows nothing of HTML: escaping is the page's work.
 """
 
 from __future__ import annotations
 
 import codecs
+import dataclasses
+import json
+import math
+import os
+import reprlib
+import stat
+import types
+import typing
 import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
 
+from nasnet.errors import NasnetError
+
+_MOST_BYTES = 64 << 20  # of a JSON or TOML file; a graph of TF.js has a few MB
+_DEEPEST = 100  # levels of lists and tables in one another
+_KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}
 _TOKENS_OF_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading; a pipe would be waited for, and a device has no end.
+
+    Raises:
+        OSError: it is no file, or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("is a folder, a pipe or a device, not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_json(path: Path, error: type[NasnetError], remedy: str = "") -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Args:
+        path: the file.
+        error: what is raised.
+        remedy: what the user can do about it, for the message.
+
+    Raises:
+        NasnetError: as `error`: the file cannot be read, or is larger, deeper or something else.
+    """
+    return json_object(_read(path, error, remedy), str(path), error, remedy)
+
+
+def json_object(
+    text: str | bytes, where: str, error: type[NasnetError], remedy: str = ""
+) -> dict[str, Any]:
+    """As `parse_json`, for what must be an object."""
+    found = parse_json(text, where, error, remedy)
+    if not isinstance(found, dict):
+        raise _refusal(where, "a JSON object was expected", error, remedy)
+    return found
+
+
+def parse_json(text: str | bytes, where: str, error: type[NasnetError], remedy: str = "") -> Any:  # noqa: ANN401
+    """The value that a JSON text is; `where` it stands begins the message.
+
+    Raises:
+        NasnetError: as `error`: it is no JSON, or deeper than any document we know.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise _refusal(where, _TOO_DEEP, error, remedy) from None
+    except ValueError as problem:  # UnicodeDecodeError is one
+        raise _refusal(where, f"no readable JSON: {problem}", error, remedy) from None
+    if _is_too_deep(found):
+        raise _refusal(where, _TOO_DEEP, error, remedy)
+    return found
+
+
+def read_json_lines(path: Path, error: type[NasnetError], remedy: str = "") -> Iterator[Any]:
+    """The values of a file of JSON lines, one after the other.
+
+    Raises:
+        NasnetError: as `error`: the file cannot be read, or a line is no JSON.
+    """
+    try:
+        with open_regular(path) as file:
+            number = 0
+            while line := file.readline(_MOST_BYTES):
+                number += 1
+                yield parse_json(line, f"{path}, line {number}", error, remedy)
+    except OSError as problem:
+        raise _refusal(
+            str(path), f"not readable: {problem.strerror or problem}", error, remedy
+        ) from None
+
+
+def read_toml(path: Path, error: type[NasnetError]) -> dict[str, Any]:
+    """The table that a TOML file holds.
+
+    Raises:
+        NasnetError: as `error`: the file cannot be read, or is larger, deeper or something else.
+    """
+    import tomllib
+
+    try:
+        found = tomllib.loads(_read(path, error, "").decode())
+    except RecursionError:
+        raise _refusal(str(path), _TOO_DEEP, error, "") from None
+    except ValueError as problem:  # no UTF-8, or tomllib.TOMLDecodeError
+        raise _refusal(str(path), f"no TOML: {problem}", error, "") from None
+    if _is_too_deep(found):
+        raise _refusal(str(path), _TOO_DEEP, error, "")
+    return found
+
+
+_TOO_DEEP = f"nested more than {_DEEPEST} levels deep"
+
+
+def _read(path: Path, error: type[NasnetError], remedy: str) -> bytes:
+    try:
+        with open_regular(path) as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as problem:
+        raise _refusal(
+            str(path), f"not readable: {problem.strerror or problem}", error, remedy
+        ) from None
+    if len(data) > _MOST_BYTES:
+        raise _refusal(str(path), f"larger than {_MOST_BYTES >> 20} MB", error, remedy)
+    return data
+
+
+def _refusal(where: str, what: str, error: type[NasnetError], remedy: str) -> NasnetError:
+    return error(f"{where}: {what}; {remedy}" if remedy else f"{where}: {what}")
+
+
+def _is_too_deep(found: object) -> bool:
+    level = [found]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def made(kind: Any, table: Mapping[str, Any], where: str, error: type[NasnetError]) -> Any:  # noqa: ANN401
+    """A dataclass, with the dataclasses within it, from a table that was read from a file.
+
+    Args:
+        kind: the dataclass.
+        table: its fields.
+        where: the file, and the place in it, for the message.
+        error: what is raised.
+
+    Raises:
+        NasnetError: as `error`: a field is missing, unknown, or of another type.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in table:
+        if key not in fields:
+            raise error(f"{where}: no key {key!r}; there are {', '.join(sorted(fields))}")
+    for key, one in fields.items():
+        default = one.default if one.default_factory is dataclasses.MISSING else None
+        if key not in table and default is dataclasses.MISSING:
+            raise error(f"{where}: the key {key!r} is missing")
+    values = {
+        key: _value(hints[key], value, f"{where}, {key}", error) for key, value in table.items()
+    }
+    try:
+        return kind(**values)
+    except NasnetError as problem:
+        raise error(f"{where}: {problem}") from None
+
+
+def _value(hint: Any, value: Any, where: str, error: type[NasnetError]) -> Any:  # noqa: ANN401
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, where, error)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise error(f"{where}: {_short(value)} is no table")
+        return made(hint, value, where, error)
+    if origin is tuple:
+        return _tuple(arguments, value, where, error)
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise error(f"{where}: {_short(value)} is no table")
+        return {k: _value(arguments[1], v, f"{where}, {k}", error) for k, v in value.items()}
+    if origin is Literal:
+        if value not in arguments:
+            raise error(f"{where}: {_short(value)} is none of {', '.join(map(repr, arguments))}")
+        return value
+    if hint is float and type(value) is int:
+        value = float(value) if abs(value) < 1 << 1023 else math.inf
+    if type(value) is not hint:  # True is no integer here
+        raise error(f"{where}: {_short(value)} is no {_KINDS[hint]}")
+    if hint is float and not math.isfinite(value):
+        raise error(f"{where}: {_short(value)} is no finite number")
+    return value
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, where: str, error: type[NasnetError]) -> Any:  # noqa: ANN401
+    if not isinstance(value, list):
+        raise error(f"{where}: {_short(value)} is no list")
+    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        raise error(f"{where}: {_short(value)} has {len(value)} members, not {len(arguments)}")
+    return tuple(
+        _value(arguments[0], one, f"{where} {place}", error)
+        for place, one in enumerate(value, start=1)
+    )
+
+
+def _short(value: object) -> str:
+    """As `repr`, cut; a file may hold a value of any length."""
+    return reprlib.repr(value)
 
 
 def display_name(name: str, cells: int | None = None) -> str:
@@ -25,6 +242,11 @@ def display_name(name: str, cells: int | None = None) -> str:
     room = cells - 3
     head, tail = _cut(shown, room - room // 3), _cut(shown[::-1], room // 3)[::-1]
     return f"{head}...{tail}"
+
+
+def printable(text: str) -> str:
+    """Lines fit for a terminal, whatever names stand in them: no control characters."""
+    return "\n".join("".join(map(_display_character, line)) for line in text.split("\n"))
 
 
 def _display_character(character: str) -> str:

@@ -107,7 +107,7 @@ def test_an_array_and_its_ids_must_agree(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="10 vectors, but 9 ids beside it"):
         read_features(path)
     (tmp_path / "x.ids.jsonl").write_text("no json\n")
-    with pytest.raises(OutputError, match="not a readable feature set"):
+    with pytest.raises(OutputError, match=r"x\.ids\.jsonl, line 1: no readable JSON"):
         read_features(path)
     (tmp_path / "x.ids.jsonl").write_text("".join(lines))
     np.save(path, np.zeros((10, 5), np.int64))

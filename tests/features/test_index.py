@@ -267,7 +267,7 @@ def test_vectors_and_their_files_are_searched_with(tmp_path: Path, photos: Path)
 def test_pictures_of_other_weights_are_refused(photos: Path) -> None:
     arguments = [str(photos / "set" / "f.parquet"), str(photos / "2.jpg"), "-w", "seeded:8"]
     result = invoke("search", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "weights fingerprint" in result.stderr
 
 

@@ -136,7 +136,7 @@ def test_a_damaged_manifest_is_said_and_nothing_is_removed(tmp_path: Path) -> No
     whole = manifest.read_text()
     for damage in (whole[:30], "[]", json.dumps({**json.loads(whole), "manifest": 99})):
         manifest.write_text(damage)
-        with pytest.raises(OutputError, match=r"_nasnet\.json: damaged .* or use --overwrite"):
+        with pytest.raises(OutputError, match=r"_nasnet\.json: damaged.* or use --overwrite"):
             opened(output)
     assert (tmp_path / "x.npy.parts" / "part-00000000.parquet").exists()
     manifest.write_text(whole)

@@ -131,7 +131,7 @@ def test_a_truncated_safetensors_file_is_refused_by_name(tmp_path: Path, cut: in
     ("metadata", "message"),
     [
         ({"spec": "large"}, "says it is nasnet_large"),
-        ({"labels": "nope"}, "no JSON list"),
+        ({"labels": "nope"}, "labels in its metadata: no readable JSON"),
         ({"labels": json.dumps(["one"])}, "1 labels for 10 classes"),
     ],
 )

@@ -405,7 +405,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a keras archive without JSON": (
         lambda: zipped({"model.weights.h5": b"x" * 99, "config.json": b"{"}),
-        "no JSON",
+        "no readable JSON",
     ),
     "a zip of nothing": (lambda: zipped({}) + b"", ""),
     "a zip bomb": (lambda: zipped({"a.npy": bytes(80 << 20)}, pack=True), "unfolds to"),

@@ -5,7 +5,6 @@ Refuses to mix what must not be mixed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -17,6 +16,8 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
+from nasnet.text import open_regular, read_json, read_json_lines
+from nasnet.weights.formats.npy import map_npy
 
 if TYPE_CHECKING:
     import pyarrow
@@ -148,7 +149,7 @@ def meta_file(path: Path) -> Path:
 def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
     """What is written in a schema's metadata about a feature set."""
     return {
-        key.decode().removeprefix(_PREFIX): value.decode(errors="surrogateescape")
+        key.decode(errors="replace").removeprefix(_PREFIX): value.decode(errors="surrogateescape")
         for key, value in (schema.metadata or {}).items()
         if key.startswith(_PREFIX.encode())
     }
@@ -175,6 +176,7 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
 
     file = Path(path)
     try:
+        open_regular(file).close()
         if file.suffix == ".parquet":
             with parquet.reading(file) as opened:
                 schema = opened.schema_arrow
@@ -273,38 +275,49 @@ def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
 
 
 def _read_npy(file: Path) -> Features:
-    meta = _meta(_npy_meta(file), file)
+    meta = _meta(_npy_meta(file), meta_file(file))
     try:
         vectors = _npy_vectors(file)
-        with ids_file(file).open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        ids = [row["id"] for row in rows]
-        errors = [row["error"] for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise unreadable(file, error) from error
+    rows = list(read_rows(file))
+    ids = [row["id"] for row in rows]
+    errors = [row["error"] for row in rows]
     if len(rows) != len(vectors):
-        raise OutputError(f"{file}: {len(vectors)} vectors, but {len(rows)} ids beside it")
+        raise OutputError(
+            f"{file}: {len(vectors)} vectors, but {len(rows)} ids beside it, in {ids_file(file)}"
+        )
     return Features(
         ids=ids, vectors=vectors.astype(np.float32, copy=False), errors=errors, meta=meta
     )
 
 
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """What lies beside the vectors of `x.npy`: an object a row, with at least `id` and `error`.
+
+    Raises:
+        OutputError: it is missing or damaged.
+    """
+    beside = ids_file(file)
+    for row in read_json_lines(beside, OutputError):
+        if not (
+            isinstance(row, dict)
+            and isinstance(row.get("id"), str)
+            and isinstance(row.get("error", 0), str | None)
+        ):
+            raise OutputError(f"{beside}: a line of it is no row of a feature set")
+        yield row
+
+
 def _npy_vectors(file: Path) -> npt.NDArray[np.floating[Any]]:
-    try:
-        vectors = np.load(file, mmap_mode="r", allow_pickle=False)
-    except EOFError as error:  # it is empty
-        raise ValueError(str(error)) from error
+    vectors = map_npy(file)
     if vectors.ndim != 2 or vectors.dtype.name not in ("float32", "float16"):
         raise ValueError(f"its array is {vectors.dtype.name} {list(vectors.shape)}")
-    return np.asanyarray(vectors)
+    return vectors
 
 
 def _npy_meta(file: Path) -> dict[str, str]:
-    try:
-        found = json.loads(meta_file(file).read_text(encoding="utf-8"))
-        return {str(key): str(value) for key, value in found.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise OutputError(f"{meta_file(file)}: not readable: {error}") from error
+    return {key: str(value) for key, value in read_json(meta_file(file), OutputError).items()}
 
 
 def unreadable(file: Path, error: Exception) -> OutputError:

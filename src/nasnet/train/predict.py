@@ -18,6 +18,7 @@ from nasnet.pictures.recipes import Recipe, open_picture
 from nasnet.pictures.resize import pillow_within
 from nasnet.pictures.sources import Example, Item
 from nasnet.system import write_whole
+from nasnet.text import parse_json
 from nasnet.weights.weights import fingerprint
 
 
@@ -122,13 +123,13 @@ def predict_cached(
             with safe_open(str(file), framework="numpy") as stored:
                 metadata = stored.metadata() or {}
                 if all(metadata.get(name) == value for name, value in key.items()):
-                    failures = json.loads(metadata["failures"])
+                    failures = parse_json(metadata["failures"], str(file), OutputError)
                     return Predicted(
                         values=stored.get_tensor("values"),
                         rows=stored.get_tensor("rows"),
                         failures=tuple((id, reason) for id, reason in failures),
                     )
-        except (SafetensorError, OSError, ValueError, KeyError):
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             pass  # a damaged cache is computed anew
     found = predict(examples, extractor, on_done=on_done)
     metadata = {**key, "failures": json.dumps(list(found.failures))}

@@ -6,22 +6,17 @@ The shipped ones lie in the package's data.
 from __future__ import annotations
 
 import dataclasses
-import math
-import tomllib
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nasnet.errors import InputError
 from nasnet.network.spec import Spec, preset
 from nasnet.pictures.augment import Augmentation
+from nasnet.text import made, read_toml
 from nasnet.train.loop import Recalibration, TrainOptions
 
 _DATA = Path(__file__).parent.parent / "data"
-_KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,67 +188,13 @@ def read_recipe(name: str | Path) -> TrainRecipe:
     path = Path(name)
     if str(name) in shipped_recipes():
         path = _DATA / f"{name}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         raise InputError(
-            f"{name}: no recipe of that name ({', '.join(shipped_recipes())}) and no readable "
-            f"file: {error.strerror or error}"
-        ) from None
-    except ValueError as error:  # no UTF-8, or tomllib.TOMLDecodeError
-        raise InputError(f"{path}: no TOML: {error}") from None
+            f"{name}: no recipe of that name ({', '.join(shipped_recipes())}) and no file"
+        )
+    table = read_toml(path, InputError)
     table.setdefault("name", path.stem)
     if isinstance(table.get("train"), dict) and "epochs" in table["train"]:
         raise InputError(f"{path}, train, epochs: say in [[stages]] how many epochs there are")
-    recipe: TrainRecipe = _made(TrainRecipe, table, str(path))
+    recipe: TrainRecipe = made(TrainRecipe, table, str(path), InputError)
     return recipe
-
-
-def _made(kind: Any, table: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
-    """A dataclass from a table, its own dataclasses included."""
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in table:
-        if key not in fields:
-            raise InputError(f"{where}: no key {key!r}; there are {', '.join(sorted(fields))}")
-    for key, one in fields.items():
-        default = one.default if one.default_factory is dataclasses.MISSING else None
-        if key not in table and default is dataclasses.MISSING:
-            raise InputError(f"{where}: the key {key!r} is missing")
-    values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
-    try:
-        return kind(**values)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _value(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: {value!r} is no table")
-        return _made(hint, value, where)
-    if origin is tuple:
-        return _tuple(arguments, value, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, arguments))}")
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:  # True is no integer here
-        raise InputError(f"{where}: {value!r} is no {_KINDS[hint]}")
-    if hint is float and not math.isfinite(value):
-        raise InputError(f"{where}: {value!r} is no finite number")
-    return value
-
-
-def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401
-    if not isinstance(value, list):
-        raise InputError(f"{where}: {value!r} is no list")
-    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-        raise InputError(f"{where}: {value!r} has {len(value)} members, not {len(arguments)}")
-    places = [f"{where} {n + 1}" for n in range(len(value))]
-    return tuple(_value(arguments[0], one, at) for one, at in zip(value, places, strict=True))

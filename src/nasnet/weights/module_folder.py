@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from nasnet.errors import OutputError, WeightsError
 from nasnet.system import staged, write_whole
+from nasnet.text import made, read_json
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 
 Task = Literal["feature_vector", "classification"]
@@ -19,15 +20,19 @@ _FORMAT = "nasnet-module/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleFolder:
-    """What such a folder holds."""
-
-    weights: Weights
+class _Description:
     task: Task
     height: int
     width: int
     signatures: tuple[str, ...] = ()  # these two as in `opening.Opened`
     batch_norm_momentum: float = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFolder(_Description):
+    """What such a folder holds."""
+
+    weights: Weights
 
 
 def is_module_folder(path: Path) -> bool:
@@ -42,28 +47,12 @@ def read_folder(path: Path) -> ModuleFolder:
         WeightsError: a file is missing or damaged.
     """
     file = path / DESCRIPTION
-    try:
-        text = json.loads(file.read_text(encoding="utf-8"))
-        if text["format"] != _FORMAT:
-            raise WeightsError(f"{file}: format {text['format']!r}, this version reads {_FORMAT!r}")
-        task, height, width = text["task"], int(text["height"]), int(text["width"])
-        if task not in get_args(Task):
-            raise WeightsError(f"{file}: task {task!r}, expected one of {get_args(Task)}")
-        signatures = tuple(str(name) for name in text.get("signatures", ()))
-        momentum = float(text.get("batch_norm_momentum", 0.99))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{file}: not a readable module description: {error!r}") from None
-    weights = read_safetensors(path / _WEIGHTS)
-    return ModuleFolder(
-        weights=weights,
-        task=task,
-        height=height,
-        width=width,
-        signatures=signatures,
-        batch_norm_momentum=momentum,
-    )
+    table = read_json(file, WeightsError)
+    found = table.pop("format", None)
+    if found != _FORMAT:
+        raise WeightsError(f"{file}: format {found!r}, this version reads {_FORMAT!r}")
+    description = made(_Description, table, str(file), WeightsError)
+    return ModuleFolder(weights=read_safetensors(path / _WEIGHTS), **asdict(description))
 
 
 def write_folder(module: ModuleFolder, path: Path) -> None:

@@ -23,6 +23,7 @@ from nasnet.network.plan import PADDINGS, Borders, Plan
 from nasnet.network.rewrites import Program
 from nasnet.network.spec import PRESETS, preset
 from nasnet.system import write_whole
+from nasnet.text import open_regular, parse_json
 
 Array = npt.NDArray[np.float32]
 FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32 or float16
@@ -301,10 +302,10 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     padding = metadata.get("padding", "slim")
     if padding not in PADDINGS:
         raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
-    try:
-        labels = tuple(str(label) for label in json.loads(metadata.get("labels", "[]")))
-    except (ValueError, TypeError, RecursionError):
-        raise WeightsError(f"{file}: the labels in its metadata are no JSON list") from None
+    where = f"{file}: the labels in its metadata"
+    labels = parse_json(metadata.get("labels", "[]"), where, WeightsError)
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise WeightsError(f"{where} are no list of texts")
     if labels and len(labels) != classes:
         raise WeightsError(f"{file}: {len(labels)} labels for {classes} classes")
     return Weights(
@@ -314,7 +315,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         source=metadata.get("source", file),
         status=metadata.get("status", "unknown"),
         averaged=metadata.get("averaged") == "true",
-        labels=labels,
+        labels=tuple(labels),
         padding=padding,
     )
 
@@ -338,6 +339,7 @@ def _container(path: str | os.PathLike[str]) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_regular(Path(path)).close()
         with safe_open(str(path), framework="numpy") as handle:
             yield handle
     except WeightsError:

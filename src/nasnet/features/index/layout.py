@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.system import write_whole
+from nasnet.text import made, open_regular, parse_json, read_json
 
 CONTENTS = "index.json"
 _FORMAT = "nasnet-index/1"
@@ -27,6 +28,7 @@ _FORMAT = "nasnet-index/1"
 # (`cp` onto it, as against a new file of its name) may end the process that searches in it.
 _READ_UP_TO = 1 << 29
 _BLOCK = 1 << 24  # bytes that are summed at once
+_REMEDY = "build the index anew"
 
 
 Bytes = npt.NDArray[np.uint8]
@@ -38,6 +40,12 @@ class Part:
 
     name: str
     rows: int
+
+    def __post_init__(self) -> None:
+        """Refuse what leads out of the folder, or holds nothing."""
+        _check_name(self.name)
+        if self.rows < 1:
+            raise OutputError(f"a part of {self.rows} rows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,17 @@ class Approximate:
     probes: int
     recall: float
 
+    def __post_init__(self) -> None:
+        """Refuse what leads out of the folder, or looks nowhere."""
+        _check_name(self.file)
+        if min(self.rows, self.probes) < 1:
+            raise OutputError(f"{self.rows} rows in lists, of which a search opens {self.probes}")
+
+
+def _check_name(name: str) -> None:
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise OutputError(f"{name!r} names no file of this folder")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
@@ -70,7 +89,7 @@ class Contents:
         sums: size and CRC-32 of each file, by its name.
     """
 
-    kind: str
+    kind: Literal["auto", "exact", "ivf"]
     dimensions: int
     meta: FeatureMeta
     parts: tuple[Part, ...]
@@ -106,25 +125,22 @@ def read_contents(folder: Path) -> Contents:
         OutputError: the folder is no index, or damaged.
     """
     file = folder / CONTENTS
-    try:
-        table: Any = json.loads(file.read_text(encoding="utf-8"))
-        if table["format"] != _FORMAT:
-            raise OutputError(f"{file}: format {table['format']!r}, this version reads {_FORMAT!r}")
-        if table.pop("crc32") != _sum_of(table):
-            raise ValueError("its checksum does not fit")
-        near = table["approximate"]
-        return Contents(
-            kind=table["kind"],
-            dimensions=int(table["dimensions"]),
-            meta=FeatureMeta(**table["meta"]),
-            parts=tuple(Part(**part) for part in table["parts"]),
-            approximate=None if near is None else Approximate(**near),
-            sums={name: (size, crc) for name, (size, crc) in table["sums"].items()},
+    if not file.exists():
+        raise OutputError(f"{folder} is no index: it has no {CONTENTS}")
+    table = read_json(file, OutputError, _REMEDY)
+    if table.get("format") != _FORMAT:
+        raise OutputError(
+            f"{file}: format {table.get('format')!r}, this version reads {_FORMAT!r}; {_REMEDY}"
         )
-    except OSError as error:
-        raise OutputError(f"{folder} is no index: {file}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(f"{file}: not readable: {error}") from None
+    if table.pop("crc32", None) != _sum_of(table):
+        raise OutputError(f"{file}: damaged: its checksum does not fit; {_REMEDY}")
+    del table["format"]
+    contents: Contents = made(Contents, table, str(file), OutputError)
+    if not contents.rows:
+        raise OutputError(f"{file}: an index of no rows; {_REMEDY}")
+    if contents.approximate is not None and contents.approximate.rows > contents.rows:
+        raise OutputError(f"{file}: lists of more rows than there are; {_REMEDY}")
+    return contents
 
 
 def vectors_file(folder: Path, part: Part) -> Path:
@@ -163,11 +179,12 @@ def checked(file: Path, contents: Contents) -> Bytes:
         OutputError: it is missing or damaged.
     """
     try:
+        open_regular(file).close()
         data = np.memmap(file, np.uint8, "r") if contents.mapped else np.fromfile(file, np.uint8)
     except (OSError, ValueError) as error:
         raise OutputError(f"{file}: not readable: {error}") from None
     if _sum(data) != contents.sums.get(file.name):
-        raise OutputError(f"{file}: damaged: its checksum does not fit; build the index anew")
+        raise OutputError(f"{file}: damaged: its checksum does not fit; {_REMEDY}")
     return data
 
 
@@ -178,12 +195,14 @@ def ids_of(folder: Path, part: Part, contents: Contents) -> list[str]:
         OutputError: they are missing or damaged.
     """
     file = ids_file(folder, part)
-    try:
-        ids = [str(json.loads(line)) for line in io.BytesIO(checked(file, contents).data)]
-    except ValueError as error:
-        raise OutputError(f"{file}: not readable: {error}") from None
+    ids = [
+        parse_json(line, str(file), OutputError, _REMEDY)
+        for line in io.BytesIO(checked(file, contents).data)
+    ]
+    if not all(isinstance(id, str) for id in ids):
+        raise OutputError(f"{file}: an id in it is no text; {_REMEDY}")
     if len(ids) != part.rows:
-        raise OutputError(f"{file}: {len(ids)} ids, but the index names {part.rows}")
+        raise OutputError(f"{file}: {len(ids)} ids, but the index names {part.rows}; {_REMEDY}")
     return ids
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from nasnet.features.feature_set import (
     meta_file,
     meta_of,
     number_type,
+    read_rows,
     unreadable,
     vectors_of,
 )
 from nasnet.features.store.rows import with_nan, with_nulls
+from nasnet.weights.formats.npy import map_npy
 
 if TYPE_CHECKING:
     import pyarrow
@@ -161,30 +164,30 @@ def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) ->
 def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
     import pyarrow
 
-    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    vectors = map_npy(path)
     kind = schema.field("vector").type
-    with ids_file(path).open(encoding="utf-8") as lines:
-        start = 0
-        while rows := [json.loads(line) for _, line in zip(range(_ROWS), lines, strict=False)]:
+    lines = read_rows(path)
+    start = 0
+    while rows := list(islice(lines, _ROWS)):
 
-            def column(
-                name: str, rows: list[dict[str, Any]] = rows, start: int = start
-            ) -> pyarrow.Array:
-                if name != "vector":
-                    return pyarrow.array([row[name] for row in rows], schema.field(name).type)
-                numbers = np.ascontiguousarray(vectors[start : start + len(rows)]).reshape(-1)
-                failed = pyarrow.array([row["error"] is not None for row in rows])
-                return pyarrow.FixedSizeListArray.from_arrays(
-                    pyarrow.array(numbers), kind.list_size, mask=failed
-                )
+        def column(
+            name: str, rows: list[dict[str, Any]] = rows, start: int = start
+        ) -> pyarrow.Array:
+            if name != "vector":
+                return pyarrow.array([row.get(name) for row in rows], schema.field(name).type)
+            numbers = np.ascontiguousarray(vectors[start : start + len(rows)]).reshape(-1)
+            failed = pyarrow.array([row["error"] is not None for row in rows])
+            return pyarrow.FixedSizeListArray.from_arrays(
+                pyarrow.array(numbers), kind.list_size, mask=failed
+            )
 
-            part = pyarrow.schema([schema.field(name) for name in columns])
-            yield pyarrow.Table.from_arrays([column(name) for name in columns], schema=part)
-            start += len(rows)
+        part = pyarrow.schema([schema.field(name) for name in columns])
+        yield pyarrow.Table.from_arrays([column(name) for name in columns], schema=part)
+        start += len(rows)
 
 
 def _rows_of_npy(path: Path) -> int:
-    return len(np.load(path, mmap_mode="r", allow_pickle=False))
+    return len(map_npy(path))
 
 
 _ARROW = Format(files=_alone, write=_write_arrow, read=_told(_read_arrow), rows=_rows_of_arrow)

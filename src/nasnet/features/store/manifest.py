@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
+from nasnet.text import json_object, made
 
 if TYPE_CHECKING:
     import pyarrow
@@ -68,18 +69,14 @@ def decode_manifest(data: bytes, where: str, remedy: str) -> Manifest:
     Raises:
         OutputError: it is damaged, or of another version of this package.
     """
+    found = json_object(data, f"{where}: damaged", OutputError, remedy)
+    if found.pop("manifest", None) != _VERSION:
+        raise OutputError(f"{where}: damaged, or of another version of this package; {remedy}")
     try:
-        found = json.loads(data)
-        if found.pop("manifest") != _VERSION:
-            raise ValueError("it is of another version of this package")
-        meta = {str(key): str(value) for key, value in found.pop("meta").items()}
-        lacking = [one.name for one in fields(FeatureMeta) if one.name not in meta]
-        if lacking:
-            raise ValueError(f"it lacks {lacking[0]!r}")
-        publishing = tuple(found.pop("publishing"))
-        return Manifest(meta=FeatureMeta(**meta), publishing=publishing, **found)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise OutputError(f"{where}: damaged ({error}); {remedy}") from error
+        manifest: Manifest = made(Manifest, found, where, OutputError)
+    except OutputError as error:
+        raise OutputError(f"{error}; {remedy}") from None
+    return manifest
 
 
 def vector_text(schema: pyarrow.Schema) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.sources.files import named
 from nasnet.pictures.sources.item import MAX_BYTES, Opener, id_of_path, valid_text
 from nasnet.pictures.sources.labels import check_names
-from nasnet.text import SAVE_AS_UTF8, encoding_of
+from nasnet.text import SAVE_AS_UTF8, encoding_of, json_object
 
 if TYPE_CHECKING:
     import pyarrow
@@ -270,11 +269,8 @@ def features_of(name: str, schema: pyarrow.Schema) -> Mapping[str, Any]:
     text = (schema.metadata or {}).get(b"huggingface")
     if text is None:
         return {}
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise SourceError(f"{name}: its Hugging Face metadata are damaged: {error}") from error
-    info = found.get("info") if isinstance(found, dict) else None
+    found = json_object(text, f"{name}: its Hugging Face metadata", SourceError)
+    info = found.get("info")
     features = info.get("features") if isinstance(info, dict) else None
     return features if isinstance(features, dict) else {}
 

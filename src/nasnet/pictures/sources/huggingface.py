@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, shown
-from nasnet.pictures.sources.item import id_of_path, json_object
+from nasnet.pictures.sources.item import id_of_path
 from nasnet.pictures.sources.splits import part_of, parts_of_files
 from nasnet.pictures.sources.table_rows import table_listing
+from nasnet.text import json_object, open_regular
 
 _DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
@@ -114,7 +116,7 @@ def _object(path: str) -> Mapping[str, Any]:
     """The JSON object in a file."""
     name = id_of_path(path)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - names that are no UTF-8
-            return json_object(name, file.read())
+        with open_regular(Path(path)) as file:
+            return json_object(file.read(), f"{name}: damaged", SourceError)
     except OSError as error:
         raise SourceError(f"{name}: damaged: {error}") from error

@@ -5,7 +5,6 @@ It opens no file.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from bisect import bisect_left
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import Any, BinaryIO, Literal
 
-from nasnet.errors import InputError, PictureError, SourceError
+from nasnet.errors import InputError, PictureError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 TABLES = (".parquet", ".arrow", ".feather", ".ipc")
@@ -182,18 +181,3 @@ def refusal(reason: str) -> Callable[[], bytes]:
         raise PictureError(reason)
 
     return read
-
-
-def json_object(where: str, text: str | bytes) -> dict[str, Any]:
-    """The JSON object that a text is.
-
-    Raises:
-        SourceError: it is none.
-    """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{where}: damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise SourceError(f"{where}: damaged: a JSON object was expected")
-    return found

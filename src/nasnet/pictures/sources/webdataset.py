@@ -20,9 +20,9 @@ from nasnet.pictures.decode.endings import SUFFIXES
 from nasnet.pictures.sources.archive import damage_named, is_compressed, read_member, tar_members
 from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, several
 from nasnet.pictures.sources.files import open_file
-from nasnet.pictures.sources.item import Item, Opener, id_of_path, json_object
+from nasnet.pictures.sources.item import Item, Opener, id_of_path
 from nasnet.pictures.sources.labels import check_names, raw_label, text_labels
-from nasnet.text import user_text
+from nasnet.text import json_object, user_text
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
 _MOST_SHARDS = 100_000  # of one pattern
@@ -154,7 +154,7 @@ def _samples(name: str, path: str, options: DatasetOptions) -> dict[str, _Sample
             label = int(text) if _INTEGER.fullmatch(text) else text_labels(where, [text])[0]
             samples.setdefault(key, _Sample()).cls = label
         elif ending == "json":
-            found = json_object(where, _small(where, tar, member))
+            found = json_object(_small(where, tar, member), f"{where}: damaged", SourceError)
             label = next((found[one] for one in keys if found.get(one) is not None), None)
             samples.setdefault(key, _Sample()).meta = raw_label(where, label)
     return samples

@@ -23,12 +23,15 @@ from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.system import staged, write_whole
+from nasnet.text import read_json
 from nasnet.train.distill.teachers import Teacher, open_teacher
 from nasnet.train.loop.checkpoint import check_identity
+from nasnet.weights.formats.npy import map_npy
 
 Half = npt.NDArray[np.float16]
 _CHUNK = 128  # pictures between two reports
 _SAMPLE = 8192  # rows the mean and deviation of features are taken over
+_REMEDY = "name another folder, or start anew with --overwrite"
 _DESCRIPTION = "answers.json"
 _WIDTHS = {"logits": 1000, "features": 1280}
 _SEEN = 12  # difference of a grey level that is not rounding: it is another view
@@ -184,8 +187,8 @@ def _complete(folder: Path, view: int) -> bool:
 def _map(folder: Path, view: int, what: str, rows: int) -> Half:
     file = _file(folder, view, what)
     try:
-        mapped: Half = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        mapped: Half = map_npy(file)
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{file} is damaged, remove it: {error}") from error
     if mapped.shape != (rows, _WIDTHS[what]) or mapped.dtype != np.float16:
         raise TrainingError(
@@ -218,17 +221,15 @@ def _check(folder: Path, description: Mapping[str, Any]) -> None:
     if not file.exists():
         write_whole(file, json.dumps(description, indent=1).encode())
         return
+    stored = read_json(file, TrainingError, _REMEDY)
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        probe = stored.pop("probe", description["probe"])  # the first versions had none
-        apart = np.abs(np.subtract(probe, description["probe"])).max()
-    except (ValueError, AttributeError, TypeError) as error:
-        raise TrainingError(f"{file} is damaged: {error}") from error
+        apart = np.abs(np.subtract(stored.pop("probe"), description["probe"])).max()
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{file}: no answers of this version: {error}; {_REMEDY}") from error
     check_identity(stored, description, folder)
     if apart > _SEEN:
         raise TrainingError(
-            f"{folder} has answers to views that this version does not make any more: name another "
-            "folder, or start anew with --overwrite"
+            f"{folder} has answers to views that this version does not make any more: {_REMEDY}"
         )
 
 

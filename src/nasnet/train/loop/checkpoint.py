@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nasnet.errors import OutputError, TrainingError
 from nasnet.system import sweep, write_whole
+from nasnet.text import json_object, open_regular
 from nasnet.train.loop.options import History, TrainOptions
 
 _FORMAT = "nasnet-training/1"
@@ -60,17 +61,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_regular(path).close()
         with safe_open(str(path), framework="pt") as handle:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         if metadata.get("format") != _FORMAT:
             raise TrainingError(f"{path}: is no checkpoint of a training run ({_FORMAT})")
-        state = json.loads(metadata["state"])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise TrainingError(f"{path}: the checkpoint cannot be read: {error}") from error
-    if not isinstance(state, dict):
-        raise TrainingError(f"{path}: the checkpoint's state is no JSON object")
-    return tensors, state
+    where = f"{path}: the checkpoint's state"
+    return tensors, json_object(metadata.get("state", ""), where, TrainingError)
 
 
 def put_back(

@@ -22,6 +22,7 @@ from typing import Final
 
 from nasnet.errors import FetchError
 from nasnet.system import cache_folder
+from nasnet.text import read_json
 from nasnet.weights.fetch.download import digests, is_resumable
 
 _DEAD_AFTER_POLLS: Final = 5
@@ -80,11 +81,11 @@ def changes(folder: Path) -> str:
         One line, empty if all is as it was. Names that begin with a dot do not count.
     """
     try:
-        manifest = json.loads(_beside(folder, ".files.json").read_text(encoding="utf-8"))
+        manifest = read_json(_beside(folder, ".files.json"), FetchError)
         expected: dict[str, tuple[int, str]] = {
-            str(name): (int(size), str(sha256)) for name, (size, sha256) in manifest.items()
+            name: (int(size), str(sha256)) for name, (size, sha256) in manifest.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (FetchError, ValueError, TypeError, OverflowError) as error:
         return f"its list of files cannot be read ({error})"
     found = _listing(folder)
     for name, (size, _) in expected.items():

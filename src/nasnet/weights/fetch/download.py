@@ -18,6 +18,7 @@ from typing import IO, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from nasnet.errors import FetchError
+from nasnet.text import made, read_json
 
 _CHUNK: Final = 1 << 16
 _REPORT_EVERY_S: Final = 0.1
@@ -331,10 +332,11 @@ def _read_state(part: Path, url: str) -> _State | None:
     """What is known about an unfinished file of this URL, if the rest of it can be asked for."""
     if not is_resumable(part):
         return None
+    file = _state_path(part)
     try:
-        state = _State(**json.loads(_state_path(part).read_text(encoding="utf-8")))
+        state: _State = made(_State, read_json(file, FetchError), str(file), FetchError)
         fits = state.url == url and part.stat().st_size <= state.total
-    except (OSError, ValueError, TypeError):
+    except OSError:  # FetchError is one
         return None
     return state if fits else None
 

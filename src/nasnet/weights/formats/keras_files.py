@@ -6,7 +6,6 @@ They need h5py (extra `keras`), not Keras.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import WeightsError, needs
+from nasnet.text import parse_json
 from nasnet.weights import layouts
 from nasnet.weights.formats.base import Content, Stored, in_memory, is_too_much, open_members
 from nasnet.weights.formats.keras_order import keras_layers
@@ -52,10 +52,7 @@ def read_keras_h5(path: Path) -> Content:
 def read_keras_archive(path: Path) -> Content:
     """Read a `.keras` file: a zip archive with `config.json` and `model.weights.h5`."""
     members = open_members(path)
-    try:
-        config = json.loads(members.read(_CONFIG))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: {_CONFIG} in this archive is no JSON: {error}") from None
+    config = parse_json(members.read(_CONFIG), f"{path}: {_CONFIG} in this archive", WeightsError)
     data = members.read(_WEIGHTS)
     if not data.startswith(HDF5_MAGIC):
         raise WeightsError(f"{path}: {_WEIGHTS} in this archive is no HDF5 file")
@@ -242,9 +239,8 @@ def write_keras_h5(weights: Weights, path: Path) -> None:
     Raises:
         MissingExtraError: h5py is not installed.
     """
-    h5py = needs("h5py", extra="keras")
     layers = _layers(weights).values()
-    with h5py.File(path, "w") as file:
+    with _new(path) as file:
         _set_names(file.attrs, "layer_names", [layer for layer, _ in layers])
         file.attrs["backend"] = np.bytes_(b"tensorflow")
         file.attrs["keras_version"] = np.bytes_(_VERSION)
@@ -261,14 +257,23 @@ def write_keras_weights(weights: Weights, path: Path) -> None:
     Raises:
         MissingExtraError: h5py is not installed.
     """
-    h5py = needs("h5py", extra="keras")
-    with h5py.File(path, "w") as file:
+    with _new(path) as file:
         file.create_group("vars")
         for container, (layer, arrays) in _layers(weights).items():
             group = file.create_group(f"layers/{container}/vars")
             group.attrs["name"] = layer
             for number, array in enumerate(arrays.values()):
                 group.create_dataset(str(number), data=array)
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[Any]:
+    """An HDF5 file, made in memory: where the disk is full, the library ends the process."""
+    h5py = needs("h5py", extra="keras")
+    made = io.BytesIO()
+    with h5py.File(made, "w") as file:
+        yield file
+    path.write_bytes(made.getbuffer())
 
 
 def _set_names(attributes: object, name: str, texts: list[str]) -> None:

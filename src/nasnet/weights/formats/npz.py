@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import tokenize
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from nasnet.network.build import build_plan
 from nasnet.network.spec import preset
 from nasnet.weights import layouts
 from nasnet.weights.formats.base import Content, in_memory, open_members, raw
+from nasnet.weights.formats.npy import npy_header
 from nasnet.weights.formats.pickles import Call, PickleError, load_pickle, shown
 
 Array = npt.NDArray[Any]
@@ -29,11 +28,6 @@ _MOST_NAMES = 10_000
 _LAST_CHARACTER = 0x10FFFF
 # NumPy's short names, which are in its pickles.
 _NUMBERS = {"f2": "float16", "f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64"}
-# What NumPy raises for the headers of damaged arrays, which it reads as Python literals.
-_DAMAGED = (
-    *(ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError),
-    tokenize.TokenError,
-)
 # The order in which TensorNets makes the variables of a cell: by slot, or by branch.
 _CELL_ORDER = (
     *("adjust/conv1/", "adjust/conv2/", "adjust/bn/", "adjust/prev_1x1/", "1x1/"),
@@ -62,13 +56,13 @@ def _member(content: bytes, where: str) -> Array | list[Any]:
     """One array; a list of objects for an array of objects."""
     file = io.BytesIO(content)
     try:
-        shape, fortran, dtype = _header(file)
+        shape, fortran, dtype = npy_header(file)
         if dtype.hasobject:
             found = load_pickle(file, allowed=_ALLOWED, build=_set_state)
             return _objects(found)
     except PickleError as error:
         raise WeightsError(f"{where}: the pickle in it: {error}") from None
-    except _DAMAGED as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{where} is no readable array: {error}") from None
     data = file.read()
     if dtype.kind in "US":
@@ -78,14 +72,6 @@ def _member(content: bytes, where: str) -> Array | list[Any]:
     if fortran:
         return raw(data, dtype.name, tuple(reversed(shape)), where=where).T
     return raw(data, dtype.name, shape, where=where)
-
-
-def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Python 2's way to write numbers, which is read
-        if np.lib.format.read_magic(file) == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
 
 
 def _listed(array: Array | list[Any], where: str) -> list[Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from nasnet.errors import WeightsError
+from nasnet.text import json_object
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import Content, Stored, raw
 
@@ -32,7 +31,7 @@ def read_safetensors_of_others(path: Path) -> Content:
         end = 8 + int.from_bytes(data[:8], "little")
         if end > len(data):
             raise ValueError("it is shorter than its header says")
-        header: dict[str, Any] = json.loads(bytes(data[8:end]))
+        header = json_object(bytes(data[8:end]), f"{path}: its header", WeightsError)
         for name, entry in header.items():
             if name == "__metadata__" or entry["dtype"] not in _TYPES:
                 continue
@@ -43,6 +42,8 @@ def read_safetensors_of_others(path: Path) -> Content:
             piece, dtype = data[end + start : end + stop], _TYPES[entry["dtype"]]
             where = f"{path}: tensor {name}"
             tensors[name] = Stored(shape=shape, read=partial(raw, piece, dtype, shape, where=where))
+    except WeightsError:
+        raise
     except _DAMAGED as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
     return Content(title="safetensors", tensors=tensors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import WeightsError
+from nasnet.text import parse_json
 from nasnet.weights import layouts
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.base import MOST_BYTES, Content, Stored, raw
@@ -42,10 +42,7 @@ def read_tfjs(path: Path) -> Content:
 
     Source: tfjs-core's io types and the converter's `write_weights`.
     """
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: no readable JSON: {error}") from None
+    found = parse_json(path.read_bytes(), str(path), WeightsError)
     groups = found.get("weightsManifest") if isinstance(found, dict) else found
     if not isinstance(groups, list):
         raise WeightsError(f"{path}: has no weightsManifest, so it is no TF.js model")
