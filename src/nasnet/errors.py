@@ -77,7 +77,7 @@ class UnsupportedError(NasnetError, RuntimeError):
 
 
 class MissingExtraError(NasnetError, ImportError):
-    """An optional package is not installed; the text names the line that installs it."""
+    """An optional package is missing or broken; the text names the line that installs it."""
 
 
 def needs(module: str, *, extra: str) -> ModuleType:
@@ -88,14 +88,18 @@ def needs(module: str, *, extra: str) -> ModuleType:
         extra: the extra of this package that brings it.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or broken.
     """
+    top = module.partition(".")[0]
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        top = module.partition(".")[0]
-        if error.name is not None and error.name.partition(".")[0] != top:
-            raise  # the package is there but broken: its own message says more than ours would
+    except Exception as error:  # what a broken package raises while it is imported is its own
+        if isinstance(error, ModuleNotFoundError) and (error.name or top).partition(".")[0] == top:
+            raise MissingExtraError(
+                f"{top} is not installed; it comes with: pip install 'nasnet[{extra}]'"
+            ) from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MissingExtraError(
-            f"{top} is not installed; it comes with: pip install 'nasnet[{extra}]'"
+            f"{top} is installed, but cannot be imported ({reason}); it comes anew with: "
+            f"pip install --force-reinstall 'nasnet[{extra}]'"
         ) from error

@@ -69,7 +69,7 @@ def test_embed_writes_a_row_a_picture_and_says_what_failed(photos: Path, tmp_pat
 
 def test_strict_tells_by_its_exit_status(photos: Path, tmp_path: Path) -> None:
     done = run("embed", photos, "-o", tmp_path / "x.npy", *QUICK, "--strict", "-q")
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 def test_killed_and_started_again_it_ends_as_an_unbroken_run(photos: Path, tmp_path: Path) -> None:

@@ -114,5 +114,5 @@ def test_an_array_and_its_ids_must_agree(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"its array is int64 \[10, 5\]"):
         read_features(path)
     (tmp_path / "x.json").write_text(json.dumps(["no", "object"]))
-    with pytest.raises(OutputError, match=r"x\.json: not readable"):
+    with pytest.raises(OutputError, match=r"x\.json: a JSON object was expected"):
         read_features(path)

@@ -126,7 +126,7 @@ def test_the_command_draws_by_folder_or_table(tmp_path: Path) -> None:
     other.write_text("id,label\na/0.jpg,été\n", encoding="cp1252")
     for wrong in (table, other, tmp_path / "none.csv"):
         refused = invoke("map", *shared, "--colour", str(wrong))
-        assert refused.exit_code == 1
+        assert refused.exit_code == 2
         assert str(wrong) in refused.stderr
 
 

@@ -165,18 +165,24 @@ def test_started_again_a_finished_run_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "status"),
     [
-        (["{missing}"], "missing: no such file or folder"),
-        (["{one}"], r"only one class \(red\) has pictures to train on"),
-        (["{empty}"], "empty: empty; expected"),
-        (["{data}", "--recipe", "none"], "none: no recipe of that name"),
-        (["{data}", "--device", "abacus"], "device 'abacus' cannot be used here"),
-        (["{data}", "--validation-fraction", "2"], "validation_fraction is 2.0"),
+        (["{missing}"], "missing: no such file or folder", 1),
+        (["{one}"], r"only one class \(red\) has pictures to train on", 1),
+        (["{empty}"], "empty: empty; expected", 1),
+        (["{data}", "--recipe", "none"], "none: no recipe of that name", 2),
+        (["{data}", "--device", "abacus"], "device 'abacus' cannot be used here", 2),
+        (["{data}", "--validation-fraction", "2"], "validation_fraction is 2.0", 2),
     ],
 )
 def test_mistakes_are_one_line(
-    data: Path, tmp_path: Path, arguments: list[str], message: str, capfd: Any, monkeypatch: Any
+    data: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    status: int,
+    capfd: Any,
+    monkeypatch: Any,
 ) -> None:
     from nasnet.cli import main
 
@@ -191,7 +197,7 @@ def test_mistakes_are_one_line(
     with pytest.raises(SystemExit) as ended:
         main()
     said = capfd.readouterr()
-    assert ended.value.code == 1
+    assert ended.value.code == status
     assert said.out == ""
     lines = said.err.splitlines()
     assert len(lines) == 1

@@ -10,7 +10,7 @@ import difflib
 import io
 import os
 import sys
-import tomllib
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,22 @@ from cyclopts.config import Dict, Env
 from nasnet._version import __version__
 from nasnet.cli.flags import DEFAULTS, UsageError, unwrapped
 from nasnet.cli.terminal import note
-from nasnet.errors import NasnetError
+from nasnet.errors import InputError, NasnetError, SignatureError
 from nasnet.system import stopped_alike
+from nasnet.text import read_toml
 
 CONFIG = "nasnet.toml"
+_REPORTS = "https://github.com/nasnet/nasnet/issues"
+_LONGEST_LINE = 500  # of another library's message
+
+# Exit status -> what it means.
+STATUSES: Mapping[int, str] = {
+    0: "done",
+    1: "something failed, told in one line; with `--strict`, a picture failed",
+    2: "a mistake in what was asked for: a flag, a value, a variable, the configuration file",
+    130: "stopped by Ctrl-C, SIGTERM or SIGHUP",
+    141: "whoever read the output went away",
+}
 
 # Command -> (its function, its line in `nasnet --help`).
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -95,9 +107,9 @@ def _configured() -> dict[str, Any]:
     if not path.exists() and "NASNET_CONFIG" not in os.environ:
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
+        tables = read_toml(path, InputError)
+    except InputError as error:
+        raise UsageError(str(error)) from None
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {name} stands in no table; begin with one, such as [embed]")
@@ -107,13 +119,19 @@ def _configured() -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process.
-
-    Exit status: 0; 1 for an error, told in one line; 2 for a mistake in the command line, and for
-    failed pictures with --strict; 130 after Ctrl-C, SIGTERM or SIGHUP; 141 where the reader of our
-    output went away.
-    """
+    """Run the command line and end the process, with one of `STATUSES`."""
+    if os.name == "posix":
+        _fill_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _fill_streams() -> None:
+    """Open what was closed by who started us: else the next file we open would be our output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -123,9 +141,11 @@ def run(arguments: Sequence[str]) -> int:
         one for one, value in os.environ.items() if one.startswith("NASNET_") and not value
     ]:
         del os.environ[name]
-    # Names of files may hold any bytes: on standard output they come out as they are.
+    # Names of files may hold any bytes: on standard output they come out as they are, where its
+    # encoding can hold them.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
+        utf8 = sys.stdout.encoding.lower() in ("utf-8", "utf8")
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         wanted = arguments[0] if arguments else None
         if wanted is not None and not wanted.startswith("-") and wanted not in COMMANDS:
@@ -139,31 +159,51 @@ def run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:  # closed by who started us
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
-    except NasnetError as error:
-        note(f"nasnet: {error}")
-        return 1
-    except UsageError as error:
-        note(f"nasnet: {error}")
-        return 2
-    except CycloptsError as error:
+    except BaseException as error:  # the last net: a user is never shown a traceback unasked
+        if os.environ.get("NASNET_DEBUG"):
+            traceback.print_exc()
+        status, text = _told(error)
+        if text:
+            note(text)
+        _silence()
+        return status
+
+
+def _told(error: BaseException) -> tuple[int, str]:
+    """The exit status for what ended a command, and what is said about it."""
+    line = " ".join(str(error).split())[:_LONGEST_LINE]
+    if isinstance(error, UsageError | InputError | SignatureError):
+        return 2, f"nasnet: {error}"
+    if isinstance(error, NasnetError):
+        return 1, f"nasnet: {error}"
+    if isinstance(error, CycloptsError):
         chain = " ".join(["nasnet", *(error.command_chain or ())])
-        note(f"{chain}: {' '.join(str(error).split())} (`{chain} --help` lists what there is)")
-        return 2
-    except KeyboardInterrupt:
-        note("\nnasnet: stopped")  # below the terminal's ^C
-        return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`nasnet info | head`): nothing left to say.
-        _silence()
-        return 141
-    except OSError as error:
-        # What rooms read and write ends in errors of the package: this is our own output.
-        note(f"nasnet: the output cannot be written: {error.strerror or error}")
-        _silence()
-        return 1
+        return 2, f"{chain}: {line} (`{chain} --help` lists what there is)"
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "\nnasnet: stopped"  # below the terminal's ^C
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        # The reader of our output went away (`nasnet info | head`): nothing left to say. Where
+        # rich writes, it makes an end of its own of it.
+        return 141, ""
+    if isinstance(error, SystemExit):
+        return (error.code if isinstance(error.code, int) else 1), ""
+    if isinstance(error, MemoryError):
+        return 1, "nasnet: out of memory; fewer --threads or a smaller --batch-size need less"
+    if isinstance(error, OSError) and error.errno is not None:
+        # What rooms read and write ends in errors of the package: this is most often our output.
+        where = f"{error.filename}: " if error.filename else "the output cannot be written: "
+        return 1, f"nasnet: {where}{error.strerror}"
+    return 1, (
+        f"nasnet: a fault of this program: {type(error).__name__}: {line} "
+        f"(NASNET_DEBUG=1 shows where; please report it at {_REPORTS})"
+    )
 
 
 def _silence() -> None:
-    """Give standard output nowhere to write, so that the interpreter's end does not complain."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """What is not written yet is thrown away where it cannot be, or the interpreter complains."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

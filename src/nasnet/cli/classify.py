@@ -7,13 +7,14 @@ import io
 from collections.abc import Iterable
 from json import dumps
 
-from nasnet.cli.flags import File, Quiet, Source, Weights, command
+from nasnet.cli.flags import File, Quiet, Source, Weights, command, failed
 from nasnet.cli.terminal import download_progress, note, rows_progress, say
 from nasnet.errors import InputError
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
 from nasnet.hub.spec import load_module_spec
 from nasnet.system import write_whole
+from nasnet.text import display_name
 from nasnet.weights.opening import DEFAULT_CLASSIFIER
 
 _ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -44,14 +45,14 @@ def classify(
         weights: of a network with a classifier.
         output: write a table as well: .csv, .jsonl or .parquet, one row a picture and class.
         json: one JSON object a picture, a line each.
-        strict: exit with status 2 if any picture failed.
+        strict: exit with status 1 if any picture failed; without it only if all did.
         quiet: no progress and no summary.
         options: how to classify.
     """
     if output is not None and output.suffix not in _ENDINGS:
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
     kept: list[Classified] = []
-    failures = 0
+    failures = count = 0
     with download_progress() as on_download, rows_progress() as progress:
 
         def on_event(event: EmbedEvent) -> None:
@@ -60,6 +61,7 @@ def classify(
 
         spec = load_module_spec(weights, on_event=on_download)
         for one in classify_pictures(source, weights=spec, options=options, on_event=on_event):
+            count += 1
             failures += one.error is not None
             if output is not None:
                 kept.append(one)
@@ -71,7 +73,7 @@ def classify(
     if not quiet:
         known = spec.opened.weights
         note(f"weights: {known.source} ({known.status})")
-    return 2 if strict and failures else 0
+    return failed(failures, count, strict=strict)
 
 
 def _json(one: Classified) -> str:
@@ -85,9 +87,9 @@ def _json(one: Classified) -> str:
 
 def _text(one: Classified) -> str:
     if one.error is not None:
-        return f"{one.id}: {one.error}"
-    lines = [f"  {guess.probability:6.1%}  {guess.name}" for guess in one.guesses]
-    return "\n".join([one.id, *lines])
+        return f"{display_name(one.id)}: {one.error}"
+    lines = [f"  {guess.probability:6.1%}  {display_name(guess.name)}" for guess in one.guesses]
+    return "\n".join([display_name(one.id), *lines])
 
 
 def _rows(kept: Iterable[Classified]) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from nasnet.cli.flags import command
 from nasnet.cli.terminal import download_progress, say
 from nasnet.exporting.convert import Conversion, convert as convert_weights
 from nasnet.network.plan import Borders
+from nasnet.text import display_name
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.opening import Averages
@@ -72,7 +73,7 @@ def convert(
         return
     for key, value in report.items():
         for line in value if isinstance(value, list) else [value]:
-            say(f"{key.replace('_', ' '):<12} {line}")
+            say(f"{key.replace('_', ' '):<12} {display_name(line)}")
 
 
 def _report(done: Conversion) -> dict[str, str | list[str]]:

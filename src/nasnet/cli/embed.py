@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command
+from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command, failed
 from nasnet.cli.terminal import download_progress, note, rows_progress
 from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
 from nasnet.features.contact_sheet import write_contact_sheet
@@ -67,7 +67,7 @@ def embed(
         overwrite: Replace an output that is there.
         append: Keep the vectors of an output that is there; add new pictures, retry failed ones.
         page: Write an HTML page to look at as well: pictures beside their nearest neighbours.
-        strict: Exit with status 2 if any picture failed.
+        strict: Exit with status 1 if any picture failed; without it only if all did.
         on: Where: on this machine, or on all machines of a Ray cluster (extra nasnet[ray]), the
             one that RAY_ADDRESS names; the source and the output must be where all see them.
         quiet: No progress and no summary.
@@ -93,7 +93,7 @@ def embed(
         )
         if not quiet:
             note(f"{page}: {shown} pictures and their nearest neighbours")
-    return 2 if strict and summary.failures else 0
+    return failed(summary.failures, summary.rows, strict=strict)
 
 
 def _check_page(page: Path, source: str, output: str, *, on_cluster: bool) -> None:

@@ -16,6 +16,7 @@ from nasnet.cli.terminal import download_progress, note, say, watched
 from nasnet.exporting.export import Exported, ExportOptions, export as export_network
 from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import Agreement
+from nasnet.text import display_name
 
 
 @command
@@ -95,9 +96,9 @@ def _show(done: Exported) -> None:
         f"{request.metadata()['pixels']}, {request.precision}",
     }
     for key, value in lines.items():
-        say(f"{key:<10} {value}")
+        say(f"{key:<10} {display_name(value)}")
     for text in done.notes:
-        say(f"{'note':<10} {text}")
+        say(f"{'note':<10} {display_name(text)}")
     if not done.agreements:
         say(f"{'verified':<10} no")
         return

@@ -36,12 +36,16 @@ Weights = Annotated[str, Parameter(alias="-w")]
 Quiet = Annotated[bool, Parameter(alias="-q")]
 Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_okay=False))]
 File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
-IS_FILE = validators.Path(exists=True, dir_okay=False)
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
 class UsageError(Exception):
     """Flags that do not go together; exit status 2, as for one that does not exist."""
+
+
+def failed(failures: int, count: int, *, strict: bool = False) -> int:
+    """The exit status of a command by how many of its pictures failed: all, or with strict any."""
+    return int(failures > 0 and (strict or failures == count))
 
 
 def size_of(_type: object, tokens: Sequence[Token]) -> Size:

@@ -58,11 +58,11 @@ def _labels(colour: str, ids: list[str]) -> dict[str, str] | None:
         return folders_of(ids)
     try:
         table = CsvTable(colour, partial(open_file, colour))
+        for column in ("id", "label"):
+            if column not in table.header:
+                raise InputError(f"{colour}: no column {column!r}; it needs id and label")
+        return {id: label for _, id, label in table.rows(None, "id", "label")}
     except SourceError as error:
         raise InputError(
             f"--colour: neither clusters, folder or none, nor a table: {error}"
         ) from None
-    for column in ("id", "label"):
-        if column not in table.header:
-            raise InputError(f"{colour}: no column {column!r}; it needs id and label")
-    return {id: label for _, id, label in table.rows(None, "id", "label")}

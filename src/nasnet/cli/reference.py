@@ -9,7 +9,7 @@ import re
 
 from cyclopts.docs.markdown import generate_markdown_docs
 
-from nasnet.cli import COMMANDS, build_app
+from nasnet.cli import COMMANDS, STATUSES, build_app
 
 _HEAD = """# Every command and flag
 Made from the code by `python -m nasnet.cli.reference`; `nasnet COMMAND --help` shows the same.
@@ -31,11 +31,12 @@ NASNET_PRECISION=f32 nasnet embed photos/ -o features.parquet
 
 | exit status | meaning |
 |---|---|
-| 0 | done |
-| 1 | an error, told in one line |
-| 2 | a mistake in the command line; with `--strict`, pictures failed |
-| 130 | stopped by Ctrl-C, SIGTERM or SIGHUP |
-| 141 | whoever read the output went away |
+"""
+
+
+_TAIL = """\
+An error is one line on standard error. `NASNET_DEBUG=1` also prints where it arose, for a report
+of a fault.
 
 """
 
@@ -50,7 +51,8 @@ def reference() -> str:
         parts.append(text[start : len(text) if end < 0 else end].strip())
     # Usage lines of nested commands end in how this process was started (`-m ...`): cut that.
     page = re.sub(r"^(nasnet \w+ \w+) -m \S+", r"\1", "\n\n".join(parts), flags=re.MULTILINE)
-    return f"{_HEAD}{page}\n"
+    rows = "".join(f"| {status} | {meaning} |\n" for status, meaning in STATUSES.items())
+    return f"{_HEAD}{rows}\n{_TAIL}{page}\n"
 
 
 if __name__ == "__main__":

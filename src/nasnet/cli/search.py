@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import UsageError, command
+from nasnet.cli.flags import UsageError, command, failed
 from nasnet.cli.terminal import note, say
 from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space
 from nasnet.features.index import Index, open_index, picture_vectors
 from nasnet.features.stored import read_stored
 from nasnet.pictures.thumbnails import thumbnails
+from nasnet.text import display_name
 
 _SIDE = 160  # of pictures on the page
 
@@ -36,11 +37,11 @@ class _Query:
 
 @command
 def search(
-    index: Annotated[Path, Parameter(validator=validators.Path(exists=True))],
+    index: Path,
     /,
     *pictures: str,
     id: tuple[str, ...] = (),
-    vectors: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
+    vectors: Path | None = None,
     count: Annotated[
         int, Parameter(alias="-k", validator=validators.Number(gte=1, lte=10_000))
     ] = 10,
@@ -83,7 +84,7 @@ def search(
     if page is not None:
         _write_page(opened, queries, found, source or opened.meta.source, page)
         note(f"{page}: {len(queries):,} queries")
-    return 1 if failures and not queries else 0
+    return failed(len(failures), len(failures) + len(queries))
 
 
 def _queries(
@@ -134,9 +135,9 @@ def _tell(query: _Query, near: Sequence[tuple[str, float]], *, as_json: bool) ->
         found = [{"id": id, "cosine": round(cosine, 6)} for id, cosine in near]
         say(dumps({"query": query.name, "nearest": found}, ensure_ascii=False))
         return
-    say(query.name)
+    say(display_name(query.name))
     for id, cosine in near:
-        say(f"  {cosine:.4f}  {id}")
+        say(f"  {cosine:.4f}  {display_name(id)}")
 
 
 def _write_page(

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from nasnet.text import printable
+
 if TYPE_CHECKING:
     from nasnet.train.distill import AnswersEvent
     from nasnet.train.finetune_options import FinetuneEvent
@@ -22,7 +24,7 @@ _LINE_EVERY_S = 10.0  # between plain lines in a log
 
 
 def say(text: str) -> None:
-    """Print a line of the result."""
+    """Print a line of the result; where standard output was closed, nobody wants it."""
     print(text)
 
 
@@ -32,7 +34,7 @@ def note(text: str) -> None:
         return
     # A run is not a failure because nobody can read about it.
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def watched() -> bool:
@@ -110,7 +112,7 @@ class _Bar:
             MofNCompleteColumn(),
             TextColumn(f"{unit}  {{task.fields[rate]}}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[extra]}"),
+            TextColumn("{task.fields[extra]}", markup=False),  # a URL, whatever it holds
             console=Console(stderr=True),
             transient=True,
         )
@@ -120,13 +122,18 @@ class _Bar:
     def update(self, done: int, total: int | None, extra: str) -> None:
         speed = self._bar.tasks[0].speed
         rate = f"{speed:,.0f}/s" if speed else ""
-        self._bar.update(self._task, completed=done, total=total, rate=rate, extra=extra)
+        with suppress(OSError):
+            self._bar.update(
+                self._task, completed=done, total=total, rate=rate, extra=printable(extra)
+            )
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        with suppress(OSError):
+            self._bar.console.print(printable(text), markup=False, highlight=False)
 
     def close(self) -> None:
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
 
 def _duration(seconds: float) -> str:

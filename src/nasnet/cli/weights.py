@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from nasnet.cli.flags import DEFAULTS, IS_FILE, File, command
+from nasnet.cli.flags import DEFAULTS, File, UsageError, command
 from nasnet.cli.terminal import note, say
 from nasnet.errors import InputError
+from nasnet.text import display_name, read_toml
 from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
 from nasnet.weights.weights import fingerprint, write_safetensors
 
@@ -46,9 +45,9 @@ def inspect(path: str, /, *, averages: Averages = "auto", json: bool = False) ->
     for key, value in report.items():
         if key != "card" and value not in ("", []):
             shown = "; ".join(value) if isinstance(value, list) else value
-            say(f"{key.replace('_', ' '):<20} {shown}")
+            say(f"{key.replace('_', ' '):<20} {display_name(str(shown))}")
     for key, text in opened.card.items():
-        say(f"card: {key:<14} {text}")
+        say(f"card: {display_name(key):<14} {display_name(text)}")
     say(BUILTIN if opened.weights.status == BUILTIN else opened.verdict.word)
 
 
@@ -59,7 +58,7 @@ def pack(
     /,
     *,
     output: File,
-    card: Annotated[Path | None, Parameter(validator=IS_FILE)] = None,
+    card: Path | None = None,
     full: bool = False,
 ) -> None:
     """Write WEIGHTS as one small file to hand on: kernels as float16, with a model card.
@@ -72,6 +71,8 @@ def pack(
         card: a TOML file of texts that the file is to carry: data, licence, figures.
         full: kernels as float32, not float16.
     """
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: a packed file ends in .safetensors")
     texts = _card(card) if card is not None else {}
     opened = open_weights(weights)
     named = replace(opened.weights, source=texts.get("name", opened.weights.source))
@@ -80,10 +81,7 @@ def pack(
 
 
 def _card(path: Path) -> dict[str, str]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no TOML file: {error}") from None
+    table = read_toml(path, InputError)
     wrong = [key for key, value in table.items() if not isinstance(value, str)]
     if wrong:
         raise InputError(f"{path}: {wrong[0]} is no text; a card is a table of texts")

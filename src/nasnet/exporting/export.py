@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nasnet.errors import InputError, OutputError
-from nasnet.exporting.outputs import row_for
+from nasnet.exporting.outputs import row_for, writing
 from nasnet.exporting.request import (
     CALIBRATED,
     OUTPUTS,
@@ -166,7 +166,8 @@ def export(
         place, last=row.taken or "".join(row.suffixes), overwrite=options.overwrite
     ) as made:
         tell(f"writing {key}")
-        row.write(request, made)
+        with writing(place):
+            row.write(request, made)
         if options.verify:
             pictures, what = pictures_for(request, options.pictures, options.verify_pictures)
             tell(f"running it on {what}")

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from nasnet.errors import InputError, OutputError
+from nasnet.errors import InputError, NasnetError, OutputError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What other libraries raise while they write is said as an error of ours.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+    try:
+        yield
+    except (NasnetError, OSError):  # who makes the place says what the system has against it
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise OutputError(f"{path} cannot be written: {reason}") from error
 
 
 class Row(Protocol):

@@ -5,6 +5,7 @@ Torch is imported when a function is called.
 
 from __future__ import annotations
 
+import io
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,9 @@ def write_torch(request: Request, path: Path) -> None:
         parameter.requires_grad_(False)
     program = torch.export.export(whole, (images,), dynamic_shapes=free, strict=False)
     described = {**request.metadata(), "outputs": " ".join(endpoints)}
-    torch.export.save(program, path, extra_files={"nasnet.txt": _lines(described)})
+    made = io.BytesIO()  # where the disk is full, torch's own writer of files ends the process
+    torch.export.save(program, made, extra_files={"nasnet.txt": _lines(described)})
+    path.write_bytes(made.getbuffer())
 
 
 def _lines(table: Any) -> str:  # noqa: ANN401

@@ -26,6 +26,7 @@ from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import Item, SourceOptions, open_source
 from nasnet.text import user_text
 from nasnet.weights.fetch import FetchEvent, FetchOptions
+from nasnet.weights.formats.npy import map_npy
 from nasnet.weights.opening import WeightsSource, open_weights
 
 Floats = npt.NDArray[np.float32]
@@ -80,8 +81,8 @@ def read_stored(
 
 def _plain(file: Path) -> Floats:
     try:
-        array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = map_npy(file)
+    except (OSError, ValueError) as error:
         raise InputError(f"{file}: no array that can be read: {error}") from None
     rows = np.atleast_2d(np.asarray(array))
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.number) or rows.dtype.kind == "c":

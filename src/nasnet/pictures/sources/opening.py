@@ -135,6 +135,8 @@ def open_text(text: str, options: SourceOptions) -> Source:
     if text in (samples.COLLECTION, samples.PHOTOGRAPHS):
         return samples.samples_source(text)
     if text == "-":
+        if sys.stdin is None:  # closed by who started us
+            raise SourceError("standard input is closed: no list can be read from it")
         return list_source("-", lambda: sys.stdin.buffer, "", storage, once=True, keep_open=True)
     text = local_path(text)
     if "://" in text:

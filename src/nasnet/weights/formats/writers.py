@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,9 @@ def _write_torch(weights: Weights, path: Path) -> None:
     """A plain state dict: `torch.load(path, weights_only=True)` reads it."""
     torch = needs("torch", extra="torch")
     arrays = layouts.arrays_in(weights, "cadene")
-    torch.save({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}, path)
+    made = io.BytesIO()  # a full disk is then an error of ours, not one of torch's zip writer
+    torch.save({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}, made)
+    path.write_bytes(made.getbuffer())
 
 
 def _write_cadene_safetensors(weights: Weights, path: Path) -> None:
