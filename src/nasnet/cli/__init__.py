@@ -154,7 +154,10 @@ def run(arguments: Sequence[str]) -> int:
             raise UsageError(f"no command {wanted!r}: {hint}")
         with stopped_alike():
             status = build_app(wanted)(
-                arguments, exit_on_error=False, print_error=False, result_action="return_value"
+                _plain_paths(arguments),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
             )
         if sys.stdout is not None:  # closed by who started us
             sys.stdout.flush()
@@ -197,6 +200,13 @@ def _told(error: BaseException) -> tuple[int, str]:
         f"nasnet: a fault of this program: {type(error).__name__}: {line} "
         f"(NASNET_DEBUG=1 shows where; please report it at {_REPORTS})"
     )
+
+
+def _plain_paths(arguments: Sequence[str]) -> list[str]:
+    """Names after `--` that begin with a hyphen, as paths that no flag looks like."""
+    end = [*arguments, "--"].index("--")
+    after = (f"./{one}" if one[:1] == "-" != one else one for one in arguments[end:][1:])
+    return [*arguments[: end + 1], *after]
 
 
 def _silence() -> None:

@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 def _no_flag(_type: object, value: str) -> None:
     if value.startswith("-") and value != "-":
-        raise ValueError(f"{value} is no flag of this command")
+        raise ValueError(f"{value} is no flag of this command; a file of that name is ./{value}")
 
 
 # A source may be `-`, for standard input.

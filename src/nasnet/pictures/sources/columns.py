@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import PictureError, SourceError
-from nasnet.pictures.sources.files import named
+from nasnet.pictures.sources.files import meant_by, named
 from nasnet.pictures.sources.item import MAX_BYTES, Opener, id_of_path, valid_text
 from nasnet.pictures.sources.labels import check_names
 from nasnet.text import SAVE_AS_UTF8, encoding_of, json_object
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SPLIT_COLUMN = "split"
+_LONGEST_HASH = 64  # bytes
 _HEAD = 1 << 16  # bytes in which the header of a CSV ends
 NO_PICTURE = "the row names no picture"
 # Columns of text that are taken for the path, in this order, if none is named.
@@ -30,6 +33,8 @@ _PATH_NAMES = (
     *("path", "file", "filename", "file_name", "filepath", "image", "image_path"),
     *("url", "uri", "image_url"),
 )
+# Columns that may name pictures without their endings.
+_ID_NAMES = ("id", "image_id", "img_id", "image_name", "name")
 # Of several columns that could hold pictures, the one with such a name is meant.
 _USUAL_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "bytes", "content")
 
@@ -69,9 +74,15 @@ class CsvTable:
         return encoding, next((one for one in ",;\t" if one in line), ",")
 
     def columns(
-        self, pictures: str | None, ids: str | None = None, *, labels: str | None = None
+        self, folder: str, pictures: str | None, ids: str | None = None, labels: str | None = None
     ) -> str:
         """The column with the paths, once all that are asked for are there, each once.
+
+        Args:
+            folder: where relative paths begin.
+            pictures: the column with paths, if named.
+            ids: the column with ids, if named.
+            labels: the column with classes, if wanted.
 
         Raises:
             SourceError: one is missing, or there more than once.
@@ -79,15 +90,30 @@ class CsvTable:
         there = ", ".join(self.header)
         if labels is not None and labels not in self.header:
             raise SourceError(f"{self.name}: no column {labels!r} for labels; it has {there}")
-        chosen = pictures or next((one for one in _PATH_NAMES if one in self.header), None)
+        lower = {one.lower(): one for one in reversed(self.header)}
+        chosen = pictures or next((lower[one] for one in _PATH_NAMES if one in lower), None)
+        chosen = chosen or self._named_without_ending(lower, folder)
         for wanted in (chosen, ids):
             if wanted is not None and wanted not in self.header:
                 raise SourceError(f"{self.name}: no column {wanted!r}; it has {there}")
         if chosen is None:
-            raise SourceError(f"{self.name}: name the column with the paths; it has {there}")
+            hint = (
+                ""
+                if lower.keys().isdisjoint(_ID_NAMES)
+                else " (ids serve if ID.jpg lies beside it)"
+            )
+            raise SourceError(f"{self.name}: name the column with the paths; it has {there}{hint}")
         used = (chosen, ids, labels, None if labels is None else SPLIT_COLUMN)
         _refuse_doubled(self.name, self.header, used)
         return chosen
+
+    def _named_without_ending(self, lower: Mapping[str, str], folder: str) -> str | None:
+        """A column of ids, if the first of them is a picture's name without its ending."""
+        for column in (lower[one] for one in _ID_NAMES if one in lower):
+            for (first,) in islice(self.rows(column), 1):
+                if "://" not in folder and meant_by(os.path.join(folder, first)):  # noqa: PTH118
+                    return column
+        return None
 
     def rows(self, paths: str | None, *columns: str | None) -> Iterator[tuple[str, ...]]:
         """The cells of some columns; empty where a row is too short, or there is no such column.
@@ -194,7 +220,8 @@ def find_columns(
     if chosen is None and able:
         raise SourceError(f"{name}: which column has the pictures? {', '.join(able)} could")
     if chosen is None:
-        chosen = next((one for one in _PATH_NAMES if kinds.get(one) == "text"), None)
+        lower = {one.lower(): one for one in reversed(kinds) if kinds[one] == "text"}
+        chosen = next((lower[one] for one in _PATH_NAMES if one in lower), None)
     if chosen is None or kinds.get(chosen) is None:
         wanted = f"no column {column!r} with" if column else "no column with"
         raise SourceError(f"{name}: {wanted} encoded pictures (binary); it has {there}")
@@ -220,10 +247,17 @@ def _refuse_doubled(name: str, names: Sequence[str], used: Sequence[str | None])
 
 def kind_of_column(type_: pyarrow.DataType) -> str | None:
     """`binary`, `text`, or `struct` (Hugging Face's, of `bytes` and `path`); None for others."""
+    import pyarrow
     from pyarrow import types
 
+    if types.is_dictionary(type_) or types.is_run_end_encoded(type_):
+        return kind_of_column(type_.value_type)
+    if isinstance(type_, pyarrow.BaseExtensionType):
+        return kind_of_column(type_.storage_type)
     if types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_):
         return "binary"
+    if types.is_fixed_size_binary(type_):  # shorter ones are hashes and UUIDs
+        return "binary" if type_.byte_width > _LONGEST_HASH else None
     if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
         return "text"
     if types.is_struct(type_) and type_.get_field_index("bytes") >= 0:

@@ -13,9 +13,10 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import unquote_to_bytes
 
 from nasnet.errors import PictureError, SourceError
-from nasnet.pictures.decode.endings import ending_of, looks_like_picture
+from nasnet.pictures.decode.endings import SUFFIXES, ending_of, looks_like_picture
 from nasnet.pictures.sources.item import (
     ARCHIVES,
     MAX_BYTES,
@@ -59,8 +60,13 @@ def read_file(path: str) -> bytes:
     except OSError as error:
         text = _REASONS.get(error.errno or 0) or error.strerror or str(error)
         text = text.lower() or type(error).__name__
-        if error.errno == errno.ENOENT and valid_text(path) != path:
-            text += "; the name is not UTF-8: save the list or table it stands in as UTF-8"
+        if error.errno == errno.ENOENT:
+            if other := meant_by(path):
+                return read_file(other)
+            if valid_text(path) != path:
+                text += "; the name is not UTF-8: save the list or table it stands in as UTF-8"
+            elif os.sep == "/" and "\\" in path:
+                text += ", neither with / for its backslashes"
         raise PictureError(text) from None
     except PictureError:
         raise
@@ -88,12 +94,41 @@ def open_file(path: str) -> BinaryIO:
         raise SourceError(f"{id_of_path(path)}: cannot be read: {error.strerror}") from error
 
 
+def local_path(text: str) -> str:
+    """The path a file URL stands for; other texts as they are."""
+    if not text.startswith("file://"):
+        return text
+    path = text.removeprefix("file://").removeprefix("localhost")
+    if os.name == "nt":
+        from urllib.request import url2pathname  # brings http and ssl with it
+
+        return url2pathname(path)
+    return os.fsdecode(unquote_to_bytes(path))
+
+
 def named(text: str, folder: str, storage: Mapping[str, Any]) -> Callable[[], bytes]:
     """What reads the picture a list, table or call names: a URL, or a path seen from a folder."""
+    text = local_path(text)
     if "://" in text:
         return partial(read_url, text, storage)
     path = os.path.join(folder, text)  # noqa: PTH118 - names that are no UTF-8 stay as they are
     return partial(read_file, path)
+
+
+def meant_by(path: str) -> str:
+    """The one file that a path which is not there must mean; empty if there is none, or several.
+
+    Tables from Windows have backslashes, and some data sets name a picture without its ending.
+    """
+    if os.sep == "/" and "\\" in path:
+        path = path.replace("\\", "/")
+        if os.path.isfile(path):  # noqa: PTH113 - names that are no UTF-8
+            return path
+    if looks_like_picture(path):
+        return ""
+    endings = sorted(SUFFIXES | {one.upper() for one in SUFFIXES})
+    found = [path + one for one in endings if os.path.isfile(path + one)]  # noqa: PTH113
+    return found[0] if len(found) == 1 else ""
 
 
 def paths_source(

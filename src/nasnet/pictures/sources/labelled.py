@@ -23,11 +23,11 @@ from nasnet.pictures.sources.examples import (
     several,
     shown,
 )
-from nasnet.pictures.sources.files import glob_names, open_file
+from nasnet.pictures.sources.files import glob_names, local_path, open_file
 from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingface
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path
 from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
-from nasnet.pictures.sources.opening import kind_of, local_path, refusals
+from nasnet.pictures.sources.opening import kind_of, refusals
 from nasnet.pictures.sources.splits import divide, parts_of_files, stratified
 from nasnet.pictures.sources.table_rows import csv_listing, table_listing
 from nasnet.pictures.sources.webdataset import expand_braces, shards_listing

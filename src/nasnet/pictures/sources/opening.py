@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from nasnet.errors import SourceError
+from nasnet.pictures.decode.endings import ending_of
 from nasnet.pictures.sources import samples
 from nasnet.pictures.sources.archive import is_compressed, tar_source, zip_source
 from nasnet.pictures.sources.files import (
     folder_source,
     glob_names,
     list_source,
+    local_path,
     open_file,
     paths_source,
 )
@@ -36,6 +38,7 @@ from nasnet.pictures.sources.item import (
     SourceOptions,
     even_cuts,
     id_of_path,
+    passed_over,
 )
 from nasnet.pictures.sources.remote import matches_of, opener_of, remote_folder
 from nasnet.pictures.sources.table import csv_source, table_source
@@ -83,7 +86,7 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
     else:
         source = given_source(spec, options.storage_options)
     if source.count == 0:
-        raise SourceError(f"{source.name}: no pictures in it")
+        raise _emptiness(source)
     if options.shard[1] > 1:
         return _one_shard(source, options)
     return replace(source, start=partial(_not_empty, source))
@@ -126,7 +129,15 @@ def _not_empty(source: Source) -> Iterator[Item]:
         empty = False
         yield item
     if empty:
-        raise SourceError(f"{source.name}: no pictures in it")
+        raise _emptiness(source)
+
+
+def _emptiness(source: Source) -> SourceError:
+    seen = f"; {passed_over(source.passed)}" if source.passed else ""
+    containers = {ending_of(f"x{one}") for one in (*ARCHIVES, *TABLES)}
+    if not containers.isdisjoint(source.passed):
+        seen += "; unpack what it holds and give the folder"
+    return SourceError(f"{source.name}: no pictures in it{seen}")
 
 
 def open_text(text: str, options: SourceOptions) -> Source:
@@ -187,15 +198,6 @@ def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] |
         with opener() as file:
             return ([text], False) if is_compressed(file.read(6)) else None
     return ([text], False) if kind in _CONTAINERS else None
-
-
-def local_path(text: str) -> str:
-    """The path a file URL stands for; other texts as they are."""
-    if not text.startswith("file://"):
-        return text
-    from urllib.request import url2pathname  # brings http and ssl with it
-
-    return url2pathname(text.removeprefix("file://"))
 
 
 @contextmanager

@@ -117,7 +117,7 @@ def csv_source(
         SourceError: it has no such column, or no rows.
     """
     table = CsvTable(name, opener)
-    paths = table.columns(column, id_column)
+    paths = table.columns(folder, column, id_column)
     count = sum(1 for _ in table.rows(paths, id_column))
     if not count:
         raise SourceError(f"{name}: it has no rows below its header")

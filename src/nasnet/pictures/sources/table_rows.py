@@ -173,14 +173,14 @@ def csv_listing(path: str, options: DatasetOptions) -> Listing:
     """
     name = id_of_path(os.path.normpath(path))
     table = CsvTable(name, partial(open_file, path))
-    column = table.columns(options.column, labels=options.label_column)
+    folder = os.path.dirname(path)  # noqa: PTH120 - text
+    column = table.columns(folder, options.column, labels=options.label_column)
     cells = list(table.rows(column, options.label_column, SPLIT_COLUMN))
     if not cells:
         raise SourceError(f"{name}: it has no rows below its header")
     paths, texts, splits = zip(*cells, strict=True)
     labels = text_labels(name, texts)
     parts = _parts(name, splits) if SPLIT_COLUMN in table.header else [""] * len(cells)
-    folder = os.path.dirname(path)  # noqa: PTH120 - text
     rows, notes = _path_rows(name, paths, labels, parts, folder, "")
     return Listing(name=name, rows=rows, notes=notes)
 
