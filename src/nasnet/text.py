@@ -74,7 +74,9 @@ def parse_json(text: str | bytes, where: str, error: type[NasnetError], remedy: 
         found = json.loads(text)
     except RecursionError:
         raise _refusal(where, _TOO_DEEP, error, remedy) from None
-    except ValueError as problem:  # UnicodeDecodeError is one
+    except UnicodeDecodeError:  # marks and UTF-16 are known to `json`
+        raise _refusal(where, f"no readable JSON: not UTF-8: {SAVE_AS_UTF8}", error, "") from None
+    except ValueError as problem:
         raise _refusal(where, f"no readable JSON: {problem}", error, remedy) from None
     if _is_too_deep(found):
         raise _refusal(where, _TOO_DEEP, error, remedy)
@@ -108,10 +110,10 @@ def read_toml(path: Path, error: type[NasnetError]) -> dict[str, Any]:
     import tomllib
 
     try:
-        found = tomllib.loads(_read(path, error, "").decode())
+        found = tomllib.loads(user_text(_read(path, error, "")))
     except RecursionError:
         raise _refusal(str(path), _TOO_DEEP, error, "") from None
-    except ValueError as problem:  # no UTF-8, or tomllib.TOMLDecodeError
+    except ValueError as problem:  # of another encoding, or tomllib.TOMLDecodeError
         raise _refusal(str(path), f"no TOML: {problem}", error, "") from None
     if _is_too_deep(found):
         raise _refusal(str(path), _TOO_DEEP, error, "")

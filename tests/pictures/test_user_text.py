@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nasnet.errors import PictureError, SourceError
+from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures.sources import DatasetOptions, SourceOptions, open_dataset, open_source
 from nasnet.pictures.sources.files import list_source
-from nasnet.text import user_text
+from nasnet.text import read_json, read_toml, user_text
 from tests.support.labelled import PICTURES, failure
 
 MARKED = ("utf-8-sig", "utf-16", "utf-32")
@@ -125,3 +125,16 @@ def test_other_texts_are_read_by_their_mark_or_refused(tmp_path: Path) -> None:
         user_text("a\né".encode("cp1252"))
     with pytest.raises(ValueError, match=f"it has NUL characters.*: {REMEDY}"):
         user_text("ab".encode("utf-16-le"))
+
+
+def test_documents_are_read_by_their_mark_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    for form, write in WRITERS.items():
+        path.write_bytes(write('name = "é"\n'))
+        assert read_toml(path, InputError) == {"name": "é"}, form
+        path.write_bytes(write('{"name": "é"}'))
+        assert read_json(path, InputError) == {"name": "é"}, form
+    path.write_bytes('{"name": "é"}'.encode("cp1252"))
+    for reader in (read_json, read_toml):
+        with pytest.raises(InputError, match=f"x: no .* not UTF-8: {REMEDY}"):
+            reader(path, InputError)
