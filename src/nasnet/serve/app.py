@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import traceback
@@ -38,6 +39,8 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+# Name or address, and port (RFC 9110, 7.2).
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\s\[\]:/?#@]*)(?::\d*)?")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -145,14 +148,19 @@ class _Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        if self._hosts is not None:
-            name = _host(headers.get(b"host", b"").decode("latin-1"))
-            if name not in self._hosts:
-                return _error(
-                    421,
-                    f"this service is not called {name[:64]!r}: --allowed-host adds a name",
-                    {"Connection": "close"},
-                )
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        host = _HOST.fullmatch("".join(hosts))
+        if len(hosts) > 1 or host is None:
+            return _error(
+                400, "expected one header Host: a name and a port", {"Connection": "close"}
+            )
+        name = host[1].strip("[]").lower()
+        if self._hosts is not None and name not in self._hosts:
+            return _error(
+                421,
+                f"this service is not called {name[:64]!r}: --allowed-hosts adds a name",
+                {"Connection": "close"},
+            )
         origin = headers.get(b"origin")
         if origin is not None and not self._own(origin.decode("latin-1"), headers):
             return _error(403, "requests of other web sites are not taken", {"Connection": "close"})
@@ -197,13 +205,6 @@ def _with_safety(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, by
     if b"content-security-policy" not in names:
         found.append((b"content-security-policy", site.PAGE_POLICY.encode()))
     return found
-
-
-def _host(text: str) -> str:
-    """The name in a Host header, without the port."""
-    if text.startswith("["):
-        return text[1:].partition("]")[0].lower()
-    return text.partition(":")[0].lower()
 
 
 def _keys(headers: dict[bytes, bytes]) -> list[str]:

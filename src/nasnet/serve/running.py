@@ -18,6 +18,7 @@ from nasnet.serve.service import Service, open_service
 from nasnet.system import STOP_SIGNALS, handled
 
 _BACKLOG = 512
+_ACCEPTED = 16  # connections taken in one go, which takes a few milliseconds
 
 
 def run(
@@ -64,6 +65,7 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
         log_config=None,
         log_level="error",  # else anyone who sends no HTTP writes a line into the log
         access_log=False,
+        backlog=_ACCEPTED,
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=max(1, round(limits.idle_seconds)),
@@ -77,6 +79,7 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
     while not (server.started or server_task.done()):
         await asyncio.sleep(0.01)
     if server.started:
+        listening.listen(_BACKLOG)  # asyncio has taken the one number for both
         service.on_event(ServeEvent(kind="ready", text=f"ready at {url}", url=url))
     while not server_task.done():
         server.should_exit = server.should_exit or stop()
