@@ -6,6 +6,7 @@ NASNET_HOSTILE=10000 sends as many as the service has once been shown to withsta
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -86,6 +87,14 @@ def test_many_of_all_kinds_end_in_4xx_and_memory_stays_flat() -> None:
             print(sorted(counted.items()), [round(size) for size in held])  # noqa: T201
 
 
+FORM = "multipart/form-data; boundary=x"
+
+
+def chunked(body: bytes) -> bytes:
+    head = request("POST", "/embed", b"", {"Transfer-Encoding": "chunked"})
+    return head.replace(b"Content-Length: 0\r\n", b"") + body
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -100,6 +109,20 @@ def test_many_of_all_kinds_end_in_4xx_and_memory_stays_flat() -> None:
         (request("POST", "/embed", b"x", {"Content-Encoding": "br"}), 415),
         (request("GET", "/", b"", {"Cookie": "a" * 200_000}), 431),
         (request("GET", "/none"), 404),
+        (request("GET", "/info", b"", {"Host": "[::1].evil.com"}), 400),
+        (request("GET", "/info", b"", {"Host": "127.0.0.1:evil"}), 400),
+        (request("GET", "/info", b"", {"Host": "evil\r\nHost: 127.0.0.1"}), 400),
+        (request("GET", "/info", b"", {"Host": "127.0.0.1\r\nHost: 127.0.0.1"}), 400),
+        (request("GET", "/healthz", b"", {"A": "a" * 60_000, "B": "b" * 10_000}), 431),
+        (request("GET", "/healthz", b"", {f"A{number}": "" for number in range(200)}), 431),
+        (request("GET", "/healthz?" + "a&" * 10_000), 414),
+        (request("POST", "/embed", b"x", {"Content-Type": FORM + ";" * 2000}), 400),
+        (request("POST", "/embed", b"0\r\n\r\n", {"Transfer-Encoding": "chunked"}), 400),
+        (request("POST", "/embed", b"x", {"Transfer-Encoding": "xchunked"}), 400),
+        (chunked(b"zz\r\nhallo\r\n0\r\n\r\n"), 400),
+        (chunked(b"1\r\na\r\n" * 5000), 400),
+        (request("CONNECT", "evil:443"), 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"hallo\r\n\r\n", 400),
     ],
 )
@@ -113,6 +136,33 @@ def test_a_request_within_a_request_is_not_seen(service: Serving) -> None:
     received = service.raw(request("POST", "/embed", b"0\r\n\r\n" + inner, headers), seconds=5)
     assert b" 200 " not in received
     assert b" 404 " not in received
+
+
+def test_refusals_before_the_application_are_json_too(service: Serving) -> None:
+    for data in (
+        chunked(b"zz\r\n"),
+        request("GET", "/", b"", {"A": "a" * 70_000}),
+        b"hallo\r\n\r\n",
+    ):
+        _, _, body = service.raw(data).partition(b"\r\n\r\n")
+        assert list(json.loads(body)) == ["error"]
+
+
+def test_who_asks_before_sending_is_told_at_once(service: Serving) -> None:
+    asks = {"Expect": "100-continue", "Content-Length": str(10**9)}
+    assert service.raw(request("POST", "/embed", b"", asks)).startswith(b"HTTP/1.1 413")
+    asks = {"Expect": "100-continue", "Content-Length": str(len(JPEG))}
+    answer = service.raw(request("POST", "/embed", b"", asks) + JPEG)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+
+
+def test_who_would_rather_speak_another_protocol_is_served_in_this_one(service: Serving) -> None:
+    """Java's client asks for HTTP/2 by default, with the body of its first request."""
+    for kind in ("h2c", "websocket"):
+        headers = {"Connection": "Upgrade, close", "Upgrade": kind}
+        headers["Content-Length"] = str(len(JPEG))
+        whole = request("POST", "/embed", b"", headers) + JPEG
+        assert service.raw(whole).startswith(b"HTTP/1.1 200")
 
 
 def test_more_pictures_than_are_taken_are_refused(service: Serving) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nasnet.errors import InputError
@@ -131,6 +132,11 @@ def test_what_is_constant_is_worked_out_before_the_first_request(
         for format in ("json", "npy", "arrow"):
             assert service.post(f"/embed?format={format}", JPEG).status == 200
         assert service.post("/classify", JPEG).status == 200
+        # Compiled before it was ready: what takes numbers as well as what takes pictures.
+        black = np.zeros((5, 224, 224, 3))
+        for count in (1, 5):
+            numbers = {"instances": black[:count].tolist()}
+            assert service.post("/v1/models/nasnet:predict", numbers).status == 200
         assert service.faults() == []
 
 

@@ -71,6 +71,8 @@ class _Ticket:
     done: asyncio.Future[None]
     results: list[Computed]
     left: int
+    lane: Lane
+    undecoded: deque[tuple[int, bytes]] = field(default_factory=deque)
     lock: threading.Lock = field(default_factory=threading.Lock)
     abandoned: bool = False
 
@@ -85,10 +87,15 @@ class _Row:
 
 
 _Key = tuple[Lane, str]
+_LARGE = 2_000_000  # pixels; larger pictures have a queue and threads of their own
 
 
 class Batcher:
     """Decoding threads, lanes and computing threads of one module; lives as long as the service.
+
+    Requests take turns at decoding, and large pictures have threads of their own, few of them: so
+    memory is bounded, and a small picture of one client never waits for many or large ones of
+    another. What a client asked for that has hung up is neither decoded nor computed.
 
     Fewer pictures than a batch, and nothing computing: they go one by one over all cores, which
     is quickest for few. Else batches over all streams; one that is not full waits a moment.
@@ -98,13 +105,26 @@ class Batcher:
         self,
         prepare: Callable[[bytes], Prepared],
         *,
+        pixels: Callable[[bytes], int],
         streams: int,
         decode_threads: int,
         queue: int,
         linger_seconds: float,
         watch: Watch,
     ) -> None:
+        """Start the threads.
+
+        Args:
+            prepare: decodes a picture and resizes it, in many threads at once.
+            pixels: how many a picture has by its header; refuses those that are too large.
+            streams: threads that compute.
+            decode_threads: of pictures that are not large.
+            queue: pictures taken and not yet done, at most.
+            linger_seconds: how long a picture waits for others to share a batch with.
+            watch: told what happens.
+        """
         self._prepare = prepare
+        self._pixels = pixels
         self._queue = queue
         self._linger = linger_seconds
         self._watch = watch
@@ -112,11 +132,16 @@ class Batcher:
         self._wake = threading.Condition()
         self._running = 0
         self._alone = False
+        self._closing = False
         self._stopping = False
         self._admitted = 0  # pictures taken and not yet done; counted under _wake
         self._coming = 0  # of them, those still being decoded
         self._rate = 20.0  # pictures/s, a moving average; for Retry-After only
+        self._turns = decode_threads  # pictures of one request that are being decoded
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._unpackers = ThreadPoolExecutor(
+            max(1, decode_threads // 4), thread_name_prefix="decode_large"
+        )
         self._threads = [
             threading.Thread(target=self._work, name=f"infer_{number}", daemon=True)
             for number in range(streams)
@@ -157,12 +182,15 @@ class Batcher:
             done=loop.create_future(),
             results=[Computed() for _ in pictures],
             left=len(pictures),
+            lane=lane,
         )
         for place, picture in enumerate(pictures):
             if isinstance(picture, bytes):
-                self._decoders.submit(self._decode, ticket, place, picture, lane)
+                ticket.undecoded.append((place, picture))
             else:
-                self._enqueue(ticket, place, picture, (0, 0), lane)
+                self._enqueue(ticket, place, picture, (0, 0))
+        for _ in range(self._turns):
+            self._feed(ticket)
         try:
             async with asyncio.timeout(seconds):
                 await ticket.done
@@ -171,37 +199,61 @@ class Batcher:
                 f"not computed within {seconds:g} s: try again", seconds=self._admitted / self._rate
             ) from None
         finally:
-            ticket.abandoned = not ticket.done.done() or ticket.done.cancelled()
+            if not ticket.done.done() or ticket.done.cancelled():
+                self._abandon(ticket)
         return ticket.results
 
     def close(self) -> None:
         """Compute what was taken, then stop the threads."""
+        with self._wake:
+            self._closing = True
         self._decoders.shutdown(wait=True)
+        self._unpackers.shutdown(wait=True)
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _decode(self, ticket: _Ticket, place: int, data: bytes, lane: Lane) -> None:
-        if ticket.abandoned:
-            self._drop(ticket, place, "given up", coming=True)
-            return
-        try:
-            found = self._prepare(data)
-        except PictureError as error:
-            self._drop(ticket, place, str(error), coming=True)
-        except Exception as error:
-            self._drop(ticket, place, f"damaged picture ({type(error).__name__})", coming=True)
-        else:
-            self._enqueue(ticket, place, found.pixels, (found.width, found.height), lane)
+    def _feed(self, ticket: _Ticket) -> None:
+        """Let the next picture of a request be decoded, behind those of other requests."""
+        with self._wake:
+            if ticket.undecoded and not self._closing:
+                self._decoders.submit(self._decode, ticket, *ticket.undecoded.popleft())
 
-    def _drop(self, ticket: _Ticket, place: int, error: str, *, coming: bool = False) -> None:
+    def _abandon(self, ticket: _Ticket) -> None:
+        """Nobody waits for a request's pictures any more."""
+        with self._wake:
+            ticket.abandoned = True
+            self._admitted -= len(ticket.undecoded)
+            self._coming -= len(ticket.undecoded)
+            ticket.undecoded.clear()
+            self._wake.notify()
+
+    def _decode(self, ticket: _Ticket, place: int, data: bytes, *, large: bool = False) -> None:
+        error = "given up"
+        if not ticket.abandoned:
+            try:
+                if not large and self._pixels(data) > _LARGE:
+                    self._unpackers.submit(self._decode, ticket, place, data, large=True)
+                    return
+                found = self._prepare(data)
+            except PictureError as wrong:
+                error = str(wrong)
+            except Exception as wrong:
+                error = f"damaged picture ({type(wrong).__name__})"
+            else:
+                self._enqueue(ticket, place, found.pixels, (found.width, found.height))
+                self._feed(ticket)
+                return
+        self._drop(ticket, place, error)
+        self._feed(ticket)
+
+    def _drop(self, ticket: _Ticket, place: int, error: str) -> None:
         with self._wake:
             self._admitted -= 1
-            if coming:
-                self._coming -= 1
-                self._wake.notify()  # a batch may have waited for this one
+            self._coming -= 1
+            self._wake.notify()  # a batch may have waited for this one
         self._finish(ticket, place, Computed(error=error))
 
     def _enqueue(
@@ -210,12 +262,11 @@ class Batcher:
         place: int,
         pixels: npt.NDArray[Any],
         size: tuple[int, int],
-        lane: Lane,
     ) -> None:
         row = _Row(ticket=ticket, place=place, pixels=pixels, size=size, since=time.monotonic())
         with self._wake:
             self._coming -= 1
-            self._lanes.setdefault((lane, pixels.dtype.str), deque()).append(row)
+            self._lanes.setdefault((ticket.lane, pixels.dtype.str), deque()).append(row)
             self._wake.notify()
 
     def _work(self) -> None:

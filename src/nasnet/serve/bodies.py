@@ -1,4 +1,4 @@
-"""Bodies of requests, read within limits of size and time; JSON and multipart taken apart.
+"""Bodies of requests, read within limits of size and time; multipart taken apart.
 
 Nothing here trusts a length that a client wrote.
 """
@@ -8,22 +8,24 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-import pydantic_core
 import python_multipart
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from nasnet.serve.answers import Refusal
 from nasnet.serve.service import Held, Service
 
-_ELSEWHERE = 256 << 10  # bytes; larger bodies are worked on in a thread, beside the event loop
+T = TypeVar("T")
+_ELSEWHERE = 64 << 10  # bytes; larger bodies are worked on in a thread, beside the event loop
+_PIECE = 1 << 20  # bytes of a form parsed in one go
 _POLITELY = 2.0  # seconds that the rest of a refused body is read and thrown away
-_LISTS = 64  # brackets a picture's arrays may have beyond those of its pixels
+_TYPE = 1024  # characters
 _FIELDS = 8  # parts of a form beyond those with pictures
 
 
@@ -77,8 +79,38 @@ async def read_body(request: Request, service: Service, held: Held) -> bytes:
     return await _decoded(b"".join(chunks), request, held, limits.body_bytes)
 
 
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives; where the client hangs up, the work is given up.
+
+    Args:
+        request: whose body has been read.
+        work: ends soon after it is cancelled.
+
+    Raises:
+        ClientDisconnect: nobody waits for it any more.
+    """
+
+    async def gone() -> bool:
+        return bool((await request.receive())["type"] == "http.disconnect")
+
+    watch, task = asyncio.ensure_future(gone()), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((watch, task), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and watch.result():
+            raise ClientDisconnect
+        return await task
+    finally:
+        watch.cancel()
+        task.cancel()
+
+
 async def _pass_over(request: Request) -> None:
-    """Read on for a moment, so that the client comes to reading the answer."""
+    """Read on for a moment, so that the client comes to reading the answer.
+
+    One that asks before it sends waits for it already.
+    """
+    if "expect" in request.headers:
+        return
     try:
         async with asyncio.timeout(_POLITELY):
             while (await request.receive()).get("more_body"):
@@ -117,35 +149,14 @@ def _inflated(data: bytes, encoding: str, most: int) -> bytes:
     return found
 
 
-async def parse_json(data: bytes, *, pixels: int, pictures: int) -> dict[str, Any]:
-    """A JSON object; the tokens NaN and Infinity are understood, as TensorFlow Serving does.
+async def beside(size: int, work: Callable[[], T]) -> T:
+    """Do what takes long for many bytes, in a thread if there are many, beside the event loop.
 
     Args:
-        data: of the body.
-        pixels: of one picture of the module.
-        pictures: in one request, at most; bounds what the parser may build.
-
-    Raises:
-        Refusal: 400, it is no JSON or no object; 413, more lists than pictures have.
+        size: of the body, in bytes.
+        work: what to do; it gives the interpreter away every now and then.
     """
-    # An empty list costs a client two bytes and us sixty.
-    if data.count(b"[") + data.count(b"{") > pictures * (2 * pixels + _LISTS):
-        raise Refusal(413, f"more nested lists than {pictures} pictures have")
-    try:
-        if len(data) > _ELSEWHERE:
-            found = await asyncio.to_thread(pydantic_core.from_json, data)
-        else:
-            found = pydantic_core.from_json(data)
-    except ValueError as error:
-        raise Refusal(400, f"no JSON: {str(error)[:160]}") from None
-    if not isinstance(found, dict):
-        raise Refusal(400, f"expected a JSON object, found {_kind(found)}")
-    return found
-
-
-def _kind(value: object) -> str:
-    names = {list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
+    return work() if size <= _ELSEWHERE else await asyncio.to_thread(work)
 
 
 def files_of(data: bytes, content_type: str, *, most: int) -> list[File]:
@@ -179,6 +190,8 @@ def files_of(data: bytes, content_type: str, *, most: int) -> list[File]:
         nonlocal ended
         ended = True
 
+    if len(content_type) > _TYPE:  # taking it apart takes the square of its length
+        raise Refusal(400, f"a Content-Type of more than {_TYPE} characters")
     _, parameters = parse_options_header(content_type)
     boundary = parameters.get(b"boundary")
     if not boundary:
@@ -186,14 +199,16 @@ def files_of(data: bytes, content_type: str, *, most: int) -> list[File]:
     try:
         # The body is in memory within the limits by now, so Starlette's parser, which spools each
         # file of a stream to disk, has nothing to add to the one beneath it.
-        python_multipart.FormParser(
+        parser = python_multipart.FormParser(
             "multipart/form-data",
             lambda field: keep(field.field_name, None, field.value or b""),
             on_file,
             on_end,
             boundary=boundary,
             config={"MAX_MEMORY_FILE_SIZE": len(data) + 1},
-        ).write(data)
+        )
+        for at in range(0, len(data), _PIECE):
+            parser.write(data[at : at + _PIECE])
     except FormParserError as error:
         raise Refusal(400, f"damaged multipart, or another boundary: {str(error)[:160]}") from None
     if not ended:

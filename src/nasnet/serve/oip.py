@@ -6,7 +6,6 @@ and "Classification Extension". Binary tensors lie behind the JSON, little-endia
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -32,11 +31,14 @@ from nasnet.serve.answers import (
     render_json,
 )
 from nasnet.serve.batching import Computed
-from nasnet.serve.bodies import parse_json, read_body
+from nasnet.serve.bodies import beside, read_body, while_there
+from nasnet.serve.numbers import parse_json
 from nasnet.serve.pictures import Picture, base64_of, checked_batch, first_error
 from nasnet.serve.service import Model, Service, softmax
 
 _LENGTH = "Inference-Header-Content-Length"
+Data = list[Any] | npt.NDArray[np.float32] | memoryview
+_ANSWER_BYTES = 60_000  # of one picture, if all outputs are wanted as JSON
 _NUMBERS: Mapping[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
     "FP16": np.dtype("<f2"),
@@ -63,7 +65,7 @@ class Tensor(_Strict):
     datatype: str = Field(json_schema_extra={"enum": ["BYTES", *_NUMBERS]})
     shape: list[Annotated[int, Field(ge=1, lt=1 << 31)]] = Field(min_length=1, max_length=4)
     parameters: TensorParameters | None = None
-    # Checked by hand: pydantic would copy a list of millions of numbers.
+    # Checked by hand: an array where `numbers` found many.
     data: Annotated[Any, WithJsonSchema({"type": "array", "items": {}})] = None
 
 
@@ -140,17 +142,20 @@ def routes(service: Service) -> APIRouter:
             model = model_of(request, name)
             body = await read_body(request, service, held)
             length = _header_length(request.headers.get(_LENGTH), len(body))
-            text = await parse_json(
-                body[:length],
-                pixels=model.height * model.width,
-                pictures=service.limits.pictures,
+            text, binary = body[:length], memoryview(body)[length:]
+            asked, pictures = await beside(
+                len(body),
+                lambda: _pictures(parse_json(text), binary, model, service.limits.pictures),
             )
-            asked, pictures = await asyncio.to_thread(
-                _pictures, text, memoryview(body)[length:], model, service.limits.pictures
-            )
-            found = await model.compute(pictures)
+            found = await while_there(request, model.compute(pictures))
             first_error(found, "images")
-            return await _answer(asked, found, model, request)
+            text, tensors = await beside(
+                len(found) * _ANSWER_BYTES, lambda: _answer(asked, found, model)
+            )
+            data, headers = await packed(b"".join((text, *tensors)), request)
+            if tensors:
+                headers[_LENGTH] = str(len(text))
+            return Response(data, media_type=OCTETS if tensors else JSON, headers=headers)
 
     add_route(router, "/v2", server, "Name, version and extensions of the server")
     add_route(router, "/v2/health/live", live, "Whether it runs")
@@ -251,13 +256,13 @@ def _check_outputs(outputs: Sequence[Output], names: Sequence[str]) -> None:
             raise Refusal(400, "default: this module has no classifier")
 
 
-def _data(tensor: Tensor, binary: memoryview) -> list[Any] | memoryview:
+def _data(tensor: Tensor, binary: memoryview) -> Data:
     """The tensor's data, from the JSON or from behind it."""
     size = tensor.parameters and tensor.parameters.binary_data_size
     if size is None:
         if len(binary):
             raise Refusal(400, f"{len(binary)} bytes behind the JSON belong to no tensor")
-        if not isinstance(tensor.data, list):
+        if not isinstance(tensor.data, list | np.ndarray):
             raise Refusal(400, "images: expected data, a list, or binary_data_size")
         return tensor.data
     if size != len(binary):
@@ -267,9 +272,11 @@ def _data(tensor: Tensor, binary: memoryview) -> list[Any] | memoryview:
     return binary
 
 
-def _encoded(data: list[Any] | memoryview, shape: Sequence[int]) -> list[Picture]:
+def _encoded(data: Data, shape: Sequence[int]) -> list[Picture]:
     if math.prod(shape[1:]) != 1:
         raise Refusal(400, f"images: BYTES of shape {shape}; expected [pictures]")
+    if isinstance(data, np.ndarray):
+        raise Refusal(400, "images: BYTES: expected base64 in strings, found numbers")
     if isinstance(data, list):
         while len(data) == 1 and isinstance(data[0], list):
             data = data[0]
@@ -293,7 +300,7 @@ def _encoded(data: list[Any] | memoryview, shape: Sequence[int]) -> list[Picture
 
 
 def _arrays(
-    data: list[Any] | memoryview,
+    data: Data,
     shape: Sequence[int],
     dtype: np.dtype[Any],
     *,
@@ -311,38 +318,32 @@ def _arrays(
             )
         array: npt.NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
     else:
-        array = _of_lists(data, shape, dtype)
+        array = _of_numbers(data, shape, dtype)
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # too large for float32: infinite, and told below
             array = array.astype(np.float32)
     return checked_batch(array, "images", height=height, width=width)
 
 
-def _of_lists(data: list[Any], shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _of_numbers(data: Data, shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Numbers, flat or nested, of any nesting that has as many."""
-    flat: list[Any] = data
-    for _ in range(4):
-        if not flat or not isinstance(flat[0], list):
-            break
-        if not all(isinstance(one, list) for one in flat):
-            raise Refusal(400, "images: data: lists and numbers side by side")
-        flat = [number for one in flat for number in one]
-    kinds = {int} if dtype.kind == "u" else {int, float}
-    if len(flat) != math.prod(shape) or not set(map(type, flat)) <= kinds:
+    if not isinstance(data, np.ndarray) or data.size != math.prod(shape):
         raise Refusal(400, f"images: data: expected {math.prod(shape)} numbers")
-    try:
-        return np.array(flat, dtype).reshape(shape)
-    except OverflowError:
-        raise Refusal(400, f"images: data: a number does not fit {dtype}") from None
+    if dtype.kind == "f":
+        return data.reshape(shape)
+    with np.errstate(invalid="ignore"):  # refused below
+        pixels = data.astype(dtype)
+    if not np.array_equal(pixels, data):
+        raise Refusal(400, f"images: data: a number does not fit {dtype}")
+    return pixels.reshape(shape)
 
 
-async def _answer(
-    asked: Infer, found: Sequence[Computed], model: Model, request: Request
-) -> Response:
+def _answer(asked: Infer, found: Sequence[Computed], model: Model) -> tuple[bytes, list[bytes]]:
+    """The answer's JSON, and the tensors that lie behind it."""
     main = model.spec.signature("default").endpoints["default"]
     every = asked.parameters is not None and asked.parameters.binary_data_output
     tensors: list[bytes] = []
-    outputs: list[dict[str, object]] = []
+    outputs: list[bytes] = []
     for one in asked.outputs or [Output(name=name) for name in _outputs(model)]:
         source = main if one.name == "default" else "Logits"
         values = np.stack([row.outputs[source] for row in found])
@@ -350,17 +351,12 @@ async def _answer(
             values = softmax(values)
         parameters = one.parameters or OutputParameters()
         output, raw = _tensor(one.name, values, parameters, model.labels, binary=every)
-        outputs.append(output)
+        outputs.append(render_json(output))  # one by one: others have their turn between them
         tensors += raw
-    head = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
+    head = {"model_name": model.name, "model_version": model.version}
     if asked.id is not None:
         head["id"] = asked.id
-    headers: dict[str, str] = {}
-    text = render_json(head)
-    if tensors:
-        headers[_LENGTH] = str(len(text))
-    data, packing = await packed(b"".join((text, *tensors)), request)
-    return Response(data, media_type=OCTETS if tensors else JSON, headers=headers | packing)
+    return b'%s,"outputs":[%s]}' % (render_json(head)[:-1], b",".join(outputs)), tensors
 
 
 def _tensor(

@@ -5,49 +5,24 @@ Within the limits of the service; it knows no HTTP. A mistake is a `Refusal` tha
 
 from __future__ import annotations
 
-import base64
 import binascii
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from itertools import chain
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, PictureError
-from nasnet.features.extractor import Extractor
 from nasnet.pictures.arrays import check_images
 from nasnet.pictures.decode import measure
-from nasnet.pictures.recipes import Prepared
 from nasnet.serve.answers import TOO_LARGE, Refusal, of_reason
 from nasnet.serve.batching import Computed
 
-_LARGE = 4_000_000  # pixels; one picture above is unpacked at a time, so that memory has a bound
 _ICON = b"\0\0\1\0"
 # A progressive JPEG of a few kilobytes can have a thousand scans, each of which touches every
 # coefficient; real ones have about ten. What is allowed is the work of ten over a large picture.
 _FEW_SCANS = 24
 _SCANNED_PIXELS = 400_000_000
-
-
-def preparer(extractor: Extractor, *, most_pixels: int) -> Callable[[bytes], Prepared]:
-    """A function that decodes and resizes, safe in many threads at once.
-
-    Args:
-        extractor: whose input the pictures become.
-        most_pixels: of the picture as it is stored.
-    """
-    one_at_a_time = threading.Lock()
-
-    def prepare(data: bytes) -> Prepared:
-        pixels = check_picture(data, most_pixels)
-        turn: AbstractContextManager[object] = one_at_a_time if pixels > _LARGE else nullcontext()
-        with turn:
-            return extractor.prepare(data)
-
-    return prepare
 
 
 def check_picture(data: bytes, most_pixels: int) -> int:
@@ -73,11 +48,13 @@ def check_picture(data: bytes, most_pixels: int) -> int:
 
 
 Picture = bytes | npt.NDArray[Any]
-_flat = chain.from_iterable
+Text = TypeVar("Text", str, bytes)
+_PIECE = 1 << 18  # bytes; a multiple of four, as base64 has them
+_ONE_ALPHABET = bytes.maketrans(b"-_", b"+/")
 
 
 def base64_of(text: object, where: str) -> bytes:
-    """Bytes of base64, with or without padding, in either alphabet (RFC 4648).
+    """Bytes of base64, with or without padding and line breaks, in either alphabet (RFC 4648).
 
     Raises:
         Refusal: 400, it is none.
@@ -85,31 +62,33 @@ def base64_of(text: object, where: str) -> bytes:
     if not isinstance(text, str):
         raise Refusal(400, f"{where}: expected base64 in a string")
     try:
-        raw = text.encode("ascii").replace(b"-", b"+").replace(b"_", b"/")
-        return base64.b64decode(
-            raw.rstrip(b"=") + b"=" * (-len(raw.rstrip(b"=")) % 4), validate=True
+        raw = b"".join(
+            piece.encode("ascii").translate(_ONE_ALPHABET, b" \t\r\n") for piece in _pieces(text)
         )
+        raw = raw.rstrip(b"=")
+        raw += b"=" * (-len(raw) % 4)
+        return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in _pieces(raw))
     except (binascii.Error, UnicodeEncodeError):
         raise Refusal(400, f"{where}: no base64") from None
 
 
+def _pieces(data: Text) -> Iterator[Text]:
+    """In pieces, between which other threads get their turn."""
+    return (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+
+
 def array_of(value: object, where: str, *, height: int, width: int) -> npt.NDArray[np.float32]:
-    """Nested lists [height, width, 3] of numbers, as float32 in [0, 1].
+    """Numbers [height, width, 3] as `numbers` reads them, checked to lie in [0, 1].
 
     Raises:
-        Refusal: 400, another shape, something that is no number, or other values.
+        Refusal: 400, another shape, or other values.
     """
     expected = f"{where}: expected [{height}, {width}, 3] numbers in [0, 1]"
-    if not isinstance(value, list) or len(value) != height:
+    if not isinstance(value, np.ndarray):
         raise Refusal(400, f"{expected}, or an object with the key b64")
-    try:
-        kinds = set(map(type, _flat(_flat(value))))
-        if not kinds <= {float, int}:
-            raise Refusal(400, f"{expected}, found something else among them")
-        array = np.array(value, np.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise Refusal(400, f"{expected}, found another shape") from None
-    return np.asarray(checked_batch(array[None], where, height=height, width=width)[0], np.float32)
+    if value.shape != (height, width, 3):
+        raise Refusal(400, f"{expected}, found {list(value.shape)}")
+    return np.asarray(checked_batch(value[None], where, height=height, width=width)[0], np.float32)
 
 
 def checked_batch(

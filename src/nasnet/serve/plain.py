@@ -30,7 +30,7 @@ from nasnet.serve.answers import (
     render_json,
 )
 from nasnet.serve.batching import Computed
-from nasnet.serve.bodies import files_of, read_body
+from nasnet.serve.bodies import beside, files_of, read_body, while_there
 from nasnet.serve.service import Model, Service, softmax
 
 Floats = npt.NDArray[np.float32]
@@ -220,20 +220,23 @@ async def _compute(request: Request, service: Service, model: Model) -> _Done:
     """
     with service.holding() as held:
         body = await read_body(request, service, held)
-        ids, pictures = _pictures(request, body, service)
-        done = _Done(model=model, ids=ids, found=await model.compute(pictures))
+        kind = request.headers.get("content-type", "").strip()
+        ids, pictures = await beside(
+            len(body), lambda: _pictures(kind, body, most=service.limits.pictures)
+        )
+        found = await while_there(request, model.compute(pictures))
+        done = _Done(model=model, ids=ids, found=found)
     if not done.good:
         done.check_all()
     return done
 
 
-def _pictures(request: Request, body: bytes, service: Service) -> tuple[list[str], list[bytes]]:
-    kind = request.headers.get("content-type", "")
-    if not kind.strip().lower().startswith("multipart/form-data"):
+def _pictures(kind: str, body: bytes, *, most: int) -> tuple[list[str], list[bytes]]:
+    if not kind.lower().startswith("multipart/form-data"):
         if not body:
             raise Refusal(400, "no picture: send a file as the body, or files in a form")
         return [""], [body]
-    files = files_of(body, kind, most=service.limits.pictures)
+    files = files_of(body, kind, most=most)
     if not files:
         raise Refusal(400, "no file in the form")
     ids = [file.name or f"file {number}" for number, file in enumerate(files)]

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from nasnet.serve.answers import Refusal, overloaded
 from nasnet.serve.batching import Batcher, Computed, Lane
 from nasnet.serve.metrics import Metrics
 from nasnet.serve.options import Limits, ModelChoice, NearestIndex, ServeEvent, ServeOptions
-from nasnet.serve.pictures import preparer
+from nasnet.serve.pictures import check_picture
 from nasnet.weights.classes import class_names
 
 Floats = npt.NDArray[np.float32]
@@ -54,10 +55,8 @@ class Model:
         inner = spec.signature("image_feature_vector").endpoints.values()
         self.inner = Lane(engine=self._inner, endpoints=tuple(dict.fromkeys((*inner, *endpoints))))
         self._batcher = Batcher(
-            preparer(
-                self.extractor,
-                most_pixels=options.limits.picture_pixels,
-            ),
+            self.extractor.prepare,
+            pixels=lambda data: check_picture(data, options.limits.picture_pixels),
             streams=self.engine.streams,
             decode_threads=options.engine.cores,
             queue=options.limits.queue,
@@ -97,9 +96,12 @@ class Model:
         return await self._batcher.compute(pictures, lane, seconds=self._limits.compute_seconds)
 
     def warm_up(self) -> None:
-        """Compile what the first requests need."""
-        black = np.zeros((1, self.height, self.width, 3), np.uint8)
-        for alone in (True, False):
+        """Compile what requests need, be it encoded pictures (uint8) or numbers (float32).
+
+        The signature of inner endpoints, which few ask for, is compiled when it is first called.
+        """
+        for dtype, alone in product((np.uint8, np.float32), (True, False)):
+            black = np.zeros((1, self.height, self.width, 3), dtype)
             self.engine.infer(black, self.common.endpoints, alone=alone)
         # The first array of pyarrow imports pandas where it is installed: half a second in which
         # nobody would be answered.

@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from nasnet.hub.signatures import Signature, TensorInfo
-from nasnet.serve.answers import JSON, Refusal, add_route, json_answer, render_list
+from nasnet.serve.answers import JSON, Refusal, add_route, json_answer, render_array
 from nasnet.serve.batching import Computed
-from nasnet.serve.bodies import parse_json, read_body
+from nasnet.serve.bodies import beside, read_body, while_there
+from nasnet.serve.numbers import parse_json
+from nasnet.serve.options import Limits
 from nasnet.serve.pictures import Picture, array_of, base64_of, first_error
 from nasnet.serve.service import Model, Service
 
@@ -75,12 +78,12 @@ def routes(service: Service) -> APIRouter:
     async def predict(request: Request, name: str) -> Response:
         with service.holding() as held:
             model = model_of(request, name)
-            body = await parse_json(
-                await read_body(request, service, held),
-                pixels=model.height * model.width,
-                pictures=service.limits.pictures,
-            )
-            return await _predict(body, model, service)
+            body = await read_body(request, service, held)
+            asked = await beside(len(body), lambda: _asked(body, model, service.limits))
+            work = model.compute(asked.pictures, inner=asked.inner)
+            found = await while_there(request, work)
+            first_error(found, asked.where)
+            return await _answer(asked, found)
 
     for base in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
         add_route(router, base, status, "Status of a module", refusals=(404,))
@@ -89,38 +92,55 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-async def _predict(body: dict[str, Any], model: Model, service: Service) -> Response:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a request wants.
+
+    Attributes:
+        endpoints: name of an output -> where in the network it is taken.
+        inner: whether some of them are not among the common ones.
+        where: `instances`, a row each; or `inputs`, a column each.
+        pictures: the input.
+        numbers: in the answer.
+    """
+
+    endpoints: Mapping[str, str]
+    inner: bool
+    where: str
+    pictures: list[Picture]
+    numbers: int
+
+
+def _asked(data: bytes, model: Model, limits: Limits) -> _Asked:
+    body = parse_json(data)
     called = _signature(body.get("signature_name", ""), model)
     rows = "instances" in body
     if rows == ("inputs" in body):
         raise Refusal(400, "expected either 'instances' (rows) or 'inputs' (columns)")
     where = "instances" if rows else "inputs"
     values = body["instances"] if rows else _column(body["inputs"])
-    if not isinstance(values, list) or not values:
+    if not isinstance(values, list | np.ndarray) or not len(values):
         raise Refusal(400, f"{where}: expected a list of pictures, one at least")
-    if len(values) > service.limits.pictures:
+    if len(values) > limits.pictures:
         raise Refusal(
-            413, f"{where}: {len(values)} pictures, {service.limits.pictures} at most in a request"
+            413, f"{where}: {len(values)} pictures, {limits.pictures} at most in a request"
         )
     numbers = len(values) * sum(
         math.prod(size or 0 for size in info.shape[1:]) for info in called.outputs.values()
     )
-    if numbers > service.limits.values:
+    if numbers > limits.values:
         raise Refusal(
             413,
-            f"an answer of {numbers:,} numbers, {service.limits.values:,} at most: send fewer "
+            f"an answer of {numbers:,} numbers, {limits.values:,} at most: send fewer "
             "pictures, or ask for the signature serving_default",
         )
-    pictures = await _pictures(values, model, where)
-    inner = not set(called.endpoints.values()) <= set(model.common.endpoints)
-    found = await model.compute(pictures, inner=inner)
-    first_error(found, where)
-
-    if numbers > _INLINE:
-        data = await asyncio.to_thread(_answer, found, called.endpoints, rows=rows)
-    else:
-        data = _answer(found, called.endpoints, rows=rows)
-    return Response(data, media_type=JSON)
+    return _Asked(
+        endpoints=called.endpoints,
+        inner=not set(called.endpoints.values()) <= set(model.common.endpoints),
+        where=where,
+        pictures=[_picture(one, model, f"{where}[{at}]") for at, one in enumerate(values)],
+        numbers=numbers,
+    )
 
 
 def _signature(name: object, model: Model) -> Signature:
@@ -154,29 +174,29 @@ def _only(value: Mapping[str, object], where: str) -> object:
     return next(iter(value.values()))
 
 
-async def _pictures(values: Sequence[object], model: Model, where: str) -> list[Picture]:
-    def one(value: object, place: int) -> Picture:
-        here = f"{where}[{place}]"
-        if isinstance(value, dict) and "b64" not in value:
-            value = _only(value, here)
-        if isinstance(value, dict):
-            if set(value) != {"b64"}:
-                raise Refusal(400, f"{here}: beside b64 there may be nothing")
-            return base64_of(value["b64"], here)
-        return array_of(value, here, height=model.height, width=model.width)
-
-    def all_of_them() -> list[Picture]:
-        return [one(value, place) for place, value in enumerate(values)]
-
-    encoded = all(isinstance(value, dict) and "b64" in value for value in values)
-    return all_of_them() if encoded else await asyncio.to_thread(all_of_them)
+def _picture(value: object, model: Model, where: str) -> Picture:
+    if isinstance(value, dict) and "b64" not in value:
+        value = _only(value, where)
+    if isinstance(value, dict):
+        if set(value) != {"b64"}:
+            raise Refusal(400, f"{where}: beside b64 there may be nothing")
+        return base64_of(value["b64"], where)
+    return array_of(value, where, height=model.height, width=model.width)
 
 
-def _answer(found: Sequence[Computed], endpoints: Mapping[str, str], *, rows: bool) -> bytes:
+async def _answer(asked: _Asked, found: Sequence[Computed]) -> Response:
+    def write() -> bytes:
+        return _written(found, asked.endpoints, rows=asked.where == "instances")
+
+    data = await asyncio.to_thread(write) if asked.numbers > _INLINE else write()
+    return Response(data, media_type=JSON)
+
+
+def _written(found: Sequence[Computed], endpoints: Mapping[str, str], *, rows: bool) -> bytes:
     """Of one output the name is left out, as TensorFlow Serving does."""
 
     def column(endpoint: str) -> bytes:
-        return render_list(one.outputs[endpoint].tolist() for one in found)
+        return b"[%s]" % b",".join(render_array(one.outputs[endpoint]) for one in found)
 
     if len(endpoints) == 1:
         (endpoint,) = endpoints.values()
@@ -184,11 +204,14 @@ def _answer(found: Sequence[Computed], endpoints: Mapping[str, str], *, rows: bo
     if not rows:
         columns = (b'"%s":%s' % (key.encode(), column(one)) for key, one in endpoints.items())
         return b'{"outputs":{%s}}' % b",".join(columns)
-    pictures = (
-        {key: one.outputs[endpoint].tolist() for key, endpoint in endpoints.items()}
-        for one in found
-    )
-    return b'{"predictions":%s}' % render_list(pictures)
+
+    def row(one: Computed) -> bytes:
+        return b"{%s}" % b",".join(
+            b'"%s":%s' % (key.encode(), render_array(one.outputs[endpoint]))
+            for key, endpoint in endpoints.items()
+        )
+
+    return b'{"predictions":[%s]}' % b",".join(map(row, found))
 
 
 def _metadata(model: Model) -> dict[str, object]:
