@@ -16,7 +16,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +27,11 @@ from nasnet.features.extractor import Extractor
 from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.train.distill import held_out, open_teacher
-from nasnet.train.finetune_options import FinetuneOptions, FullTuning
+from nasnet.train.finetune_options import FinetuneOptions
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.predict import predict
+from nasnet.train.recipe import TrainRecipe
+from nasnet.train.recipe_files import read_recipe
 from nasnet.weights.initial import initial
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import write_safetensors
@@ -87,9 +88,9 @@ def head_accuracy(data: Dataset, features: Features, strength: float | None) -> 
     return float((head.logits(test).argmax(1) == truth).mean())
 
 
-def full_accuracy(data: str, weights: str, folder: Path, full: FullTuning, size: int) -> float:
+def full_accuracy(data: str, weights: str, folder: Path, recipe: TrainRecipe, size: int) -> float:
     """Of a network all of whose layers were trained, whatever its head alone had."""
-    options = FinetuneOptions(mode="full", size=(size, size), full=full)
+    options = FinetuneOptions(mode="full", size=(size, size), recipe=recipe)
     finetune(data, folder, weights=weights, options=options)
     log = (folder / "log.csv").read_text(encoding="utf-8").splitlines()
     column = log[0].split(",").index("validation_accuracy")
@@ -128,7 +129,7 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
-    full = FullTuning(epochs=options.epochs)
+    full = {"stages.epochs": options.epochs}
     table: dict[str, dict[str, float]] = {}
     for given in options.data:
         data = given
@@ -154,14 +155,20 @@ def main() -> None:
             print(f"  {kind}: {row[kind]:.1%} ({time.monotonic() - began:.0f} s)", flush=True)
         runs = [] if options.no_full else [("NASNet, all layers", options.weights, full)]
         if options.scratch:
-            fresh = replace(full, batch_norm="batch", layer_decay=1.0, learning_rate=2e-3)
+            fresh = full | {
+                "train.batch_norm": "batch",
+                "train.optimizer.layer_decay": 1.0,
+                "train.optimizer.learning_rate": 2e-3,
+            }
             start = out / "initial.safetensors"
             write_safetensors(initial(seed=1), start)
             runs.append(("NASNet from scratch, all layers", str(start), fresh))
         for kind, weights, how in runs:
             began = time.monotonic()
             folder = out / f"{name}-{kind.split(',')[0].replace(' ', '-')}"
-            row[kind] = full_accuracy(data, weights, folder, how, options.size)
+            row[kind] = full_accuracy(
+                data, weights, folder, read_recipe("finetune", how), options.size
+            )
             print(f"  {kind}: {row[kind]:.1%} ({time.monotonic() - began:.0f} s)", flush=True)
     kinds_seen = list(dict.fromkeys(kind for row in table.values() for kind in row))
     print("\n| | " + " | ".join(table) + " |\n|---|" + "---|" * len(table))

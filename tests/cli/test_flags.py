@@ -14,6 +14,7 @@ import pytest
 import nasnet
 from nasnet.cli import COMMANDS, build_app
 from nasnet.cli.flags import FIELDS, flags_of, plain
+from nasnet.cli.recipe_flags import RECIPE_FLAGS
 from nasnet.cli.reference import reference
 from nasnet.pictures.augment import PRESETS
 from tests.support import ROOT
@@ -181,6 +182,18 @@ def test_the_help_names_every_recipe_and_augmentation() -> None:
     text = " ".join(invoke("finetune", "--help").stdout.split())
     assert all(name.partition("/")[0] in text for name in nasnet.RECIPES)
     assert all(name in text for name in PRESETS)
+
+
+def test_commands_that_follow_a_recipe_change_the_same_values_of_it() -> None:
+    texts = [invoke(name, "--help").stdout for name in ("train", "finetune")]
+    for flag in RECIPE_FLAGS:
+        assert all(f"--{flag.replace('_', '-')} " in text for text in texts), flag
+
+
+def test_evaluating_splits_nothing() -> None:
+    text = invoke("evaluate", "--help").stdout
+    assert "--label-column" in text
+    assert not [flag for flag in ("--validation", "--seed") if flag in text]
 
 
 def test_a_key_comes_from_its_file_or_its_variable(

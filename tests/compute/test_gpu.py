@@ -16,7 +16,8 @@ from nasnet.compute.torch.model import NASNet
 from nasnet.network.spec import CIFAR
 from nasnet.pictures.augment import preset
 from nasnet.pictures.batches import Loader, LoaderOptions
-from nasnet.train.loop import Classification, OptimizerRecipe, Trainer, TrainOptions
+from nasnet.train.loop import Classification, Trainer
+from nasnet.train.recipe import OptimizerRecipe, TrainOptions
 from nasnet.weights.weights import seeded
 from tests.support.training import examples
 

@@ -20,7 +20,7 @@ from nasnet.features.feature_set import feature_schema
 from nasnet.features.store.formats import FORMATS
 from nasnet.features.store.manifest import Manifest, decode_manifest
 from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
-from nasnet.train.recipe import read_recipe
+from nasnet.train.recipe_files import read_recipe
 from nasnet.weights.fetch import cache
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, write_folder
 from nasnet.weights.opening import open_weights

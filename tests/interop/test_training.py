@@ -23,13 +23,11 @@ from nasnet.pictures.augment import preset as augment_preset
 from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
 from nasnet.train.loop import (
     Classification,
-    OptimizerRecipe,
-    ScheduleRecipe,
     Trainer,
     TrainEvent,
-    TrainOptions,
 )
 from nasnet.train.loop.optimizers import RMSPropTF
+from nasnet.train.recipe import OptimizerRecipe, ScheduleRecipe, TrainOptions
 from nasnet.weights.weights import seeded_value
 from tests.support.golden import relative_error
 from tests.support.pictures import pixels

@@ -21,12 +21,11 @@ from nasnet.train.loop import (
     Classification,
     Objective,
     Replicas,
-    ScheduleRecipe,
     Trainer,
     TrainEvent,
-    TrainOptions,
 )
 from nasnet.train.loop.checkpoint import read_checkpoint
+from nasnet.train.recipe import ScheduleRecipe, TrainOptions
 from tests.support.pictures import pixels
 
 SPEC = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)

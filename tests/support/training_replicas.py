@@ -14,8 +14,8 @@ import torch
 from nasnet.compute.torch.model import NASNet
 from nasnet.train.distill import Answers, Distillation
 from nasnet.train.from_scratch import train
-from nasnet.train.loop import OptimizerRecipe, Replicas, TrainEvent, joined
-from nasnet.train.recipe import Stage, TrainRecipe
+from nasnet.train.loop import Replicas, TrainEvent, joined
+from nasnet.train.recipe import OptimizerRecipe, Stage, TrainRecipe
 from tests.support.training import SPEC, examples, loader, trainer
 
 # Dropout of all kinds; rates at which rounding does not grow.

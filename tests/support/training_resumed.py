@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from nasnet.train.loop import ScheduleRecipe, Trainer, TrainEvent
-from nasnet.train.loop.logs import Logs
+from nasnet.train.loop import Logs, Trainer, TrainEvent
+from nasnet.train.recipe import ScheduleRecipe
 from tests.support.training import loader, trainer
 
 COSINE = ScheduleRecipe(kind="cosine", warmup_epochs=0.5)

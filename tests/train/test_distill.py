@@ -35,8 +35,8 @@ from nasnet.train.distill import (
     open_teacher,
 )
 from nasnet.train.from_scratch import train
-from nasnet.train.loop import TrainEvent, TrainOptions
-from nasnet.train.recipe import Stage, TeacherRecipe, TrainRecipe
+from nasnet.train.loop import TrainEvent
+from nasnet.train.recipe import Stage, TeacherRecipe, TrainOptions, TrainRecipe
 from nasnet.weights.weights import seeded
 from tests.support.leftovers import left_by_a_killed_run
 from tests.support.pictures import jpeg, pixels

@@ -14,11 +14,14 @@ import pytest
 from PIL import Image
 
 import nasnet
+from nasnet.cli.recipe_flags import RECIPE_FLAGS
 from nasnet.errors import InputError, SourceError, TrainingError
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.sources import DatasetOptions
-from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FullTuning
+from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions
 from nasnet.train.head import HeadFit, fit_head
+from nasnet.train.recipe_files import read_recipe
+from tests.support.cli import invoke
 
 SIZE = (32, 32)
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -39,13 +42,14 @@ def photos(folder: Path, count: int = 10, colours: tuple[str, ...] = tuple(COLOU
     return folder
 
 
-def options(mode: str = "head", **full: object) -> FinetuneOptions:
-    chosen = FullTuning(**{"epochs": 2, "batch_size": 8, "warmup_epochs": 0.5, **full})  # type: ignore[arg-type]
+def options(mode: str = "head", recipe: str | Path = "finetune", **full: Any) -> FinetuneOptions:
+    """Options with these values of a recipe, named as the command's flags are."""
+    full = {"epochs": 2, "batch_size": 8, "warmup_epochs": 0.5, **full}
     return FinetuneOptions(
         mode=mode,  # type: ignore[arg-type]
         size=SIZE,
         head=HeadFit(c=0.1),
-        full=chosen,
+        recipe=read_recipe(recipe, {RECIPE_FLAGS[flag]: value for flag, value in full.items()}),
     )
 
 
@@ -150,11 +154,8 @@ def test_full_mode_trains_all_layers_and_keeps_the_better(data: Path, tmp_path: 
 def test_without_validation_the_tuned_network_is_kept_and_all_of_it_moved(
     data: Path, tmp_path: Path
 ) -> None:
-    chosen = FinetuneOptions(
-        mode="full",
-        size=SIZE,
-        head=HeadFit(c=0.1),
-        full=FullTuning(epochs=1, batch_size=8, batch_norm="batch", warmup_epochs=0),
+    chosen = replace(
+        options("full", epochs=1, batch_norm="batch", warmup_epochs=0),
         dataset=DatasetOptions(validation_fraction=0.0),
     )
     summary = nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=chosen)
@@ -205,15 +206,16 @@ def test_a_folder_among_the_pictures_is_refused(data: Path) -> None:
 @pytest.mark.parametrize(
     ("full", "text"),
     [
-        ({"learning_rate": float("nan")}, "learning_rate above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan is no finite number"),
+        ({"learning_rate": 0.0}, "learning_rate above 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"augment": "wild"}, "wild"),
         ({"warmup_epochs": -1.0}, "warmup_epochs"),
-        ({"batch_size": 0}, "batch_size starts at 1"),
+        ({"batch_size": 0}, "batch_size and crops from 1"),
     ],
 )
 def test_options_of_all_layers_are_refused_before_features_are_computed(
-    full: dict[str, object], text: str, data: Path, tmp_path: Path
+    full: dict[str, Any], text: str, data: Path, tmp_path: Path
 ) -> None:
     events: list[FinetuneEvent] = []
     with pytest.raises(InputError, match=text):
@@ -232,20 +234,49 @@ def test_mixing_needs_pairs() -> None:
         options("full", batch_size=5, mixup=0.2)
 
 
-def test_all_layers_see_pictures_through_the_recipe_of_the_head(
+TWO_STAGES = """
+preprocessing = "tf1-hub"
+mixup = 0.2
+train.batch_norm = "moving"
+
+[[stages]]
+epochs = 1
+size = 48
+batch_size = 4
+
+[[stages]]
+epochs = 1
+batch_size = 8
+"""
+
+
+def test_all_layers_follow_the_stages_of_a_recipe_file_and_its_preprocessing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
-    seen: list[str] = []
+    seen: list[object] = []
 
     def watched(examples: Any, options: Any, **others: Any) -> Batches:
-        seen.append(options.recipe)
+        seen.append((options.recipe, options.size, options.batch_size, options.mixup))
         return open_loader(examples, options, **others)
 
-    monkeypatch.setattr("nasnet.train.finetune_full.open_loader", watched)
-    chosen = replace(options("full", epochs=1), recipe="tf1-hub")
-    nasnet.finetune(data, tmp_path / "out", weights="seeded:7", options=chosen)
-    assert seen == ["tf1-hub"]
+    monkeypatch.setattr("nasnet.train.run.open_loader", watched)
+    file = tmp_path / "two.toml"
+    file.write_text(TWO_STAGES, encoding="utf-8")
+    command = ("finetune", data, "-o", tmp_path / "out", "-w", "seeded:7", "--size", "32")
+    done = invoke(*command, "--mode", "full", "--recipe", file, "--mixup", "0.4")
+    assert done.exit_code == 0, done.stderr
+    assert seen == [("tf1-hub", (48, 48), 4, 0.4), ("tf1-hub", SIZE, 8, 0.4)]
+
+
+def test_a_recipe_that_fine_tuning_cannot_follow_is_refused_at_once(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"builtin has a \[teacher\], fine-tuning learns"):
+        FinetuneOptions(recipe=read_recipe("builtin"))
+    chosen = replace(options("full"), recipe=read_recipe("cifar", {"stages.epochs": 1}))
+    with pytest.raises(InputError, match="cifar is for nasnet_cifar, seeded:7 holds weights of"):
+        nasnet.finetune(data, tmp_path / "out", weights="seeded:7", options=chosen)
+    assert not (tmp_path / "out" / "features").exists()
 
 
 def test_imagenet_classes_are_known_by_name_id_and_number(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from nasnet.compute.torch.model import NASNet  # noqa: E402
 from nasnet.errors import InputError, PictureError, TrainingError  # noqa: E402
 from nasnet.network.spec import preset  # noqa: E402
 from nasnet.pictures.sources import Example  # noqa: E402
-from nasnet.train.loop import Recalibration, recalibrate  # noqa: E402
+from nasnet.train.recalibration import recalibrate  # noqa: E402
+from nasnet.train.recipe import Recalibration  # noqa: E402
 from nasnet.weights.weights import seeded  # noqa: E402
 from tests.support.pictures import jpeg, pixels  # noqa: E402
 
@@ -66,6 +67,16 @@ def test_batches_make_the_averages_of_all_pictures_together() -> None:
     mean, variance = "l1_stem_bn/moving_mean", "l1_stem_bn/moving_variance"
     assert np.allclose(whole[mean], parts[mean], rtol=1e-5, atol=1e-6)
     assert np.allclose(whole[variance], parts[variance], rtol=1e-3)
+
+
+def test_averages_are_those_of_the_borders_the_weights_compute_with() -> None:
+    slim, keras = (
+        recalibrate(replace(WEIGHTS, padding=padding), pictures(2), Recalibration(size=33))
+        for padding in ("slim", "keras")
+    )
+    assert any(
+        not np.allclose(slim.arrays[name], keras.arrays[name], rtol=1e-3) for name in slim.arrays
+    )
 
 
 def test_pictures_that_cannot_be_read_are_passed_over() -> None:

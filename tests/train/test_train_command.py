@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import re
 import signal
@@ -18,10 +19,15 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError, NasnetError, OutputError, SourceError, TrainingError
+from nasnet.pictures.augment import preset
+from nasnet.pictures.batches import TrainBatch
+from nasnet.pictures.sources import Dataset, Example
 from nasnet.train.from_scratch import TrainSummary, train
 from nasnet.train.loop import TrainEvent
-from nasnet.train.recipe import Stage, TrainRecipe, read_recipe, shipped_recipes
-from nasnet.weights.weights import read_safetensors
+from nasnet.train.recipe import Stage, TrainRecipe
+from nasnet.train.recipe_files import read_recipe, shipped_recipes
+from nasnet.train.run import classification, network_for
+from nasnet.weights.weights import read_safetensors, seeded
 from tests.support.pictures import encoded, jpeg, pixels
 from tests.support.training import one_thread, same, untimed
 
@@ -275,7 +281,7 @@ def test_folders_that_cannot_be_made_are_said(data: Path, tmp_path: Path) -> Non
 
 
 def test_the_shipped_recipes_are_read() -> None:
-    assert shipped_recipes() == ("builtin", "builtin-live", "cifar", "mobile")
+    assert shipped_recipes() == ("builtin", "builtin-live", "cifar", "finetune", "mobile")
     found = {name: read_recipe(name) for name in shipped_recipes()}
     assert {name: recipe.name for name, recipe in found.items()} == {n: n for n in found}
     mobile = found["mobile"]
@@ -300,6 +306,66 @@ def test_the_shipped_recipes_are_read() -> None:
     live = found["builtin-live"]
     assert live.teacher is not None
     assert (live.teacher.views, live.stages[0].crops, live.held_out) == (0, 2, builtin.held_out)
+
+
+def test_single_values_of_a_recipe_are_changed() -> None:
+    changes = {
+        "stages.epochs": 3,
+        "train.optimizer.kind": "sgd",
+        "augment": "none",
+        "teacher.name": "efficientnet-lite0",  # a table that the recipe has not
+        "label_smoothing": 0.0,
+        "aux_weight": 0.0,
+    }
+    found, own = read_recipe("mobile", changes), read_recipe("mobile")
+    assert (found.epochs, found.train.epochs, found.train.optimizer.kind) == (3, 3, "sgd")
+    assert found.augment == preset("none")
+    assert found.teacher is not None
+    assert (found.stages[0].size, found.train.ema) == (224, own.train.ema)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "message"),
+    [
+        ("builtin", "stages.epochs", 3, "^recipe builtin has 10 stages, and epochs may differ"),
+        ("mobile", "augment", "wild", "^recipe mobile, augment: no augmentation 'wild'"),
+        ("mobile", "train.optimizer.kinds", 3, "^recipe mobile, train, optimizer: no key 'kinds'"),
+        ("mobile", "train.clip", -1.0, "^recipe mobile, train: clip, patience"),
+        ("mobile", "network.size", 3, "^recipe mobile, network: "),
+        ("mobile", "preprocessing", "none", "^recipe mobile: no recipe 'none'; there are photo"),
+        ("mobile", "stages.batch_size", 3, "^recipe mobile: mixup needs an even batch, found 3"),
+        ("builtin", "preprocessing", "tf1-hub", r"a \[teacher\] sees pictures by the preproc"),
+        ("builtin", "class_weights", True, r"class_weights is for labels; this recipe has a"),
+    ],
+)
+def test_changes_that_make_no_recipe_are_refused(
+    name: str, path: str, value: object, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_recipe(name, {path: value} | ({"mixup": 0.2} if path == "stages.batch_size" else {}))
+
+
+def test_rare_classes_weigh_more_if_the_recipe_says_so() -> None:
+    examples = tuple(Example(str(n), int(n > 2), lambda: b"") for n in range(4))
+    data = Dataset(name="", classes=("a", "b"), train=examples, validation=(), notes=())
+    recipe = read_recipe("finetune", {"class_weights": True})
+    batch = TrainBatch(
+        images=np.zeros((2, 1, 1, 3), np.uint8),
+        labels=np.array([0, 1]),
+        mixed=np.array([0, 1]),
+        share=np.ones(2, np.float32),
+        epoch=0,
+        step=0,
+        ids=("0", "3"),
+        rows=np.array([0, 3]),
+    )
+    np.testing.assert_allclose(classification(recipe, data).targets(batch)["share"], [4 / 6, 4 / 2])
+
+
+def test_training_goes_on_with_the_borders_of_the_weights_it_starts_from() -> None:
+    start = dataclasses.replace(seeded(7), padding="keras")
+    data = Dataset(name="", classes=("a", "b"), train=(), validation=(), notes=())
+    assert network_for(read_recipe("finetune"), data, start, (32, 32)).padding == "keras"
 
 
 def refusal(tmp_path: Path, text: str) -> str:

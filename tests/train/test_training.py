@@ -22,16 +22,14 @@ from nasnet.system import Stopping
 from nasnet.train.loop import (
     Classification,
     Forward,
-    OptimizerRecipe,
-    ScheduleRecipe,
+    Logs,
     Targets,
     TrainEvent,
-    TrainOptions,
     device_of,
 )
 from nasnet.train.loop.checkpoint import read_checkpoint
-from nasnet.train.loop.logs import Logs
 from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
+from nasnet.train.recipe import OptimizerRecipe, ScheduleRecipe, TrainOptions
 from tests.support.training import (
     CLASSES,
     SPEC,

@@ -18,9 +18,9 @@ import torch
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import OutputError, TrainingError
-from nasnet.train.loop import OptimizerRecipe, TrainEvent
+from nasnet.train.loop import Logs, TrainEvent
 from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
-from nasnet.train.loop.logs import Logs
+from nasnet.train.recipe import OptimizerRecipe
 from tests.support import ROOT
 from tests.support.leftovers import left_by_a_killed_run
 from tests.support.training import SPEC, loader, network, same, saved, trainer, untimed
@@ -51,7 +51,7 @@ def elsewhere(folder: Path, code: str, **environment: str) -> subprocess.Complet
     lines = (
         "import signal, torch; from pathlib import Path\n"
         "from nasnet.compute.torch.model import NASNet; from nasnet.errors import OutputError\n"
-        "from nasnet.train.loop.logs import Logs\n"
+        "from nasnet.train.loop import Logs\n"
         "from tests.support.training import loader, trainer\n"
         "from tests.support.training_resumed import EVERYTHING, killing, start\n"
         f"folder = Path({str(folder)!r})\n{code}"

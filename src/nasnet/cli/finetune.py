@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nasnet.cli.flags import Folder, Quiet, Weights, command
+from nasnet.cli.recipe_flags import RecipeChanges
 from nasnet.cli.terminal import TrainingProgress, note, say
 from nasnet.train.finetune import finetune as finetune_module
 from nasnet.train.finetune_options import FinetuneOptions, FinetuneSummary
-from nasnet.train.metrics import table
+from nasnet.train.metrics import table as score_table
+from nasnet.train.recipe_files import read_recipe
 from nasnet.weights.opening import DEFAULT_HANDLE
 
 
@@ -19,8 +21,10 @@ def finetune(
     *,
     out: Folder,
     weights: Weights = DEFAULT_HANDLE,
+    recipe: str = "finetune",
     quiet: Quiet = False,
     options: FinetuneOptions,
+    changes: RecipeChanges,
 ) -> None:
     """Make a module of the classes of the pictures in DATA.
 
@@ -37,10 +41,15 @@ def finetune(
         data: labelled pictures.
         out: folder for the module, the report, logs and checkpoints.
         weights: what to start from: a published handle, a file, or seeded:N (untrained).
+        recipe: how all layers are trained: one that comes with nasnet (finetune, mobile, cifar),
+            or a TOML file, as for nasnet train.
         quiet: no progress and no summary.
         options: how to tune.
+        changes: of the recipe.
     """
-    options = replace(options, seed=options.dataset.seed)
+    table = read_recipe(recipe, changes)
+    dataset = replace(options.dataset, seed=table.train.seed)
+    options = replace(options, recipe=table, dataset=dataset)
     with TrainingProgress(not quiet) as progress:
         summary = finetune_module(
             data,
@@ -55,7 +64,7 @@ def finetune(
 
 
 def _report(summary: FinetuneSummary) -> None:
-    say(table(summary.evaluation.scores))
+    say(score_table(summary.evaluation.scores))
     for text in summary.notes:
         note(f"note: {text}")
     scores = summary.evaluation.scores

@@ -12,7 +12,15 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ParamSpec,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cyclopts import Group, Parameter, Token, validators
 
@@ -152,8 +160,9 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     },
     "ClassifyOptions": {"top": Parameter(alias="-k")},
     "ClusterOptions": {"storage_options": PYTHON_ONLY},
-    # One --seed, that of the data, is the seed of everything.
-    "FinetuneOptions": {"engine": PYTHON_ONLY, "seed": PYTHON_ONLY},
+    # One --seed, that of the recipe, is the seed of everything.
+    "DatasetOptions": {"seed": PYTHON_ONLY},
+    "FinetuneOptions": {"engine": PYTHON_ONLY, "recipe": PYTHON_ONLY},
     "HeadFit": {
         "c": Parameter(name="--regularization"),
         "class_weight": PYTHON_ONLY,
@@ -161,6 +170,10 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     },
     # Two switches say it on the command line: --overwrite and --append.
     "SinkOptions": {"mode": PYTHON_ONLY},
+}
+# Fields of an inner class that mean nothing there: class -> its field -> fields of that one.
+MEANINGLESS: dict[str, dict[str, tuple[str, ...]]] = {
+    "EvaluateOptions": {"dataset": ("validation", "validation_fraction")},  # nothing is split
 }
 # Panels of the help, in the order in which people look for things.
 PANELS: dict[str, Group] = {
@@ -176,17 +189,25 @@ PANELS: dict[str, Group] = {
         start=10,
     )
 }
+CHANGES = Group("Instead of what the recipe says", sort_key=5)
+
+
+class Changes(dict[str, Any]):
+    """What flags put in the place of a table's values: path of each -> the value given."""
 
 
 def command(function: Callable[Params, Result]) -> Callable[Params, Result]:
     """A function as cyclopts wants it: each option class among its parameters becomes flags.
 
-    Called from Python, the function is what it was.
+    So does a parameter `Annotated[Changes, twin]`; the fields of the twin are None where a flag is
+    not given, and have the `path` of what they change in their metadata. Called from Python, the
+    function is what it was.
     """
     hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
     parameters: list[inspect.Parameter] = []
     classes: dict[str, Any] = {}
+    changed: list[str] = []
     for name, parameter in signature.parameters.items():
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
@@ -194,6 +215,11 @@ def command(function: Callable[Params, Result]) -> Callable[Params, Result]:
             flags = flags_of(hint)
             classes[name] = hint
             hints[name] = Annotated[flags, _spread(hint)]
+            parameter = parameter.replace(default=flags())
+        elif get_origin(hint) is Annotated and get_args(hint)[0] is Changes:
+            flags = get_args(hint)[1]
+            changed.append(name)
+            hints[name] = Annotated[flags, Parameter(name="*", group=CHANGES)]
             parameter = parameter.replace(default=flags())
         else:
             hints[name] = _shown(hint, parameter.default)
@@ -205,6 +231,8 @@ def command(function: Callable[Params, Result]) -> Callable[Params, Result]:
             given: Any = kwargs.get(name)
             if not isinstance(given, cls):
                 kwargs[name] = cls() if given is None else plain(cls, given)
+        for name in changed:
+            kwargs[name] = _given(kwargs.get(name))
         return function(*args, **kwargs)
 
     run.__doc__ = unwrapped(function.__doc__ or "")
@@ -227,10 +255,11 @@ def unwrapped(text: str) -> str:
 
 
 @functools.cache
-def flags_of(cls: type) -> type[Any]:
+def flags_of(cls: type, meaningless: tuple[str, ...] = ()) -> type[Any]:
     """A twin of an option class, with what cyclopts has to know about each field."""
     hints = get_type_hints(cls, include_extras=True)
-    known = FIELDS.get(cls.__name__, {})
+    known = FIELDS.get(cls.__name__, {}) | dict.fromkeys(meaningless, PYTHON_ONLY)
+    inner = MEANINGLESS.get(cls.__name__, {})
     twins: list[Any] = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
@@ -240,7 +269,7 @@ def flags_of(cls: type) -> type[Any]:
             hint = Annotated[hint, known[field.name]]
         elif dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
-            default, factory = dataclasses.MISSING, flags_of(hint)
+            default, factory = dataclasses.MISSING, flags_of(hint, inner.get(field.name, ()))
             hint = Annotated[factory, _spread(hint)]
         else:
             hint = _shown(hint, default)
@@ -254,6 +283,12 @@ def flags_of(cls: type) -> type[Any]:
     twin.__doc__ = unwrapped(cls.__doc__ or "")
     twin.__module__ = cls.__module__  # a class of `types`, where it was made, is taken for built in
     return twin
+
+
+def _given(flags: Any) -> Changes:  # noqa: ANN401 - a twin of changes
+    fields = dataclasses.fields(flags) if flags is not None else ()
+    values = ((field.metadata["path"], getattr(flags, field.name)) for field in fields)
+    return Changes((path, value) for path, value in values if value is not None)
 
 
 def plain(cls: type[Any], flags: Any) -> Any:  # noqa: ANN401 - any option class

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
 from nasnet.cli.flags import Folder, Quiet, command
+from nasnet.cli.recipe_flags import RecipeChanges
 from nasnet.cli.terminal import TrainingProgress, note
 from nasnet.errors import needs
 from nasnet.pictures.sources import DatasetOptions
@@ -20,13 +22,10 @@ def train(
     out: Folder,
     recipe: str = "mobile",
     weights: Annotated[str | None, Parameter(alias="-w")] = None,
-    device: str | None = None,
-    precision: Literal["f32", "bf16", "f16", "auto"] | None = None,
-    workers: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
-    cache_gb: Annotated[float | None, Parameter(validator=validators.Number(gte=0))] = None,
     overwrite: bool = False,
     quiet: Quiet = False,
     options: DatasetOptions,
+    changes: RecipeChanges,
 ) -> None:
     """Train a network from scratch on the pictures in DATA.
 
@@ -41,36 +40,22 @@ def train(
     Args:
         data: the pictures.
         out: folder for checkpoints, logs and, at the end, the module.
-        recipe: one that comes with nasnet (mobile, cifar, builtin, builtin-live), or a TOML file.
+        recipe: one that comes with nasnet (mobile, cifar, finetune, builtin, builtin-live), or a
+            TOML file.
         weights: what to start from: a file, folder or handle of the recipe's network; initial
             values if not given.
-        device: cpu, cuda, ...; the recipe's if not given, or what there is.
-        precision: of the arithmetic; the recipe's if not given; auto is bf16 on a GPU, f32
-            elsewhere.
-        workers: processes that make batches; one a core on a GPU, none (threads) on a CPU if not
-            given.
-        cache_gb: decoded pictures kept in memory, in GB; the recipe's (2) if not given.
         overwrite: start anew where a run is in the folder.
         quiet: no progress and no summary.
         options: how the pictures are read.
+        changes: of the recipe.
     """
-    import dataclasses
-
     needs("torch", extra="torch")
     from nasnet.train.from_scratch import train as train_network
     from nasnet.train.loop import joined
-    from nasnet.train.recipe import read_recipe
+    from nasnet.train.recipe_files import read_recipe
     from nasnet.weights.opening import open_weights
 
-    table = read_recipe(recipe)
-    asked = {
-        "device": device,
-        "precision": precision,
-        "workers": workers,
-        "cache_gb": cache_gb,
-    }
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    table = dataclasses.replace(table, train=dataclasses.replace(table.train, **given))
+    table = read_recipe(recipe, changes)
     with joined() as replicas:
         shows = replicas.writes and not quiet
         try:
@@ -80,7 +65,7 @@ def train(
                     out,
                     table,
                     weights=open_weights(weights).weights if weights else None,
-                    dataset=options,
+                    dataset=replace(options, seed=table.train.seed),
                     overwrite=overwrite,
                     replicas=replicas,
                     on_event=progress.on_event,

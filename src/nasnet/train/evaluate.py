@@ -37,7 +37,7 @@ class EvaluateOptions:
         recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or cadene-eval.
         size: height and width the pictures are brought to; the module's own if not given.
         engine: how to compute.
-        dataset: how the data are read.
+        dataset: how the data are read; all of them are judged, whatever it says of a split.
         fetch: where to look for a handle.
     """
 

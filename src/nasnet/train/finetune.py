@@ -89,9 +89,9 @@ def _run(
     started = time.monotonic()
     size = options.size or opened.image_size
     if options.mode == "full":
-        from nasnet.train.finetune_full import check
+        from nasnet.train.run import check
 
-        check(options, size)
+        check(options.recipe, size, opened.weights)
     notes = [*found.notes]
     if opened.weights.status == "untrained":
         notes.append(f"{opened.weights.source} is untrained: its features mean little")
@@ -181,8 +181,8 @@ def _fit(training: Predicted, found: Dataset, options: FinetuneOptions, tell: Te
         )
     head = replace(
         options.head,
-        class_weight="balanced" if options.class_weights else options.head.class_weight,
-        seed=options.seed,
+        class_weight="balanced" if options.recipe.class_weights else options.head.class_weight,
+        seed=options.recipe.train.seed,
     )
     return fit_head(
         training.values,
@@ -202,17 +202,19 @@ def _all_layers(
     on_train: Callable[[TrainEvent], None] | None,
 ) -> tuple[Weights, Evaluation, History, list[str]]:
     """The trained weights, their evaluation, the history, and what to tell."""
-    from nasnet.train.finetune_full import train_all
+    from nasnet.train.run import classification, follow, network_for
 
-    result = train_all(
-        head,
+    # What cannot be read was told when its features were computed.
+    result, _ = follow(
+        options.recipe,
+        network_for(options.recipe, found, head, size),
+        classification(options.recipe, found),
         found,
         out,
-        options,
-        size,
+        size=size,
+        start=head,
+        engine=options.engine,
         on_event=on_train,
-        # What cannot be read was told when its features were computed.
-        on_failure=lambda failure: None,
     )
     notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
     weights = replace(result.weights, source=head.source, labels=found.classes)
@@ -240,7 +242,7 @@ def _facts(
         ("Validation pictures", f"{len(found.validation):,}"),
         ("Started from", f"{weights.source} ({weights.status})"),
         ("Network", f"nasnet_{spec.name}, {size[0]}x{size[1]} px"),
-        ("Preprocessing", get_recipe(options.recipe).name),
+        ("Preprocessing", get_recipe(options.recipe.preprocessing).name),
         ("Mode", options.mode),
         ("Head alone", f"{alone:.1%}, logistic regression with C={c:g}"),
         ("Kept", kept),

@@ -1,26 +1,24 @@
-"""Follows a training recipe: data, network, objective and the loop put together.
+"""A network trained by a recipe from initial values, on labels or by a teacher.
 
 A run that was stopped continues when it is started again.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nasnet.compute.torch.model import NASNet
 from nasnet.errors import InputError, OutputError, SourceError
-from nasnet.features.extractor import Extractor
+from nasnet.network.spec import preset
 from nasnet.pictures.batch_processes import processes_for
 from nasnet.pictures.batches import Failure
 from nasnet.pictures.sources import (
+    Dataset,
     DatasetOptions,
     Example,
     SourceOptions,
@@ -28,24 +26,12 @@ from nasnet.pictures.sources import (
     open_source,
 )
 from nasnet.system import clear, held
-from nasnet.train.evaluate import accuracy
-from nasnet.train.loop import (
-    ALONE,
-    Classification,
-    Objective,
-    Replicas,
-    Trainer,
-    TrainEvent,
-    TrainResult,
-    device_of,
-    recalibrate,
-)
-from nasnet.train.loop.logs import run_logged
+from nasnet.train.loop import ALONE, Objective, Replicas, TrainEvent, TrainResult, device_of
 from nasnet.train.recipe import TrainRecipe
+from nasnet.train.run import check, classification, follow, network_for, preset_for
 from nasnet.train.run_files import CHECKPOINT, RUN_FILES
-from nasnet.train.stages import Loaders, of_stage
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
-from nasnet.weights.weights import Weights, fingerprint
+from nasnet.weights.weights import Weights
 
 if TYPE_CHECKING:
     from nasnet.train.distill import AnswersEvent
@@ -68,15 +54,6 @@ class TrainSummary:
     pictures: int
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Data:
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    classes: tuple[str, ...]
-    notes: tuple[str, ...]
-    identity: str
 
 
 def train(
@@ -115,69 +92,53 @@ def train(
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the step under way was finished and saved.
     """
     out = Path(folder)
-    with ExitStack() as stack:
-        stack.enter_context(held(out) if replicas.writes else nullcontext())
-        found = _unlabelled(data, recipe) if recipe.teacher else _labelled(data, dataset)
-        network = _network(recipe, found, weights)
+    with held(out) if replicas.writes else nullcontext():
+        found = _unlabelled(data, recipe) if recipe.teacher else open_dataset(data, options=dataset)
+        last = recipe.stages[-1].size or preset(preset_for(recipe, weights)).image_size
+        size = (last, last)
+        check(recipe, size, weights, replicas)
+        network = network_for(recipe, found, weights, size)
 
         def tell(event: TrainEvent) -> None:
-            if event.kind == "epoch" and replicas.writes:
-                module(trainer.best())  # a run that is stopped has one already
             if on_event is not None and replicas.writes:
                 on_event(event)
 
         def module(weights: Weights) -> None:
-            task: Task = "classification" if found.classes else "feature_vector"
-            size = _size(recipe)
-            whole = ModuleFolder(weights=weights, task=task, height=size, width=size)
-            write_into(whole, out)
+            if replicas.writes:
+                task: Task = "classification" if found.classes else "feature_vector"
+                side = recipe.recalibrate.size if recipe.recalibrate else last
+                write_into(ModuleFolder(weights=weights, task=task, height=side, width=side), out)
 
         for note in found.notes:
             tell(TrainEvent(kind="note", epoch=0, epochs=recipe.epochs, text=note))
         if replicas.writes:
             _clear(out, overwrite=overwrite)
         replicas.agree(False)  # nobody looks for a checkpoint before it is gone
-        device = device_of(recipe.train.device, replicas)
-        workers = processes_for(device.type, recipe.train.workers)
-        objective = _objective(
+        if recipe.teacher:
+            objective = _taught(
+                recipe, found, out, network.num_features, replicas, on_answers, overwrite=overwrite
+            )
+        else:
+            objective = classification(recipe, found)
+        result, failures = follow(
             recipe,
-            found,
-            out,
-            network.num_features,
-            replicas,
-            on_answers,
-            device=str(device),
-            workers=workers,
-            overwrite=overwrite,
-        )
-        trainer = Trainer(
             network,
             objective,
-            recipe.train,
+            found,
             out,
-            identity={
-                "recipe": _without_options(recipe),
-                "data": found.identity,
-                "weights": fingerprint(weights) if weights else None,
-            },
+            size=size,
+            start=weights,
             replicas=replicas,
-            labels=found.classes,
             on_event=tell,
+            on_epoch=module,  # a run that is stopped has one already
         )
-        failures: dict[str, Failure] = {}
-        loaders = Loaders(found.train, recipe, replicas, failures, workers)
-        stack.callback(loaders.close)
-        validate = _validate(found, recipe) if found.validation else None
-        result = run_logged(trainer, loaders.of, validate)
-        loaders.close()  # gives its decoded pictures back before recalibration takes memory
-        if replicas.writes:
-            module(_recalibrated(result.weights, found, recipe, str(device)))
+        module(result.weights)
         replicas.agree(False)  # nobody goes before all is written
         return TrainSummary(
             folder=out,
             result=result,
             pictures=len(found.train),
-            failures=tuple(failures.values()),
+            failures=failures,
             notes=found.notes,
         )
 
@@ -193,37 +154,7 @@ def _clear(out: Path, *, overwrite: bool) -> None:
         )
 
 
-def _network(recipe: TrainRecipe, found: _Data, weights: Weights | None) -> NASNet:
-    size = recipe.stages[-1].size
-    network = NASNet(
-        recipe.network,
-        num_classes=len(found.classes) or None,
-        aux_head=recipe.aux_weight > 0,
-        height=size,
-        width=size,
-        seed=recipe.train.seed,
-    )
-    if recipe.dense_dropout_keep_prob is not None:
-        network.behaviour.spec = dataclasses.replace(
-            network.spec, dense_dropout_keep_prob=recipe.dense_dropout_keep_prob
-        )
-    if weights is not None:
-        network.load(weights, new_head=weights.num_classes != network.num_classes)
-    return network
-
-
-def _labelled(data: str | os.PathLike[str], options: DatasetOptions | None) -> _Data:
-    found = open_dataset(data, options=options)
-    return _Data(
-        train=found.train,
-        validation=found.validation,
-        classes=found.classes,
-        notes=found.notes,
-        identity=found.fingerprint,
-    )
-
-
-def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> _Data:
+def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> Dataset:
     """Pictures a teacher labels: all below a folder but those held out."""
     from nasnet.train.distill import held_out
 
@@ -237,33 +168,33 @@ def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> _Data:
     kept = tuple(e for e in every if not held_out(e.id, recipe.held_out))
     if not kept:
         raise SourceError(f"{source.name}: {len(every)} pictures, none of them to train on")
-    digest = hashlib.sha256("\n".join(e.id for e in kept).encode("utf-8", "surrogateescape"))
     note = f"{len(every) - len(kept):,} of {len(every):,} pictures are held out"
-    return _Data(
+    return Dataset(
+        name=source.name,
+        classes=(),
         train=kept,
         validation=(),
-        classes=(),
         notes=(note,) if recipe.held_out else (),
-        identity=digest.hexdigest()[:16],
     )
 
 
-def _objective(
+def _taught(
     recipe: TrainRecipe,
-    found: _Data,
+    found: Dataset,
     out: Path,
     num_features: int,
     replicas: Replicas,
     on_answers: Callable[[AnswersEvent], None] | None,
     *,
-    device: str,
-    workers: int,
     overwrite: bool,
 ) -> Objective:
-    teacher = recipe.teacher
-    if teacher is None:
-        return Classification(smoothing=recipe.label_smoothing, aux_weight=recipe.aux_weight)
+    """The objective of a recipe with a teacher, who is asked first if its answers are stored."""
     from nasnet.train.distill import Distillation, LiveTeacher, Teaching, open_answers
+
+    teacher = recipe.teacher
+    assert teacher is not None
+    device = device_of(recipe.train.device, replicas)
+    workers = processes_for(device.type, recipe.train.workers)
 
     def taught_by(teaching: Teaching) -> Objective:
         return Distillation(
@@ -281,7 +212,7 @@ def _objective(
             found.train,
             augment=recipe.augment,
             seed=recipe.train.seed,
-            device=device,
+            device=str(device),
         )
         return taught_by(live)
     ask = partial(
@@ -292,9 +223,9 @@ def _objective(
         views=teacher.views,
         augment=recipe.augment,
         seed=recipe.train.seed,
-        identity=found.identity,
+        identity=found.fingerprint,
         precision=teacher.precision,
-        device=device,
+        device=str(device),
         workers=workers,
         cache_bytes=round(recipe.train.cache_gb * 1e9) if workers else 0,
     )
@@ -304,31 +235,3 @@ def _objective(
     if not replicas.writes:
         answers = ask()
     return taught_by(answers)
-
-
-def _without_options(recipe: TrainRecipe) -> dict[str, Any]:
-    """The recipe as a table but for its name; its `train` part is compared by the trainer."""
-    return {key: value for key, value in asdict(recipe).items() if key not in ("train", "name")}
-
-
-def _recalibrated(weights: Weights, found: _Data, recipe: TrainRecipe, device: str) -> Weights:
-    options = recipe.recalibrate
-    if options is None:
-        return weights
-    some = of_stage(found.train, recipe.stages[-1])
-    return recalibrate(weights, some, options, device=device)
-
-
-def _size(recipe: TrainRecipe) -> int:
-    """Height and width the module is for."""
-    return recipe.recalibrate.size if recipe.recalibrate else recipe.stages[-1].size
-
-
-def _validate(found: _Data, recipe: TrainRecipe) -> Callable[[Weights], Mapping[str, float]]:
-    size = recipe.stages[-1].size
-
-    def validate(present: Weights) -> Mapping[str, float]:
-        extractor = Extractor(present, endpoint="Logits", size=(size, size))
-        return accuracy(found.validation, found.classes, extractor)
-
-    return validate

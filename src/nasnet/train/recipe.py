@@ -1,22 +1,207 @@
-"""Training recipes: TOML tables of everything a training run depends on but its pictures.
+"""Training recipes: everything a training run depends on but its pictures.
 
-The shipped ones lie in the package's data.
+`nasnet train` and `nasnet finetune` read the same ones; see `recipe_files` for the files. Knows no
+torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, get_args
 
 from nasnet.errors import InputError
-from nasnet.network.spec import Spec, preset
+from nasnet.network.spec import preset
 from nasnet.pictures.augment import Augmentation
-from nasnet.text import made, read_toml
-from nasnet.train.loop import Recalibration, TrainOptions
+from nasnet.pictures.recipes import get_recipe
 
-_DATA = Path(__file__).parent.parent / "data"
+OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
+Schedule = Literal["cosine", "exponential", "constant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerRecipe:
+    """How weights move.
+
+    Attributes:
+        kind: `adamw` (Loshchilov & Hutter 2019), `rmsprop` (TensorFlow's, TF-Slim's choice for
+            this network) or `sgd` with Nesterov momentum.
+        learning_rate: peak learning rate.
+        weight_decay: on kernels only, as TF-Slim regularizes; decoupled in `adamw`, in the
+            gradient (the L2 term's) in the others.
+        momentum: of `rmsprop` and `sgd`.
+        decay: of `rmsprop`'s mean square, and the second beta of `adamw`'s is 0.999.
+        epsilon: of `rmsprop`, inside the root as TensorFlow has it.
+        layer_decay: rate of each cell as a share of that of the cell after it; 1 for one rate.
+    """
+
+    kind: OptimizerKind = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 4e-5
+    momentum: float = 0.9
+    decay: float = 0.9
+    epsilon: float = 1.0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.kind not in get_args(OptimizerKind):
+            raise InputError(
+                f"no optimizer {self.kind!r}; there are {', '.join(get_args(OptimizerKind))}"
+            )
+        if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
+            raise InputError(
+                "an optimizer needs learning_rate above 0, weight_decay from 0 and layer_decay in "
+                "(0, 1]; "
+                f"found {self.learning_rate}, {self.weight_decay}, {self.layer_decay}"
+            )
+        if not 0 <= self.momentum < 1 or not 0 <= self.decay < 1 or not self.epsilon >= 0:
+            raise InputError(
+                "an optimizer needs momentum and decay in [0, 1) and epsilon from 0; "
+                f"found {self.momentum}, {self.decay}, {self.epsilon}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRecipe:
+    """How the learning rate moves.
+
+    Attributes:
+        kind: `cosine` falls along half a cosine from the peak to `last`, once, or anew after each
+            of `restarts` (SGDR: Loshchilov & Hutter 2017); `exponential` is multiplied by `decay`
+            every `decay_epochs` epochs, in stairs (TF-Slim's `train_image_classifier`);
+            `constant`.
+        warmup_epochs: length of a linear rise from nought at the start.
+        last: what is left of the peak at the end of `cosine`, 0 to 1.
+        restarts: of `cosine`: epochs, rising, at which it begins anew; each part ends at `last`.
+        restart_peak: what is left of the peak at each new beginning, above 0 to 1.
+        decay: factor of `exponential`.
+        decay_epochs: epochs between its stairs.
+    """
+
+    kind: Schedule = "cosine"
+    warmup_epochs: float = 0.0
+    last: float = 0.0
+    restarts: tuple[float, ...] = ()
+    restart_peak: float = 1.0
+    decay: float = 0.97
+    decay_epochs: float = 2.4
+
+    def __post_init__(self) -> None:
+        """Refuse what is no schedule."""
+        if self.kind not in get_args(Schedule):
+            raise InputError(
+                f"no schedule {self.kind!r}; there are {', '.join(get_args(Schedule))}"
+            )
+        if self.warmup_epochs < 0 or self.decay_epochs <= 0 or not 0 <= self.last <= 1:
+            raise InputError(
+                "a schedule needs warmup_epochs from 0, decay_epochs above 0 and last in [0, 1]; "
+                f"found {self.warmup_epochs}, {self.decay_epochs}, {self.last}"
+            )
+        bounds = (self.warmup_epochs, *self.restarts)
+        if not all(a < b for a, b in pairwise(bounds)) or not 0 < self.restart_peak <= 1:
+            raise InputError(
+                "restarts rise and lie behind warmup_epochs, and restart_peak is above 0 to 1; "
+                f"found {self.restarts}, {self.restart_peak}"
+            )
+        if self.restarts and self.kind != "cosine":
+            raise InputError(f"restarts are for a cosine schedule, not for {self.kind!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the data.
+        optimizer: how weights move.
+        schedule: how the learning rate moves.
+        clip: largest global norm of the gradients; 0 for no limit.
+        ema: decay of the moving average of weights that is evaluated and kept; 0 for none.
+        accumulate: batches whose gradients make one step.
+        precision: `f32`; `bf16` or `f16` compute in mixed precision; `auto` is bf16 on a GPU that
+            has it, f32 elsewhere.
+        batch_norm: what batch norm normalizes with, the `batch`'s statistics (they move) or the
+            `moving` averages as they are (safer where pictures are few).
+        batch_norm_momentum: decay of the moving averages (0.99 in the hub module, 0.9997 in
+            TF-Slim).
+        path_dropout: pinned at its `final` value, as the module's card says, or its published
+            `ramp` over `Spec.total_training_steps`.
+        patience: epochs without a better validation accuracy after which to stop; 0 for never.
+        seed: of everything random.
+        device: `cpu`, `cuda`, ...; `auto` takes a GPU where there is one.
+        compile: run through torch.compile.
+        workers: processes that make batches; 0 for threads of this one; None is 0 on a CPU, and
+            one a core on a GPU, which would wait for threads.
+        cache_gb: decoded pictures that are kept in memory, in GB; workers share it.
+        checkpoint_seconds: time between checkpoints within an epoch.
+    """
+
+    epochs: int = 30
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    clip: float = 0.0
+    ema: float = 0.0
+    accumulate: int = 1
+    precision: Literal["f32", "bf16", "f16", "auto"] = "f32"
+    batch_norm: Literal["batch", "moving"] = "batch"
+    batch_norm_momentum: float = 0.99
+    path_dropout: Literal["final", "ramp"] = "final"
+    patience: int = 0
+    seed: int = 0
+    device: str = "auto"
+    compile: bool = False
+    workers: int | None = None
+    cache_gb: float = 2.0
+    checkpoint_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.epochs < 1 or self.accumulate < 1:
+            raise InputError(
+                f"epochs and accumulate start at 1, found {self.epochs} and {self.accumulate}"
+            )
+        if self.precision not in ("f32", "bf16", "f16", "auto"):
+            raise InputError(f"no precision {self.precision!r}; there are f32, bf16, f16, auto")
+        if not 0 <= self.ema < 1 or not 0 <= self.batch_norm_momentum <= 1:
+            raise InputError(
+                "ema must lie in [0, 1) and batch_norm_momentum in [0, 1], found "
+                f"{self.ema} and {self.batch_norm_momentum}"
+            )
+        if (self.workers or 0) < 0 or not 0 <= self.cache_gb < math.inf:
+            raise InputError(
+                f"workers and cache_gb start at 0, found {self.workers} and {self.cache_gb}"
+            )
+        if not min(self.clip, self.patience, self.seed, self.checkpoint_seconds) >= 0:
+            raise InputError(
+                "clip, patience, seed and checkpoint_seconds start at 0, found "
+                f"{self.clip}, {self.patience}, {self.seed}, {self.checkpoint_seconds}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalibration:
+    """On what averages are taken.
+
+    Attributes:
+        size: height and width of the pictures, those the module is to be used with.
+        pictures: at most so many of the training pictures, evenly spread.
+        batch_size: pictures at a time.
+    """
+
+    size: int = 224
+    pictures: int = 2048
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no average."""
+        if self.size < 32 or min(self.pictures, self.batch_size) < 2:
+            raise InputError(
+                "recalibrate needs size from 32, pictures and batch from 2, found "
+                f"{self.size}, {self.pictures}, {self.batch_size}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,21 +210,22 @@ class Stage:
 
     Attributes:
         epochs: how many.
-        size: height and width in pixels.
+        size: height and width in pixels; those the module is for if not given.
         batch_size: pictures a step, over all processes.
         without: leave out pictures whose ids start so (`tiny/`, say).
         crops: views of each picture in a step, which has `batch * crops` of them.
     """
 
     epochs: int
-    size: int
     batch_size: int
+    size: int | None = None
     without: tuple[str, ...] = ()
     crops: int = 1
 
     def __post_init__(self) -> None:
         """Refuse an empty stage."""
-        if min(self.epochs, self.batch_size, self.crops) < 1 or self.size < 32:
+        small = self.size is not None and self.size < 32
+        if min(self.epochs, self.batch_size, self.crops) < 1 or small:
             raise InputError(
                 "a stage needs epochs, batch_size and crops from 1 and size from 32, found "
                 f"{self.epochs}, {self.batch_size}, {self.crops}, {self.size}"
@@ -88,13 +274,17 @@ class TrainRecipe:
 
     Attributes:
         name: for reports.
-        network: a preset.
+        network: a preset; that of the weights to start from if not given, mobile without any.
         stages: what is shown when; their epochs add up to the run.
         train: how; its `epochs` are those of the stages, whatever is given.
-        augment: how pictures are varied.
-        label_smoothing: label smoothing.
+        preprocessing: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or
+            cadene-eval.
+        augment: how training pictures are varied: none, light, default, strong or slim; in a
+            recipe's file also a table of `Augmentation`.
+        label_smoothing: share of each label that is spread over all classes.
+        class_weights: weigh classes by how rare they are.
         aux_weight: weight of the auxiliary head's loss; 0 for a network without one.
-        mixup: see `LoaderOptions.mixup`.
+        mixup: alpha of the Beta distribution that pairs of pictures are mixed with; 0 for none.
         dense_dropout_keep_prob: in front of the classifier; None for the network's own.
         teacher: whom to learn from instead of labels.
         recalibrate: take batch norm's averages anew after the last step, at the size the module
@@ -104,11 +294,13 @@ class TrainRecipe:
     """
 
     name: str
-    network: str = "mobile"
+    network: str | None = None
     stages: tuple[Stage, ...]
     train: TrainOptions = field(default_factory=TrainOptions)
+    preprocessing: str = "photo"
     augment: Augmentation = field(default_factory=Augmentation)
     label_smoothing: float = 0.0
+    class_weights: bool = False
     aux_weight: float = 0.0
     mixup: float = 0.0
     dense_dropout_keep_prob: float | None = None
@@ -118,7 +310,8 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         """Check the names, and that the parts fit each other."""
-        spec = preset(self.network)
+        preset(self.network or "mobile")
+        get_recipe(self.preprocessing)
         if not self.stages:
             raise InputError("a recipe needs at least one [[stages]] table")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.held_out < 1:
@@ -134,19 +327,24 @@ class TrainRecipe:
             raise InputError(
                 f"dense_dropout_keep_prob lies in (0, 1], found {self.dense_dropout_keep_prob}"
             )
+        odd = [stage.batch_size for stage in self.stages if stage.batch_size % 2]
+        if self.mixup and odd:
+            raise InputError(f"mixup needs an even batch, found {odd[0]}")
         if self.aux_weight and len({stage.size for stage in self.stages}) > 1:
             raise InputError("aux_weight: the auxiliary head needs one size in all [[stages]]")
-        self._check_teacher(spec)
+        self._check_teacher()
         # How long the run is is said in one place, the stages.
         train = dataclasses.replace(self.train, epochs=self.epochs)
         object.__setattr__(self, "train", train)
 
-    def _check_teacher(self, spec: Spec) -> None:
+    def _check_teacher(self) -> None:
         if self.teacher is None:
             if self.held_out:
                 raise InputError("held_out is for a recipe with a [teacher]")
             return
-        for name in ("label_smoothing", "aux_weight"):
+        if get_recipe(self.preprocessing) != get_recipe("photo"):
+            raise InputError("a [teacher] sees pictures by the preprocessing photo, no other")
+        for name in ("label_smoothing", "aux_weight", "class_weights"):
             if getattr(self, name):
                 raise InputError(f"{name} is for labels; this recipe has a [teacher]")
         if self.teacher.views and (self.mixup or any(stage.crops > 1 for stage in self.stages)):
@@ -154,6 +352,7 @@ class TrainRecipe:
                 "mixup and crops make pictures a stored answer is not for: let the [teacher] have "
                 "views = 0, so that it is asked as training goes"
             )
+        spec = preset(self.network or "mobile")
         if spec.num_classes != 1001:
             raise InputError(
                 f"a teacher knows 1000 classes, nasnet_{spec.name} has {spec.num_classes}"
@@ -171,30 +370,3 @@ class TrainRecipe:
                 return stage
             epoch -= stage.epochs
         return self.stages[-1]
-
-
-def shipped_recipes() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
-    return tuple(sorted(path.stem for path in _DATA.glob("*.toml")))
-
-
-def read_recipe(name: str | Path) -> TrainRecipe:
-    """A recipe by the name of a shipped one, or from a TOML file.
-
-    Raises:
-        InputError: it is not there, is no TOML, or has a key or value no recipe has; the text
-            names it.
-    """
-    path = Path(name)
-    if str(name) in shipped_recipes():
-        path = _DATA / f"{name}.toml"
-    if not path.is_file():
-        raise InputError(
-            f"{name}: no recipe of that name ({', '.join(shipped_recipes())}) and no file"
-        )
-    table = read_toml(path, InputError)
-    table.setdefault("name", path.stem)
-    if isinstance(table.get("train"), dict) and "epochs" in table["train"]:
-        raise InputError(f"{path}, train, epochs: say in [[stages]] how many epochs there are")
-    recipe: TrainRecipe = made(TrainRecipe, table, str(path), InputError)
-    return recipe

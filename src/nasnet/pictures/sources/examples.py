@@ -45,7 +45,7 @@ class DatasetOptions:
             must be among those of the data.
         validation_fraction: share of each class that is kept for validation if the data bring no
             split of their own, 0 <= f < 1.
-        seed: of that split; fine-tuning takes it for everything random.
+        seed: of that split.
         all_files: take every file of a class folder, whatever its name.
 
     Raises:

@@ -1,33 +1,27 @@
-"""Training: options, the loop, its schedules, optimizers, objectives and checkpoints.
+"""The training loop, its optimizers, objectives and checkpoints; what it is told is a recipe.
 
 Needs torch (extra `torch`).
 """
 
 from __future__ import annotations
 
+from nasnet.train.loop.events import Logs, TrainEvent, TrainResult
 from nasnet.train.loop.loop import Trainer, Validate
-from nasnet.train.loop.optimizers import OptimizerRecipe, ScheduleRecipe
-from nasnet.train.loop.options import TrainEvent, TrainOptions, TrainResult
 from nasnet.train.loop.passes import Classification, Forward, Objective, Targets
-from nasnet.train.loop.recalibration import Recalibration, recalibrate
 from nasnet.train.loop.replicas import ALONE, Replicas, device_of, joined
 
 __all__ = [
     "ALONE",
     "Classification",
     "Forward",
+    "Logs",
     "Objective",
-    "OptimizerRecipe",
-    "Recalibration",
     "Replicas",
-    "ScheduleRecipe",
     "Targets",
     "TrainEvent",
-    "TrainOptions",
     "TrainResult",
     "Trainer",
     "Validate",
     "device_of",
     "joined",
-    "recalibrate",
 ]

@@ -19,7 +19,8 @@ from torch import Tensor
 from nasnet.errors import OutputError, TrainingError
 from nasnet.system import sweep, write_whole
 from nasnet.text import json_object, open_regular
-from nasnet.train.loop.options import History, TrainOptions
+from nasnet.train.loop.events import History
+from nasnet.train.recipe import TrainOptions
 
 _FORMAT = "nasnet-training/1"
 

@@ -32,10 +32,11 @@ from nasnet.train.loop.checkpoint import (
     tidy,
     write_checkpoint,
 )
+from nasnet.train.loop.events import History, TrainEvent, TrainResult
 from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
-from nasnet.train.loop.options import History, TrainEvent, TrainOptions, TrainResult
 from nasnet.train.loop.passes import Captured, Objective, Pass, Plain, Work, clip_gradients
 from nasnet.train.loop.replicas import ALONE, Replicas, device_of, resolved, wrapped
+from nasnet.train.recipe import TrainOptions
 from nasnet.train.run_files import BEST, CHECKPOINT
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
 

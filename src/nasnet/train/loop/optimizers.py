@@ -7,60 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nasnet.compute.torch.model import NASNet
-from nasnet.errors import InputError
-
-OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerRecipe:
-    """How weights move.
-
-    Attributes:
-        kind: `adamw` (Loshchilov & Hutter 2019), `rmsprop` (TensorFlow's, TF-Slim's choice for
-            this network) or `sgd` with Nesterov momentum.
-        learning_rate: peak learning rate.
-        weight_decay: on kernels only, as TF-Slim regularizes; decoupled in `adamw`, in the
-            gradient (the L2 term's) in the others.
-        momentum: of `rmsprop` and `sgd`.
-        decay: of `rmsprop`'s mean square, and the second beta of `adamw`'s is 0.999.
-        epsilon: of `rmsprop`, inside the root as TensorFlow has it.
-        layer_decay: rate of each cell as a share of that of the cell after it; 1 for one rate.
-    """
-
-    kind: OptimizerKind = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 4e-5
-    momentum: float = 0.9
-    decay: float = 0.9
-    epsilon: float = 1.0
-    layer_decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        if self.kind not in get_args(OptimizerKind):
-            raise InputError(
-                f"no optimizer {self.kind!r}; there are {', '.join(get_args(OptimizerKind))}"
-            )
-        if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
-            raise InputError(
-                "an optimizer needs learning_rate above 0, weight_decay from 0 and layer_decay in "
-                "(0, 1]; "
-                f"found {self.learning_rate}, {self.weight_decay}, {self.layer_decay}"
-            )
-        if not 0 <= self.momentum < 1 or not 0 <= self.decay < 1 or not self.epsilon >= 0:
-            raise InputError(
-                "an optimizer needs momentum and decay in [0, 1) and epsilon from 0; "
-                f"found {self.momentum}, {self.decay}, {self.epsilon}"
-            )
+from nasnet.train.recipe import OptimizerRecipe, ScheduleRecipe
 
 
 class RMSPropTF(torch.optim.Optimizer):
@@ -192,55 +145,6 @@ def load_slots(
         scalar = value.ndim == 0
         kept = value.clone().to(place) if scalar else torch.empty_like(parameter).copy_(value)
         optimizer.state[parameter][slot] = kept.detach()
-
-
-Schedule = Literal["cosine", "exponential", "constant"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleRecipe:
-    """How the learning rate moves.
-
-    Attributes:
-        kind: `cosine` falls along half a cosine from the peak to `last`, once, or anew after each
-            of `restarts` (SGDR: Loshchilov & Hutter 2017); `exponential` is multiplied by `decay`
-            every `decay_epochs` epochs, in stairs (TF-Slim's `train_image_classifier`);
-            `constant`.
-        warmup_epochs: length of a linear rise from nought at the start.
-        last: what is left of the peak at the end of `cosine`, 0 to 1.
-        restarts: of `cosine`: epochs, rising, at which it begins anew; each part ends at `last`.
-        restart_peak: what is left of the peak at each new beginning, above 0 to 1.
-        decay: factor of `exponential`.
-        decay_epochs: epochs between its stairs.
-    """
-
-    kind: Schedule = "cosine"
-    warmup_epochs: float = 0.0
-    last: float = 0.0
-    restarts: tuple[float, ...] = ()
-    restart_peak: float = 1.0
-    decay: float = 0.97
-    decay_epochs: float = 2.4
-
-    def __post_init__(self) -> None:
-        """Refuse what is no schedule."""
-        if self.kind not in get_args(Schedule):
-            raise InputError(
-                f"no schedule {self.kind!r}; there are {', '.join(get_args(Schedule))}"
-            )
-        if self.warmup_epochs < 0 or self.decay_epochs <= 0 or not 0 <= self.last <= 1:
-            raise InputError(
-                "a schedule needs warmup_epochs from 0, decay_epochs above 0 and last in [0, 1]; "
-                f"found {self.warmup_epochs}, {self.decay_epochs}, {self.last}"
-            )
-        bounds = (self.warmup_epochs, *self.restarts)
-        if not all(a < b for a, b in pairwise(bounds)) or not 0 < self.restart_peak <= 1:
-            raise InputError(
-                "restarts rise and lie behind warmup_epochs, and restart_peak is above 0 to 1; "
-                f"found {self.restarts}, {self.restart_peak}"
-            )
-        if self.restarts and self.kind != "cosine":
-            raise InputError(f"restarts are for a cosine schedule, not for {self.kind!r}")
 
 
 def factor(options: ScheduleRecipe, *, epoch: float, step: float, epochs: float) -> float:

@@ -6,39 +6,17 @@ Needs torch (extra `torch`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.compute.torch.state import name_of
-from nasnet.errors import InputError, TrainingError
+from nasnet.errors import TrainingError
 from nasnet.pictures.batches import Example, Loader, LoaderOptions
 from nasnet.pictures.sampling import spread_evenly
+from nasnet.train.recipe import Recalibration
 from nasnet.weights.weights import Weights, frozen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recalibration:
-    """On what averages are taken.
-
-    Attributes:
-        size: height and width of the pictures, those the module is to be used with.
-        pictures: at most so many of the training pictures, evenly spread.
-        batch_size: pictures at a time.
-    """
-
-    size: int = 224
-    pictures: int = 2048
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        """Refuse what gives no average."""
-        if self.size < 32 or min(self.pictures, self.batch_size) < 2:
-            raise InputError(
-                "recalibrate needs size from 32, pictures and batch from 2, found "
-                f"{self.size}, {self.pictures}, {self.batch_size}"
-            )
 
 
 def recalibrate(
@@ -66,7 +44,7 @@ def recalibrate(
         TrainingError: no batch of two pictures can be read, or an average is no finite number.
     """
     some = [examples[row] for row in spread_evenly(len(examples), options.pictures)]
-    network = NASNet(weights.spec, num_classes=weights.num_classes)
+    network = NASNet(weights.spec, num_classes=weights.num_classes, padding=weights.padding)
     network.load(weights)
     network.to(device, memory_format=torch.channels_last)
     behaviour = network.behaviour

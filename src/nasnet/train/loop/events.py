@@ -1,6 +1,7 @@
-"""Logs of a training run: one CSV row an epoch, and TensorBoard events where it is installed.
+"""What a training run tells: its events, its result, and its log.
 
-The library prints nothing.
+The log is one CSV row an epoch, and TensorBoard events where tensorboardX is installed. The library
+prints nothing.
 """
 
 from __future__ import annotations
@@ -8,18 +9,61 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from nasnet.pictures.batch_processes import Batches
 from nasnet.system import write_whole
-from nasnet.train.loop.loop import Trainer, Validate
-from nasnet.train.loop.options import History, TrainEvent, TrainResult
 from nasnet.train.run_files import LOG
+from nasnet.weights.weights import Weights
 
+History = list[dict[str, float]]
 _STEP_EVERY = 10  # steps between two TensorBoard points within an epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEvent:
+    """How far a run is.
+
+    Attributes:
+        kind: `step`, `epoch` (its row of the history is in `row`), or `note`.
+        epoch: the epoch under way, from 0.
+        epochs: how many there are to be.
+        step: steps of this epoch done.
+        steps: of this epoch in all.
+        done: pictures of this epoch done, by all processes.
+        row: numbers told: loss, accuracy, learning rate; of an epoch, its row of the history.
+        text: of a note.
+    """
+
+    kind: Literal["step", "epoch", "note"]
+    epoch: int
+    epochs: int
+    step: int = 0
+    steps: int = 0
+    done: int = 0
+    row: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What a run came to.
+
+    Attributes:
+        weights: of the best epoch by validation accuracy, else of the last.
+        history: one row an epoch.
+        best_epoch: whose weights they are, from 1.
+        stopped_early: patience ran out.
+        seconds: time in training, earlier parts of the run included.
+    """
+
+    weights: Weights
+    history: History
+    best_epoch: int
+    stopped_early: bool
+    seconds: float
 
 
 class Logs:
@@ -73,28 +117,3 @@ class Logs:
 
 def _columns(rows: Sequence[dict[str, float]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def run_logged(
-    trainer: Trainer, loader: Callable[[int], Batches], validate: Validate | None
-) -> TrainResult:
-    """Continue the run in the trainer's folder, or begin one, and keep its log beside it.
-
-    Args:
-        trainer: made, but not yet resumed.
-        loader: see `Trainer.fit`.
-        validate: see `Trainer.fit`.
-
-    Raises:
-        TrainingError: see `Trainer.resume` and `Trainer.fit`.
-        OutputError: a checkpoint or the log cannot be written.
-    """
-    resumed = trainer.resume()
-    if not trainer.replicas.writes:
-        return trainer.fit(loader, validate)
-    with closing(Logs(trainer.folder)) as logs:
-        if resumed:
-            logs.rewrite(trainer.history)
-        # Before all others: a log has an epoch already when somebody hears of it.
-        trainer.listeners.insert(0, logs)
-        return trainer.fit(loader, validate)
