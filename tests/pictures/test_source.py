@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -134,7 +135,7 @@ def test_links_are_followed_but_lead_nowhere_twice(tmp_path: Path) -> None:
     (tmp_path / "self.png").symlink_to("self.png")
     items = {item.id: item for item in open_source(tmp_path)}
     assert list(items) == ["also/a.png", "gone.png", "real/a.png", "self.png"]
-    assert reason(items["gone.png"]) == "no such file"
+    assert reason(items["gone.png"]) == "a symbolic link to what is not there"
     assert reason(items["self.png"]) == "symbolic links that lead nowhere"
 
 
@@ -142,6 +143,27 @@ def test_links_are_followed_but_lead_nowhere_twice(tmp_path: Path) -> None:
 def test_a_pipe_that_is_called_like_a_picture_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     assert reason(only(tmp_path)) == "not a regular file"
+
+
+@POSIX
+def test_what_is_no_file_is_a_reason_alone_and_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    os.mkfifo("pipe.jpg")
+    Path("link.jpg").symlink_to("nowhere.jpg")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind("socket.jpg")
+    reasons = {item.id: reason(item) for item in open_source(".")}
+    assert reasons == {
+        "link.jpg": "a symbolic link to what is not there",
+        "pipe.jpg": "not a regular file",
+        "socket.jpg": "not a regular file",
+    }
+    for name in ("pipe.jpg", "socket.jpg"):
+        assert reason(only(name)) == "not a regular file"
+    with pytest.raises(SourceError, match=r"link\.jpg: a symbolic link to what is not there"):
+        open_source("link.jpg")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 # Formats that are read, called as their reasons call them.
 READ: Mapping[str, tuple[str, ...]] = {
@@ -50,7 +49,8 @@ _PICTURES = SUFFIXES | {ending for endings in UNREAD.values() for ending in endi
 
 def ending_of(name: str | bytes) -> str:
     """The ending of a file's name in lower case, with its dot; empty if it has none."""
-    return PurePosixPath(os.fsdecode(name)).suffix.lower()
+    stem, dot, ending = os.fsdecode(name).rpartition("/")[2].rpartition(".")
+    return f".{ending.lower()}" if stem and dot and ending else ""
 
 
 def looks_like_picture(name: str | bytes) -> bool:

@@ -137,7 +137,7 @@ class CsvTable:
                 number += 1
                 cells = tuple(row[place] if place < len(row) else "" for place in places)
                 for column, cell in zip(wanted, cells, strict=True):
-                    if column != paths and not _is_text(cell):
+                    if not (_is_text(cell) or column == paths):
                         raise SourceError(
                             f"{self.name}: {column!r} in row {number} is not UTF-8 "
                             f"({id_of_path(cell)}): {SAVE_AS_UTF8}"
@@ -160,7 +160,7 @@ class CsvTable:
 
 def _is_text(cell: str) -> bool:
     """Whether a cell is text of its file's encoding, and no bytes that were none."""
-    return valid_text(cell) == cell and "\0" not in cell
+    return (cell.isascii() or valid_text(cell) == cell) and "\0" not in cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

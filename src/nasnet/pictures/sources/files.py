@@ -39,6 +39,7 @@ _REASONS: Mapping[int, str] = {
     errno.EPERM: "permission denied",
     errno.EISDIR: "a folder, not a picture",
     errno.ELOOP: "symbolic links that lead nowhere",
+    errno.ENXIO: "not a regular file",  # a socket
 }
 _CHUNK = 1 << 16
 
@@ -67,6 +68,8 @@ def read_file(path: str) -> bytes:
                 text += "; the name is not UTF-8: save the list or table it stands in as UTF-8"
             elif os.sep == "/" and "\\" in path:
                 text += ", neither with / for its backslashes"
+            elif os.path.islink(path):  # noqa: PTH114 - names that are no UTF-8
+                text = "a symbolic link to what is not there"
         raise PictureError(text) from None
     except PictureError:
         raise

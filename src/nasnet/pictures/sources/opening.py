@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nasnet.errors import SourceError
-from nasnet.pictures.decode.endings import ending_of
+from nasnet.pictures.decode.endings import ending_of, looks_like_picture
 from nasnet.pictures.sources import samples
 from nasnet.pictures.sources.archive import is_compressed, tar_source, zip_source
 from nasnet.pictures.sources.files import (
@@ -162,8 +162,11 @@ def open_text(text: str, options: SourceOptions) -> Source:
     if stat.S_ISDIR(status.st_mode):
         return folder_source(Path(text), all_files=options.all_files)
     opener = partial(open_file, text)
-    if stat.S_ISFIFO(status.st_mode) and kind in (None, "list"):  # the shell's <(find ...)
+    pipe = stat.S_ISFIFO(status.st_mode) and not looks_like_picture(text)
+    if pipe and kind in (None, "list"):  # the shell's <(find ...)
         return list_source(name, opener, "", storage, once=True)
+    if kind is None and not stat.S_ISREG(status.st_mode):
+        kind = "picture"  # a socket or a device is never opened: its row says what it is
     kind = kind or kind_of(text, opener)
     folder = os.path.dirname(text)  # noqa: PTH120 - text
     return _open_one(name, kind, opener, folder, options, local=True)
@@ -206,7 +209,9 @@ def refusals(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise SourceError(f"{id_of_path(path)}: no such file or folder") from None
+        link = os.path.islink(path)  # noqa: PTH114 - text may be no UTF-8
+        what = "a symbolic link to what is not there" if link else "no such file or folder"
+        raise SourceError(f"{id_of_path(path)}: {what}") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SourceError(f"{id_of_path(path)}: cannot be opened: {why}") from error
