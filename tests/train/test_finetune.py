@@ -184,8 +184,7 @@ def test_unreadable_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     (some / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xffnot a picture")
     summary = nasnet.finetune(some, tmp_path / "out", weights="seeded:7", options=options())
     told = [note for note in summary.notes if "cannot be read" in note]
-    failures = summary.evaluation.failures
-    assert told or failures
+    assert told  # wherever the split put it
     assert summary.train + summary.evaluation.scores.count == 12
 
 

@@ -53,9 +53,12 @@ def classify(
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
     kept: list[Classified] = []
     failures = count = 0
+    notes: tuple[str, ...] = ()
     with download_progress() as on_download, rows_progress() as progress:
 
         def on_event(event: EmbedEvent) -> None:
+            nonlocal notes
+            notes = event.notes
             if not quiet and output is not None:
                 progress.update(event.done, event.total)
 
@@ -73,6 +76,8 @@ def classify(
     if not quiet:
         known = spec.opened.weights
         note(f"weights: {known.source} ({known.status})")
+        for text in notes:
+            note(f"note: {text}")
     return failed(failures, count, strict=strict)
 
 

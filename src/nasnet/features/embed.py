@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import feature_schema
 from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
 from nasnet.network.plan import Borders
-from nasnet.pictures.sources import Item, SourceOptions, open_source
+from nasnet.pictures.sources import Item, Source, SourceOptions, open_source
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE, Averages, WeightsSource
 
@@ -66,12 +66,14 @@ class EmbedEvent:
         total: rows to come in all, None where the source cannot tell.
         failures: rows of this run without a vector.
         resumed: rows of earlier runs that are kept.
+        notes: what a user should know about the source, as far as it has been read.
     """
 
     done: int
     total: int | None
     failures: int
     resumed: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,7 @@ def embed_batches(
     pictures = open_source(source, options=options.source)
     with extractor_of(weights, options, on_fetch) as extractor:
         schema = feature_schema(extractor.dimensions, extractor.meta(pictures.name))
-        for batch in _watched(extractor.batches(pictures), pictures.count, on_event):
+        for batch in _watched(extractor.batches(pictures), pictures, on_event):
             yield record_batch(batch, schema)
 
 
@@ -199,8 +201,10 @@ def embed_to_file(
         resumed = sink.resume_at
         try:
             items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
-            total = pictures.count if options.sink.mode != "append" else None
-            for batch in _watched(extractor.batches(items), total, on_event, resumed=resumed):
+            counted = pictures
+            if options.sink.mode == "append":  # those that are there already do not come
+                counted = replace(pictures, count=None)
+            for batch in _watched(extractor.batches(items), counted, on_event, resumed=resumed):
                 sink.write(batch)
                 reasons.update(error for error in batch.errors if error is not None)
             rows, failures = sink.finish()
@@ -243,20 +247,32 @@ def extractor_of(
 
 def _watched(
     batches: Iterable[Batch],
-    total: int | None,
+    pictures: Source,
     on_event: Callable[[EmbedEvent], None] | None,
     *,
     resumed: int = 0,
 ) -> Iterator[Batch]:
     """Hand batches on and report after each."""
     done, failures = resumed, 0
-    report = on_event or (lambda event: None)
-    report(EmbedEvent(done=done, total=total, failures=0, resumed=resumed))
+
+    def report() -> None:
+        if on_event is not None:
+            on_event(
+                EmbedEvent(
+                    done=done,
+                    total=pictures.count,
+                    failures=failures,
+                    resumed=resumed,
+                    notes=pictures.notes,
+                )
+            )
+
+    report()
     for batch in batches:
         yield batch
         done += len(batch.ids)
         failures += sum(error is not None for error in batch.errors)
-        report(EmbedEvent(done=done, total=total, failures=failures, resumed=resumed))
+        report()
 
 
 def _after_committed(items: Iterator[Item], sink: Sink) -> Iterator[Item]:

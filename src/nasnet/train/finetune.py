@@ -114,6 +114,8 @@ def _run(
     if not found.validation:
         notes.append("no validation pictures: the scores are of the training pictures themselves")
     seen = features(judged, "validation") if found.validation else training
+    if found.validation:
+        notes += _unreadable(seen.failures)
     logits = replace(seen, values=head.logits(seen.values))
     extractor = options.extractor(tuned, "Logits", size)
     evaluation = judge(logits, judged, found.classes, extractor)

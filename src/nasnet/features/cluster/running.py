@@ -118,7 +118,7 @@ def embed_on_cluster(
         status=manifest.meta.weights_status,
         engine=f"{manifest.meta.engine}, {manifest.meta.precision}",
         recipe=manifest.meta.recipe,
-        notes=extractor.notes,
+        notes=(*extractor.notes, *split.notes),
         shards=run.shards,
         workers=crew.most,
         lost=crew.lost,

@@ -48,11 +48,13 @@ class Split:
         name: of the source.
         count: items in all, None where only reading tells.
         shards: begins the stream of shards; only so many are in memory as the caller keeps.
+        notes: what a user should know about the source, as far as listing it has told.
     """
 
     name: str
     count: int | None
     shards: Callable[[int], Iterator[Shard]]
+    notes: tuple[str, ...] = ()
 
 
 def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  # noqa: ANN401
@@ -87,7 +89,10 @@ def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  
         )
     source = open_source(spec, options=options)
     return Split(
-        name=source.name, count=source.count, shards=lambda rows: _of_listing(source, rows)
+        name=source.name,
+        count=source.count,
+        shards=lambda rows: _of_listing(source, rows),
+        notes=source.notes,
     )
 
 
