@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,8 +97,54 @@ def test_a_page_holds_its_pictures_and_no_markup_of_others(tmp_path: Path) -> No
     assert not re.search(r"https?://(?!nasnet)", text.replace("http://www.w3.org", ""))
     data = data_of(page)
     assert data["ids"][4] == evil
-    assert [bool(image) for image in data["images"]] == [True, False, True, False, False]
+    wanted = {0, 2, *data["examples"]} - {4}  # evenly spread, one of each group; 4 is no file
+    assert {n for n, image in enumerate(data["images"]) if image} == wanted
+    assert len(data["examples"]) == 2
+    assert f"small pictures of {len(wanted)}" in text
     assert "default-src 'none'" in text
+
+
+def test_islands_do_not_squeeze_the_rest() -> None:
+    vectors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    vectors[:, 2:] *= 0.05
+    vectors[:, 0] += 20  # all but one point the same way
+    vectors[0] = [-400, 0, 0, 0, 0, 0, 0, 0]
+    places = project(vectors, nasnet.MapOptions(method="pca"))
+    spread = np.ptp(np.percentile(places, [5, 95], axis=0), axis=0)
+    assert spread.max() > 0.4
+    assert places.min() >= 0
+    assert places.max() <= 1
+
+
+def test_a_group_is_shown_by_the_picture_in_its_middle(tmp_path: Path) -> None:
+    found = two_groups()
+    labels = {id: "one" if n < 20 else "two" for n, id in enumerate(found.ids)}
+    nasnet.write_map(found, tmp_path / "m.html", labels=labels, options=PCA)
+    data = data_of(tmp_path / "m.html")
+    assert [data["group"][row] for row in data["examples"]] == [0, 1]
+    mine = found.vectors[:20] / np.linalg.norm(found.vectors[:20], axis=1, keepdims=True)
+    assert data["examples"][0] == (mine @ mine.mean(axis=0)).argmax()
+
+
+def test_umap_is_imported_without_tensorflow(tmp_path: Path) -> None:
+    pytest.importorskip("umap")
+    for name in ("tensorflow", "keras"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported')")
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "from nasnet.features.map_page import import_umap\n"
+        "assert import_umap().UMAP\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_options_that_are_none_are_refused() -> None:
@@ -115,6 +164,9 @@ def test_the_command_draws_by_folder_or_table(tmp_path: Path) -> None:
     shared = [str(file), "-o", str(page), "--method", "pca"]
     result = invoke("map", *shared, "--colour", "folder")
     assert result.exit_code == 0, result.output
+    assert "placing 4 pictures by PCA\nfinding groups\nreading 4 small pictures\n" in result.stderr
+    assert data_of(page)["groups"] == ["a", "b"]
+    assert invoke("map", *shared).exit_code == 0, "by folder, as there are two"
     assert data_of(page)["groups"] == ["a", "b"]
     assert all(data_of(page)["images"])
     table = tmp_path / "labels.csv"
@@ -194,3 +246,33 @@ def test_a_picture_is_found_by_its_name_unless_its_group_is_off(drawn: Any) -> N
     field.submit()
     assert text_of(drawn, "found") == "none"
     switch.click()
+
+
+def test_pictures_are_picked_by_a_frame_and_their_ids_saved(drawn: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    canvas = drawn.find_element("id", "map")
+    save = drawn.find_element("id", "save")
+    assert not save.is_displayed()
+    drawn.find_element("id", "pick").click()
+    size = canvas.size
+    chain = ActionChains(drawn).move_to_element_with_offset(canvas, 3 - size["width"] // 2, 0)
+    chain.move_to_element_with_offset(canvas, 3 - size["width"] // 2, 3 - size["height"] // 2)
+    chain.click_and_hold().move_by_offset(20, 20)
+    chain.move_by_offset(size["width"] - 26, size["height"] - 26).release().perform()
+    assert save.text == "Save 40 ids"
+    drawn.execute_script(
+        "window.saved = []; URL.createObjectURL = (blob) => { saved.push(blob); return '#'; }"
+    )
+    save.click()
+    text = drawn.execute_async_script("saved[0].text().then(arguments[0])")
+    assert text.split() == features(40).ids
+    drawn.find_element("id", "none").click()
+    assert not save.is_displayed()
+    drawn.find_element("id", "pick").click()
+    canvas.send_keys("+")  # the keyboard's way: the chosen picture, by the space bar
+    drawn.find_element("id", "find").clear()
+    drawn.find_element("id", "find").send_keys(features(40).ids[3])
+    canvas.send_keys(" ")
+    assert save.text == "Save 1 id"
+    drawn.find_element("id", "none").click()

@@ -17,6 +17,8 @@ from nasnet.features.map_page import MapOptions, folders_of, write_map
 from nasnet.pictures.sources.columns import CsvTable
 from nasnet.pictures.sources.files import open_file
 
+_MOST_FOLDERS = 30  # more colours than this are none
+
 
 @command
 def map_(
@@ -24,29 +26,37 @@ def map_(
     /,
     *,
     output: File,
-    colour: Annotated[str, Parameter(alias="--color")] = "clusters",
+    colour: Annotated[str, Parameter(alias="--color")] = "auto",
     source: str | None = None,
     options: MapOptions,
 ) -> None:
     """Draw the vectors in FEATURES as a map: one HTML file that opens without a network.
 
         nasnet map features.parquet -o map.html
-        nasnet map features.parquet -o map.html --colour folder
+        nasnet map features.parquet -o map.html --colour clusters --clusters 8
 
     Args:
         features: a feature set.
         output: the HTML file.
-        colour: clusters (k-means); folder, a picture's own; none; or a .csv with the columns id
-            and label.
+        colour: auto: folder, if the pictures lie in 2 to 30 folders, else clusters; folder, a
+            picture's own; clusters (k-means); none; or a .csv with the columns id and label.
         source: where the pictures are; what the set was made from if not given.
         options: how to draw.
     """
     found = read_features(features)
+    if colour == "auto":
+        folders = len({*folders_of(found.ids).values()})
+        colour = "folder" if 2 <= folders <= _MOST_FOLDERS else "clusters"
     labels = _labels(colour, found.ids)
     if colour != "clusters":
         options = replace(options, clusters=0)
     count = write_map(
-        found, output, pictures=source or found.meta.source, labels=labels, options=options
+        found,
+        output,
+        pictures=source or found.meta.source,
+        labels=labels,
+        options=options,
+        on_step=note,
     )
     note(f"{output}: {count:,} pictures")
 

@@ -17,7 +17,7 @@ from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import nearest_of_rows, unit
 from nasnet.features.mosaic import mosaic
-from nasnet.features.page import policy, render, weights_note, weights_warning
+from nasnet.features.page import policy, render, weights_facts, weights_warning
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
@@ -144,18 +144,13 @@ def write_rows(
     Raises:
         OutputError: it cannot be written.
     """
-    facts = (
-        f"Weights {meta.module} ({meta.weights_status}, fingerprint {meta.weights_fingerprint}); "
-        f"{meta.network}, {meta.endpoint}, recipe {meta.recipe}, {meta.size} px, {meta.precision}."
-    )
     values = {
         "policy": policy(),
         "style": "sheet.css",
         "title": title,
         "what": f"{count:,} pictures of {meta.source}",
-        "facts": facts,
+        "facts": weights_facts(meta),
         "warning": weights_warning(meta.weights_status),
-        "note": weights_note(meta.weights_status),
         "grid": grid,
         "numbers": {row.id: number for number, row in enumerate(rows, 1)},
         "rows": rows,

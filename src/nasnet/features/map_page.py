@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from nasnet.errors import InputError, needs
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import unit
-from nasnet.features.page import policy, render, source, weights_warning
+from nasnet.features.page import policy, render, source, weights_facts, weights_warning
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
@@ -26,6 +27,7 @@ from nasnet.text import display_name
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _LEAST_FOR_UMAP = 5
+_MARGIN = 0.25  # of the middle 96 %, on each side, for what lies outside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +81,25 @@ def project(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArra
         places = _umap(some, options)
     else:
         places = _pca(some)
+    places = _drawn_in(places)
     low, high = places.min(axis=0), places.max(axis=0)
     span = float((high - low).max()) or 1.0
     middle = (low + high) / 2
     return np.asarray((places - middle) / span + 0.5, np.float32)
 
 
+def _drawn_in(places: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Islands far out, moved nearer, so that they do not squeeze the rest into a corner."""
+    low, high = np.percentile(places, [2, 98], axis=0)
+    room = (high - low) * _MARGIN
+    return np.asarray(np.clip(places, low - room, high + room), np.float32)
+
+
 def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[np.float32]:
     # UMAP warns that TensorFlow is absent, that a seed means one job, and about its spectrum.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        umap = needs("umap", extra="map")
+        umap = import_umap()
         made = umap.UMAP(
             n_neighbors=min(options.neighbours, len(vectors) - 1),
             metric="cosine",
@@ -98,6 +108,26 @@ def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[
             init="spectral" if len(vectors) > options.neighbours + 3 else "random",
         )
         return np.asarray(made.fit_transform(vectors), np.float32)
+
+
+def import_umap() -> Any:  # noqa: ANN401
+    """umap, without its parametric variant, which imports TensorFlow or torch and is not used.
+
+    An import that finds None in `sys.modules` fails as if the module was not there, and umap has an
+    answer to that.
+
+    Raises:
+        MissingExtraError: umap-learn is not installed.
+    """
+    name = "umap.parametric_umap"
+    blocked = "umap" not in sys.modules
+    if blocked:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        return needs("umap", extra="map")
+    finally:
+        if blocked:
+            sys.modules.pop(name, None)
 
 
 def _pca(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -124,6 +154,7 @@ def write_map(
     pictures: Any = None,  # noqa: ANN401
     labels: Mapping[str, str] | None = None,
     options: MapOptions | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> int:
     """Write the map of a feature set.
 
@@ -134,6 +165,7 @@ def write_map(
         labels: id -> name of its group; ids that are not in it are `other`. Groups are found if
             none are given.
         options: how.
+        on_step: told what is being done.
 
     Returns:
         How many pictures are on it.
@@ -150,13 +182,18 @@ def write_map(
         raise InputError(
             f"{len(good)} of {len(features.ids)} pictures have a vector: a map needs two"
         )
+    tell = on_step or (lambda text: None)
     vectors = features.vectors[good]
     ids = [features.ids[row] for row in good]
+    tell(f"placing {len(ids):,} pictures by {options.method.upper()}")
     places = project(vectors, options)
+    tell("finding groups")
     names, group = _groups(vectors, ids, labels, options)
+    examples = _examples(vectors, np.array(group), len(names))
     images: dict[str, str] = {}
     if pictures is not None and options.pictures:
-        shown = spread_evenly(len(ids), options.pictures)
+        shown = {*spread_evenly(len(ids), options.pictures).tolist(), *examples}
+        tell(f"reading {len(shown):,} small pictures")
         images = thumbnails(
             pictures,
             {ids[row] for row in shown},
@@ -172,8 +209,14 @@ def write_map(
         "group": group,
         "groups": [display_name(name) for name in names],
         "images": [images.get(id, "") for id in ids],
+        "examples": examples,
     }
-    write_whole(Path(path), _page(features.meta, data, options.method, len(ids)).encode())
+    facts = f"{len(ids):,} pictures of {features.meta.source}, by {options.method.upper()}"
+    if len(ids) < len(features.ids):
+        facts += f"; {len(features.ids) - len(ids):,} more have no vector"
+    if pictures is not None and options.pictures and len(images) < len(ids):
+        facts += f"; small pictures of {len(images):,}"
+    write_whole(Path(path), _page(features.meta, data, facts).encode())
     return len(ids)
 
 
@@ -198,18 +241,26 @@ def _groups(
     return names, [order[name] for name in mine]
 
 
-def _page(meta: FeatureMeta, data: Mapping[str, object], method: str, count: int) -> str:
+def _examples(
+    vectors: npt.NDArray[np.float32], group: npt.NDArray[np.int64], count: int
+) -> list[int]:
+    """Of each group the row that is nearest to its middle."""
+    found = []
+    for number in range(count):
+        rows = np.flatnonzero(group == number)
+        mine = unit(vectors[rows])
+        found.append(int(rows[(mine @ mine.mean(axis=0)).argmax()]))
+    return found
+
+
+def _page(meta: FeatureMeta, data: Mapping[str, object], facts: str) -> str:
     script = source("map.js")
-    facts = (
-        f"{count:,} pictures of {meta.source}, by {method.upper()}; weights {meta.module} "
-        f"({meta.weights_status}, fingerprint {meta.weights_fingerprint}); {meta.network}, "
-        f"{meta.endpoint}, recipe {meta.recipe}, {meta.size} px"
-    )
     values = {
         "policy": policy(script),
         "style": "map.css",
         "title": "Map of pictures",
-        "facts": facts,
+        "what": facts,
+        "facts": weights_facts(meta),
         "warning": weights_warning(meta.weights_status),
         "data": data,
         "script": script,

@@ -21,11 +21,13 @@ from nasnet.text import display_name
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from nasnet.features.feature_set import FeatureMeta
+
 _FOLDER = Path(__file__).parent.parent / "data" / "pages"
 # A page that is opened from disk reaches nothing but what is in its file.
 _POLICY = Markup("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
 _WARNINGS = {"untrained": "The weights are untrained: which pictures are near means nothing."}
-_NOTES = {"builtin": "The weights are the package's own, builtin, not Google's."}
+_NOTES = {"builtin": " The weights are the package's own, builtin, not Google's."}
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -58,9 +60,14 @@ def weights_warning(status: str) -> str:
     return _WARNINGS.get(status, "")
 
 
-def weights_note(status: str) -> str:
-    """What a page says of the weights at its end."""
-    return _NOTES.get(status, "")
+def weights_facts(meta: FeatureMeta) -> str:
+    """What a page says at its end of how its vectors were made."""
+    note = _NOTES.get(meta.weights_status, "")
+    return (
+        f"Weights {meta.module} ({meta.weights_status}, fingerprint {meta.weights_fingerprint}); "
+        f"{meta.network}, {meta.endpoint}, recipe {meta.recipe}, {meta.size} px, {meta.precision}."
+        f"{note}"
+    )
 
 
 def number(value: float, form: str = ".3f") -> str:

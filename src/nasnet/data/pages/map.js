@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { ids, x, y, group, groups, images } = data;
+  const { ids, x, y, group, groups, images, examples } = data;
   const canvas = document.getElementById("map");
   const pen = canvas.getContext("2d");
   const card = document.getElementById("card");
@@ -9,6 +9,9 @@
   const shown = groups.map(() => true);
   const view = { scale: 1, left: 0, top: 0 };
   const fingers = new Map();
+  const picked = new Set();
+  let picking = false;
+  let frame = null; // where the pointer went down and where it is, while it picks
   let chosen = -1;
   let size = { width: 1, height: 1 };
   let cells = new Map();
@@ -75,6 +78,21 @@
       pen.fill();
     }
     pen.globalAlpha = 1;
+    pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--ink");
+    pen.lineWidth = 1.5;
+    pen.beginPath();
+    for (const n of picked) {
+      const [px, py] = place(n);
+      pen.moveTo(px + radius + 2, py);
+      pen.arc(px, py, radius + 2, 0, 2 * Math.PI);
+    }
+    pen.stroke();
+    if (frame) {
+      const [[ax, ay], [bx, by]] = frame;
+      pen.setLineDash([6, 4]);
+      pen.strokeRect(ax, ay, bx - ax, by - ay);
+      pen.setLineDash([]);
+    }
     if (chosen >= 0 && visible(chosen)) {
       const [px, py] = place(chosen);
       pen.lineWidth = 3;
@@ -169,6 +187,29 @@
     choose(best, true);
   }
 
+  // What lies in the frame is picked, or given back if all of it was picked already.
+  function pick() {
+    const [[ax, ay], [bx, by]] = frame;
+    frame = null;
+    const inside = [];
+    for (let n = 0; n < ids.length; n++) {
+      const [px, py] = place(n);
+      const within = (px - ax) * (px - bx) <= 0 && (py - ay) * (py - by) <= 0;
+      if (within && visible(n)) inside.push(n);
+    }
+    const all = inside.every((n) => picked.has(n));
+    for (const n of inside) all ? picked.delete(n) : picked.add(n);
+    tell();
+  }
+
+  function tell() {
+    const count = picked.size;
+    for (const id of ["save", "none"]) document.getElementById(id).hidden = !count;
+    document.getElementById("save").textContent = `Save ${count} ${count === 1 ? "id" : "ids"}`;
+    document.getElementById("told").textContent = `${count} picked`;
+    draw();
+  }
+
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
@@ -178,12 +219,20 @@
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, at(event));
     moved = false;
+    frame = picking || event.shiftKey ? [at(event), at(event)] : null;
+    if (frame) choose(-1);
   });
   canvas.addEventListener("pointermove", (event) => {
     const now = at(event);
     const before = fingers.get(event.pointerId);
     if (!before) {
       choose(nearest(...now, 24));
+      return;
+    }
+    if (frame) {
+      frame[1] = now;
+      moved = true;
+      draw();
       return;
     }
     if (fingers.size === 2) {
@@ -201,11 +250,17 @@
     fingers.set(event.pointerId, now);
   });
   const up = (event) => {
+    if (frame && moved) pick();
+    frame = null;
     if (!moved && fingers.has(event.pointerId)) choose(nearest(...at(event), 28), true);
     fingers.delete(event.pointerId);
   };
   canvas.addEventListener("pointerup", up);
-  canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
+  canvas.addEventListener("pointercancel", (event) => {
+    frame = null;
+    fingers.delete(event.pointerId);
+    draw();
+  });
   canvas.addEventListener("pointerleave", () => fingers.size || choose(-1));
   canvas.addEventListener(
     "wheel",
@@ -225,6 +280,11 @@
     "-": () => zoom(1 / 1.5),
     Home: whole,
     Escape: () => choose(-1),
+    " ": () => {
+      if (chosen < 0) return;
+      picked.delete(chosen) || picked.add(chosen);
+      tell();
+    },
   };
   canvas.addEventListener("keydown", (event) => {
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -234,6 +294,23 @@
   document.getElementById("nearer").addEventListener("click", () => zoom(1.5));
   document.getElementById("farther").addEventListener("click", () => zoom(1 / 1.5));
   document.getElementById("whole").addEventListener("click", whole);
+  document.getElementById("pick").addEventListener("click", (event) => {
+    picking = !picking;
+    event.currentTarget.setAttribute("aria-pressed", String(picking));
+    canvas.classList.toggle("picking", picking);
+  });
+  document.getElementById("none").addEventListener("click", () => {
+    picked.clear();
+    tell();
+  });
+  document.getElementById("save").addEventListener("click", () => {
+    const text = [...picked].sort((a, b) => a - b).map((n) => `${ids[n]}\n`);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(text, { type: "text/plain" }));
+    link.download = "ids.txt";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
 
   const find = document.getElementById("find");
   let turn = 0;
@@ -264,7 +341,14 @@
         button.type = "button";
         dot.className = "dot";
         dot.style.background = colour(g);
-        button.append(dot, name);
+        button.append(dot);
+        if (images[examples[g]]) {
+          const example = document.createElement("img");
+          example.src = images[examples[g]];
+          example.alt = "";
+          button.append(example);
+        }
+        button.append(name);
         button.setAttribute("aria-pressed", String(shown[g]));
         button.addEventListener("click", () => {
           shown[g] = !shown[g];
