@@ -35,10 +35,10 @@ def two_groups(rows: int = 40) -> Features:
     return replace(found, vectors=vectors)
 
 
-def data_of(page: Path) -> dict[str, list[object]]:
+def data_of(page: Path) -> dict[str, list[Any]]:
     text = page.read_text(encoding="utf-8")
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
-    data: dict[str, list[object]] = json.loads(found)
+    data: dict[str, list[Any]] = json.loads(found)
     return data
 
 
