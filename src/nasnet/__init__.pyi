@@ -28,6 +28,7 @@ from nasnet.exporting.export import (
     ExportOptions as ExportOptions,
     export as export,
 )
+from nasnet.features.adopt import Adopted as Adopted, adopt as adopt
 from nasnet.features.classify import (
     Classified as Classified,
     ClassifyOptions as ClassifyOptions,
@@ -72,11 +73,9 @@ from nasnet.features.store.merge import (
     merge as merge,
 )
 from nasnet.features.stored import (
-    Adopted as Adopted,
     Comparison as Comparison,
     Fit as Fit,
     Stored as Stored,
-    adopt as adopt,
     compare as compare,
     find_recipe as find_recipe,
     read_stored as read_stored,

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, Weights, command
 from nasnet.cli.terminal import download_progress, note
-from nasnet.features.stored import adopt as adopt_vectors, read_stored
+from nasnet.features.adopt import adopt as adopt_vectors
+from nasnet.features.stored import read_stored
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE

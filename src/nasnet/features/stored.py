@@ -1,8 +1,4 @@
-"""Vectors that another program computed and stored: compared with ours, and taken over.
-
-Vectors of other weights, pixels or borders look like any others, and a search among them finds
-something. So nothing is taken over on trust where there are pictures to compute again.
-"""
+"""Vectors that another program computed and stored: whether they are ours, and what made them."""
 
 from __future__ import annotations
 
@@ -15,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, OutputError, PictureError
+from nasnet.errors import InputError, PictureError
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import SPACE, FeatureMeta, meta_file, read_features
 from nasnet.features.index.neighbours import unit
-from nasnet.features.store import Batch, SinkOptions, open_sink
 from nasnet.network.plan import PADDINGS, Borders
 from nasnet.pictures.recipes import RECIPES
 from nasnet.pictures.sampling import spread_evenly
@@ -35,7 +30,6 @@ Floats = npt.NDArray[np.float32]
 SAME = 0.9999
 # Below, no other way of preparing the same pictures explains the difference.
 _OTHER_WEIGHTS = 0.9
-_ROWS = 512  # written at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,112 +295,3 @@ def _chosen(
                 continue
         if not keys:
             return
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopted:
-    """What was taken over.
-
-    Attributes:
-        output: the feature set.
-        rows: how many vectors.
-        meta: what the set says about itself.
-        checked: how the vectors agree with pictures computed again; None where there were none.
-        normalized: whether all have length 1, which vectors that are computed here have not: their
-            cosines are the same, but a set should not mix both.
-    """
-
-    output: Path
-    rows: int
-    meta: FeatureMeta
-    checked: Fit | None
-    normalized: bool
-
-
-def adopt(
-    stored: Stored,
-    output: str | os.PathLike[str],
-    *,
-    weights: WeightsSource,
-    recipe: str,
-    padding: Borders | None = None,
-    pictures: Any = None,  # noqa: ANN401
-    overwrite: bool = False,
-    fetch: FetchOptions | None = None,
-    on_fetch: Callable[[FetchEvent], None] | None = None,
-) -> Adopted:
-    """Make a feature set of stored vectors, which search, append, merge and map take.
-
-    Args:
-        stored: the vectors, with ids.
-        output: the feature set, `.parquet`, `.arrow` or `.npy`.
-        weights: that they were computed with.
-        recipe: that their pictures were prepared with.
-        padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
-        pictures: the source they were computed from: some are computed again and must agree.
-        overwrite: replace an output that is there.
-        fetch: where to look for a handle and what is allowed.
-        on_fetch: told of downloads.
-
-    Raises:
-        InputError: the vectors have no ids, or some are not finite, or do not agree with the
-            pictures, or are not what these weights give.
-        OutputError: the output is there already, or cannot be written.
-    """
-    if stored.ids is None:
-        raise InputError(f"{stored.name} has no ids: name a text file with a line for each row")
-    if Path(output).exists() and not overwrite:
-        raise OutputError(f"{output} exists: name another file, or overwrite it (--overwrite)")
-    bad = np.flatnonzero(~np.isfinite(stored.vectors).all(axis=1))
-    if len(bad):
-        raise InputError(
-            f"{stored.name}: row {bad[0]} ({stored.ids[bad[0]]}) is no vector: it holds a number "
-            "that is not finite; leave such rows out"
-        )
-    opened = open_weights(weights, padding=padding, fetch_options=fetch, on_event=on_fetch)
-    extractor = Extractor(opened, recipe=recipe)
-    if extractor.dimensions != stored.vectors.shape[1]:
-        raise InputError(
-            f"{stored.name} has {stored.vectors.shape[1]} dimensions, and these weights give "
-            f"{extractor.dimensions}"
-        )
-    checked = None
-    if pictures is not None:
-        borders = extractor.weights.padding
-        [checked] = find_recipe(
-            stored, pictures, opened, recipes=(extractor.recipe.name,), paddings=(borders,)
-        )
-        if checked.smallest < SAME:
-            raise InputError(
-                f"{stored.name}: not of these weights and recipe: the smallest cosine with "
-                f"{checked.rows} pictures computed again is {checked.smallest:.4f}; "
-                "`nasnet compare` says which recipe fits"
-            )
-    source = stored.name if pictures is None else str(pictures)
-    meta = extractor.meta(source, engine=f"adopted from {stored.name}", precision="f32")
-    options = SinkOptions(mode="overwrite" if overwrite else "resume")
-    sink = open_sink(Path(output), meta=meta, dimensions=extractor.dimensions, options=options)
-    unknown = np.zeros(_ROWS, np.int32)
-    try:
-        for start in range(sink.resume_at, len(stored.ids), _ROWS):
-            ids = list(stored.ids[start : start + _ROWS])
-            sink.write(
-                Batch(
-                    ids=ids,
-                    vectors=stored.vectors[start : start + _ROWS],
-                    widths=unknown[: len(ids)],
-                    heights=unknown[: len(ids)],
-                    errors=[None] * len(ids),
-                )
-            )
-        rows, _ = sink.finish()
-    finally:
-        sink.close()
-    lengths = np.linalg.norm(stored.vectors, axis=1)
-    return Adopted(
-        output=Path(output),
-        rows=rows,
-        meta=meta,
-        checked=checked,
-        normalized=bool(np.allclose(lengths, 1, atol=1e-3)),
-    )
