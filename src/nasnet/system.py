@@ -14,7 +14,6 @@ import platform
 import re
 import shutil
 import signal
-import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -284,21 +283,6 @@ def drawn_ahead(begun: Iterator[T], ahead: int) -> Iterator[T]:
         waiting.append(one)
         yield waiting.popleft()
     yield from waiting
-
-
-def cache_folder() -> Path:
-    """This package's place in the user's folder for caches.
-
-    It is never the temporary folder, which systems clean while it is in use.
-    """
-    # Not by platformdirs, which takes a relative XDG_CACHE_HOME: the standard says to ignore one.
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "nasnet" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "nasnet"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "nasnet"
 
 
 def usable_cores() -> int:

@@ -19,7 +19,8 @@ from functools import cache
 from pathlib import Path
 
 from nasnet._version import __version__
-from nasnet.system import cache_folder, staged
+from nasnet.system import staged
+from nasnet.weights.fetch.cache import cache_folder
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES = 1 << 30  # of all files together; those not used for longest go first

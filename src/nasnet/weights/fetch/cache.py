@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 import time
 import uuid
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Final
 
 from nasnet.errors import FetchError
-from nasnet.system import cache_folder
 from nasnet.text import read_json
 from nasnet.weights.fetch.download import digests, is_resumable
 
@@ -40,6 +40,21 @@ def cache_root(chosen: Path | None) -> Path:
     if given := os.environ.get("TFHUB_CACHE_DIR"):
         return Path(given).expanduser().absolute()
     return cache_folder()
+
+
+def cache_folder() -> Path:
+    """This package's place in the user's folder for caches.
+
+    It is never the temporary folder, which systems clean while it is in use.
+    """
+    # Not by platformdirs, which takes a relative XDG_CACHE_HOME: the standard says to ignore one.
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "nasnet" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "nasnet"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "nasnet"
 
 
 def tensorflow_hub_root() -> Path | None:
