@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -132,6 +133,30 @@ def test_archives_within_an_archive_are_told(tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(b"x"))
     with pytest.raises(SourceError, match=r"t\.tar: no pictures .*1 \.gz, 1 \.tar; unpack what it"):
         list(open_source(tmp_path / "t.tar"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"7z\xbc\xaf\x27\x1c" + bytes(30), "a 7z archive is not read: unpack it first"),
+        (b"Rar!\x1a\x07\x01" + bytes(30), "a RAR archive is not read: unpack it first"),
+        (b"\x28\xb5\x2f\xfd" + bytes(30), "a file compressed by zstd is not read: unpack it"),
+        (gzip.compress(PICTURES[0]), "a compressed file: unpack it, or call it .tar.gz if"),
+    ],
+)
+def test_archives_that_are_not_read_are_told(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "photos.archive"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=f"photos.archive: {message}"):
+        open_source(path)
+    assert message in failure(path)
+
+
+def test_a_table_without_a_header_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("1.jpg,cat\n2.jpg,dog\n")
+    assert "put a header above it, such as path,label" in failure(tmp_path / "t.csv")
+    with pytest.raises(SourceError, match="put a header above it"):
+        open_source(tmp_path / "t.csv")
 
 
 def test_a_name_that_begins_with_a_hyphen_follows_two(

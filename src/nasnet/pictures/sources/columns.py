@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.decode.endings import looks_like_picture
 from nasnet.pictures.sources.files import meant_by, named
 from nasnet.pictures.sources.item import MAX_BYTES, Opener, id_of_path, valid_text
 from nasnet.pictures.sources.labels import check_names
@@ -88,6 +89,8 @@ class CsvTable:
             SourceError: one is missing, or there more than once.
         """
         there = ", ".join(self.header)
+        if any(map(looks_like_picture, self.header)):
+            there += " (its first row names a picture: put a header above it, such as path,label)"
         if labels is not None and labels not in self.header:
             raise SourceError(f"{self.name}: no column {labels!r} for labels; it has {there}")
         lower = {one.lower(): one for one in reversed(self.header)}
@@ -97,12 +100,9 @@ class CsvTable:
             if wanted is not None and wanted not in self.header:
                 raise SourceError(f"{self.name}: no column {wanted!r}; it has {there}")
         if chosen is None:
-            hint = (
-                ""
-                if lower.keys().isdisjoint(_ID_NAMES)
-                else " (ids serve if ID.jpg lies beside it)"
-            )
-            raise SourceError(f"{self.name}: name the column with the paths; it has {there}{hint}")
+            if not lower.keys().isdisjoint(_ID_NAMES):
+                there += " (ids serve if ID.jpg lies beside it)"
+            raise SourceError(f"{self.name}: name the column with the paths; it has {there}")
         used = (chosen, ids, labels, None if labels is None else SPLIT_COLUMN)
         _refuse_doubled(self.name, self.header, used)
         return chosen

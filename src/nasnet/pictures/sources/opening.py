@@ -54,6 +54,12 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
 )
+# Archives that are not read -> what they are.
+_UNREAD: tuple[tuple[bytes, str], ...] = (
+    (b"7z\xbc\xaf\x27\x1c", "7z archive"),
+    (b"Rar!\x1a\x07", "RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "file compressed by zstd"),
+)
 # Suffixes -> kind, where the content says nothing (text, compression) or is far away.
 _SUFFIXES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ((".zip",), "zip"),
@@ -241,9 +247,16 @@ def _open_url(url: str, options: SourceOptions) -> Source:
 
 
 def kind_of(path: str, opener: Opener) -> Kind:
-    """What a local file is: told by its content where that says it, else by its name."""
+    """What a local file is: told by its content where that says it, else by its name.
+
+    Raises:
+        SourceError: it is an archive of a kind that is not read.
+    """
     with opener() as file:
         head = file.read(_TAR_MAGIC + 5)
+    for magic, what in _UNREAD:
+        if head.startswith(magic):
+            raise SourceError(f"{id_of_path(path)}: a {what} is not read: unpack it first")
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -254,7 +267,13 @@ def kind_of(path: str, opener: Opener) -> Kind:
         return (
             "tar" if not head or path.lower().endswith(".tar") or is_compressed(head) else "picture"
         )
-    return named if named in ("list", "csv") else "picture"
+    if named in ("list", "csv"):
+        return named
+    if is_compressed(head):
+        raise SourceError(
+            f"{id_of_path(path)}: a compressed file: unpack it, or call it .tar.gz if it is a tar"
+        )
+    return "picture"
 
 
 _TAR_MAGIC = 257  # where a tar header has its magic
