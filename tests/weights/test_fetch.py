@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,11 +19,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from nasnet.errors import FetchError, WeightsError
 from nasnet.weights.fetch import Fetched, FetchEvent, FetchOptions, cache, fetch
 from nasnet.weights.fetch.handles import parse_handle
+from nasnet.weights.module_folder import ModuleFolder, write_folder
+from nasnet.weights.opening import open_weights
+from nasnet.weights.weights import seeded
 from tests.support.fetching import (
     ARCHIVE,
     COMPRESSED,
@@ -32,6 +38,7 @@ from tests.support.fetching import (
     SHA1,
     SLIM,
     TARBALL,
+    archive,
     files,
     pack,
     verify,
@@ -282,6 +289,85 @@ def test_a_silent_server_is_left(server: HttpServer, options: FetchOptions) -> N
     assert found.origin == server.url + COMPRESSED
     assert server.gets(TARBALL) == 2
     release.set()
+
+
+def test_a_server_that_only_trickles_is_left(server: HttpServer, options: FetchOptions) -> None:
+    server.put(TARBALL, ARCHIVE, always=Answer(chunk=50, pause_s=0.02))
+    server.put(COMPRESSED, ARCHIVE)
+    events: list[FetchEvent] = []
+    quick = _with(options, timeout_s=0.3, retries=1, min_bytes_s=1_000_000)
+    found = fetch(HANDLE, options=quick, verify=verify, on_event=events.append)
+    assert found.origin == server.url + COMPRESSED
+    assert server.gets(TARBALL) == 2
+    assert any(re.fullmatch(r"only [\d,]+ bytes in 0 s", event.text) for event in events)
+
+
+def test_a_download_has_an_end_and_the_next_call_goes_on(
+    server: HttpServer, options: FetchOptions
+) -> None:
+    server.put(TARBALL, ARCHIVE, script=[Answer(chunk=20_000, pause_s=0.1)])
+    short = _with(options, total_s=0.5, min_bytes_s=1)
+    with pytest.raises(FetchError, match=r"not complete after 0 s, [\d,]+ bytes are here: the sam"):
+        fetch(HANDLE, options=short, verify=verify)
+    assert fetch(HANDLE, options=options, verify=verify).origin == server.url + TARBALL
+    assert "Range" in server.requests[-1].headers
+
+
+@pytest.mark.parametrize(
+    ("location", "refused"),
+    [
+        ("http://localhost:9/x", True),
+        ("http://127.0.0.1:9/x", True),
+        ("http://[::1]:9/x", True),
+        ("http://[::ffff:10.0.0.1]/x", True),
+        ("http://169.254.169.254/latest/meta-data", True),
+        ("http://10.1.2.3/x", True),
+        ("http://192.168.0.1/x", True),
+        ("http://100.64.0.1/x", True),
+        ("http://0.0.0.0:9/x", True),
+        ("http://2130706433/x", True),  # 127.0.0.1 as one number
+        ("http://8.8.8.8/x", False),
+    ],
+)
+def test_a_server_outside_cannot_send_us_to_machines_within(
+    server: HttpServer,
+    options: FetchOptions,
+    location: str,
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By way of a proxy, so that the server outside is a real one of ours."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    outside = "http://8.8.4.4/weights.npz"
+    server.put(outside, b"", script=[Answer(status=302, location=location)])
+    once = _with(options, retries=0)
+    with pytest.raises(FetchError) as caught:
+        fetch(outside, options=once, verify=verify)
+    assert ("a machine of the network within, which is refused" in str(caught.value)) == refused
+    assert (len(server.requests) == 1) == refused
+
+
+def test_what_lacks_a_part_or_is_another_network_does_not_enter_the_cache(
+    server: HttpServer, options: FetchOptions, tmp_path: Path
+) -> None:
+    cifar = seeded(1, spec="cifar")
+    arrays = {name: np.array(array) for name, array in cifar.arrays.items()}
+    gone = next(iter(arrays))
+    del arrays[gone]
+    lacking = server.put("/lacking.safetensors", save(arrays))
+    for _ in range(2):
+        with pytest.raises(FetchError, match=gone):
+            open_weights(lacking, partial=True, fetch_options=options)
+    write_folder(
+        ModuleFolder(weights=cifar, task="feature_vector", height=32, width=32), tmp_path / "m"
+    )
+    server.put(TARBALL, archive(tmp_path / "m"))
+    for _ in range(2):
+        with pytest.raises(FetchError, match="holds nasnet_cifar, not nasnet_mobile"):
+            open_weights(HANDLE, fetch_options=options)
+    assert server.gets(TARBALL) == 2  # nothing stayed that would be taken as good
 
 
 def test_what_is_too_large_is_not_downloaded(server: HttpServer, options: FetchOptions) -> None:

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process, with one of `STATUSES`."""
     if os.name == "posix":
         _fill_streams()
+    if not sys.warnoptions and not os.environ.get("NASNET_DEBUG"):
+        # Other libraries warn programmers of damaged pictures and old ways; users have the reason.
+        warnings.simplefilter("ignore")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -118,6 +118,8 @@ FIELDS: dict[str, dict[str, Parameter]] = {
         **dict.fromkeys(
             (
                 "timeout_s",
+                "total_s",
+                "min_bytes_s",
                 "retries",
                 "backoff_s",
                 "max_bytes",

@@ -17,7 +17,7 @@ from nasnet.errors import InputError, WeightsError
 from nasnet.network.plan import PADDINGS, Borders
 from nasnet.network.spec import preset
 from nasnet.weights import genuine
-from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch
+from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch, parse_handle
 from nasnet.weights.formats.base import Content
 from nasnet.weights.formats.readers import read_path
 from nasnet.weights.formats.tf_variables import Averages as Averages  # whoever opens, names it
@@ -146,12 +146,20 @@ def _open_fetched(
 ) -> Opened:
     verified: dict[Path, Opened] = {}
 
+    handle = parse_handle(text)
+
     def verify(path: Path) -> None:
-        opened = open_path(path, averages=averages, partial=partial)
-        if path == Path(text):
-            # The user's own file: read once. What is on its way into the cache is not kept, for
-            # its mapped files could not be renamed everywhere.
+        # The user's own file is read once, and may be looked at with parts missing. What is on its
+        # way into the cache is not kept, for its mapped files could not be renamed everywhere, and
+        # enters it whole only, and only as what it is called: who comes later takes it as good.
+        own = path == Path(text)
+        opened = open_path(path, averages=averages, partial=partial and own)
+        if own:
             verified[path] = opened
+        elif handle is not None and opened.weights.spec != handle.architecture:
+            raise WeightsError(
+                f"{path} holds nasnet_{opened.weights.spec}, not nasnet_{handle.architecture}"
+            )
 
     fetched = fetch(
         text,
@@ -164,11 +172,6 @@ def _open_fetched(
         opened = open_path(fetched.path, averages=averages, partial=partial)
     if fetched.handle is None:
         return opened
-    if opened.weights.spec != fetched.handle.architecture:
-        raise WeightsError(
-            f"{fetched.path} holds nasnet_{opened.weights.spec}, "
-            f"but {text} is nasnet_{fetched.handle.architecture}: remove it and fetch again"
-        )
     return replace(
         opened,
         weights=replace(opened.weights, source=fetched.handle.canonical),

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
 from typing import IO, Final, Literal, cast
-from urllib.parse import urlsplit
 
 from nasnet.errors import FetchError
 from nasnet.text import made, read_json
+from nasnet.weights.fetch.redirects import Redirects
 
 _CHUNK: Final = 1 << 16
 _REPORT_EVERY_S: Final = 0.1
@@ -63,6 +63,9 @@ class FetchOptions:
         offline: whether the network is forbidden; by default `NASNET_OFFLINE` says.
         mirrors: base URLs to ask first, before those of `NASNET_MIRRORS` and the published ones.
         timeout_s: longest silence of a server, in seconds.
+        total_s: longest time for one file, all tries together, in seconds; the next call goes on
+            from there.
+        min_bytes_s: least bytes in a second, on average over each `timeout_s`.
         retries: how many tries in a row may bring nothing new; 0 allows one try. Refusals (HTTP
             4xx, unknown host, bad certificate) are not tried again.
         backoff_s: pause before the first retry, in seconds; doubled for each that follows.
@@ -76,6 +79,8 @@ class FetchOptions:
     offline: bool | None = None
     mirrors: tuple[str, ...] = ()
     timeout_s: float = 30.0
+    total_s: float = 7200.0
+    min_bytes_s: int = 1000
     retries: int = 3
     backoff_s: float = 0.5
     max_bytes: int = 2 << 30
@@ -100,6 +105,7 @@ class Trouble:
     reason: str  # one line
     again: bool = False  # whether the same request may succeed later
     unreachable: bool = False  # whether the host could not be reached at all
+    slow: bool = False  # whether it brought something, but too little
     pause_s: float = 0.0  # how long the server asked to wait, at least
 
 
@@ -110,25 +116,6 @@ class _State:
     url: str
     validator: str  # ETag or Last-Modified: what If-Range sends (RFC 9110, 13.1.5)
     total: int
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects go to http(s) only, and never from https down to http."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        allowed = ("https",) if urlsplit(req.full_url).scheme == "https" else ("http", "https")
-        if urlsplit(newurl).scheme not in allowed:
-            fp.close()
-            raise http.client.InvalidURL(f"redirected to {newurl}, which is refused")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def download(
@@ -153,23 +140,26 @@ def download(
     Raises:
         FetchError: the file cannot be written.
     """
-    opener = urllib.request.build_opener(_Redirects)
+    opener = urllib.request.build_opener(Redirects(url))
+    deadline = time.monotonic() + options.total_s
     state = _read_state(part, url)
     resumed = state is not None
     most = part.stat().st_size if state else 0
     tries = 0
     while True:
-        trouble = _attempt(opener, url, part, options, on_event)
+        trouble = _attempt(opener, url, part, options, deadline, on_event)
         if trouble is None:
             break
         have = part.stat().st_size if part.exists() else 0
-        tries = 0 if have > most else tries + 1
+        tries = 0 if have > most and not trouble.slow else tries + 1
         most = max(most, have)
         if not trouble.again or not options.retries or tries > options.retries:
             return trouble
         pause_s = max(
             min(options.backoff_s * 2 ** max(tries - 1, 0), _LONGEST_PAUSE_S), trouble.pause_s
         )
+        if time.monotonic() + pause_s >= deadline:
+            return trouble
         on_event(FetchEvent(kind="retry", url=url, done_bytes=have, text=trouble.reason))
         time.sleep(pause_s)
         resumed = resumed or is_resumable(part)
@@ -198,6 +188,7 @@ def _attempt(
     url: str,
     part: Path,
     options: FetchOptions,
+    deadline: float,
     on_event: Callable[[FetchEvent], None],
 ) -> Trouble | None:
     """Ask once; nothing is returned when the file is complete."""
@@ -222,7 +213,7 @@ def _attempt(
                 _forget(part)  # in this order: old bytes must never stand beside a new state
             _write_state(part, url, response.headers, total)
             on_event(FetchEvent(kind="start", url=url, done_bytes=have, total_bytes=total))
-            return _copy(response, part, have, total, options.max_bytes, on_event, url)
+            return _copy(response, part, have, total, options, deadline, on_event, url)
     except FetchError:
         raise  # it is an OSError too, but speaks of our own disk
     except urllib.error.HTTPError as error:
@@ -266,24 +257,40 @@ def _copy(
     part: Path,
     have: int,
     total: int | None,
-    max_bytes: int,
+    options: FetchOptions,
+    deadline: float,
     on_event: Callable[[FetchEvent], None],
     url: str,
 ) -> Trouble | None:
-    reported_at = time.monotonic()
+    reported_at = looked_at = time.monotonic()
+    had, most = have, options.max_bytes
     with _open_for_writing(part, have) as file:
         while chunk := response.read1(_CHUNK):
             have += len(chunk)
-            if have > max_bytes:
-                return Trouble(reason=f"the file is larger than the limit of {max_bytes:,} bytes")
+            if have > most:
+                return Trouble(reason=f"the file is larger than the limit of {most:,} bytes")
             left = memoryview(chunk)
             try:
                 while left:
                     left = left[file.write(left) :]
             except OSError as error:
                 raise _unwritable(part, error) from error
-            if time.monotonic() - reported_at >= _REPORT_EVERY_S:
-                reported_at = time.monotonic()
+            now = time.monotonic()
+            if now >= deadline:
+                return Trouble(
+                    reason=f"not complete after {options.total_s:,.0f} s, {have:,} bytes are here: "
+                    "the same command goes on from there"
+                )
+            if now - looked_at >= options.timeout_s:
+                if have - had < options.min_bytes_s * (now - looked_at):
+                    return Trouble(
+                        reason=f"only {have - had:,} bytes in {now - looked_at:.0f} s",
+                        again=True,
+                        slow=True,
+                    )
+                looked_at, had = now, have
+            if now - reported_at >= _REPORT_EVERY_S:
+                reported_at = now
                 on_event(FetchEvent(kind="progress", url=url, done_bytes=have, total_bytes=total))
     if total is not None and have != total:
         return Trouble(reason=f"the connection ended at {have:,} of {total:,} bytes", again=True)
