@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import subprocess
 import sys
 import typing
@@ -13,7 +14,7 @@ import pytest
 
 import nasnet
 from nasnet.cli import COMMANDS, build_app
-from nasnet.cli.flags import FIELDS, flags_of, plain
+from nasnet.cli.flags import FIELDS, OTHER_MEANING, flags_of, plain
 from nasnet.cli.recipe_flags import RECIPE_FLAGS
 from nasnet.cli.reference import reference
 from nasnet.pictures.augment import PRESETS
@@ -217,3 +218,30 @@ def test_an_empty_variable_is_none(photos: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("NASNET_THREADS", "NASNET_OFFLINE", "NASNET_CONFIG", "NASNET_PAGE"):
         monkeypatch.setenv(name, "")
     assert size_written("--size", "32") == "32x32"
+
+
+def test_a_variable_does_not_reach_a_flag_of_another_meaning(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NASNET_PRECISION", "bf16")
+    monkeypatch.setenv("NASNET_RECIPE", "tf1-hub")
+    monkeypatch.setenv("NASNET_PICTURES", "nowhere")
+    done = invoke("export", "seeded:7", "x.onnx", "--size", "48", "--no-verify", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["precision"] == "f32"
+    done = invoke("train", "nowhere", "-o", "run")
+    assert "nowhere: no such file or folder" in done.stderr
+    done = invoke("embed", "photos", "-o", "f.npy", "-w", "seeded:7", "--size", "48", "-q")
+    assert json.loads(Path("f.json").read_text(encoding="utf-8"))["recipe"].startswith("tf1-hub")
+
+
+@pytest.mark.parametrize("command", OTHER_MEANING)
+def test_the_flags_that_no_variable_sets_are_there(command: str) -> None:
+    text = invoke(command, "--help").stdout
+    assert all(flag in text for flag in OTHER_MEANING[command])
+
+
+def test_flags_of_writing_are_offered_where_something_is_written() -> None:
+    for flag in ("--part-rows", "--vector-dtype", "--endpoint"):
+        assert flag in invoke("embed", "--help").stdout
+        assert flag not in invoke("classify", "--help").stdout

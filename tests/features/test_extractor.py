@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,3 +91,25 @@ def test_what_cannot_be_computed_is_refused_at_once() -> None:
         nasnet.Extractor("seeded:7", size=64)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="decode_threads"):
         nasnet.Extractor("seeded:7", decode_threads=0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_an_extractor_that_was_used_works_in_a_forked_process() -> None:
+    """OpenVINO's threads are not in the child, where its compiled models wait for them for ever."""
+    code = textwrap.dedent("""
+        import os, signal
+        import numpy as np
+        import nasnet
+        picture = np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3)
+        extractor = nasnet.Extractor("seeded:7", size=(48, 48))
+        before = extractor.embed([picture])
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # ends it, where it hangs
+            same = np.array_equal(extractor.embed([picture]), before)
+            os._exit(0 if same else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert np.array_equal(extractor.embed([picture]), before)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

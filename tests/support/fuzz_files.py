@@ -28,7 +28,7 @@ from nasnet.pictures.decode import decode, measure
 from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import open_examples
 from nasnet.pictures.sources.opening import open_source
-from nasnet.train.recipe import read_recipe
+from nasnet.train.recipe_files import read_recipe
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import open_path
 from nasnet.weights.weights import seeded

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError
-from cyclopts.config import Dict, Env
+from cyclopts.config import Dict
 
 from nasnet._version import __version__
-from nasnet.cli.flags import DEFAULTS, UsageError, unwrapped
+from nasnet.cli.flags import DEFAULTS, Environment, UsageError, unwrapped
 from nasnet.cli.terminal import note
 from nasnet.errors import InputError, NasnetError, SignatureError
 from nasnet.system import stopped_alike
@@ -89,7 +89,7 @@ def build_app(wanted: str | None = None) -> App:
         help_flags=("--help", "-h"),
         default_parameter=DEFAULTS,
         config=(
-            Env("NASNET_", command=False, show=False),
+            Environment("NASNET_", command=False, show=False),
             Dict(_configured(), source=os.environ.get("NASNET_CONFIG", CONFIG)),
         ),
     )

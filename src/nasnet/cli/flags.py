@@ -22,7 +22,8 @@ from typing import (
     get_type_hints,
 )
 
-from cyclopts import Group, Parameter, Token, validators
+from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
+from cyclopts.config import Env
 
 from nasnet.text import user_text
 
@@ -175,8 +176,33 @@ FIELDS: dict[str, dict[str, Parameter]] = {
 }
 # Fields of an inner class that mean nothing there: class -> its field -> fields of that one.
 MEANINGLESS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ClassifyOptions": {"embed": ("sink", "endpoint")},  # no vectors are written
     "EvaluateOptions": {"dataset": ("validation", "validation_fraction")},  # nothing is split
 }
+# Command -> flags that mean something else there than elsewhere: no variable sets them.
+OTHER_MEANING: dict[str, tuple[str, ...]] = {
+    "export": ("--precision", "--output", "--pictures", "--batch-size"),
+    "finetune": ("--batch-size", "--patience"),
+    "index": ("--kind",),
+    "info": ("--classes",),
+    "map": ("--pictures",),
+    "outliers": ("--neighbours", "--count"),
+    "serve": ("--pictures",),
+    "train": ("--recipe",),
+}
+
+
+class Environment(Env):
+    """`NASNET_FLAG`, for every command where the flag means the same."""
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Set what the command line does not."""
+        others = OTHER_MEANING.get(commands[0], ()) if commands else ()
+        kept = ArgumentCollection()  # type: ignore[no-untyped-call]
+        kept.extend(one for one in arguments if one.name not in others)
+        super().__call__(app, commands, kept)
+
+
 # Panels of the help, in the order in which people look for things.
 PANELS: dict[str, Group] = {
     name: Group(title, sort_key=place)

@@ -32,6 +32,8 @@ def map_(
 ) -> None:
     """Draw the vectors in FEATURES as a map: one HTML file that opens without a network.
 
+    FEATURES is a feature set, as `nasnet embed` writes it.
+
         nasnet map features.parquet -o map.html
         nasnet map features.parquet -o map.html --colour clusters --clusters 8
 

@@ -6,6 +6,7 @@ Each engine lives in a file of its own that is imported on use.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -200,14 +201,33 @@ class Compiled(Generic[T]):
     recently used leaves first, so memory stays bounded however many sizes come along.
     """
 
-    def __init__(self, compile_model: Callable[[ModelKey], T], *, keep: int = 4) -> None:
+    def __init__(
+        self, compile_model: Callable[[ModelKey], T], *, keep: int = 4, forks: bool = True
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            compile_model: makes a model.
+            keep: how many, at most.
+            forks: whether a model still computes in a process that was forked from the one that
+                made it, which has none of its threads.
+        """
         self._compile = compile_model
         self._keep = keep
+        self._forks = forks
+        self._inherited: object = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._models: OrderedDict[ModelKey, T] = OrderedDict()
 
     def get(self, key: ModelKey) -> T:
         """The model for a key, compiled now if it is not there."""
+        if not self._forks and self._process != os.getpid():
+            self._inherited = self._models  # not given back either: that waits for their threads
+            self._begin()
         with self._lock:
             if key not in self._models:
                 self._models[key] = self._compile(key)

@@ -127,7 +127,7 @@ class _OpenVino:
         self._weights = weights
         self._core = core
         self._model_cache = options.model_cache and device == "CPU"
-        self._requests = Compiled(self._compile)
+        self._requests = Compiled(self._compile, forks=False)
 
     def infer(self, images: Images, endpoints: tuple[str, ...], *, alone: bool) -> Outputs:
         key = key_for(images, endpoints, batch=self.batch, alone=alone)

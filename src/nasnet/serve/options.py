@@ -53,19 +53,19 @@ class Limits:
     """What one client may ask for, and how long it may take; these keep memory flat.
 
     Attributes:
-        body_bytes: of one request, before and after Content-Encoding is undone.
-        bodies_bytes: of all requests in work together.
-        picture_pixels: of one picture before resizing, told by its header.
-        pictures: in one request.
-        values: numbers in one answer; only inner endpoints reach it.
-        queue: pictures waiting or being computed, each module for itself.
-        connections: open at once.
-        header_seconds: until a request's headers are there.
-        body_seconds: until its body is there.
-        compute_seconds: until its answer is there, waiting included.
-        idle_seconds: between two requests of a connection.
-        grace_seconds: for what is in work when the service is stopped.
-        linger_seconds: a picture waits so long for others to share a batch with.
+        body_bytes: largest body of a request, before and after its Content-Encoding is undone.
+        bodies_bytes: largest sum of the bodies of all requests in work.
+        picture_pixels: largest picture before resizing, as its header says.
+        pictures: most pictures in a request.
+        values: most numbers in an answer; only inner endpoints reach it.
+        queue: most pictures that wait or are computed, for each module.
+        connections: most connections that are open at once.
+        header_seconds: longest time until the headers of a request are there.
+        body_seconds: longest time until the body of a request is there.
+        compute_seconds: longest time until an answer is there, waiting included.
+        idle_seconds: longest pause between two requests of a connection.
+        grace_seconds: time for requests in work when the service is stopped.
+        linger_seconds: how long a picture waits for others to share a batch with.
     """
 
     body_bytes: int = 32 << 20
@@ -101,7 +101,8 @@ class ServeOptions:
         models: the modules; the first answers requests that name none.
         host: address to listen at; loopback unless there is a key.
         port: 0 takes a free one.
-        api_key: what clients have to send as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+        api_key: the key that clients have to send, as `Authorization: Bearer KEY` or `X-API-Key:
+            KEY`; on the command line the file that holds it.
         allow_anyone: listen beyond loopback without a key.
         allowed_hosts: names, besides the address itself, under which clients may call it.
         recipe: how pictures become pixels.

@@ -35,7 +35,7 @@ class SinkOptions:
         mode: `resume` continues an unfinished run and refuses to touch a finished file;
             `overwrite` starts anew; `append` keeps the vectors of a finished file, adds pictures
             it does not have, and tries its failed ones again.
-        part_rows: rows in one part; what a kill can cost.
+        part_rows: rows in one part; a killed run loses no more than one.
         part_seconds: a part is closed after this long even with fewer rows; a run's first parts
             after 1, 2, 4 ... seconds.
         vector_dtype: how vectors are stored; `float16` halves the file and keeps three digits.

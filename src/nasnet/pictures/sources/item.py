@@ -53,11 +53,12 @@ class SourceOptions:
         kind: what the source is; told by its content and name if not given.
         column: of a table: the column with encoded pictures, or with their paths or URLs; found
             by its type, or by its name (path, file, url, ...), if not given.
-        id_column: of a table: the column with ids; the picture's path or the row's number if not.
+        id_column: of a table: the column with ids; the picture's path, or the row's number, if not
+            given.
         all_files: take every file of a folder or archive, whatever its name.
-        shard: (i, n) takes the i-th of n parts, counted from 0, without reading the others: an
-            n-th of the items where they can be counted, else an n-th of the files of a pattern,
-            and of what is neither every n-th item from the i-th on.
+        shard: which part of how many to take, counted from 0; the others are not read. The
+            items are cut into equal parts where they can be counted, else the files of a pattern
+            are, and of anything else every n-th item is taken.
         storage_options: for fsspec, such as `{"anon": True}` for s3.
     """
 

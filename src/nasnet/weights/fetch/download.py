@@ -59,9 +59,10 @@ class FetchOptions:
     """How to fetch.
 
     Attributes:
-        cache_dir: the cache; by default `TFHUB_CACHE_DIR` or the user's cache folder.
-        offline: whether the network is forbidden; by default `NASNET_OFFLINE` says.
-        mirrors: base URLs to ask first, before those of `NASNET_MIRRORS` and the published ones.
+        cache_dir: where downloads are kept; `TFHUB_CACHE_DIR`, or else the user's cache folder, if
+            not given.
+        offline: use no network; what `NASNET_OFFLINE` says if not given.
+        mirrors: base URLs to ask before those of `NASNET_MIRRORS` and the published ones.
         timeout_s: longest silence of a server, in seconds.
         total_s: longest time for one file, all tries together, in seconds; the next call goes on
             from there.
