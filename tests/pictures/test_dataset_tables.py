@@ -272,6 +272,16 @@ def test_a_table_damaged_anywhere_never_crashes(writer: str, tmp_path: Path) -> 
                 continue
 
 
+@pytest.mark.parametrize("writer", ["feather", "stream"])
+def test_a_column_whose_name_is_no_text_is_refused(writer: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.arrow"
+    WRITERS[writer](path, a_table(mask=pa.array(range(12))))
+    path.write_bytes(path.read_bytes().replace(b"mask", b"m\xe9sk"))
+    assert "t.arrow: not a readable table: 'utf-8' codec" in failure(path)
+    with pytest.raises(SourceError, match="not a readable table"):
+        open_source(path)
+
+
 def test_a_compressed_stream_is_refused(tmp_path: Path) -> None:
     path = write_stream(tmp_path / "t.arrow", a_table(), compression="zstd")
     assert "a compressed Arrow stream can be read from its beginning only" in failure(path)

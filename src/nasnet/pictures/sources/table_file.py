@@ -86,11 +86,13 @@ def open_table(name: str, opener: Opener) -> Table:
             with pyarrow.OSFile(os.fsencode(name)) as near:
                 magic, far = near.read(6), None
         if magic.startswith(b"PAR1"):
-            return _parquet_table(name, far)
-        if far is None:
-            far = pyarrow.memory_map(os.fsencode(name))
-        far.seek(0)
-        return _arrow_file(far) if magic == b"ARROW1" else _arrow_stream(far)
+            table = _parquet_table(name, far)
+        else:
+            file = pyarrow.memory_map(os.fsencode(name)) if far is None else far
+            file.seek(0)
+            table = _arrow_file(file) if magic == b"ARROW1" else _arrow_stream(file)
+        _ = table.schema.names  # fails here, not later, where one is no UTF-8
+        return table
 
 
 @contextmanager
