@@ -5,7 +5,10 @@ It imports nothing of ours.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 # Names out of files stand in messages; a hostile one may be as long as its file.
@@ -103,3 +106,20 @@ def needs(module: str, *, extra: str) -> ModuleType:
             f"{top} is installed, but cannot be imported ({reason}); it comes anew with: "
             f"pip install --force-reinstall 'nasnet[{extra}]'"
         ) from error
+
+
+@contextlib.contextmanager
+def hidden(module: str) -> Iterator[None]:
+    """Let what is imported meanwhile believe that a module is not installed.
+
+    An import that finds None in `sys.modules` fails with an ImportError. A module that has been
+    imported already stays.
+    """
+    hides = module not in sys.modules
+    if hides:
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hides:
+            sys.modules.pop(module, None)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +199,28 @@ def test_few_pictures_take_all_cores_many_a_core_each(
     found = engine.run(made, images, ("first",))["first"]
     assert found[:, 0].tolist() == images[:, 0, 0, 0].tolist()
     assert sorted(made.calls) == calls
+
+
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """Imported plainly, it starts a process that sends an event, and makes `~/intel`."""
+    package = tmp_path / "openvino_telemetry"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('telemetry was imported')")
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        "import sys\n"
+        "from nasnet.compute.openvino_engine import process_core\n"
+        "assert 'CPU' in process_core().available_devices\n"
+        "assert 'openvino_telemetry' not in sys.modules\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(home.iterdir()) == []

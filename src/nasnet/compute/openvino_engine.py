@@ -6,12 +6,14 @@ No tensor of OpenVINO leaves this file.
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from nasnet.compute.engine import (
     onnx_bytes,
     padded,
 )
-from nasnet.errors import UnsupportedError
+from nasnet.errors import UnsupportedError, hidden
 from nasnet.weights.weights import Weights, fingerprint
 
 if TYPE_CHECKING:
@@ -87,12 +89,22 @@ def process_core() -> openvino.Core:
         return _core()
 
 
+def import_openvino() -> ModuleType:
+    """openvino, without its telemetry.
+
+    To import it starts a process that reports the import to its makers, and makes `~/intel`
+    (2026.4). Nobody who computes vectors expects that, and without a network it takes its time.
+    """
+    with hidden("openvino_telemetry"):
+        return importlib.import_module("openvino")
+
+
 @functools.cache
 def _core() -> openvino.Core:
-    import openvino
-
-    openvino.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
-    return openvino.Core()
+    module = import_openvino()
+    module.Tensor(np.zeros(1, np.float32)).element_type.to_dtype()
+    core: openvino.Core = module.Core()
+    return core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +128,7 @@ class _OpenVino:
         *,
         precision: Precision,
     ) -> None:
-        import openvino
-
-        self.name = f"openvino {openvino.__version__.split('-')[0]}"
+        self.name = f"openvino {import_openvino().__version__.split('-')[0]}"
         self.device = device
         self.precision = precision
         self.batch = options.pictures()
@@ -172,14 +182,12 @@ class _OpenVino:
 
     def _compiled(self, key: ModelKey, properties: Mapping[str, Any]) -> openvino.CompiledModel:
         """The model, read back where an earlier start has compiled the same."""
-        import openvino
-
         identity = {
             "weights": fingerprint(self._weights),
             "network": [self._weights.spec, self._weights.num_classes, self._weights.padding],
             "model": asdict(key),
             "properties": dict(properties),
-            "openvino": openvino.__version__,
+            "openvino": import_openvino().__version__,
         }
         place = model_cache.place_of(identity) if self._model_cache else None
         kept = model_cache.read(place) if place else None

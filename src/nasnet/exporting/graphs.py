@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nasnet.compute import onnx_model
-from nasnet.compute.openvino_engine import process_core
+from nasnet.compute.openvino_engine import import_openvino, process_core
 from nasnet.errors import needs
 from nasnet.exporting.request import Arrays, Request, Run
 
@@ -47,8 +47,7 @@ def run_onnx(request: Request, path: Path) -> Run:
 
 def write_openvino(request: Request, path: Path) -> None:
     """OpenVINO's two files, `.xml` and `.bin`; with f16, the weights alone are of half length."""
-    import openvino
-
+    openvino = import_openvino()
     model = process_core().read_model(_model(request, half=False))
     for key, value in request.metadata().items():
         model.set_rt_info(value, ["nasnet", key])
@@ -57,8 +56,7 @@ def write_openvino(request: Request, path: Path) -> None:
 
 def run_openvino(request: Request, path: Path) -> Run:
     """OpenVINO on the CPU."""
-    import openvino
-
+    openvino = import_openvino()
     precision = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = process_core().compile_model(path, "CPU", precision)
 

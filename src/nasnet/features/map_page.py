@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, needs
+from nasnet.errors import InputError, hidden, needs
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index.neighbours import unit
 from nasnet.features.page import policy, render, source, weights_facts, weights_warning
@@ -113,21 +112,11 @@ def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[
 def import_umap() -> Any:  # noqa: ANN401
     """umap, without its parametric variant, which imports TensorFlow or torch and is not used.
 
-    An import that finds None in `sys.modules` fails as if the module was not there, and umap has an
-    answer to that.
-
     Raises:
         MissingExtraError: umap-learn is not installed.
     """
-    name = "umap.parametric_umap"
-    blocked = "umap" not in sys.modules
-    if blocked:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
+    with hidden("umap.parametric_umap"):
         return needs("umap", extra="map")
-    finally:
-        if blocked:
-            sys.modules.pop(name, None)
 
 
 def _pca(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.compute.openvino_engine import process_core
+from nasnet.compute.openvino_engine import import_openvino, process_core
 from nasnet.errors import InputError, needs
 from nasnet.system import usable_cores
 
@@ -185,7 +185,7 @@ def _pixels(images: Any) -> Any:  # noqa: ANN401
 
 
 def _compiled(network: Any, torch: Any, example: Any, precision: str, threads: int) -> Any:  # noqa: ANN401
-    import openvino
+    openvino = import_openvino()
 
     class OfBytes(torch.nn.Module):
         def __init__(self) -> None:
