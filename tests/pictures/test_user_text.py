@@ -98,7 +98,8 @@ def test_a_table_of_any_marked_encoding_names_its_classes(form: str, photos: Pat
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_the_delimiters_that_excel_writes_are_found(delimiter: str, photos: Path) -> None:
     """Semicolons where the comma divides decimals, tabs in what it calls Unicode text."""
-    text = f"path{delimiter}label\n{NAMES[0]}{delimiter}a, b\n{NAMES[1]}{delimiter}c\n"
+    rows = (("path", "label", '"a, b"'), (NAMES[0], "a, b"), (NAMES[1], "c"))
+    text = "".join(f"{delimiter.join(row)}\n" for row in rows)
     (photos / "t.csv").write_bytes(text.encode("utf-16"))
     assert open_dataset(photos / "t.csv").classes == ("a, b", "c")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -66,13 +67,12 @@ class CsvTable:
         except OSError as error:
             raise SourceError(f"{self.name}: cannot be read: {error.strerror}") from error
         encoding = encoding_of(head)
-        line = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, "ignore").partition(
-            "\n"
-        )[0]
         if self.name.lower().endswith((".tsv", ".tsv.txt")):
             return encoding, "\t"
+        header = head.decode(encoding, "ignore").partition("\n")[0]
+        plain = re.sub(r'"[^"]*"', "", header)
         # Excel writes semicolons where the comma divides decimals, and tabs in its UTF-16.
-        return encoding, next((one for one in ",;\t" if one in line), ",")
+        return encoding, next((one for one in ",;\t" if one in plain), ",")
 
     def columns(
         self, folder: str, pictures: str | None, ids: str | None = None, labels: str | None = None

@@ -9,7 +9,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -129,9 +129,14 @@ def meant_by(path: str) -> str:
             return path
     if looks_like_picture(path):
         return ""
-    endings = sorted(SUFFIXES | {one.upper() for one in SUFFIXES})
-    found = [path + one for one in endings if os.path.isfile(path + one)]  # noqa: PTH113
-    return found[0] if len(found) == 1 else ""
+    found = {}
+    for ending in SUFFIXES:
+        for other in (path + ending, path + ending.upper()):
+            with suppress(OSError, ValueError):
+                status = os.stat(other)  # noqa: PTH116 - where case does not count, both are one
+                if stat.S_ISREG(status.st_mode):
+                    found[status.st_dev, status.st_ino] = other
+    return found.popitem()[1] if len(found) == 1 else ""
 
 
 def paths_source(
