@@ -232,3 +232,24 @@ def test_names_that_are_no_utf8_are_read_and_not_written(tmp_path: Path) -> None
     assert done.returncode == 1
     assert "is no UTF-8" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_picture_is_embedded_without_what_it_does_not_need(tmp_path: Path) -> None:
+    """pyarrow imports pandas before its first array, if it is there: half a second."""
+    pytest.importorskip("pandas")
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    code = (
+        "import sys\n"
+        "from nasnet.cli import run\n"
+        "status = run(['embed', 'a.jpg', '-o', 'f.parquet', '-w', 'seeded:7', '-q'])\n"
+        "heavy = ['pandas', 'torch', 'tensorflow', 'sklearn', 'matplotlib', 'openvino_telemetry']\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+        "import pyarrow, pandas\n"
+        "assert len(pyarrow.table({'a': [1]}).to_pandas()) == 1\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"

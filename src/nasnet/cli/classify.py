@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from json import dumps
 
 from nasnet.cli.flags import File, Quiet, Source, Weights, command, failed
-from nasnet.cli.terminal import download_progress, note, rows_progress, say
+from nasnet.cli.terminal import download_progress, note, rows_progress, say, without_pandas
 from nasnet.errors import InputError
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
@@ -49,6 +49,7 @@ def classify(
         quiet: no progress and no summary.
         options: how to classify.
     """
+    without_pandas()
     if output is not None and output.suffix not in _ENDINGS:
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
     kept: list[Classified] = []

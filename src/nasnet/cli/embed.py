@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command, failed
-from nasnet.cli.terminal import download_progress, note, rows_progress
+from nasnet.cli.terminal import download_progress, note, rows_progress, without_pandas
 from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
 from nasnet.features.contact_sheet import write_contact_sheet
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
@@ -74,6 +74,7 @@ def embed(
         options: how to compute.
         cluster: how to share the work.
     """
+    without_pandas()
     if overwrite and append:
         raise UsageError("--overwrite and --append: one of them")
     if page is not None:

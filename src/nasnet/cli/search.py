@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cyclopts import Parameter, validators
 
 from nasnet.cli.flags import UsageError, command, failed
-from nasnet.cli.terminal import note, say
+from nasnet.cli.terminal import note, say, without_pandas
 from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space
 from nasnet.features.index import Index, open_index, picture_vectors
@@ -69,6 +69,7 @@ def search(
         page: write an HTML page to look at as well.
         source: for --page: where the index's pictures are; what it was made from if not given.
     """
+    without_pandas()
     opened = open_index(index)
     queries, failures = _queries(opened, pictures, id, vectors, weights)
     if not queries and not failures:

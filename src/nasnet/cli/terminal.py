@@ -5,11 +5,13 @@ The library reports events; progress bars and plain lines are drawn here alone.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from nasnet.text import printable
@@ -262,3 +264,25 @@ class TrainingProgress:
 def _numbers(row: Mapping[str, float]) -> str:
     shown = {name: value for name, value in row.items() if name not in ("epoch", "seconds")}
     return ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+
+
+def without_pandas() -> None:
+    """Keep pyarrow from importing pandas, which takes half a second, if it is installed.
+
+    pyarrow asks for it before it makes its first array, whatever that is made of; what really wants
+    pandas later (`to_pandas`) asks again. Only for this program: in a library's process pandas'
+    objects may come along. A version that is too old is the one answer that pyarrow takes quietly.
+    """
+    if "pandas" in sys.modules or importlib.util.find_spec("pandas") is None:
+        return
+    import pyarrow
+
+    old = ModuleType("pandas")
+    old.__version__ = "0"  # type: ignore[attr-defined]
+    sys.modules["pandas"] = old
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pyarrow.array([])
+    finally:
+        del sys.modules["pandas"]
