@@ -213,6 +213,34 @@ def test_an_array_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) 
     assert "are more than the file has" in refused(read, file)
 
 
+def test_offsets_that_lead_out_of_the_file_are_refused(tmp_path: Path) -> None:
+    file, read = set_of(".arrow")(tmp_path)
+    data = file.read_bytes()
+    offsets = np.arange(0, 10 * 21, 10, dtype="<i4")  # of 20 ids of 10 letters
+    assert data.count(offsets.tobytes()) == 1
+    file.write_bytes(data.replace(offsets.tobytes(), (offsets * 10**6).astype("<i4").tobytes()))
+    refused(read, file)
+
+
+def test_columns_of_other_names_and_types_are_refused(tmp_path: Path) -> None:
+    for suffix in (".parquet", ".arrow"):
+        file, read = set_of(suffix)(tmp_path)
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b"height", b"h\x9eight"))
+        if suffix == ".arrow":
+            refused(read, file)
+    table = pyarrow.table({"id": [1], "vector": [[0.5]], "error": ["x"]})
+    numbers = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array([1, 2]), 2)
+    for one in (
+        table,
+        table.set_column(1, "vector", numbers),
+        table.set_column(0, "id", pyarrow.array(["a"])).set_column(1, "vector", numbers),
+    ):
+        pyarrow.parquet.write_table(one, tmp_path / "x.parquet")
+        with pytest.raises(NasnetError, match="no column of vectors with an id and an error each"):
+            nasnet.read_features(tmp_path / "x.parquet")
+
+
 def test_metadata_of_others_may_be_of_any_bytes(tmp_path: Path) -> None:
     path = _set(tmp_path, ".parquet")
     table = pyarrow.parquet.read_table(path)

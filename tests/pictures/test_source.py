@@ -284,6 +284,18 @@ def test_a_list_keeps_what_it_says_twice_missing_and_folders(tmp_path: Path) -> 
     assert reason(items[3]) == "a folder, not a picture"
 
 
+@POSIX
+def test_file_urls_with_any_bytes_name_files(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"1")
+    lines = [b"file://" + folder + name for name in (b"/\xff.png", b"/%FF.png", b"/%ED%A0%80")]
+    (tmp_path / "list.txt").write_bytes(b"\n".join(lines))
+    items = list(open_source(tmp_path / "list.txt"))
+    assert items[0].read() == items[1].read() == b"1"
+    assert reason(items[2]).startswith("no such file")
+    assert reason(only(["file:///\ud800.png"])).startswith("not a path")
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("ab#/. \t"), min_size=1, max_size=9), max_size=9),
@@ -425,6 +437,22 @@ def test_damage_within_a_zip_is_a_row_and_the_others_are_read(tmp_path: Path) ->
     path.write_bytes(data[:-30])
     with pytest.raises(SourceError, match="the archive is damaged"):
         open_source(path)
+
+
+def test_a_compressed_tar_that_ends_in_its_first_header_is_damaged(tmp_path: Path) -> None:
+    for size in range(2, 12):
+        (tmp_path / "x.tar.gz").write_bytes(b"\x1f\x8b\x08\x08\0\0\0\0\0\xffx"[:size])
+        with pytest.raises(SourceError, match=r"x\.tar\.gz: (the archive is damaged|.*pictures)"):
+            ids(tmp_path / "x.tar.gz", kind="tar")
+
+
+def test_a_zip_member_without_a_name_is_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "z.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("X.png", b"1")
+        file.writestr("b.png", b"1")
+    path.write_bytes(path.read_bytes().replace(b"X.png", b"\0.png"))
+    assert ids(path, all_files=True) == ["b.png"]
 
 
 def test_what_a_zip_member_unpacks_to_is_bounded(

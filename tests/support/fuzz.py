@@ -10,6 +10,7 @@ kind, a crash, a hang, and whatever is printed are faults, told with what makes 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import resource
@@ -153,6 +154,7 @@ def _child(case: Case, folder: Path, told: Path, *, strict: bool) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         warnings.simplefilter("ignore")  # as the command line does
+        logging.getLogger().addHandler(logging.NullHandler())
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_SECONDS)
         try:

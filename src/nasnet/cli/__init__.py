@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 import os
 import sys
 import traceback
@@ -126,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sys.warnoptions and not os.environ.get("NASNET_DEBUG"):
         # Other libraries warn programmers of damaged pictures and old ways; users have the reason.
         warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(logging.NullHandler())  # else what has no handler is printed
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

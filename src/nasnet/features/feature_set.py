@@ -187,12 +187,30 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
         else:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
                 schema = reader.schema
+        whole = _is_of_vectors(schema)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise unreadable(file, error) from error
-    lacking = [name for name in ("id", "vector", "error") if name not in schema.names]
-    if lacking or not pyarrow.types.is_fixed_size_list(schema.field("vector").type):
-        raise OutputError(f"{file}: not written by nasnet: it has no column of vectors")
+    if not whole:
+        raise OutputError(
+            f"{file}: not written by nasnet: it has no column of vectors with an id and an error "
+            "each"
+        )
     return schema
+
+
+def _is_of_vectors(schema: pyarrow.Schema) -> bool:
+    """Whether the columns are those of a feature set."""
+    from pyarrow import types
+
+    if not {"id", "vector", "error"} <= set(schema.names):
+        return False
+    texts = [schema.field(name).type for name in ("id", "error")]
+    vector = schema.field("vector").type
+    return (
+        all(types.is_string(one) or types.is_large_string(one) for one in texts)
+        and types.is_fixed_size_list(vector)
+        and types.is_floating(vector.value_type)
+    )
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
@@ -223,6 +241,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
             parts.append(vectors_of(table))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise unreadable(file, error) from error
+    if None in ids:
+        raise unreadable(file, ValueError("a row has no id"))
     vectors = np.empty((len(ids), schema.field("vector").type.list_size), np.float32)
     end = len(ids)
     while parts:  # from the end, each part given back once it is copied
@@ -257,7 +277,20 @@ def _tables(file: Path) -> Iterator[pyarrow.Table]:
         return
     with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
         for index in range(reader.num_record_batches):
-            yield pyarrow.Table.from_batches([reader.get_batch(index)])
+            yield arrow_table(reader, index)
+
+
+def arrow_table(reader: pyarrow.RecordBatchFileReader, index: int) -> pyarrow.Table:
+    """A batch of an Arrow file; damaged offsets would lead out of the file, and end the process.
+
+    Raises:
+        ArrowException: it is damaged.
+    """
+    import pyarrow
+
+    batch = reader.get_batch(index)
+    batch.validate(full=True)
+    return pyarrow.Table.from_batches([batch])
 
 
 def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from nasnet.features import parquet
 from nasnet.features.feature_set import (
+    arrow_table,
     ids_file,
     meta_file,
     meta_of,
@@ -128,7 +129,7 @@ def _read_arrow(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> T
 
     with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
         for index in range(reader.num_record_batches):
-            yield pyarrow.Table.from_batches([reader.get_batch(index)]).select(list(columns))
+            yield arrow_table(reader, index).select(list(columns))
 
 
 def _rows_of_arrow(path: Path) -> int:

@@ -51,7 +51,7 @@ def damage_named(name: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except (*_DAMAGE, ValueError, NotImplementedError) as error:
+    except (*_DAMAGE, ValueError, TypeError, NotImplementedError) as error:  # as `tarfile` has them
         raise SourceError(f"{name}: the archive is damaged: {error}") from error
 
 
@@ -177,7 +177,7 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
     members = [
         info
         for info in archive.infolist()
-        if not info.is_dir() and _wanted(info.filename, all_files, passed)
+        if info.filename and not info.is_dir() and _wanted(info.filename, all_files, passed)
     ]
 
     def part(first: int, last: int | None) -> Iterator[Item]:

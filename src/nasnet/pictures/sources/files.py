@@ -106,7 +106,10 @@ def local_path(text: str) -> str:
         from urllib.request import url2pathname  # brings http and ssl with it
 
         return url2pathname(path)
-    return os.fsdecode(unquote_to_bytes(path))
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError:  # half a surrogate pair: text, but no path anywhere
+        return path
 
 
 def named(text: str, folder: str, storage: Mapping[str, Any]) -> Callable[[], bytes]:

@@ -27,6 +27,7 @@ _LONGEST_READ: Final = 4 << 20  # a header that asks for more at once is an atta
 _RATIO: Final = 200  # weights shrink by a tenth; what shrinks by this is made to fill a disk
 _RATIO_FREE: Final = 64 << 20  # below this many bytes any ratio is harmless
 _BLOCK: Final = 512  # of a tar file, POSIX.1-1988
+_DEEPEST = 64  # folders in one another; a module has three
 _ODD = re.compile(r"[\x00-\x1f\x7f\\:]")  # NUL and other controls, backslash, drive or stream
 
 # what the readers of the standard library raise for damaged input
@@ -168,6 +169,8 @@ class _Folder:
             raise self.refuse(member, "has '..' in its path")
         if not parts and not is_folder:
             raise self.refuse(member, "has no name")
+        if len(parts) > _DEEPEST:
+            raise self.refuse(member, f"lies more than {_DEEPEST} folders deep")
         return "/".join(parts)
 
     def _chain(self, path: str) -> list[str]:
