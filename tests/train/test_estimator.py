@@ -32,6 +32,7 @@ from nasnet.compute.engine import Engine, EngineOptions, Images, Outputs
 from nasnet.errors import InputError, PictureError, WeightsError
 from nasnet.features.feature_set import vectors_of
 from nasnet.train.estimator import NASNetClassifier, NASNetFeatures, computing
+from nasnet.train.head import HeadFit, fit_head
 from nasnet.weights.opening import Opened, open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
 from tests.support.pictures import encoded, jpeg, pixels
@@ -343,6 +344,20 @@ def test_a_classifier_learns_and_scores() -> None:
     )
     weighted = classifier().fit(images[:24], names[:24], np.where(names[:24] == "red", 0, 1))
     assert (weighted.predict(images) != "red").all()
+
+
+def test_its_head_is_that_of_fine_tuning() -> None:
+    random = np.random.default_rng(0)
+    names = np.array(["a", "b", "c"] * 20)
+    vectors = (random.normal(size=(60, 40)) + (names == "c")[:, None]).astype(np.float32)
+    fitted = NASNetClassifier().fit(vectors, names)
+    head = fit_head(vectors, np.unique(names, return_inverse=True)[1], 3, HeadFit())
+    assert (fitted.C_, fitted.temperature_, fitted.notes_) == (head.c, head.temperature, head.notes)
+    assert fitted.temperature_ != 1
+    np.testing.assert_array_equal(fitted.decision_function(vectors), head.logits(vectors))
+    np.testing.assert_array_equal(fitted.coef_, head.kernel.T)
+    favoured = NASNetClassifier(class_weight={"b": 9.0}).fit(vectors, names)
+    assert (favoured.predict(vectors) == "b").sum() > (fitted.predict(vectors) == "b").sum()
 
 
 def test_a_target_that_does_not_fit_is_refused_before_anything_is_computed(

@@ -168,8 +168,7 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     "FinetuneOptions": {"engine": PYTHON_ONLY, "recipe": PYTHON_ONLY},
     "HeadFit": {
         "c": Parameter(name="--regularization"),
-        "class_weight": PYTHON_ONLY,
-        "seed": PYTHON_ONLY,
+        **dict.fromkeys(("class_weight", "tol", "standardize", "seed"), PYTHON_ONLY),
     },
     # Two switches say it on the command line: --overwrite and --append.
     "SinkOptions": {"mode": PYTHON_ONLY},

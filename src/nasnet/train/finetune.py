@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from nasnet.errors import InputError, SourceError, needs
 from nasnet.network.spec import preset
 from nasnet.pictures.recipes import get_recipe
@@ -109,14 +111,15 @@ def _run(
     notes += _unreadable(training.failures)
     head = _fit(training, found, options, tell)
     source = f"fine-tuned from {opened.weights.source}"
-    tuned = with_head(opened.weights, head.kernel, head.biases, found.classes, source=source)
+    notes += head.notes
+    tuned = with_head(opened.weights, head, found.classes, source=source)
     judged = found.validation or found.train
     if not found.validation:
         notes.append("no validation pictures: the scores are of the training pictures themselves")
     seen = features(judged, "validation") if found.validation else training
     if found.validation:
         notes += _unreadable(seen.failures)
-    logits = replace(seen, values=head.logits(seen.values))
+    logits = replace(seen, values=head.logits(seen.values).astype(np.float32))
     extractor = options.extractor(tuned, "Logits", size)
     evaluation = judge(logits, judged, found.classes, extractor)
     alone = evaluation.scores.top1
@@ -139,7 +142,7 @@ def _run(
         evaluation,
         history,
         out,
-        _facts(opened, found, options, size, alone, head.c, kept, seconds),
+        _facts(opened, found, options, size, alone, head, kept, seconds),
         notes,
     )
     if report is None:
@@ -219,7 +222,8 @@ def _all_layers(
         on_event=on_train,
     )
     notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
-    weights = replace(result.weights, source=head.source, labels=found.classes)
+    source = f"{head.source}, then all layers"
+    weights = replace(result.weights, source=source, labels=found.classes)
     judged = found.validation or found.train
     extractor = options.extractor(weights, "Logits", size)
     after = judge(predict(judged, extractor), judged, found.classes, extractor)
@@ -232,7 +236,7 @@ def _facts(
     options: FinetuneOptions,
     size: tuple[int, int],
     alone: float,
-    c: float,
+    head: Head,
     kept: str,
     seconds: float,
 ) -> tuple[tuple[str, str], ...]:
@@ -246,7 +250,7 @@ def _facts(
         ("Network", f"nasnet_{spec.name}, {size[0]}x{size[1]} px"),
         ("Preprocessing", get_recipe(options.recipe.preprocessing).name),
         ("Mode", options.mode),
-        ("Head alone", f"{alone:.1%}, logistic regression with C={c:g}"),
+        ("Head alone", f"{alone:.1%}, {head.described}"),
         ("Kept", kept),
         ("Time", str(timedelta(seconds=round(seconds)))),
     )

@@ -1,4 +1,4 @@
-"""`NASNetClassifier`: vectors, then a logistic regression that becomes a module's last layer."""
+"""`NASNetClassifier`: vectors, then fine-tuning's head, which becomes a module's last layer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
@@ -23,7 +22,7 @@ from nasnet.compute.engine import Precision
 from nasnet.errors import InputError
 from nasnet.train.estimator.computing import Network, settings_of, store_of, vectors_of
 from nasnet.train.estimator.given import Given, Rows, read
-from nasnet.train.head import layer_of, with_head
+from nasnet.train.head import Head, HeadFit, fit_head, with_head
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import DEFAULT_HANDLE
 
@@ -33,7 +32,7 @@ _ENDPOINT = "global_pool"  # what the network's own last layer reads
 
 
 class NASNetClassifier(ClassifierMixin, BaseEstimator):
-    """Logistic regression on NASNet-A vectors.
+    """Logistic regression on NASNet-A vectors, calibrated: the head that `nasnet.finetune` fits.
 
     X is as for `NASNetFeatures`: pictures, or, as any 2-d array of numbers, vectors computed
     already. Fitted on one, it predicts the other too, if the vectors are as long.
@@ -48,16 +47,22 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         engine: what computes.
         threads: cores to use.
         memory: keeps vectors, so that a search over the parameters below computes none twice.
-        C: inverse strength of the L2 regularisation.
-        max_iter: most iterations of the solver (L-BFGS).
+        C: inverse strength of the L2 regularisation; None chooses the one with the least log
+            loss on pictures held out in folds.
+        max_iter: most iterations of the solver (L-BFGS), which may stop there.
         tol: when it stops.
         class_weight: weight of each class, or `balanced`.
-        standardize: bring every feature to mean 0 and variance 1 first.
+        standardize: bring every feature to mean 0 and variance 1 first, within limits.
+        random_state: seed of the folds, an integer.
 
     Attributes:
         classes_: the classes, sorted.
-        scaler_: the fitted `StandardScaler`, None without `standardize`.
-        logistic_: the fitted `LogisticRegression`.
+        C_: the strength that was used.
+        temperature_: what the logits were divided by, so that probabilities are what comes true
+            of pictures held out; 1 where there were too few.
+        notes_: what to know of the probabilities: of pictures that are few, say.
+        coef_: float64 [classes, features], of vectors as they are.
+        intercept_: float64 [classes].
         n_iter_: iterations the solver took.
         weights_fingerprint_: which weights compute; None if fitted on vectors.
         n_features_in_: length of the rows, if fitted on rows.
@@ -67,6 +72,7 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
     classes_: Array
     weights_fingerprint_: str | None
     _network: Network
+    _head: Head
 
     def __init__(
         self,
@@ -80,11 +86,12 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         engine: str = "openvino",
         threads: int | None = None,
         memory: Any = None,  # noqa: ANN401
-        C: float = 1.0,  # noqa: N803
-        max_iter: int = 1000,
+        C: float | None = None,  # noqa: N803
+        max_iter: int = 200,
         tol: float = 1e-4,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         standardize: bool = True,
+        random_state: int = 0,
     ) -> None:
         self.weights = weights
         self.recipe = recipe
@@ -100,6 +107,7 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         self.tol = tol
         self.class_weight = class_weight
         self.standardize = standardize
+        self.random_state = random_state
 
     def fit(
         self,
@@ -134,38 +142,38 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
             )
         width = network.extractor.dimensions if given.vectors is None else given.vectors.shape[1]
         vectors = self._vectors(given, network, width)
-        scaler = StandardScaler() if self.standardize else None
-        if scaler is not None:
-            vectors = scaler.fit_transform(vectors, sample_weight=sample_weight)
-        logistic = LogisticRegression(
-            C=self.C, max_iter=self.max_iter, tol=self.tol, class_weight=self.class_weight
-        ).fit(vectors, y, sample_weight=sample_weight)
-        self._network, self.scaler_, self.logistic_ = network, scaler, logistic
-        self.classes_, self.n_iter_ = logistic.classes_, logistic.n_iter_
+        classes, labels = np.unique(y, return_inverse=True)
+        head = fit_head(vectors, labels, len(classes), self._fit(classes), weights=sample_weight)
+        self._network, self._head = network, head
+        self.classes_, self.n_iter_ = classes, head.iterations
+        self.C_, self.temperature_, self.notes_ = head.c, head.temperature, head.notes
+        self.coef_, self.intercept_ = head.kernel.T, head.biases
         self.weights_fingerprint_ = network.fingerprint if given.vectors is None else None
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: ANN401, N803
         """The most probable class of each, [n]."""
-        return np.asarray(self._head(X, "predict"))
+        most = self._logits(X).argmax(axis=1)
+        return np.asarray(self.classes_[most])
 
     def predict_proba(self, X: Any) -> Array:  # noqa: ANN401, N803
         """Probability of every class, [n, classes], in the order of `classes_`."""
-        return np.asarray(self._head(X, "predict_proba"))
+        return np.asarray(softmax(self._logits(X), axis=1))
 
     def predict_log_proba(self, X: Any) -> Array:  # noqa: ANN401, N803
         """Natural logarithm of `predict_proba`."""
-        return np.asarray(self._head(X, "predict_log_proba"))
+        return np.asarray(log_softmax(self._logits(X), axis=1))
 
     def decision_function(self, X: Any) -> Array:  # noqa: ANN401, N803
         """Logits, [n, classes]; of two classes that of the second against the first, [n]."""
-        return np.asarray(self._head(X, "decision_function"))
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def to_module(self, path: str | os.PathLike[str]) -> None:
         """Write a classification module that `nasnet.Module(path)` loads.
 
-        Scaling and logistic regression become its last layer, the classes its labels: the softmax
-        of its logits is `predict_proba`. It takes pictures that have its size already.
+        Scaling, logistic regression and temperature become its last layer, the classes its labels:
+        the softmax of its logits is `predict_proba`. It takes pictures that have its size already.
 
         Args:
             path: the folder; it appears complete or not at all.
@@ -176,27 +184,36 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         weights = self._network.opened.weights
-        kernel, biases = layer_of(self.logistic_, self.scaler_)
         dimensions = self._network.extractor.dimensions
-        if len(kernel) != dimensions:
+        if len(self._head.kernel) != dimensions:
             raise InputError(
-                f"fitted on vectors of {len(kernel)} numbers, but those of {weights.source} have "
-                f"{dimensions}: no module can be made of the two"
+                f"fitted on vectors of {len(self._head.kernel)} numbers, but those of "
+                f"{weights.source} have {dimensions}: no module can be made of the two"
             )
         labels = [str(label) for label in self.classes_]
-        source = f"{weights.source} with a logistic regression of {len(labels)} classes"
-        made = with_head(weights, kernel, biases, labels, source=source)
+        source = f"{weights.source} with a head of {len(labels)} classes"
+        made = with_head(weights, self._head, labels, source=source)
         height, width = self._network.size
         folder = ModuleFolder(weights=made, task="classification", height=height, width=width)
         write_folder(folder, Path(path))
 
-    def _head(self, X: Any, method: str) -> Any:  # noqa: ANN401, N803
+    def _logits(self, X: Any) -> Array:  # noqa: ANN401, N803
         check_is_fitted(self)
         given = read(self, X, rows=self.rows, endpoint=_ENDPOINT, reset=False)
-        vectors = self._vectors(given, self._network, self.logistic_.coef_.shape[1])
-        if self.scaler_ is not None:
-            vectors = self.scaler_.transform(vectors)
-        return getattr(self.logistic_, method)(vectors)
+        return self._head.logits(self._vectors(given, self._network, self.coef_.shape[1]))
+
+    def _fit(self, classes: Array) -> HeadFit:
+        weights = self.class_weight
+        if isinstance(weights, dict):
+            weights = {n: weights.get(label, 1.0) for n, label in enumerate(classes.tolist())}
+        return HeadFit(
+            c=self.C,
+            class_weight=weights,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            standardize=self.standardize,
+            seed=self.random_state,
+        )
 
     def _vectors(self, given: Given, network: Network, width: int) -> Array:
         return vectors_of(given, network, width=width, on_error="raise", memory=self.memory)

@@ -67,7 +67,13 @@ def reliability(confidence: _Floats, right: npt.NDArray[np.bool_]) -> Calibratio
     )
 
 
-def temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> float:
+def temperature(
+    logits: npt.NDArray[np.float32],
+    labels: npt.NDArray[Any],
+    *,
+    weights: _Floats | None = None,
+    smoothing: float = 0.0,
+) -> float:
     """The temperature T that minimises the cross entropy of `logits / T` (Guo et al. 2017).
 
     The loss is convex in 1/T, so its slope is searched for a zero by Newton steps kept inside a
@@ -77,17 +83,26 @@ def temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> fl
     Args:
         logits: float [n, classes], finite; of pictures not trained on.
         labels: integers [n], each in 0..classes-1.
+        weights: how much each row counts, [n], from 0; all the same if None.
+        smoothing: share of each label that is spread over the other classes, 0 <= s < 1: with
+            some, no mistake on a few rows is no certainty.
 
     Raises:
         InputError: as `score`.
     """
     values, truth = checked(logits, labels)
+    shares = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
+    shares = shares / shares.sum()
+
+    def at(inverse: float) -> tuple[float, float]:
+        return _slope(values, truth, shares, smoothing, inverse)
+
     inverse, low, high = 1.0, 1 / HOTTEST, 1 / COOLEST
-    slope, curvature = _slope(values, truth, inverse)
+    slope, curvature = at(inverse)
     if slope == 0:
         return 1.0
     end = low if slope > 0 else high
-    beyond = _slope(values, truth, end)[0]
+    beyond = at(end)[0]
     if beyond == 0 or (beyond > 0) == (slope > 0):
         return 1 / end
     for _ in range(100):
@@ -98,19 +113,28 @@ def temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> fl
         inverse = following
         if close:
             break
-        slope, curvature = _slope(values, truth, inverse)
+        slope, curvature = at(inverse)
     return 1 / inverse
 
 
-def _slope(values: npt.NDArray[np.float32], truth: _Ints, inverse: float) -> tuple[float, float]:
+def _slope(
+    values: npt.NDArray[np.float32],
+    truth: _Ints,
+    shares: _Floats,
+    smoothing: float,
+    inverse: float,
+) -> tuple[float, float]:
     """First and second derivative of the mean cross entropy by 1/T."""
     slope = curvature = 0.0
+    others = max(values.shape[1] - 1, 1)
     for rows in blocks(values):
         block = values[rows].astype(np.float64)
         block -= block.max(axis=1, keepdims=True)
         share = np.exp(inverse * block)
         share /= share.sum(axis=1, keepdims=True)
         mean = (share * block).sum(axis=1)
-        slope += float((mean - np.take_along_axis(block, truth[rows, None], 1)[:, 0]).sum())
-        curvature += float(((share * block * block).sum(axis=1) - mean * mean).sum())
-    return slope / len(values), curvature / len(values)
+        own = np.take_along_axis(block, truth[rows, None], 1)[:, 0]
+        target = (1 - smoothing) * own + smoothing / others * (block.sum(axis=1) - own)
+        slope += float(shares[rows] @ (mean - target))
+        curvature += float(shares[rows] @ ((share * block * block).sum(axis=1) - mean * mean))
+    return slope, curvature
