@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 from PIL import Image, features
 
@@ -121,6 +122,18 @@ def test_what_is_passed_over_is_counted_by_its_ending(place: Place, tmp_path: Pa
     for _ in range(2):
         assert [item.id for item in source] == ["1.jpg"]
         assert source.notes == (f"{PASSED} (--all-files takes them)",)
+
+
+def test_a_pattern_and_a_far_folder_count_them_too(tmp_path: Path) -> None:
+    files = {"1.jpg": b"x", **OTHERS}
+    pattern = str(in_folder(tmp_path, files) / "*")
+    far = fsspec.filesystem("memory")
+    far.pipe({f"/endings/{name}": data for name, data in files.items()})
+    for source in (pattern, "memory://endings"):
+        assert open_source(source).notes == (f"{PASSED} (--all-files takes them)",)
+    (tmp_path / "1.jpg").unlink()
+    with pytest.raises(SourceError, match=f"4 matches none looks like a picture; {PASSED}"):
+        open_source(pattern)
 
 
 def test_a_folder_without_pictures_says_what_is_in_it(tmp_path: Path) -> None:

@@ -245,11 +245,11 @@ def is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
-def glob_names(pattern: str, *, all_files: bool) -> list[str]:
+def glob_names(pattern: str, *, all_files: bool, passed: Counter[str] | None = None) -> list[str]:
     """Files that match a pattern, in bytewise order.
 
     Where the pattern leaves the ending open (`scans/*`), only pictures and containers of pictures
-    count, unless all files are asked for.
+    count, unless all files are asked for; endings of the others are counted in `passed`.
 
     Raises:
         SourceError: there are none.
@@ -262,9 +262,14 @@ def glob_names(pattern: str, *, all_files: bool) -> list[str]:
     if glob.has_magic(ending) or not ending:
         able = (*ARCHIVES, *TABLES)
         kept = [n for n in files if looks_like_picture(n) or n.lower().endswith(able)]
-        files = files if all_files else kept
-    if not files:
-        raise SourceError(f"{pattern}: of {len(matches)} matches none looks like a picture")
+        others = Counter(map(ending_of, set(files) - set(kept)))
+        if not all_files:
+            files = kept
+            if passed is not None:
+                passed.update(others)
+        if not files:
+            what = f"of {len(matches)} matches none looks like a picture"
+            raise SourceError(f"{pattern}: {what}; {passed_over(others)}")
     return sorted(files, key=os.fsencode)
 
 

@@ -6,6 +6,7 @@ import glob
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -161,8 +162,9 @@ def open_text(text: str, options: SourceOptions) -> Source:
     name = os.path.normpath(text)
     kind = options.kind
     if _is_pattern(text, kind):
-        names = glob_names(text, all_files=options.all_files)
-        return _open_many(text, "glob", names, options)
+        passed: Counter[str] = Counter()
+        names = glob_names(text, all_files=options.all_files, passed=passed)
+        return replace(_open_many(text, "glob", names, options), passed=passed)
     with refusals(text):
         status = os.stat(text)  # noqa: PTH116 - text may be no UTF-8
     if stat.S_ISDIR(status.st_mode):
