@@ -192,6 +192,11 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: npy(array_header("<U1"), b"\xff" * 4),
         "is no list of names",
     ),
+    "an archive on many disks": (
+        lambda: zipped({"a.npy": bytes(99)})[:-22]
+        + struct.pack("<4sIQI", b"PK\6\7", 0, 0, 7) + zipped({})[-22:],
+        "a damaged zip archive: zipfiles that span multiple disks",
+    ),
     "an archive packed in another way": (
         lambda: zipped({"a.npy": bytes(99)}, zipfile.ZIP_LZMA),
         "packed as no weights are",

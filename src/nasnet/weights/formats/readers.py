@@ -5,7 +5,6 @@ A format is recognised by a path's content, never by its name.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 
 from nasnet.errors import NasnetError, WeightsError
 from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
-from nasnet.weights.formats.base import Content, assemble, member_names
+from nasnet.weights.formats.base import Content, assemble, member_names, open_members
 from nasnet.weights.formats.graph_defs import looks_like_graph, read_graph_def
 from nasnet.weights.formats.keras_files import HDF5_MAGIC, read_keras_archive, read_keras_h5
 from nasnet.weights.formats.mindspore import looks_like_mindspore, read_mindspore
@@ -204,10 +203,8 @@ def _recognise(seen: _Seen) -> Reader | None:
         if reader.fits(seen):
             return reader
     if seen.head.startswith(_ZIP):
-        if not seen.members and not zipfile.is_zipfile(seen.path):
-            raise WeightsError(
-                f"{seen.path}: a damaged zip archive: its list of members cannot be read"
-            )
+        if not seen.members:
+            open_members(seen.path)  # says what is wrong with it, if it is not just empty
         raise WeightsError(
             f"{seen.path}: this zip archive of {len(seen.members)} members holds no weights: "
             "neither PyTorch's data.pkl, nor Keras' model.weights.h5, nor NumPy's arrays"
