@@ -12,13 +12,14 @@ from PIL import Image
 
 from nasnet.pictures.decode import decode
 from nasnet.pictures.recipes import RECIPES, prepare
-from tests.support.pictures import encoded, jpeg, pixels
+from tests.support.pictures import encoded, jpeg, pixels, png
 
 pytestmark = pytest.mark.interop
 
 SIZE = 224
 # Two roundings of float32 in [0, 1]: TensorFlow's kernels may fuse a multiplication and addition.
 ULPS = 2.5e-7
+_CLEAR = b"tRNS", bytes(range(6, 12))
 
 
 def pictures() -> dict[str, bytes]:
@@ -51,6 +52,10 @@ def kinds() -> dict[str, bytes]:
         "palette.gif": encoded(palette, "GIF"),
         "animated.gif": encoded(palette, "GIF", save_all=True, append_images=[palette.rotate(90)]),
         "plain.bmp": encoded(pixels(), "BMP"),
+        "32 bits.bmp": encoded(clear, "BMP"),
+        "4 bits with a clear grey.png": png([bytes(range(8))] * 3, 16, 4, 0, (b"tRNS", b"\0\3")),
+        "16 bits with a clear colour.png": png([bytes(range(96))] * 3, 16, 16, 2, _CLEAR),
+        "16 bits with a clear grey.png": png([bytes(range(32))] * 3, 16, 16, 0, (b"tRNS", b"\4\5")),
     }
 
 

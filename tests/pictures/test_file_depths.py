@@ -250,3 +250,36 @@ def test_the_limit_is_of_what_is_unpacked() -> None:
         data = encoded(pixels(64, 64), format)
         with pytest.raises(PictureError, match=r"too large: 64x64 is more than 0\.004 megapixels"):
             decode(data, DEFAULT, target=(9, 9), most=4000)
+
+
+def jpeg_2000(levels: Pixels, bits: int) -> bytes:
+    """A picture of fewer bits: the same codestream, as its SIZ segment says."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    return bytes(
+        imagecodecs.jpeg2k_encode(levels, codecformat="j2k", bitspersample=bits, reversible=True)
+    )
+
+
+def test_white_of_a_shallow_jpeg_2000_is_white() -> None:
+    levels = np.resize(np.arange(16, dtype=np.uint8), (40, 48))
+    assert np.array_equal(found(jpeg_2000(levels, 4))[..., 0], levels * 17)
+
+
+@pytest.mark.parametrize(("place", "value"), [(42, 5), (46, 2), (49, 2), (52, 2)])
+def test_a_jpeg_2000_of_unlike_channels_is_refused_by_name(place: int, value: int) -> None:
+    levels = np.concatenate([pixels(40, 48), pixels(40, 48)[..., :1]], axis=2)
+    data = bytearray(jpeg_2000(levels, 8))
+    data[place] = value
+    with pytest.raises(PictureError, match=r"^JPEG 2000: channels of several sizes or depths$"):
+        found(bytes(data))
+
+
+def test_of_an_icon_the_largest_and_deepest_picture_is_taken() -> None:
+    pictures = {bits: Image.fromarray(pixels(16, 16, seed=bits)) for bits in (4, 8, 24)}
+    entries, bodies = [], b""
+    for bits, picture in pictures.items():
+        body = encoded(picture, "PNG")
+        entries.append(struct.pack("<4B2H2I", 16, 16, 0, 0, 1, bits, len(body), 54 + len(bodies)))
+        bodies += body
+    data = struct.pack("<3H", 0, 1, 3) + b"".join(entries) + bodies
+    assert np.array_equal(found(data), pixels(16, 16, seed=24))

@@ -23,12 +23,21 @@ from nasnet.pictures.decode.pixels import (
     to_8_bits,
 )
 from nasnet.pictures.decode.pnm import decode_pnm, measure_pnm
-from nasnet.pictures.decode.recognise import HEIF, PNG, PNM, TIFF, Format, format_of
+from nasnet.pictures.decode.recognise import (
+    HEIF,
+    JPEG_2000,
+    PNG,
+    PNM,
+    TIFF,
+    Format,
+    format_of,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_UNSUPPORTED = ("support", "not implemented", "conversion from")  # words of Pillow and libheif
+# Words of Pillow and libheif.
+_UNSUPPORTED = ("support", "not implemented", "conversion from", "unable to determine")
 _EXIF_IN_JPEG_2000 = b"uuidJpgTiffExif->JP2"
 
 
@@ -55,16 +64,31 @@ def decode_other(data: bytes, decoding: Decoding, most: int) -> Decoded:
         exif = b""
         if found == PNG:
             data, exif = png.essentials(data)
+        depth = _jpeg2000_depth(data) if found == JPEG_2000 else 8
         with _opened(data, found) as picture:
+            if found.name == "ICO":
+                picture = _best_icon(picture)
             width, height = picture.size
             check_size(width, height, most)
             if found == HEIF:  # turned by libheif, as the format asks for
                 return from_array(_rgb(picture.to_pillow(), decoding))
             pixels = _rgb(picture, decoding, data)
             exif = exif or picture.info.get("exif", b"")
-        if not exif and found.name == "JPEG 2000":
+        if depth < 8:  # Pillow moves them up, so that white is not white
+            pixels = to_8_bits(pixels >> (8 - depth), depth)
+        if not exif and found == JPEG_2000:
             exif = data.partition(_EXIF_IN_JPEG_2000)[2]
         return from_array(turned(pixels, orientation_of(exif)) if decoding.upright else pixels)
+
+
+def _best_icon(picture: Any) -> Image:  # noqa: ANN401
+    """The largest picture of an icon, of several the deepest; Pillow takes the shallowest."""
+    entries = picture.ico.entry
+    places = range(len(entries))
+    best = max(places, key=lambda at: (entries[at].square, entries[at].color_depth))
+    frame: Image = picture.ico.frame(best)
+    frame.format = "ICO"
+    return frame
 
 
 def measure_other(data: bytes) -> tuple[int, int]:
@@ -129,9 +153,29 @@ def _reason(error: Exception, name: str) -> PictureError:
         return PictureError(f"{name}: not enough memory")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return PictureError(f"too large: more than {MAX_PIXELS // 1_000_000} megapixels")
+    if name == "JPEG 2000" and "broken data stream" in text:  # all that Pillow says of it
+        return PictureError(f"cannot read {name}: truncated, damaged or of an unusual kind")
     if any(word in text.lower() for word in _UNSUPPORTED):
         return PictureError(f"cannot read {name}: {text[:120]}")
     return PictureError(f"truncated or damaged {name}")
+
+
+def _jpeg2000_depth(data: bytes) -> int:
+    """Bits of each channel, by the codestream's SIZ segment (T.800, A.5.1).
+
+    Raises:
+        PictureError: channels have several depths, or sizes in a way that Pillow misreads.
+    """
+    start = max(data.find(b"\xff\x4f\xff\x51"), 0)
+    count = int.from_bytes(data[start + 40 : start + 42])
+    parts = [data[at : at + 3] for at in range(start + 42, start + 42 + 3 * min(count, 5), 3)]
+    depths = {part[0] & 0x7F for part in parts if len(part) == 3}
+    sizes = [part[1:] for part in parts]
+    # The second and third of three or four may be smaller, as in 4:2:0; no others.
+    whole, chroma = (sizes[:1] + sizes[3:], sizes[1:3]) if len(sizes) > 2 else (sizes, [])
+    if len(depths) > 1 or len(set(whole)) > 1 or len(set(chroma)) > 1:
+        raise PictureError("JPEG 2000: channels of several sizes or depths")
+    return depths.pop() + 1 if depths else 8
 
 
 def _layout(data: bytes) -> tiff.Layout:

@@ -27,7 +27,7 @@ HEIF = Format("HEIF")
 PNG = Format("PNG", "PngImagePlugin", "PngImageFile")
 TIFF = Format("TIFF", "TiffImagePlugin", "TiffImageFile")
 _GIF = Format("GIF", "GifImagePlugin", "GifImageFile")
-_JPEG_2000 = Format("JPEG 2000", "Jpeg2KImagePlugin", "Jpeg2KImageFile")
+JPEG_2000 = Format("JPEG 2000", "Jpeg2KImagePlugin", "Jpeg2KImageFile")
 _WEBP = Format("WebP", "WebPImagePlugin", "WebPImageFile")
 _AVIF = Format("AVIF", "AvifImagePlugin", "AvifImageFile")
 
@@ -41,8 +41,8 @@ _STARTS: tuple[tuple[bytes, Format], ...] = (
     (b"MM\0*", TIFF),
     (b"II+\0", TIFF),
     (b"MM\0+", TIFF),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", _JPEG_2000),
-    (b"\xff\x4f\xff\x51", _JPEG_2000),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
+    (b"\xff\x4f\xff\x51", JPEG_2000),
     (b"\xff\xd8\xff", Format("JPEG", "JpegImagePlugin", "JpegImageFile")),
     (b"\0\0\1\0", Format("ICO", "IcoImagePlugin", "IcoImageFile")),
     (b"qoif", Format("QOI", "QoiImagePlugin", "QoiImageFile")),

@@ -37,9 +37,9 @@ _REFUSED = {
     34892: "camera raw",
     51177: "depth",
 }
-_JPEG, _JPEG_2000 = 7, 34712
+_JPEG, _JPEG_2000, _WEBP = 7, 34712, 50001
 # What tifffile is asked for: compressions whose round trip is held by a test.
-_BY_TIFFFILE = frozenset((1, 5, _JPEG, 8, 32773, 32946, 34925, _JPEG_2000, 50000, 50002))
+_BY_TIFFFILE = frozenset((1, 5, _JPEG, 8, 32773, 32946, 34925, _JPEG_2000, 50000, _WEBP, 50002))
 _COMPRESSIONS = {
     9: "JBIG",
     10: "JBIG",
@@ -111,8 +111,8 @@ class Layout:
     def by_pillow(self) -> bool:
         """Whether Pillow reads it, and reads it right."""
         depth, channels = self.bits[0], len(self.bits)
-        if self.compression not in _pillow().COMPRESSION_INFO:
-            return False
+        if self.compression not in _pillow().COMPRESSION_INFO or self.compression == _WEBP:
+            return False  # the libtiff that Pillow brings has no WebP
         order, fill = b"II" if self.little else b"MM", 2 if self.reverse else 1
         key = order, self.photometric, (self.numbers,), fill, self.bits, self.extra
         if key not in _pillow().OPEN_INFO or self.width * self.height > MAX_PIXELS:
