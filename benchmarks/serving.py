@@ -1,12 +1,14 @@
 """Pictures/s and latency of `nasnet serve`: by protocol, or by the format of the answers.
 
-    python -m benchmarks.serving [--clients 8] [--pictures 4] [--seconds 10] [--rounds 3]
+    python -m benchmarks.serving [--clients 1 4 16 64] [--pictures 1] [--seconds 10] [--rounds 3]
     python -m benchmarks.serving --answers [--before PYTHON] [--pictures 1] [--seconds 10]
 
-The first compares the protocols with the engine's own batch throughput (pictures that are decoded
-already), taken in turns with them so that drift of the machine meets both. The second compares
-JSON, .npy and Arrow answers of `/embed` with 1, 4 and 16 clients, and asks `/healthz` all the
-while; PYTHON is an interpreter that has another version of nasnet, which is measured in turns.
+The first compares the protocols with what one process makes of the same pictures without a
+service (`Extractor.embed`, decoding included where the service decodes), taken in turns with them
+so that drift of the machine meets both, and tells how late the service's event loop was. The
+second compares JSON, .npy and Arrow answers of `/embed` with 1, 4 and 16 clients, and asks
+`/healthz` all the while; PYTHON is an interpreter that has another version of nasnet, which is
+measured in turns.
 
 The service is a process of its own, on loopback. Clients are a closed loop: each keeps one
 connection and sends its next request when the last one is answered. Clients run on the same cores
@@ -27,19 +29,23 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.machine import machine
-from nasnet.compute import engine as engines
-from nasnet.compute.engine import Engine, EngineOptions
+from nasnet.compute.engine import EngineOptions
+from nasnet.features.extractor import Extractor
 from nasnet.weights.weights import seeded
 
 WEIGHTS = 7
+_LENGTH = "Inference-Header-Content-Length"
 CLIENTS = (1, 4, 16)  # that wait for answers of one format
 FORMATS = ("json", "npy", "arrow")
 
@@ -58,8 +64,9 @@ class Measured:
     """One round of one kind of request."""
 
     rate: float
-    share: float
+    share: float  # of what one process makes of the same pictures
     seconds: list[float]
+    late: tuple[int, int]  # how often the event loop was looked at, and was more than 20 ms late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,35 +100,47 @@ def embed_request(pictures: int, format: str) -> Request:
     )
 
 
-def requests(pictures: int) -> dict[str, Request]:
-    """The kinds of requests, each with that many pictures."""
+def requests(pictures: int) -> dict[str, tuple[Request, Any]]:
+    """The kinds of requests, each with that many pictures, and what a picture of it is."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (pictures, 224, 224, 3), np.uint8)
+    wanted = [{"name": "default", "parameters": {"binary_data": True}}]
     tensor = {
         "name": "images",
         "datatype": "UINT8",
         "shape": list(pixels.shape),
         "parameters": {"binary_data_size": pixels.nbytes},
     }
-    head = json.dumps(
-        {
-            "inputs": [tensor],
-            "outputs": [{"name": "default", "parameters": {"binary_data": True}}],
-        }
-    ).encode()
-    b64 = {"b64": base64.b64encode(jpeg()).decode()}
+    head = json.dumps({"inputs": [tensor], "outputs": wanted}).encode()
+    encoded = base64.b64encode(jpeg()).decode()
+    texts = {
+        "name": "images",
+        "datatype": "BYTES",
+        "shape": [pictures],
+        "data": [encoded] * pictures,
+    }
+    predict, infer = "/v1/models/nasnet:predict", "/v2/models/nasnet/infer"
+    numbers = (pixels / 255).astype(np.float32).round(4).tolist()
+
+    def made(path: str, body: dict[str, Any]) -> Request:
+        return Request(path=path, body=json.dumps(body).encode(), headers={})
+
     return {
-        "Open Inference Protocol, binary uint8": Request(
-            path="/v2/models/nasnet/infer",
-            body=head + pixels.tobytes(),
-            headers={"Inference-Header-Content-Length": str(len(head))},
+        "`/embed`, JPEG files, JSON back": (embed_request(pictures, "json"), jpeg()),
+        "`/embed`, JPEG files, npy back": (embed_request(pictures, "npy"), jpeg()),
+        "TensorFlow Serving, JPEG as base64": (
+            made(predict, {"instances": [{"b64": encoded}] * pictures}),
+            jpeg(),
         ),
-        "TensorFlow Serving, JPEG as base64": Request(
-            path="/v1/models/nasnet:predict",
-            body=json.dumps({"instances": [b64] * pictures}).encode(),
-            headers={},
+        "TensorFlow Serving, numbers": (made(predict, {"instances": numbers}), pixels[0]),
+        "Open Inference Protocol, JPEG as base64": (
+            made(infer, {"inputs": [texts], "outputs": wanted}),
+            jpeg(),
         ),
-        "/embed, JPEG files, npy back": embed_request(pictures, "npy"),
+        "Open Inference Protocol, binary uint8": (
+            Request(path=infer, body=head + pixels.tobytes(), headers={_LENGTH: str(len(head))}),
+            pixels[0],
+        ),
     }
 
 
@@ -222,68 +241,89 @@ def compare_answers(arguments: argparse.Namespace) -> None:
             print(f"| {name} | {clients} | {cells} | {rates[0] / rates[1]:.2f} | {slowest:.3f} |")
 
 
-def alone(engine: Engine, seconds: float) -> float:
-    """The engine's own pictures/s, in batches over all its streams."""
-    images = np.random.default_rng(1).integers(0, 256, (64, 224, 224, 3), np.uint8)
+def alone(extractor: Extractor, picture: Any, seconds: float) -> float:  # noqa: ANN401
+    """Pictures/s of one process without a service, the same picture over and over."""
     begun = time.perf_counter()
     done = 0
     while time.perf_counter() - begun < seconds:
-        engines.run(engine, images, ("global_pool",))
-        done += len(images)
+        extractor.embed([picture] * 64)
+        done += 64
     return done / (time.perf_counter() - begun)
+
+
+def lateness(port: int) -> tuple[int, int]:
+    """How often the event loop has been looked at, and was more than 20 ms late."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    count = float(lines["nasnet_loop_late_seconds_count"])
+    in_time = float(lines['nasnet_loop_late_seconds_bucket{le="0.02"}'])
+    return int(count), int(count - in_time)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--pictures", type=int, help="in one request")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--pictures", type=int, default=1, help="in one request")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of the protocols' names")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--answers", action="store_true", help="compare formats of answers")
     parser.add_argument("--before", metavar="PYTHON", help="has another version of nasnet")
     arguments = parser.parse_args()
-    arguments.pictures = arguments.pictures or (1 if arguments.answers else 4)
     if arguments.answers:
         compare_answers(arguments)
         return
-    engine = engines.create(seeded(WEIGHTS), EngineOptions(precision=arguments.precision))
-    alone(engine, 1)
-    bases: list[float] = []
-    runs: dict[str, list[Measured]] = {}
-    with served(arguments.precision) as port:
+    extractor = Extractor(
+        seeded(WEIGHTS), recipe="photo", engine=EngineOptions(precision=arguments.precision)
+    )
+    runs: dict[tuple[str, int], list[Measured]] = {}
+    kinds = {
+        name: one for name, one in requests(arguments.pictures).items() if arguments.only in name
+    }
+    with extractor, served(arguments.precision) as port:
         for turn in range(arguments.rounds):
-            for name, request in requests(arguments.pictures).items():
-                before = alone(engine, arguments.seconds / 2)
+            for (name, (request, picture)), clients in product(kinds.items(), arguments.clients):
+                alone(extractor, picture, 0)
+                before = alone(extractor, picture, arguments.seconds / 2)
+                looked, late = lateness(port)
                 begun = time.perf_counter()
-                found = load(port, request, arguments.clients, begun + arguments.seconds)
+                found = load(port, request, clients, begun + arguments.seconds)
                 rate = len(found) * arguments.pictures / (time.perf_counter() - begun)
-                base = (before + alone(engine, arguments.seconds / 2)) / 2
-                bases.append(base)
-                runs.setdefault(name, []).append(
-                    Measured(rate=rate, share=rate / base, seconds=found)
+                looked_then, late_then = lateness(port)
+                base = (before + alone(extractor, picture, arguments.seconds / 2)) / 2
+                runs.setdefault((name, clients), []).append(
+                    Measured(
+                        rate=rate,
+                        share=rate / base,
+                        seconds=found,
+                        late=(looked_then - looked, late_then - late),
+                    )
                 )
-                print(f"round {turn + 1}: {name}: {rate:.1f} of {base:.1f}/s", file=sys.stderr)
-    engine.close()
-    print(render(runs, bases, arguments.clients, arguments.pictures))
+                print(
+                    f"round {turn + 1}: {name}, {clients}: {rate:.1f} of {base:.1f}/s",
+                    file=sys.stderr,
+                )
+    print(render(runs, arguments.pictures))
 
 
-def render(runs: dict[str, list[Measured]], bases: list[float], clients: int, pictures: int) -> str:
+def render(runs: dict[tuple[str, int], list[Measured]], pictures: int) -> str:
     """The table: medians of the rounds, latencies of all answers together."""
     lines = [
-        f"{clients} clients, {pictures} pictures a request, {machine()}; "
-        f"the engine alone {statistics.median(bases):.1f} pictures/s",
+        f"{pictures} pictures a request, {machine()}",
         "",
-        "| | pictures/s | of the engine's (min-max) | p50, ms | p99, ms |",
-        "|---|---|---|---|---|",
+        "| | clients | pictures/s | of one process (min-max) | p50, ms | p99, ms | loop late |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, rounds in runs.items():
+    for (name, clients), rounds in runs.items():
         shares = [one.share for one in rounds]
         p50, p99 = np.percentile([second for one in rounds for second in one.seconds], [50, 99])
+        late = sum(one.late[1] for one in rounds) / sum(one.late[0] for one in rounds)
         lines.append(
-            f"| {name} | {statistics.median(one.rate for one in rounds):.1f} "
+            f"| {name} | {clients} | {statistics.median(one.rate for one in rounds):.1f} "
             f"| {statistics.median(shares):.0%} ({min(shares):.0%}-{max(shares):.0%}) "
-            f"| {p50 * 1000:.0f} | {p99 * 1000:.0f} |"
+            f"| {p50 * 1000:.0f} | {p99 * 1000:.0f} | {late:.1%} |"
         )
     return "\n".join(lines)
 

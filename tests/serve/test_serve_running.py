@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import signal
 import socket
@@ -133,10 +134,18 @@ def test_what_is_constant_is_worked_out_before_the_first_request(
             assert service.post(f"/embed?format={format}", JPEG).status == 200
         assert service.post("/classify", JPEG).status == 200
         # Compiled before it was ready: what takes numbers as well as what takes pictures.
+        monkeypatch.setattr("nasnet.compute.openvino_engine.fingerprint", never)
         black = np.zeros((5, 224, 224, 3))
         for count in (1, 5):
             numbers = {"instances": black[:count].tolist()}
             assert service.post("/v1/models/nasnet:predict", numbers).status == 200
+        encoded = {"instances": [{"b64": base64.b64encode(JPEG).decode()}] * 5}
+        for inner in (
+            {**encoded, "instances": encoded["instances"][:1]},
+            {"instances": black[:1].tolist()},
+        ):
+            request = {**inner, "signature_name": "image_feature_vector"}
+            assert service.post("/v1/models/nasnet:predict", request).status == 200
         assert service.faults() == []
 
 

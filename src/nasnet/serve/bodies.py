@@ -149,14 +149,17 @@ def _inflated(data: bytes, encoding: str, most: int) -> bytes:
     return found
 
 
-async def beside(size: int, work: Callable[[], T]) -> T:
+async def beside(service: Service, size: int, work: Callable[[], T]) -> T:
     """Do what takes long for many bytes, in a thread if there are many, beside the event loop.
 
     Args:
+        service: whose threads do it.
         size: of the body, in bytes.
         work: what to do; it gives the interpreter away every now and then.
     """
-    return work() if size <= _ELSEWHERE else await asyncio.to_thread(work)
+    if size <= _ELSEWHERE:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(service.workers, work)
 
 
 def files_of(data: bytes, content_type: str, *, most: int) -> list[File]:

@@ -13,6 +13,7 @@ from nasnet._version import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LATE = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
 
@@ -54,6 +55,12 @@ class Metrics:
         self._waiting = Gauge(
             "nasnet_pictures_waiting", "Taken and not yet done.", ["model"], registry=registry
         )
+        self._late = Histogram(
+            "nasnet_loop_late_seconds",
+            "How late the event loop was, looked at some times a second.",
+            buckets=_LATE,
+            registry=registry,
+        )
         self._bodies = Gauge(
             "nasnet_request_bytes", "Bodies of requests in work.", registry=registry
         )
@@ -70,6 +77,10 @@ class Metrics:
         name = method if method in _METHODS else "other"
         self._requests.labels(route, name, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def loop(self, late: float) -> None:
+        """Count how late the event loop came to something, in seconds."""
+        self._late.observe(late)
 
     def watch_bodies(self, held: Callable[[], int]) -> None:
         """Read the bytes in work when asked."""

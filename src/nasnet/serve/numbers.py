@@ -7,7 +7,6 @@ time, and read by Arrow, which needs no interpreter; what is left is small.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +17,6 @@ import pydantic_core
 from nasnet.serve.answers import Refusal
 
 Floats = npt.NDArray[np.float32]
-# Numbers as JSON has them, the tokens NaN and Infinity, brackets, commas and blanks.
-_RUN = re.compile(rb"[][\d\s.,eE+\-NaInfity]{1,262144}")
 _PIECE = 1 << 18  # bytes worked on in one go; others wait for the interpreter a millisecond or two
 _LONG = 256  # bytes of a list that is read as an array; the smallest picture has 6,000
 _VALUES = 50_000  # outside of arrays; 64 pictures in base64 have some hundreds
@@ -72,17 +69,16 @@ def _cut_out(data: bytes) -> tuple[bytes, dict[str, Floats]]:
     arrays: dict[str, Floats] = {}
     done = at = short = 0
     while (start := _find(data, b"[", at)) >= 0 and short < _VALUES:
-        at = start
-        while found := _RUN.match(data, at):
-            at = found.end()
-        run = _balanced(data[start:at])
-        if run is None or len(run) < _LONG:
+        # A list ends before the next string, be it the name of what follows or not a number.
+        at = _find(data, b'"', start)
+        at = len(data) if at < 0 else at
+        found = _array(data[start:at]) if at - start > _LONG else None
+        if found is None:
             short += 1
             continue
-        mark = f"\0{len(arrays)}"
-        arrays[mark] = _array(run)
-        kept += (data[done:start], b'"\\u0000%d"' % (len(arrays) - 1))
-        done = start + len(run)
+        kept += (data[done:start], b'"\\u0000%d"' % len(arrays))
+        arrays[f"\0{len(arrays)}"] = found[0]
+        done = start + found[1]
     return b"".join((*kept, data[done:])), arrays
 
 
@@ -93,26 +89,29 @@ def _find(data: bytes, one: bytes, at: int) -> int:
     return -1
 
 
-def _balanced(run: bytes) -> bytes | None:
-    """A list without what follows it; None where it holds more than numbers."""
-    run = run[: run.rfind(b"]") + 1]
-    more = _count(run, b"]") - _count(run, b"[")
-    for _ in range(min(more, _DEEPEST)):
-        run = run[: run.rfind(b"]", 0, -1) + 1]
+def _array(text: bytes) -> tuple[Floats, int] | None:
+    """The list of numbers that a text begins with, and its length; None where it is no such list.
+
+    Raises:
+        Refusal: 400, it is damaged, or not of one shape.
+    """
+    brackets = _without(text, _NOT_BRACKETS)
+    more = brackets.count(b"]") - brackets.count(b"[")
+    end, last = text.rfind(b"]"), brackets.rfind(b"]")
+    for _ in range(min(more, _DEEPEST)):  # they close lists that begin before this one
+        end, last = text.rfind(b"]", 0, end), brackets.rfind(b"]", 0, last)
         more -= 1
-    return None if more else run
+    if more or end < _LONG:
+        return None
+    text = text[: end + 1]
+    shape = _shape(brackets[: last + 1])
+    floats = np.concatenate([_floats(piece) for piece in _at_commas(_without(text, b"[]"))])
+    return floats.reshape(shape), len(text)
 
 
-def _array(run: bytes) -> Floats:
-    brackets = b"".join(piece.translate(None, _NOT_BRACKETS) for piece in _pieces(run))
-    shape = _shape(brackets)
-    numbers = b"".join(piece.translate(None, b"[]") for piece in _pieces(run))
-    floats = np.concatenate([_floats(piece) for piece in _at_commas(numbers)])
-    return floats.reshape(shape)
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+def _without(data: bytes, what: bytes) -> bytes:
+    pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+    return b"".join(piece.translate(None, what) for piece in pieces)
 
 
 def _at_commas(data: bytes) -> Iterator[bytes]:

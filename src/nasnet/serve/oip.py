@@ -144,13 +144,14 @@ def routes(service: Service) -> APIRouter:
             length = _header_length(request.headers.get(_LENGTH), len(body))
             text, binary = body[:length], memoryview(body)[length:]
             asked, pictures = await beside(
+                service,
                 len(body),
                 lambda: _pictures(parse_json(text), binary, model, service.limits.pictures),
             )
             found = await while_there(request, model.compute(pictures))
             first_error(found, "images")
             text, tensors = await beside(
-                len(found) * _ANSWER_BYTES, lambda: _answer(asked, found, model)
+                service, len(found) * _ANSWER_BYTES, lambda: _answer(asked, found, model)
             )
             data, headers = await packed(b"".join((text, *tensors)), request)
             if tensors:

@@ -222,7 +222,7 @@ async def _compute(request: Request, service: Service, model: Model) -> _Done:
         body = await read_body(request, service, held)
         kind = request.headers.get("content-type", "").strip()
         ids, pictures = await beside(
-            len(body), lambda: _pictures(kind, body, most=service.limits.pictures)
+            service, len(body), lambda: _pictures(kind, body, most=service.limits.pictures)
         )
         found = await while_there(request, model.compute(pictures))
         done = _Done(model=model, ids=ids, found=found)

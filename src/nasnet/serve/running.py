@@ -18,6 +18,7 @@ from nasnet.serve.service import Service, open_service
 from nasnet.system import STOP_SIGNALS, handled
 
 _BACKLOG = 512
+_LOOK_SECONDS = 0.05  # between two looks at whether to stop
 _ACCEPTED = 16  # connections taken in one go, which takes a few milliseconds
 
 
@@ -76,6 +77,7 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     server = uvicorn.Server(config)
     server_task = asyncio.ensure_future(server.serve(sockets=[listening]))
+    loop = asyncio.get_running_loop()
     while not (server.started or server_task.done()):
         await asyncio.sleep(0.01)
     if server.started:
@@ -86,7 +88,9 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
         if server.should_exit and service.ready:
             service.ready = False
             service.on_event(ServeEvent(kind="stopping", text="stopping: finishing what was taken"))
-        await asyncio.wait([server_task], timeout=0.05)
+        due = loop.time() + _LOOK_SECONDS
+        await asyncio.wait([server_task], timeout=_LOOK_SECONDS)
+        service.metrics.loop(max(0.0, loop.time() - due))
     await server_task
 
 

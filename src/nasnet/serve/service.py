@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class Model:
         self._limits = options.limits
         # Inner endpoints are compiled apart, so that asking for them by turns cannot drive the
         # common models out of an engine's few places.
-        self._inner = engines.create(opened.weights, options.engine)
+        # One picture a batch: an answer of some of them has a million numbers as it is.
+        self._inner = engines.create(opened.weights, replace(options.engine, batch_size=1))
         endpoints = ("global_pool", "Logits") if self.labels else ("global_pool",)
         self.common = Lane(engine=self.engine, endpoints=endpoints)
         inner = spec.signature("image_feature_vector").endpoints.values()
@@ -96,13 +97,12 @@ class Model:
         return await self._batcher.compute(pictures, lane, seconds=self._limits.compute_seconds)
 
     def warm_up(self) -> None:
-        """Compile what requests need, be it encoded pictures (uint8) or numbers (float32).
-
-        The signature of inner endpoints, which few ask for, is compiled when it is first called.
-        """
-        for dtype, alone in product((np.uint8, np.float32), (True, False)):
+        """Compile what requests need, be it encoded pictures (uint8) or numbers (float32)."""
+        for dtype in (np.uint8, np.float32):
             black = np.zeros((1, self.height, self.width, 3), dtype)
-            self.engine.infer(black, self.common.endpoints, alone=alone)
+            for alone in (True, False):
+                self.engine.infer(black, self.common.endpoints, alone=alone)
+            self._inner.infer(black, self.inner.endpoints, alone=False)
         # The first array of pyarrow imports pandas where it is installed: half a second in which
         # nobody would be answered.
         pyarrow.array(np.zeros(1, np.float32))
@@ -145,6 +145,7 @@ class Service:
         metrics: counters.
         session: what the page's cookie holds once it has shown the key.
         on_event: told of requests and faults.
+        workers: threads for large bodies; few, so that the event loop gets its turn among them.
         held_bytes: of all bodies in work; changed in the event loop only.
         ready: False from the moment it has to stop.
     """
@@ -155,6 +156,7 @@ class Service:
     metrics: Metrics
     session: str
     on_event: Callable[[ServeEvent], None]
+    workers: ThreadPoolExecutor
     held_bytes: int = 0
     ready: bool = True
 
@@ -191,6 +193,7 @@ class Service:
 
     def close(self) -> None:
         """Finish what was taken, and give the memory back."""
+        self.workers.shutdown()
         for model in self.models.values():
             model.close()
 
@@ -236,6 +239,7 @@ def open_service(
         metrics=metrics,
         session=secrets.token_urlsafe(32),
         on_event=tell,
+        workers=ThreadPoolExecutor(max(2, options.engine.cores // 2), thread_name_prefix="body"),
     )
     metrics.watch_bodies(lambda: service.held_bytes)
     return service

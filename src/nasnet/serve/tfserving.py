@@ -79,7 +79,7 @@ def routes(service: Service) -> APIRouter:
         with service.holding() as held:
             model = model_of(request, name)
             body = await read_body(request, service, held)
-            asked = await beside(len(body), lambda: _asked(body, model, service.limits))
+            asked = await beside(service, len(body), lambda: _asked(body, model, service.limits))
             work = model.compute(asked.pictures, inner=asked.inner)
             found = await while_there(request, work)
             first_error(found, asked.where)
