@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -10,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -26,19 +28,19 @@ import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions, SourceOptions
 from nasnet.errors import ClusterError, InputError, MissingExtraError, OutputError, SourceError
 from nasnet.features.cluster import ClusterOptions, embed_on_cluster
-from nasnet.features.cluster.crew import Crew, Outcome, layout_of
 from nasnet.features.cluster.options import PartDone, WorkerInfo
-from nasnet.features.cluster.running import _drive, _Run
-from nasnet.features.cluster.work import Worker
+from nasnet.features.cluster.running import _drive, _Progress
+from nasnet.features.cluster.tasks import Outcome, Tasks, layout_of
+from nasnet.features.cluster.work import compute
 from nasnet.features.embed import extractor_of
 from nasnet.features.feature_set import FeatureMeta, feature_schema
 from nasnet.features.store import open_sink, record_batch
-from nasnet.features.store.beginning import open_parts, pending
+from nasnet.features.store.beginning import Run, open_parts, pending
 from nasnet.features.store.manifest import Manifest
 from nasnet.features.store.merge import merge
 from nasnet.features.store.parts import Part, Parts
 from nasnet.features.store.place import Place, open_place
-from nasnet.pictures.sources import Shard, Split, split_source
+from nasnet.pictures.sources import Item, Shard, Split, split_source
 from tests.support import ROOT
 from tests.support.pictures import jpeg
 from tests.support.sink_rows import DIMENSIONS, META, rows
@@ -93,9 +95,14 @@ def test_one_worker_killed_one_run_stopped_and_each_row_is_there_once(
         shutil.rmtree(temporary, ignore_errors=True)
     assert child.returncode == 0, err
     found = json.loads(out.splitlines()[-1])
-    assert found["killed_worker"] == {"killed": 1, "lost": 1, "rows": 72, "shards": 12}
+    assert found["killed_worker"] == {"killed": 1, "retried": 1, "rows": 72, "shards": 12}
     assert found["stopped"]["rows"] == 72
     assert found["stopped"]["resumed"] == 6 * (found["stopped"]["parts"] - 1) >= 18
+    assert found["deadly"] == {
+        "outcomes": [[0, "its worker ended each time (out of memory?)"], [1, 1]],
+        "attempts": "xx",
+        "parts": [1],
+    }
     assert "72 rows, 64 vectors, 8 failed" in found["command"]
     one = nasnet.read_features(tmp_path / "one.parquet")
     assert len(one.ids) == len(set(one.ids)) == 72
@@ -176,21 +183,21 @@ def memory() -> Iterator[str]:
         system.rm("/nasnet-test", recursive=True)
 
 
-def begun(name: str) -> tuple[Worker, Parts, FeatureMeta]:
+def begun(name: str) -> tuple[partial[PartDone], Parts, FeatureMeta]:
+    """What computes a shard, where to, and what the run is."""
     extractor = extractor_of("seeded:7", SMALL)
     parts = open_parts(name, folder=True)
-    worker = Worker(extractor, parts)
-    worker.begin()
     meta = extractor.meta("photos")
     parts.write_manifest(Manifest(meta=meta, vector="float[1056]", shard_rows=25))
-    return worker, parts, meta
+    schema = feature_schema(extractor.dimensions, meta)
+    return partial(compute, extractor, parts, schema), parts, meta
 
 
 def test_a_worker_writes_whole_parts_to_a_far_store(photos: Path, memory: str) -> None:
-    worker, parts, meta = begun(memory)
+    work, parts, meta = begun(memory)
     system = parts.place.system
     shards = list(split_source(photos).shards(25))
-    done = [worker.compute(shard, meta) for shard in shards]
+    done = [work(shard) for shard in shards]
     assert [one.rows for one in done] == [25, 25, 22]
     assert sum(one.failures for one in done) == sum(
         one.reasons["not a picture (text)"] for one in done
@@ -215,7 +222,7 @@ def test_a_worker_writes_whole_parts_to_a_far_store(photos: Path, memory: str) -
     assert sorted(parts.find(manifest)) == [0, 2]
     with pytest.raises(OutputError, match="is not finished"):
         merge([memory], "memory://nasnet-test/all.parquet")
-    worker.compute(shards[1], meta)
+    work(shards[1])
     parts.write_manifest(replace(manifest, shards=3, rows=72, failures=8))
     assert merge([memory], "memory://nasnet-test/all.npy").rows == 72
     assert system.exists("/nasnet-test/all.ids.jsonl")
@@ -227,14 +234,14 @@ def test_a_worker_writes_whole_parts_to_a_far_store(photos: Path, memory: str) -
 
 
 def test_a_worker_tells_a_source_that_is_not_what_it_was(photos: Path, tmp_path: Path) -> None:
-    worker, parts, meta = begun(str(tmp_path / "run"))
+    work, parts, _ = begun(str(tmp_path / "run"))
     shard = next(split_source(photos).shards(5))
     less = Shard(number=0, name=shard.name, rows=6, items=shard.items)
     with pytest.raises(SourceError, match="had 6 rows, now it has 5"):
-        worker.compute(less, meta)
+        work(less)
     unseen = Shard(number=0, name="x", rows=5, items=shard.items, folder=str(tmp_path / "none"))
     with pytest.raises(ClusterError, match="does not see"):
-        worker.compute(unseen, meta)
+        work(unseen)
     assert parts.numbers() == []
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["_nasnet.json"]
 
@@ -353,7 +360,43 @@ def test_a_folder_of_other_things_is_left_as_it_is(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
-# What may become of a shard, however often: the answers are drawn, the driver is the real one.
+def test_a_worker_that_lives_on_writes_nothing_into_another_run(
+    photos: Path, tmp_path: Path
+) -> None:
+    work, parts, meta = begun(str(tmp_path / "run"))
+    manifest = parts.manifest()
+    assert manifest is not None
+    shard = next(split_source(photos).shards(5))
+    other = replace(manifest, meta=replace(meta, created="later"))
+
+    def overwritten() -> Iterator[Item]:
+        yield from shard.items()
+        parts.write_manifest(other)
+
+    with pytest.raises(OutputError, match="is another run's now"):
+        work(replace(shard, items=overwritten))
+    with pytest.raises(OutputError, match="is another run's now"):
+        work(shard)
+    parts.clear()
+    (tmp_path / "run").rmdir()
+    with pytest.raises(OutputError, match="is another run's now"):
+        work(shard)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_machine_of_another_precision_writes_nothing(photos: Path, tmp_path: Path) -> None:
+    work, parts, meta = begun(str(tmp_path / "run"))
+    schema = feature_schema(1056, replace(meta, precision="bf16"))
+    shard = next(split_source(photos).shards(5))
+    extractor, *_ = work.args
+    done = compute(extractor, parts, schema, shard)
+    assert (done.worker.precision, done.rows, parts.numbers()) == ("f32", 0, [])
+    run = progress(9, 3, meta=replace(meta, precision="bf16"))
+    with pytest.raises(ClusterError, match="the machines differ: bf16 and f32 are"):
+        run.take(Outcome(shard=shard, part=done))
+
+
+# What may become of an attempt at a shard: it is drawn, the driver is the real one.
 FATES = st.lists(
     st.sampled_from(["done", "done", "done", "lost", "lost after it was written", "error"]),
     max_size=60,
@@ -361,14 +404,15 @@ FATES = st.lists(
 
 
 class Fate:
-    """A crew whose members fare as drawn; what they wrote is in `written`."""
+    """Tasks that fare as drawn, tried again as Ray does; what they wrote is in `written`."""
 
-    def __init__(self, fates: list[str], members: int) -> None:
-        self.written: dict[int, int] = {}
+    def __init__(self, fates: Iterator[str], members: int, attempts: int) -> None:
+        self.written: dict[int, Part] = {}
         self.workers = (WorkerInfo(node="n", pid=1, engine="e", precision="f32"),)
-        self.lost = 0
-        self._fates = iter(fates)
+        self.most = 0
+        self._fates = fates
         self._members = members
+        self._attempts = attempts
         self._at: list[Shard] = []
 
     @property
@@ -379,54 +423,77 @@ class Fate:
     def free(self) -> bool:
         return len(self._at) < self._members
 
-    def submit(self, shard: Shard, meta: FeatureMeta) -> None:
+    def submit(self, shard: Shard, schema: object) -> None:
         assert self.free
         self._at.append(shard)
+        self.most = max(self.most, len(self._at))
 
     def wait(self, seconds: float) -> list[Outcome]:
-        fate = next(self._fates, "done")
         shard = self._at.pop(len(self._at) // 2)
-        if fate in ("done", "lost after it was written"):
-            self.written[shard.number] = self.written.get(shard.number, 0) + 1
-        if fate == "done":
-            rows = len(list(shard.items()))
-            return [Outcome(shard=shard, part=PartDone(rows=rows, failures=0, reasons={}))]
-        self.lost += fate != "error"
-        return [Outcome(shard=shard, error=OSError("far away") if fate == "error" else None)]
+        rows = len(list(shard.items()))
+        for attempt in range(self._attempts):
+            fate = next(self._fates, "done")
+            if fate in ("done", "lost after it was written"):
+                self.written[shard.number] = Part(shard=shard.name, rows=rows, failures=0)
+            if fate == "done":
+                part = PartDone(
+                    worker=self.workers[0], rows=rows, failures=0, reasons={}, attempt=attempt
+                )
+                return [Outcome(shard=shard, part=part)]
+        return [Outcome(shard=shard, error="far away")]
+
+
+def progress(
+    count: int, shard_rows: int, *, found: Mapping[int, Part] | None = None, meta: Any = META
+) -> _Progress:
+    split = split_source([(f"{number}", b"x") for number in range(count)])
+    manifest = Manifest(meta=meta, vector="float[4]", shard_rows=shard_rows)
+    return _Progress(
+        split=Split(name=split.name, count=count, shards=split.shards),
+        begun=Run(manifest=manifest, schema=cast(Any, None), found=found or {}),
+        on_event=None,
+    )
 
 
 @settings(deadline=None, max_examples=60)
-@given(FATES, st.integers(1, 4), st.integers(1, 30))
+@given(FATES, st.integers(1, 4), st.integers(1, 30), st.integers(1, 4))
 def test_whatever_becomes_of_workers_all_is_done_once(
-    fates: list[str], members: int, count: int
+    fates: list[str], members: int, count: int, attempts: int
 ) -> None:
-    split = split_source([(f"{number}", b"x") for number in range(count)])
-    meta = cast(FeatureMeta, None)
-    run = _Run(
-        split=Split(name=split.name, count=count, shards=split.shards),
-        manifest=Manifest(meta=meta, vector="float[4]", shard_rows=4),
-        found={},
-        on_event=None,
-    )
-    crew = Fate(fates, members)
-    _drive(run, cast(Crew, crew), attempts=100)
+    """A run that gives shards up ends with an error; the next ones find what is there."""
+    drawn, found = iter(fates), dict[int, Part]()
+    while True:
+        run = progress(count, 4, found=found)
+        tasks = Fate(drawn, members, attempts)
+        try:
+            _drive(run, cast(Tasks, tasks), attempts)
+            break
+        except ClusterError as error:
+            assert f"{len(run.given_up)} shards could not be computed" in str(error)  # noqa: PT017
+        finally:
+            assert tasks.most <= members
+            assert not set(tasks.written) & set(found), "what is there is not computed again"
+            found |= tasks.written
     assert run.done == count
     assert run.shards == -(-count // 4)
-    assert sorted(crew.written) == list(range(run.shards))
+    assert sorted(found) == list(range(run.shards))
 
 
 def test_a_shard_that_fails_each_time_is_named_when_the_others_are_done() -> None:
-    split = split_source([(f"{number}", b"x") for number in range(9)])
-    meta = cast(FeatureMeta, None)
-    run = _Run(
-        split=split,
-        manifest=Manifest(meta=meta, vector="float[4]", shard_rows=3),
-        found={},
-        on_event=None,
-    )
-    crew = Fate(["error", "done", "error", "done"], 1)
+    run = progress(9, 3)
+    tasks = Fate(iter(["error", "error", "done", "done"]), 1, 2)
     with pytest.raises(
         ClusterError, match=r"1 shards could not be computed, tried 2 times .*far away"
     ):
-        _drive(run, cast(Crew, crew), attempts=2)
-    assert len(crew.written) == 2
+        _drive(run, cast(Tasks, tasks), 2)
+    assert len(tasks.written) == 2
+
+
+def test_too_many_failures_end_a_run_at_once() -> None:
+    """A shard that ends its worker each time is recorded; nothing goes on for ever."""
+    run = progress(100, 1)
+    tasks = Fate(itertools.repeat("lost"), 4, 3)
+    with pytest.raises(ClusterError, match=r"16 shards could not be computed, tried 3 times"):
+        _drive(run, cast(Tasks, tasks), 3)
+    assert tasks.written == {}
+    assert run.shards <= 16 + 4 + 1

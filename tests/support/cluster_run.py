@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -23,7 +25,13 @@ import ray
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions
 from nasnet.features.cluster import ClusterEvent, ClusterOptions, embed_on_cluster
+from nasnet.features.cluster.tasks import Tasks
+from nasnet.features.embed import extractor_of
+from nasnet.features.feature_set import feature_schema
+from nasnet.features.store.beginning import open_parts
+from nasnet.features.store.manifest import Manifest
 from nasnet.features.store.merge import merge
+from nasnet.pictures.sources import Item, Shard
 
 WEIGHTS = "seeded:7"
 OPTIONS = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1))
@@ -46,16 +54,18 @@ def killed_worker(photos: Path, output: Path) -> dict[str, object]:
     done = embed_on_cluster(
         photos, output, weights=WEIGHTS, options=OPTIONS, cluster=SPREAD, on_event=on_event
     )
-    return {"killed": len(killed), "lost": done.lost, "rows": done.rows, "shards": done.shards}
+    return {
+        "killed": len(killed),
+        "retried": done.retried,
+        "rows": done.rows,
+        "shards": done.shards,
+    }
 
 
 def stopped_and_gone_on(photos: Path, folder: Path) -> dict[str, object]:
     """Into a folder; stopped in the middle, a part cut off, gone on with, joined."""
 
-    at_work: set[int] = set()
-
     def on_event(event: ClusterEvent) -> None:
-        at_work.update(worker.pid for worker in event.workers)
         if event.done >= 24:
             raise StoppedError
 
@@ -63,13 +73,43 @@ def stopped_and_gone_on(photos: Path, folder: Path) -> dict[str, object]:
         embed_on_cluster(
             photos, folder, weights=WEIGHTS, options=OPTIONS, cluster=ALONE, on_event=on_event
         )
-    while any(Path(f"/proc/{pid}").exists() for pid in at_work):
-        time.sleep(0.05)  # who is sent home may write one part more
+    while ray.available_resources().get("CPU") != 2:
+        time.sleep(0.05)  # what was at work may become parts yet
     parts = sorted(folder.glob("part-*.parquet"))
     parts[0].write_bytes(parts[0].read_bytes()[:-20])
     done = embed_on_cluster(photos, folder, weights=WEIGHTS, options=OPTIONS, cluster=ALONE)
     merge([folder], folder.with_suffix(".npy"))
     return {"parts": len(parts), "resumed": done.resumed, "rows": done.rows}
+
+
+def deadly(begun: Path) -> Iterator[Item]:
+    """Pictures that end the process which reads them."""
+    with begun.open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield from ()
+
+
+def shard_that_kills(folder: Path) -> dict[str, object]:
+    """Ray's own retries: a shard that ends its worker each time is given up, and no other."""
+    extractor = extractor_of(WEIGHTS, OPTIONS)
+    parts = open_parts(folder / "deadly", folder=True)
+    meta = extractor.meta("photos")
+    parts.write_manifest(Manifest(meta=meta, vector="float[1056]", shard_rows=1))
+    schema = feature_schema(extractor.dimensions, meta)
+    tasks = Tasks(ray, extractor, parts, OPTIONS, replace(ALONE, attempts=2))
+    items = (partial(deadly, folder / "begun"), partial(iter, [Item(id="a", read=bytes)]))
+    for number, one in enumerate(items):
+        tasks.submit(Shard(number=number, name=f"{number}", rows=None, items=one), schema)
+    outcomes = [outcome for _ in items for outcome in tasks.wait(300)]
+    return {
+        "outcomes": sorted(
+            (outcome.shard.number, outcome.part.failures if outcome.part else outcome.error)
+            for outcome in outcomes
+        ),
+        "attempts": (folder / "begun").read_text(),
+        "parts": parts.numbers(),
+    }
 
 
 def by_command(photos: Path, output: Path, address: str) -> str:
@@ -98,6 +138,7 @@ def main() -> None:
         found = {
             "killed_worker": killed_worker(photos, folder / "killed.parquet"),
             "stopped": stopped_and_gone_on(photos, folder / "parts"),
+            "deadly": shard_that_kills(folder),
             "command": by_command(photos, folder / "command.parquet", context["gcs_address"]),
         }
         nasnet.embed_to_file(

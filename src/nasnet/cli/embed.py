@@ -153,7 +153,7 @@ def _embed_on_cluster(
                 begun = True
             words = [f"{len(event.workers)} workers"]
             words += [f"{event.failures:,} failed"] if event.failures else []
-            words += [f"{event.lost:,} ended early"] if event.lost else []
+            words += [f"{event.retried:,} begun again"] if event.retried else []
             progress.update(event.done, event.total, ", ".join(words))
 
         return embed_on_cluster(
@@ -178,8 +178,8 @@ def _report(summary: EmbedSummary | ClusterSummary) -> None:
     note(f"weights: {summary.weights} ({_STATUS.get(summary.status, summary.status)})")
     note(f"recipe: {summary.recipe}; engine: {summary.engine}")
     if isinstance(summary, ClusterSummary):
-        lost = f"; {summary.lost} ended early, and others took over" if summary.lost else ""
-        note(f"workers: {summary.workers}; shards: {summary.shards:,}{lost}")
+        again = f"; {summary.retried:,} begun again" if summary.retried else ""
+        note(f"workers: {summary.workers}; shards: {summary.shards:,}{again}")
     for text in summary.notes:
         note(f"note: {text}")
     if summary.reasons:

@@ -22,8 +22,8 @@ class ClusterOptions:
         shard_rows: pictures in one shard, at most; what the end of a worker can cost, and the rows
             of one part; between 64 and 16,384 by the number of pictures if not given.
         attempts: how often a shard is tried before it is given up.
-        patience: seconds to wait for a first worker, or for another when all have ended; machines
-            may have to be started first.
+        patience: seconds to wait for a first worker, or for another machine when all have gone;
+            machines may have to be started first.
         storage_options: for fsspec, where the output is a URL.
     """
 
@@ -69,8 +69,8 @@ class ClusterEvent:
         total: rows there will be, None where only reading tells.
         failures: rows so far without a vector.
         resumed: rows that were there when the run began.
-        workers: those that compute now.
-        lost: workers that ended before their work did; others took it over.
+        workers: those that finished the latest shards.
+        retried: how often a shard was begun again, because its worker had ended or failed.
     """
 
     done: int
@@ -78,7 +78,7 @@ class ClusterEvent:
     failures: int
     resumed: int
     workers: tuple[WorkerInfo, ...]
-    lost: int
+    retried: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class ClusterSummary:
         notes: what opening the weights had to say.
         shards: how many there were.
         workers: the most that computed at once.
-        lost: workers that ended before their work did.
+        retried: how often a shard was begun again, because its worker had ended or failed.
     """
 
     output: str
@@ -115,7 +115,7 @@ class ClusterSummary:
     notes: tuple[str, ...]
     shards: int
     workers: int
-    lost: int
+    retried: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +123,15 @@ class PartDone:
     """What a worker says of a part it wrote.
 
     Attributes:
+        worker: who wrote it.
         rows: in it.
         failures: rows without a vector.
         reasons: why, and how many of each.
+        attempt: how often it had been begun before.
     """
 
+    worker: WorkerInfo
     rows: int
     failures: int
     reasons: Mapping[str, int]
+    attempt: int = 0

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import ClusterError, InputError, OutputError, SourceError
-from nasnet.features.cluster.crew import Crew, Outcome, connected, layout_of
-from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
+from nasnet.features.cluster.options import (
+    ClusterEvent,
+    ClusterOptions,
+    ClusterSummary,
+    WorkerInfo,
+)
+from nasnet.features.cluster.tasks import Outcome, Tasks, connected
 from nasnet.features.embed import EmbedOptions, extractor_of
 from nasnet.features.store import FORMATS
-from nasnet.features.store.beginning import open_parts, pending, take_up
+from nasnet.features.store.beginning import Run, open_parts, pending, take_up
 from nasnet.features.store.manifest import Manifest
-from nasnet.features.store.parts import Part, Parts
+from nasnet.features.store.parts import Parts
 from nasnet.pictures.sources import Shard, Split, split_source
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_HANDLE, WeightsSource
@@ -86,27 +91,20 @@ def embed_on_cluster(
         split = split_source(source, options=options.source)
         extractor = extractor_of(weights, options, on_fetch)
         with connected(cluster, extractor) as ray:
-            layout = layout_of(ray, cluster, options.engine)
-            crew = Crew(ray, extractor, parts, layout, options, cluster.patience)
-            try:
-                while not crew.workers:
-                    crew.wait(_TICK)
-                one = crew.workers[0]
-                begun = take_up(
-                    parts,
-                    extractor.meta(split.name, engine=one.engine, precision=one.precision),
-                    mode,
-                    dimensions=extractor.dimensions,
-                    vector_dtype=options.sink.vector_dtype,
-                    shard_rows=cluster.shard_rows or _usual_rows(split.count, crew),
-                )
-                run = _Run(
-                    split=split, manifest=begun.manifest, found=begun.found, on_event=on_event
-                )
-                _drive(run, crew, cluster.attempts)
-            finally:
-                crew.close()
-        manifest = _finish(parts, begun.schema, run)
+            tasks = Tasks(ray, extractor, parts, options, cluster)
+            first = tasks.begin()
+            rows = cluster.shard_rows or _usual_rows(split.count, tasks.layout.workers)
+            begun = take_up(
+                parts,
+                extractor.meta(split.name, engine=first.engine, precision=first.precision),
+                mode,
+                dimensions=extractor.dimensions,
+                vector_dtype=options.sink.vector_dtype,
+                shard_rows=rows,
+            )
+            run = _Progress(split=split, begun=begun, on_event=on_event)
+            _drive(run, tasks, cluster.attempts)
+        manifest = _finish(parts, run)
     return ClusterSummary(
         output=text,
         rows=run.done,
@@ -120,32 +118,32 @@ def embed_on_cluster(
         recipe=manifest.meta.recipe,
         notes=(*extractor.notes, *split.notes),
         shards=run.shards,
-        workers=crew.most,
-        lost=crew.lost,
+        workers=run.most,
+        retried=run.retried,
     )
 
 
 @dataclass(slots=True, kw_only=True)
-class _Run:
+class _Progress:
     """How far a run is."""
 
     split: Split
-    manifest: Manifest
-    found: Mapping[int, Part]
+    begun: Run
     on_event: Callable[[ClusterEvent], None] | None
     done: int = 0
     failures: int = 0
     resumed: int = 0
     shards: int = 0
+    most: int = 0
+    retried: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    tries: Counter[int] = field(default_factory=Counter)
     given_up: list[str] = field(default_factory=list)
 
     def todo(self) -> Iterator[Shard]:
         """The shards whose parts are not there."""
-        for shard in self.split.shards(self.manifest.shard_rows):
+        for shard in self.split.shards(self.begun.manifest.shard_rows):
             self.shards += 1
-            part = self.found.get(shard.number)
+            part = self.begun.found.get(shard.number)
             if part is None:
                 yield shard
             elif part.shard != shard.name or (shard.rows is not None and shard.rows != part.rows):
@@ -154,24 +152,29 @@ class _Run:
                     f"{part.shard}, now it is {shard.name}; use --overwrite to start anew"
                 )
 
-    def take(self, outcome: Outcome, attempts: int) -> Shard | None:
-        """Note what became of a shard; one that is to be tried again is given back."""
-        if outcome.part is not None:
-            self.done += outcome.part.rows
-            self.failures += outcome.part.failures
-            self.reasons.update(outcome.part.reasons)
-            return None
-        number = outcome.shard.number
-        self.tries[number] += 1
-        if self.tries[number] < attempts:
-            return outcome.shard
-        reason = "its worker ended each time (out of memory?)"
-        if outcome.error is not None:
-            reason = next(iter(str(outcome.error).splitlines()), type(outcome.error).__name__)
-        self.given_up.append(f"{outcome.shard.name}: {reason}")
-        return None
+    def take(self, outcome: Outcome) -> None:
+        """Note what became of a shard.
 
-    def report(self, crew: Crew) -> None:
+        Raises:
+            ClusterError: its machine computes in another precision than the first.
+        """
+        part = outcome.part
+        if part is None:
+            self.given_up.append(f"{outcome.shard.name}: {outcome.error}")
+            return
+        precision = self.begun.manifest.meta.precision
+        if part.worker.precision != precision:
+            raise ClusterError(
+                f"the machines differ: {' and '.join(sorted((part.worker.precision, precision)))} "
+                "are their fastest arithmetics; name one by --precision"
+            )
+        self.done += part.rows
+        self.failures += part.failures
+        self.reasons.update(part.reasons)
+        self.retried += part.attempt
+
+    def report(self, workers: tuple[WorkerInfo, ...]) -> None:
+        self.most = max(self.most, len(workers))
         if self.on_event is not None:
             self.on_event(
                 ClusterEvent(
@@ -179,30 +182,28 @@ class _Run:
                     total=self.split.count,
                     failures=self.failures,
                     resumed=self.resumed,
-                    workers=crew.workers,
-                    lost=crew.lost,
+                    workers=workers,
+                    retried=self.retried,
                 )
             )
 
 
-def _drive(run: _Run, crew: Crew, attempts: int) -> None:
-    """Share out the shards until all are done, or given up."""
-    run.resumed = run.done = sum(part.rows for part in run.found.values())
-    run.failures = sum(part.failures for part in run.found.values())
-    run.report(crew)
-    new, again = run.todo(), deque[Shard]()
-    while len(run.given_up) < _TROUBLED:
-        if not again and (shard := next(new, None)) is not None:
-            again.append(shard)
-        if not again and not crew.busy:
-            break
-        if again and crew.free:
-            crew.submit(again.popleft(), run.manifest.meta)
+def _drive(run: _Progress, tasks: Tasks, attempts: int) -> None:
+    """Hand out the shards until all are done, or given up."""
+    found = run.begun.found.values()
+    run.resumed = run.done = sum(part.rows for part in found)
+    run.failures = sum(part.failures for part in found)
+    run.report(tasks.workers)
+    todo = run.todo()
+    shard = next(todo, None)
+    while (shard is not None or tasks.busy) and len(run.given_up) < _TROUBLED:
+        if shard is not None and tasks.free:
+            tasks.submit(shard, run.begun.schema)
+            shard = next(todo, None)
             continue
-        for outcome in crew.wait(_TICK):
-            if (shard := run.take(outcome, attempts)) is not None:
-                again.append(shard)
-        run.report(crew)
+        for outcome in tasks.wait(_TICK):
+            run.take(outcome)
+        run.report(tasks.workers)
     if run.given_up:
         raise ClusterError(
             f"{len(run.given_up)} shards could not be computed, tried {attempts} times each; all "
@@ -211,17 +212,17 @@ def _drive(run: _Run, crew: Crew, attempts: int) -> None:
         )
 
 
-def _usual_rows(count: int | None, crew: Crew) -> int:
+def _usual_rows(count: int | None, workers: int) -> int:
     """Enough shards that all workers end about together; large enough that files stay few."""
     if count is None:
         return 4096
-    wanted = -(-count // (16 * crew.hired))
+    wanted = -(-count // (16 * workers))
     return max(64, min(16_384, wanted))
 
 
-def _finish(parts: Parts, schema: pyarrow.Schema, run: _Run) -> Manifest:
+def _finish(parts: Parts, run: _Progress) -> Manifest:
     """Make sure that all is there, say so, and make the file if one is asked for."""
-    there = parts.numbers()
+    there, schema = parts.numbers(), run.begun.schema
     if there != list(range(run.shards)):
         odd = sorted(set(there) ^ set(range(run.shards)))[0]
         raise SourceError(
@@ -232,7 +233,7 @@ def _finish(parts: Parts, schema: pyarrow.Schema, run: _Run) -> Manifest:
     if run.done == 0:
         parts.clear()
         raise SourceError(f"{run.split.name}: no pictures in it")
-    manifest = replace(run.manifest, shards=run.shards, rows=run.done, failures=run.failures)
+    manifest = replace(run.begun.manifest, shards=run.shards, rows=run.done, failures=run.failures)
     parts.write_manifest(manifest)
     if parts.output is None:
         return manifest
