@@ -21,7 +21,8 @@ from typing import IO, Any, Literal
 
 from nasnet.errors import NasnetError
 
-_MOST_BYTES = 64 << 20  # of a JSON or TOML file; a graph of TF.js has a few MB
+_MOST_BYTES = 64 << 20  # of a JSON file; a large index has some MB of names and sums
+_MOST_TOML = 1 << 20  # people write it
 _DEEPEST = 100  # levels of lists and tables in one another
 _KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}
 _TOKENS_OF_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -109,8 +110,12 @@ def read_toml(path: Path, error: type[NasnetError]) -> dict[str, Any]:
     """
     import tomllib
 
+    text = _read(path, error, "", most=_MOST_TOML)
+    # The parser's time grows with the square of the parts of a key.
+    if any(line.partition(b"=")[0].count(b".") > _DEEPEST for line in text.splitlines()):
+        raise _refusal(str(path), _TOO_DEEP, error, "")
     try:
-        found = tomllib.loads(user_text(_read(path, error, "")))
+        found = tomllib.loads(user_text(text))
     except RecursionError:
         raise _refusal(str(path), _TOO_DEEP, error, "") from None
     except ValueError as problem:  # of another encoding, or tomllib.TOMLDecodeError
@@ -123,16 +128,16 @@ def read_toml(path: Path, error: type[NasnetError]) -> dict[str, Any]:
 _TOO_DEEP = f"nested more than {_DEEPEST} levels deep"
 
 
-def _read(path: Path, error: type[NasnetError], remedy: str) -> bytes:
+def _read(path: Path, error: type[NasnetError], remedy: str, *, most: int = _MOST_BYTES) -> bytes:
     try:
         with open_regular(path) as file:
-            data = file.read(_MOST_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as problem:
         raise _refusal(
             str(path), f"not readable: {problem.strerror or problem}", error, remedy
         ) from None
-    if len(data) > _MOST_BYTES:
-        raise _refusal(str(path), f"larger than {_MOST_BYTES >> 20} MB", error, remedy)
+    if len(data) > most:
+        raise _refusal(str(path), f"larger than {most >> 20} MB", error, remedy)
     return data
 
 

@@ -17,7 +17,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     """
 
     def __init__(self, url: str) -> None:
-        self._began_within = _is_within(url)
+        self._url = url
 
     def redirect_request(
         self,
@@ -37,7 +37,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         if urlsplit(newurl).scheme not in allowed:
             fp.close()
             raise http.client.InvalidURL(f"redirected to {newurl}, which is refused")
-        if not self._began_within and _is_within(newurl):
+        if _is_within(newurl) and not _is_within(self._url):
             fp.close()
             raise http.client.InvalidURL(
                 f"redirected to {newurl}, a machine of the network within, which is refused"
