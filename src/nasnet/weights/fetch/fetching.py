@@ -33,6 +33,7 @@ from nasnet.weights.fetch.handles import (
     note_for,
     parse_handle,
 )
+from nasnet.weights.fetch.hugging_face import fetch_repository, is_hub_handle
 from nasnet.weights.fetch.staging import (
     Care,
     Report,
@@ -180,6 +181,13 @@ def _from_archive(path: Path, care: Care) -> Fetched:
 def _from_afar(text: str, care: Care) -> Fetched:
     """A handle or URL, by way of the cache."""
     options = care.options
+    offline = options.offline
+    if offline is None:
+        offline = os.environ.get("NASNET_OFFLINE", "").strip().lower() in _TRUE
+    if is_hub_handle(text):
+        path = fetch_repository(text, offline=offline, report=care.report)
+        care.verify(path)
+        return Fetched(path=path, handle=None, origin=text, note="")
     handle = parse_handle(text)
     source = url_source(text)
     if handle is not None:
@@ -201,9 +209,6 @@ def _from_afar(text: str, care: Care) -> Fetched:
             "TFHUB_MODEL_LOAD_FORMAT=UNCOMPRESSED reads modules in place from Google's storage, "
             f"which is not supported; unset it (or set COMPRESSED) to fetch {text}"
         )
-    offline = options.offline
-    if offline is None:
-        offline = os.environ.get("NASNET_OFFLINE", "").strip().lower() in _TRUE
     job = _Job(text=text, handle=handle, sources=sources, keys=keys, care=care)
     found = _from_cache(job)
     if found is None and not offline:

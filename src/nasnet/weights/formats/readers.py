@@ -5,14 +5,18 @@ A format is recognised by a path's content, never by its name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from nasnet.errors import NasnetError, WeightsError
+from nasnet.network.plan import PADDINGS
+from nasnet.text import read_json
 from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
 from nasnet.weights.formats.base import Content, assemble, member_names, open_members
 from nasnet.weights.formats.graph_defs import looks_like_graph, read_graph_def
@@ -29,9 +33,11 @@ from nasnet.weights.formats.tfjs import MANIFESTS, looks_like_tfjs, read_tfjs
 from nasnet.weights.formats.tflite import TFLITE_MARK, read_tflite
 from nasnet.weights.formats.torch_files import LEGACY_MAGIC, read_torch
 from nasnet.weights.layouts import STEMS
-from nasnet.weights.module_folder import is_module_folder, read_folder
+from nasnet.weights.module_folder import Task, is_module_folder, read_folder
 from nasnet.weights.weights import Weights, read_card, read_safetensors
 
+_CONFIGURATION, _TENSORS = "config.json", "model.safetensors"
+_MOST_CONFIGURATION = 1 << 20  # bytes
 _MOST_FILES = 200  # of a folder that are looked at
 _HEAD = 16  # bytes that tell the formats apart
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second one: an empty archive
@@ -92,6 +98,36 @@ def _open_safetensors(path: Path, averages: Averages, partial: bool) -> tuple[We
     return weights, Content(title="safetensors", card=read_card(path))
 
 
+def _open_hugging_face(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
+    """A folder that this package exported: its configuration says what the tensors cannot."""
+    file = path / _CONFIGURATION
+    told = read_json(file, WeightsError).get("nasnet")
+    weights, content = read_path(path / _TENSORS, averages=averages, partial=partial)
+    try:
+        height, width = map(int, str(told["image_size"]).split("x"))  # type: ignore[index]
+        task, padding = told["task"], told["padding"]  # type: ignore[index]
+        labels = tuple(map(str, json.loads(told["labels"])))  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file}: damaged: {error}") from None
+    if task not in get_args(Task) or padding not in PADDINGS or min(height, width) < 1:
+        raise WeightsError(f"{file}: damaged: task {task!r}, padding {padding!r}")
+    known = len(labels) == weights.num_classes
+    weights = replace(weights, padding=padding, labels=labels if known else weights.labels)
+    return weights, replace(
+        content, title="Hugging Face folder", task=task, image_size=(height, width)
+    )
+
+
+def _is_hugging_face(seen: _Seen) -> bool:
+    """A folder with tensors and a configuration of ours."""
+    try:
+        return (seen.path / _TENSORS).is_file() and b'"nasnet":' in (
+            seen.path / _CONFIGURATION
+        ).read_bytes()[:_MOST_CONFIGURATION]
+    except OSError:
+        return False
+
+
 def _is_our_safetensors(seen: _Seen) -> bool:
     """Safetensors with our names in the header."""
     if not looks_like_safetensors(seen.head):
@@ -150,6 +186,7 @@ def _file(fits: Callable[[Path], bool]) -> Fits:
 # The first that fits: what has a mark of its own stands before what only a look inside tells.
 READERS: tuple[Reader, ...] = (
     Reader(name="nasnet module folder", fits=_path(is_module_folder), open=_open_module_folder),
+    Reader(name="Hugging Face folder", fits=_is_hugging_face, open=_open_hugging_face),
     _of_training("TF1 hub module", _path(tf_hub.is_hub_module), tf_variables.read_hub_module),
     _of_training("SavedModel", _path(tf_hub.is_saved_model), tf_variables.read_saved_model),
     Reader(name="safetensors file", fits=_is_our_safetensors, open=_open_safetensors),
