@@ -126,7 +126,8 @@ def _floats(text: bytes) -> Floats:
     import pyarrow
     import pyarrow.compute
 
-    texts = pyarrow.compute.split_pattern(pyarrow.array([text.decode("ascii")]), ",").flatten()
+    line = pyarrow.array([text.decode("ascii", "replace")])  # what is no number is told below
+    texts = pyarrow.compute.split_pattern(line, ",").flatten()
     try:
         # By way of float64, as if Python had read the numbers.
         found = pyarrow.compute.ascii_trim_whitespace(texts).cast(pyarrow.float64()).to_numpy()
