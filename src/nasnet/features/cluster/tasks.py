@@ -89,7 +89,7 @@ def connected(options: ClusterOptions, extractor: Extractor) -> Iterator[Any]:
     finally:
         ray.shutdown()
         with suppress(ValueError):
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def layout_of(ray: Any, options: ClusterOptions, engine: EngineOptions) -> Layout:  # noqa: ANN401
@@ -121,7 +121,8 @@ class Tasks:
     """The shards that are at work.
 
     A run that is stopped leaves them to Ray, which ends them with the program; a part that comes
-    late does no harm. `ray.cancel` would do: it aborts the program if a task ends just then (2.60).
+    late does no harm. They are not cancelled: `ray.cancel` (2.60) aborts the whole program if the
+    task ends at that moment.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Tasks:
     @property
     def free(self) -> bool:
         """Whether another shard can be taken."""
-        # Without a bound of the user's, Ray is it.
+        # Ray runs as many as there is room for; fewer only if no more are handed to it.
         ahead = 1 if self._cluster.max_workers else _AHEAD
         return len(self._at) < ahead * self.layout.workers
 

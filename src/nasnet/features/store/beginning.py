@@ -130,6 +130,7 @@ def _check_folder(parts: Parts, manifest: Manifest | None, mode: str) -> None:
     if manifest is not None and manifest.rows is not None:
         raise OutputError(f"{name} is finished already: --overwrite starts anew")
     if manifest is None and mode != "overwrite":
+        # Names that begin so are ours, or hidden, such as what a killed run left half-written.
         others = [file for file in parts.place.names() if file[0] not in "._"]
         if others:
             raise OutputError(
