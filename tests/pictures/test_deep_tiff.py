@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from typing import Any
@@ -91,11 +92,6 @@ LAYOUTS: dict[str, tuple[npt.NDArray[Any], dict[str, Any], npt.NDArray[Any]]] = 
         {**ONE_BY_ONE, "extrasamples": (2,)},
         on_white(RGBA),
     ),
-    "JPEG 2000": (
-        LEVELS.astype("u1"),
-        {"photometric": "rgb", "compression": "jpeg2000"},
-        LEVELS,
-    ),
 }
 
 
@@ -142,6 +138,11 @@ REFUSED: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
     "1 signed channel of 16 bits": (GREY.astype("i2"), {"photometric": "minisblack"}),
     "1 signed channel of 8 bits": (GREY.astype("i1"), {"photometric": "minisblack"}),
     "1 complex channel of 64 bits": (GREY.astype("c8"), {"photometric": "minisblack"}),
+    "3 channels of 8 bits, packed as JPEG 2000": (
+        LEVELS.astype("u1"),
+        {"photometric": "rgb", "compression": "jpeg2000"},
+    ),
+    "3 channels of 16 bits": (deep(LEVELS), {"photometric": "ycbcr", "compression": "lzw"}),
     "CIELab colours": (LEVELS.astype("u1"), {"photometric": "cielab"}),
     "camera raw": (deep(GREY), {"photometric": "cfa"}),
     "camera raw (DNG)": (
@@ -210,6 +211,17 @@ def test_a_cut_file_is_refused_by_either_reader(place: float) -> None:
         data = tiff(planes(deep(LEVELS)), compression=compression, rowsperstrip=4, **ONE_BY_ONE)
         with pytest.raises(PictureError, match="truncated or damaged TIFF"):
             found(data[: int(len(data) * place)])
+
+
+def test_missing_strips_are_not_black() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("imagecodecs")
+    data = bytearray(tiff(deep(LEVELS, "f4"), photometric="rgb", rowsperstrip=10))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        height = file.pages.first.tags[257]
+    data[height.valueoffset : height.valueoffset + 2] = (45).to_bytes(2, "little")
+    with pytest.raises(PictureError, match="truncated or damaged TIFF"):
+        found(bytes(data))
 
 
 def test_many_channels_are_refused_before_they_are_unpacked() -> None:

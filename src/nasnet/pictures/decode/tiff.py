@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import io
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,20 +38,22 @@ _REFUSED = {
     34892: "camera raw",
     51177: "depth",
 }
-_JPEG, _JPEG_2000, _WEBP = 7, 34712, 50001
-# What tifffile is asked for: compressions whose round trip is held by a test.
-_BY_TIFFFILE = frozenset((1, 5, _JPEG, 8, 32773, 32946, 34925, _JPEG_2000, 50000, _WEBP, 50002))
+_JPEG, _WEBP = 7, 50001
+# What tifffile is asked for; not for what states a size of its own, which nothing would hold back.
+_BY_TIFFFILE = frozenset((1, 5, 8, 32773, 32946, 34925, 50000))
 _COMPRESSIONS = {
+    _JPEG: "JPEG",
     9: "JBIG",
     10: "JBIG",
     33003: "JPEG 2000",
     33005: "JPEG 2000",
     34661: "JBIG",
-    _JPEG_2000: "JPEG 2000",
+    34712: "JPEG 2000",
     34887: "LERC",
     34892: "lossy JPEG",
     34933: "PNG",
     34934: "JPEG XR",
+    _WEBP: "WebP",
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
@@ -223,10 +226,9 @@ def _refusal(found: Layout, tags: Mapping[int, Any], *, reduced: bool) -> str:
         return "inks that are not CMYK"
     if found.photometric == _YCBCR and found.compression == 1:
         return "YCbCr colours without compression"  # Pillow takes them for not subsampled
-    deep_2000 = found.compression == _JPEG_2000 and depth > 8  # tifffile swaps their bytes
-    chunky_jpeg = found.compression == _JPEG and not found.planar
-    odd = found.photometric == _YCBCR and not chunky_jpeg
-    if not found.by_pillow and (found.compression not in _BY_TIFFFILE or deep_2000 or odd):
+    if not found.by_pillow and (
+        found.compression not in _BY_TIFFFILE or found.photometric == _YCBCR
+    ):
         return str(found)
     three = found.photometric == _BLACK_IS_ZERO and channels == 3
     beyond = channels - colours
@@ -261,9 +263,11 @@ def decode_tiff(data: bytes, layout: Layout) -> Image:
 
 
 def _check_segments(page: Any, data: bytes, layout: Layout) -> None:  # noqa: ANN401
-    """Refuse strips and tiles outside the file, and tiles far larger than the picture."""
+    """Refuse strips and tiles outside the file or missing, and far too large tiles."""
     ends = zip(page.dataoffsets, page.databytecounts, strict=True)
-    if not page.dataoffsets or any(not count or at + count > len(data) for at, count in ends):
+    if len(page.dataoffsets) < math.prod(page.chunked) or any(
+        not count or at + count > len(data) for at, count in ends
+    ):
         raise PictureError("truncated or damaged TIFF")
     if page.is_tiled and page.tilewidth * page.tilelength > 4 * max(
         layout.width * layout.height, 1 << 20
