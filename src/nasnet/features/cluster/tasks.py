@@ -82,14 +82,13 @@ def connected(options: ClusterOptions, extractor: Extractor) -> Iterator[Any]:
                 )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
-    with suppress(ValueError):  # not the main thread's; Ray's handler prints a stack of its own
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(ValueError):  # outside the main thread Ray takes no signal
+        # Ray's handler prints a stack: the program stops as it would without Ray.
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     try:
         yield ray
     finally:
         ray.shutdown()
-        with suppress(ValueError):
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def layout_of(ray: Any, options: ClusterOptions, engine: EngineOptions) -> Layout:  # noqa: ANN401
