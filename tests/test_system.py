@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -121,6 +122,27 @@ def test_only_leftovers_are_swept(tmp_path: Path) -> None:
     assert {name for name in names(tmp_path) if not name.startswith(".y.")} == {*mine, elsewhere}
     sweep(tmp_path, everyone=True)
     assert set(names(tmp_path)) == mine
+
+
+def test_what_other_machines_left_days_ago_is_swept(tmp_path: Path) -> None:
+    for name in (".x.000000-1-0123abcd.tmp", ".x.000000-1-0123abce.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(b"half")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / ".x.000000-1-0123abcd.tmp" / "x", (0, 0))  # nobody is at work on it
+    sweep(tmp_path, "x")
+    assert names(tmp_path) == [".x.000000-1-0123abce.tmp"]
+
+
+def test_a_folder_moved_away_by_a_killed_run_comes_back(tmp_path: Path) -> None:
+    """Where folders cannot be exchanged, a run may be killed between its two renames."""
+    left_by_a_killed_run(tmp_path / "f")
+    (left,) = tmp_path.iterdir()
+    (left / "f.old").mkdir()
+    (left / "f.old" / "old").touch()
+    sweep(tmp_path, "f")
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f") == ["old"]
 
 
 def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:

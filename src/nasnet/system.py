@@ -14,12 +14,13 @@ import platform
 import re
 import shutil
 import signal
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasnet.errors import OutputError
@@ -31,8 +32,11 @@ T = TypeVar("T")
 Handler = Callable[[int, FrameType | None], None]
 
 # A staging folder: .TARGET.HOST-PROCESS-RANDOM.tmp
-_STAGING = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+_STAGING = re.compile(
+    r"\.(?P<name>.*)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL
+)
 _NAME_BYTES = 120  # of a target's name in that of its staging folder: names end at 255 bytes
+_FORGOTTEN = 3 * 24 * 3600  # seconds without a change, after which nobody is at work on a file
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h: paths are relative to the working directory
 # What asks a run to stop: Ctrl-C, `kill` and service managers, a terminal that is closed.
@@ -89,7 +93,8 @@ def staged(
     Raises:
         OutputError: something cannot be written; nothing appears, what was there is kept.
     """
-    folder = target.parent / f"{_prefix(target.name)}{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    by = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder = target.parent / f".{_short(target.name)}.{by}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent, target.name)
@@ -122,17 +127,22 @@ def sweep(folder: Path, name: str | None = None, *, everyone: bool = False) -> N
         everyone: other machines' leftovers too, which nobody can tell from work under way: only
             for who holds the folder.
     """
-    begins = "." if name is None else _prefix(name)
+    short = None if name is None else _short(name)
     with contextlib.suppress(OSError):
         for left in list(folder.iterdir()):
             found = _STAGING.fullmatch(left.name)
-            if found and left.name.startswith(begins) and (everyone or _is_dead(found)):
+            if found is None or short not in (None, found["name"]):
+                continue
+            if everyone or _is_dead(left, found):
+                for aside in left.glob("*.old"):  # killed between the two renames of `_exchange`
+                    place = folder / aside.name.removesuffix(".old")
+                    if not place.exists():
+                        aside.rename(place)
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _prefix(name: str) -> str:
-    short = os.fsencode(name)[:_NAME_BYTES]
-    return f".{os.fsdecode(short)}.{_host()}-"
+def _short(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:_NAME_BYTES])
 
 
 def _host() -> str:
@@ -140,8 +150,14 @@ def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
-def _is_dead(found: re.Match[str]) -> bool:
-    """Whether the process that made a staging folder was of this machine, and is gone."""
+def _is_dead(left: Path, found: re.Match[str]) -> bool:
+    """Whether the process that made a staging folder is gone.
+
+    That of another machine, or of a container that had another name, is if nothing has changed in
+    the folder for days.
+    """
+    if time.time() - max(one.stat().st_mtime for one in (left, *left.rglob("*"))) > _FORGOTTEN:
+        return True
     if found["host"] != _host():
         return False
     try:
@@ -326,12 +342,7 @@ class Stopping:
         self._handled.enter_context(handled(STOP_SIGNALS, self._take))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Give the signals back to whoever had them."""
         self._handled.close()
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ import pytest
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features.feature_set import feature_schema, read_features
-from nasnet.features.store import Batch, SinkOptions, open_sink, record_batch
+from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
+from nasnet.pictures.sources import open_source
 from tests.support import ROOT
+from tests.support.pictures import jpeg
 from tests.support.sink_rows import DIMENSIONS, META, check, opened, rows, write
 
 
@@ -295,3 +298,39 @@ def test_opening_the_room_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "[]"
+
+
+def called(sink: Sink) -> str:
+    return str(sink.schema.metadata[b"nasnet.source"].decode())
+
+
+def test_a_run_goes_on_however_the_source_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "my photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.jpg").write_bytes(jpeg())
+
+    def sink_of(spelling: str) -> Sink:
+        name = open_source(spelling).name
+        return open_sink(
+            tmp_path / "f.parquet", meta=replace(META, source=name), dimensions=DIMENSIONS
+        )
+
+    monkeypatch.chdir(tmp_path)
+    sink = sink_of("my photos")
+    sink.write(rows(0, 3))
+    sink.close()
+    spellings = ["./my photos/", "other/../my photos", str(photos), photos.as_uri()]
+    for spelling in spellings:
+        sink = sink_of(spelling)
+        assert sink.resume_at == 3
+        assert called(sink) == "my photos", "it is called as it was"
+        sink.close()
+    monkeypatch.chdir(tmp_path / "other")
+    sink_of("../my photos").close()
+    sink_of(photos.as_uri()).close()
+    with pytest.raises(OutputError, match="made with source my photos, this run has"):
+        sink_of(str(tmp_path / "other"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from nasnet.errors import InputError, NasnetError, OutputError
+from nasnet.system import sweep
 
 
 @contextmanager
@@ -65,6 +66,7 @@ def row_for(
     if key not in table:
         raise InputError(f"no {what} {key!r}; there are {', '.join(table)}")
     row = table[key]
+    sweep(path.parent, path.name)  # a run that is refused leaves nothing of killed ones either
     if path.is_dir() and not row.folder:
         raise OutputError(f"{path} is a folder: name a file in it")
     if row.folder and path.exists() and not path.is_dir():

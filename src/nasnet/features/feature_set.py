@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
+from nasnet.features.sums import check_sums
 from nasnet.text import open_regular, read_json, read_json_lines
 from nasnet.weights.formats.npy import map_npy
 
@@ -320,6 +321,7 @@ def _read_npy(file: Path) -> Features:
         raise OutputError(
             f"{file}: {len(vectors)} vectors, but {len(rows)} ids beside it, in {ids_file(file)}"
         )
+    check_npy(file)
     return Features(
         ids=ids, vectors=vectors.astype(np.float32, copy=False), errors=errors, meta=meta
     )
@@ -351,6 +353,15 @@ def _npy_vectors(file: Path) -> npt.NDArray[np.floating[Any]]:
 
 def _npy_meta(file: Path) -> dict[str, str]:
     return {key: str(value) for key, value in read_json(meta_file(file), OutputError).items()}
+
+
+def check_npy(file: Path) -> None:
+    """Make sure that a .npy and the files beside it are whole and belong together.
+
+    Raises:
+        OutputError: they do not.
+    """
+    check_sums(_npy_meta(file), meta_file(file), (file, ids_file(file)))
 
 
 def unreadable(file: Path, error: Exception) -> OutputError:

@@ -17,7 +17,7 @@ from nasnet.features.extractor import Extractor
 from nasnet.pictures.recipes import Recipe, open_picture
 from nasnet.pictures.resize import pillow_within
 from nasnet.pictures.sources import Example, Item
-from nasnet.system import write_whole
+from nasnet.system import sweep, write_whole
 from nasnet.text import parse_json
 from nasnet.weights.weights import fingerprint
 
@@ -118,6 +118,7 @@ def predict_cached(
         "engine": extractor.options.engine,
         "precision": extractor.options.precision,
     }
+    sweep(file.parent, file.name)
     if file.exists():
         try:
             with safe_open(str(file), framework="numpy") as stored:

@@ -75,9 +75,12 @@ def write_into(module: ModuleFolder, folder: Path) -> None:
         OutputError: they cannot be written.
     """
     try:
-        # The description is what makes the folder a module: it goes when the weights change, and
-        # comes back when they are whole.
-        (folder / DESCRIPTION).unlink(missing_ok=True)
+        # The description is what makes the folder a module. One that would say the same stays, so
+        # that the old or the new weights are there at any moment; another goes when the weights
+        # change, and comes back when they are whole.
+        file, description = folder / DESCRIPTION, _description(module)
+        if not (file.is_file() and file.read_bytes() == description):
+            file.unlink(missing_ok=True)
         _write(module, folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -85,6 +88,10 @@ def write_into(module: ModuleFolder, folder: Path) -> None:
 
 def _write(module: ModuleFolder, folder: Path) -> None:
     write_safetensors(module.weights, folder / _WEIGHTS)
+    write_whole(folder / DESCRIPTION, _description(module))
+
+
+def _description(module: ModuleFolder) -> bytes:
     description = {
         "format": _FORMAT,
         "task": module.task,
@@ -93,4 +100,4 @@ def _write(module: ModuleFolder, folder: Path) -> None:
         "signatures": list(module.signatures),
         "batch_norm_momentum": module.batch_norm_momentum,
     }
-    write_whole(folder / DESCRIPTION, json.dumps(description, indent=1).encode())
+    return json.dumps(description, indent=1).encode()

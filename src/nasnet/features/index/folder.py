@@ -33,7 +33,7 @@ from nasnet.features.index.layout import (
     write_contents,
 )
 from nasnet.features.index.neighbours import unit
-from nasnet.system import lock, staged, sync
+from nasnet.system import lock, staged, sweep, sync
 
 Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -89,6 +89,7 @@ def build_index(
         raise InputError(f"no kind of index {kind!r}; there are {', '.join(KINDS)}")
     found = _read(features)
     folder = Path(path)
+    sweep(folder.parent, folder.name)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         if not overwrite:
             raise OutputError(f"{folder} exists: add to it, name another folder, or overwrite it")
@@ -218,6 +219,7 @@ def _with_approximate(folder: Path, contents: Contents) -> Contents:
 
 def _sweep(folder: Path) -> None:
     """Take away what does not count: left by a killed process, or replaced."""
+    sweep(folder, everyone=True)
     try:
         contents = read_contents(folder)
     except OutputError:  # damaged; who replaces it comes back here

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
-from nasnet.features.store.manifest import Manifest, check_continues, vector_text
+from nasnet.features.store.manifest import Manifest, check_continues, place_of, vector_text
 from nasnet.features.store.output import Output, open_output
 from nasnet.features.store.parts import Part, Parts
 from nasnet.features.store.place import open_place
@@ -105,20 +105,23 @@ def take_up(
     schema = feature_schema(dimensions, meta, vector_dtype=vector_dtype)
     vector, output = vector_text(schema), parts.output
     if manifest is not None:
-        check_continues(manifest.meta, manifest.vector, meta, vector, parts.place.name)
+        check_continues(
+            manifest.meta, manifest.vector, meta, vector, parts.place.name, source=manifest.source
+        )
         schema = feature_schema(dimensions, manifest.meta, vector_dtype=vector_dtype)
         return Run(manifest=manifest, schema=schema, found=parts.find(manifest))
     exists = output is not None and output.exists
     appends = exists and mode == "append"
     if output is not None and appends:
         there = vector_text(read_schema(output.name))
-        check_continues(read_meta(output.name), there, meta, vector, output.name, source=False)
+        check_continues(read_meta(output.name), there, meta, vector, output.name)
     manifest = Manifest(
         meta=meta,
         vector=vector,
         mode="append" if appends else "overwrite" if exists else "new",
         base=_base(output) if output is not None and appends else "",
         shard_rows=shard_rows,
+        source=place_of(meta.source),
     )
     parts.clear()
     parts.write_manifest(manifest)

@@ -17,6 +17,7 @@ import numpy as np
 from nasnet.features import parquet
 from nasnet.features.feature_set import (
     arrow_table,
+    check_npy,
     ids_file,
     meta_file,
     meta_of,
@@ -26,6 +27,7 @@ from nasnet.features.feature_set import (
     vectors_of,
 )
 from nasnet.features.store.rows import with_nan, with_nulls
+from nasnet.features.sums import with_sums
 from nasnet.weights.formats.npy import map_npy
 
 if TYPE_CHECKING:
@@ -150,8 +152,6 @@ def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) ->
     kind = schema.field("vector").type
     number = number_type(schema).newbyteorder("<")
     header = {"descr": number.str, "fortran_order": False, "shape": (rows, kind.list_size)}
-    text = json.dumps(meta_of(schema), indent=1, ensure_ascii=False)
-    meta_file(path).write_text(text, encoding="utf-8")
     index = 0
     with path.open("wb") as vectors, ids_file(path).open("w", encoding="utf-8") as lines:
         np.lib.format.write_array_header_1_0(vectors, header)
@@ -160,11 +160,16 @@ def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) ->
             for row in table.drop_columns(["vector"]).to_pylist():
                 lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
                 index += 1
+    text = json.dumps(
+        with_sums(meta_of(schema), (path, ids_file(path))), indent=1, ensure_ascii=False
+    )
+    meta_file(path).write_text(text, encoding="utf-8")
 
 
 def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
     import pyarrow
 
+    check_npy(path)
     vectors = map_npy(path)
     kind = schema.field("vector").type
     lines = read_rows(path)

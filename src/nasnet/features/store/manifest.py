@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class Manifest:
         shards: how many there are, once the run is over.
         rows: in all of them, once the run is over.
         failures: rows without a vector, once the run is over.
+        source: where the source is, whatever it was called; see `place_of`.
     """
 
     meta: FeatureMeta
@@ -52,6 +54,7 @@ class Manifest:
     shards: int | None = None
     rows: int | None = None
     failures: int | None = None
+    source: str = ""
 
     def encode(self) -> bytes:
         """As a file holds it."""
@@ -79,6 +82,20 @@ def decode_manifest(data: bytes, where: str, remedy: str) -> Manifest:
     return manifest
 
 
+def place_of(source: str) -> str:
+    """Where a source is: the same for all ways to spell a path, wherever they are typed.
+
+    Args:
+        source: its name, perhaps with that of a shard.
+    """
+    name, comma, shard = source.partition(", shard ")
+    if "://" in name:
+        return f"{name.rstrip('/')}{comma}{shard}"
+    # A pattern's folder is there, whatever the pattern is.
+    there = os.path.lexists(name) or os.path.isdir(os.path.dirname(name))  # noqa: PTH112, PTH120 - any bytes
+    return f"{os.path.realpath(name) if there else name}{comma}{shard}"
+
+
 def vector_text(schema: pyarrow.Schema) -> str:
     """The type of the vectors in a few letters, such as `float[1056]`."""
     kind = schema.field("vector").type
@@ -92,7 +109,7 @@ def check_continues(
     now_vector: str,
     where: str,
     *,
-    source: bool = True,
+    source: str | None = None,
 ) -> None:
     """Refuse to continue what was begun with other weights, another recipe, or the like.
 
@@ -102,14 +119,14 @@ def check_continues(
         now: what this run would write.
         now_vector: type of its vectors.
         where: what is there, for the message.
-        source: whether the sources must be the same.
+        source: where the source was, see `place_of`; any may follow if not given.
 
     Raises:
         OutputError: they differ; the text names in what.
     """
     remedy = "run it as before, name another output, or use --overwrite"
     for key in _IDENTITY:
-        if key == "source" and not source:
+        if key == "source" and (source is None or place_of(now.source) == source):
             continue
         old, new = getattr(before, key), getattr(now, key)
         if old != new:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nasnet.errors import OutputError
 from nasnet.features.store.formats import FORMATS, Format, Tables
 from nasnet.features.store.place import Place, open_place
+from nasnet.system import sweep
 
 if TYPE_CHECKING:
     import pyarrow
@@ -88,6 +89,10 @@ def open_output(output: str | os.PathLike[str], storage: Mapping[str, Any]) -> O
         )
     folder = text.rpartition("/")[0] if "://" in text else Path(text).parent
     found = Output(name=text, place=open_place(folder, storage), file=Path(text).name)
+    if found.place.path is not None:
+        sweep(
+            found.place.path, found.file
+        )  # a run that is refused leaves nothing of killed ones either
     if found.place.is_folder(found.file):
         raise OutputError(f"{text} is a folder: name a file in it")
     return found
