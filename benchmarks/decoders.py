@@ -146,7 +146,7 @@ def outcome(file: Path) -> tuple[str, str, str]:
         return "others", "refused", str(error)
     turned = found in (TIFF, HEIF) or found.name == "AVIF"  # upright, whoever reads them
     try:
-        ours = decode(data, Decoding(upright=turned), target=(1, 1), most=100_000_000).pixels
+        ours = decode(data, Decoding(upright=turned, most=100_000_000), target=(1, 1)).pixels
         reason = ""
     except PictureError as error:
         reason = str(error)

@@ -16,7 +16,8 @@ import pytest
 import nasnet
 from nasnet.errors import InputError, PictureError, SignatureError
 from nasnet.weights.weights import Weights, fingerprint
-from tests.support.pictures import jpeg, pixels
+from tests.support.cli import invoke
+from tests.support.pictures import encoded, jpeg, pixels
 
 SMALL = (48, 48)
 
@@ -113,3 +114,22 @@ def test_an_extractor_that_was_used_works_in_a_forked_process() -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_largest_picture_can_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(pixels(60, 80), "PNG"))
+    for limit, fits in ((4800, True), (4799, False)):
+        with nasnet.Extractor("seeded:7", size=SMALL, picture_pixels=limit) as made:
+            assert made.meta("x").recipe_text == nasnet.Extractor("seeded:7").meta("x").recipe_text
+            if fits:
+                assert made.embed(tmp_path).shape == (1, 1056)
+            else:
+                with pytest.raises(PictureError, match=r"too large: 80x60 is more than 0\.004799"):
+                    made.embed(tmp_path)
+    with pytest.raises(InputError, match="starts at 1"):
+        nasnet.Extractor("seeded:7", picture_pixels=0)
+    file = tmp_path / "f.parquet"
+    common = ["embed", str(tmp_path), "-o", str(file), "-w", "seeded:7", "--size", "48"]
+    done = invoke(*common, "--max-megapixels", "0.004")
+    assert "1 x too large: 80x60 is more than 0.004 megapixels" in done.stderr
+    assert invoke(*common, "--overwrite").exit_code == 0

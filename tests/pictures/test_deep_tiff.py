@@ -228,7 +228,7 @@ def test_many_channels_are_refused_before_they_are_unpacked() -> None:
     pytest.importorskip("imagecodecs")
     data = tiff(np.zeros((8, 8, 999), "u1"), photometric="rgb")
     with pytest.raises(PictureError, match="too large: 8x8 with 999 channels of 8 bits"):
-        decode(data, DEFAULT, target=(9, 9), most=1000)
+        decode(data, Decoding(most=1000), target=(9, 9))
 
 
 def test_libtiff_writes_nothing_to_the_terminal() -> None:

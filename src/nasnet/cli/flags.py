@@ -91,7 +91,7 @@ def _by_commas(_type: object, text: str, delimiter: str | None = None) -> list[s
     return text.split(delimiter or ",")
 
 
-def _in_units(name: str, unit: int, metavar: str) -> Parameter:
+def _in_units(name: str, unit: int, metavar: str, *, shown: bool = True) -> Parameter:
     """A count that people give in larger units."""
 
     def count_of(_type: object, tokens: Sequence[Token]) -> int:
@@ -101,7 +101,7 @@ def _in_units(name: str, unit: int, metavar: str) -> Parameter:
         name=name,
         converter=count_of,
         metavar=metavar,
-        show_default=lambda count: f"{count // unit}",
+        show_default=(lambda count: f"{count // unit}") if shown else False,
     )
 
 
@@ -155,6 +155,9 @@ FIELDS: dict[str, dict[str, Parameter]] = {
         "body_seconds": Parameter(name="--body-timeout"),
         "header_seconds": PYTHON_ONLY,
         "bodies_bytes": PYTHON_ONLY,
+    },
+    "EmbedOptions": {
+        "picture_pixels": _in_units("--max-megapixels", 1_000_000, "MP", shown=False),
     },
     "ExportOptions": {
         "to": PYTHON_ONLY,  # whose choices are a table

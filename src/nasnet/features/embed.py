@@ -31,6 +31,8 @@ class EmbedOptions:
     Attributes:
         recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or cadene-eval; with
             or without a version (`photo/1`).
+        picture_pixels: the largest picture that is unpacked in memory, against files that claim
+            gigabytes; 179 megapixels if not given. A JPEG that is decoded reduced counts reduced.
         size: height and width the pictures are brought to; the network's own if not given.
         endpoint: which vector: `global_pool` (the features), `Logits`, `Predictions`, or a map,
             such as `Cell_5`, of which the mean over its positions is taken.
@@ -46,6 +48,7 @@ class EmbedOptions:
     """
 
     recipe: str = "photo"
+    picture_pixels: int | None = None
     size: tuple[int, int] | None = None
     endpoint: str = "global_pool"
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -234,6 +237,7 @@ def extractor_of(
     return Extractor(
         weights,
         recipe=options.recipe,
+        picture_pixels=options.picture_pixels,
         size=options.size,
         endpoint=options.endpoint,
         engine=options.engine,

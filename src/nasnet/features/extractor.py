@@ -55,6 +55,7 @@ class Extractor:
         weights: WeightsSource | Weights = DEFAULT_HANDLE,
         *,
         recipe: str = "photo",
+        picture_pixels: int | None = None,
         size: tuple[int, int] | None = None,
         endpoint: str = "global_pool",
         engine: EngineOptions | None = None,
@@ -71,6 +72,8 @@ class Extractor:
                 opened already.
             recipe: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or
                 cadene-eval; with or without a version (`photo/1`).
+            picture_pixels: the largest picture that is unpacked; 178,956,970 if not given. A JPEG
+                that is decoded reduced counts as it is unpacked.
             size: height and width the pictures are brought to; the network's own if not given.
             endpoint: `global_pool` (the features), `Logits`, `Predictions`, or a map such as
                 `Cell_5`, of which the mean over its positions is taken.
@@ -86,7 +89,7 @@ class Extractor:
             WeightsError: they are no NASNet-A weights, or damaged.
             InputError: no such recipe or endpoint, or a size the network cannot take.
         """
-        self.recipe = recipes.get_recipe(recipe)
+        self.recipe = recipes.get_recipe(recipe, picture_pixels=picture_pixels)
         self.notes: tuple[str, ...] = ()
         if isinstance(weights, Weights):
             self.weights = weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,12 +104,21 @@ RECIPES: Mapping[str, Recipe] = {
 DEFAULT = "photo/1"
 
 
-def get_recipe(name: str) -> Recipe:
+def get_recipe(name: str, *, picture_pixels: int | None = None) -> Recipe:
     """The recipe of that name; without a version, the latest.
 
+    Args:
+        name: with its version or without.
+        picture_pixels: pixels of a picture that may be unpacked; the usual limit if not given.
+
     Raises:
-        InputError: there is none; the text lists them.
+        InputError: there is none; the text lists them. Or a limit that lets no picture through.
     """
+    if picture_pixels is not None:
+        if picture_pixels < 1:
+            raise InputError(f"the limit of a picture's pixels starts at 1, found {picture_pixels}")
+        recipe = get_recipe(name)
+        return replace(recipe, decoding=replace(recipe.decoding, most=picture_pixels))
     if name in RECIPES:
         return RECIPES[name]
     versions = [known for known in RECIPES if known.split("/")[0] == name]
@@ -121,6 +130,7 @@ def get_recipe(name: str) -> Recipe:
 def describe(recipe: Recipe) -> str:
     """A recipe in full, in one line: what is written into outputs beside its name."""
     settings = {**asdict(recipe.decoding), "crop": recipe.crop, "resize": recipe.resize}
+    del settings["most"]  # a limit of this run, which changes no vector
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 

@@ -19,9 +19,7 @@ __all__ = [
 ]
 
 
-def decode(
-    data: bytes, decoding: Decoding, *, target: tuple[int, int], most: int = MAX_PIXELS
-) -> Decoded:
+def decode(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decoded:
     """Decode a picture; its content says which format it is. Safe in many threads at once.
 
     Of an animation the first frame is taken, of 16 bits the upper 8; grey becomes RGB; CMYK is
@@ -31,8 +29,6 @@ def decode(
         data: the file's bytes.
         decoding: how.
         target: height and width in pixels it will be brought to.
-        most: pixels that may be unpacked: of a JPEG file that is decoded reduced, the reduced
-            ones, unless it has several scans.
 
     Raises:
         PictureError: it is empty, truncated, too large, or no picture; a short reason.
@@ -40,10 +36,10 @@ def decode(
     if not data:
         raise PictureError("empty file")
     if data.startswith(b"\xff\xd8\xff"):
-        decoded = decode_jpeg(data, decoding, target=target, most=most)
+        decoded = decode_jpeg(data, decoding, target=target)
         if decoded is not None:
             return decoded
-    return decode_other(data, decoding, most)
+    return decode_other(data, decoding)
 
 
 def measure(data: bytes) -> tuple[int, int]:

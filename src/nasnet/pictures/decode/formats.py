@@ -41,13 +41,12 @@ _UNSUPPORTED = ("support", "not implemented", "conversion from", "unable to dete
 _EXIF_IN_JPEG_2000 = b"uuidJpgTiffExif->JP2"
 
 
-def decode_other(data: bytes, decoding: Decoding, most: int) -> Decoded:
+def decode_other(data: bytes, decoding: Decoding) -> Decoded:
     """Decode a picture of any format but plain JPEG; safe in many threads at once.
 
     Args:
         data: the file's bytes.
         decoding: how.
-        most: pixels that may be unpacked.
 
     Raises:
         PictureError: it is truncated, too large, or no picture; a short reason.
@@ -56,11 +55,11 @@ def decode_other(data: bytes, decoding: Decoding, most: int) -> Decoded:
     with _reasons(found.name):
         if found in (PNM, PNG):
             width, height = _size(data, found)
-            check_size(width, height, most)
+            check_size(width, height, decoding.most)
         if found == PNM:
             return from_array(decode_pnm(data))
         if found == TIFF:
-            return from_array(_tiff(data, decoding, most))
+            return from_array(_tiff(data, decoding))
         exif = b""
         if found == PNG:
             data, exif = png.essentials(data)
@@ -69,7 +68,7 @@ def decode_other(data: bytes, decoding: Decoding, most: int) -> Decoded:
             if found.name == "ICO":
                 picture = _best_icon(picture)
             width, height = picture.size
-            check_size(width, height, most)
+            check_size(width, height, decoding.most)
             if found == HEIF:  # turned by libheif, as the format asks for
                 return from_array(_rgb(picture.to_pillow(), decoding))
             pixels = _rgb(picture, decoding, data)
@@ -185,11 +184,11 @@ def _layout(data: bytes) -> tiff.Layout:
     return layout
 
 
-def _tiff(data: bytes, decoding: Decoding, most: int) -> Pixels:
+def _tiff(data: bytes, decoding: Decoding) -> Pixels:
     """Pixels of a TIFF file, upright in every recipe: Pillow turns them while it reads."""
     layout = _layout(data)
-    check_size(layout.width, layout.height, most)
-    if layout.pixel_bytes * layout.width * layout.height > 8 * most:
+    check_size(layout.width, layout.height, decoding.most)
+    if layout.pixel_bytes * layout.width * layout.height > 8 * decoding.most:
         raise PictureError(f"too large: {layout.width}x{layout.height} with {layout}")
     if not layout.by_pillow:
         pixels = _rgb(tiff.decode_tiff(data, layout), decoding)

@@ -43,16 +43,13 @@ class _Segments:
     unread: str  # of which kind it is, where that is one that is hardly read anywhere
 
 
-def decode_jpeg(
-    data: bytes, decoding: Decoding, *, target: tuple[int, int], most: int
-) -> Decoded | None:
+def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decoded | None:
     """Decode a JPEG file; the interpreter lock is free meanwhile.
 
     Args:
         data: the file's bytes.
         decoding: how.
         target: height and width in pixels it will be brought to.
-        most: pixels that may be unpacked.
 
     Returns:
         None where TurboJPEG does not get past the header: it knows the common chroma
@@ -75,7 +72,7 @@ def decode_jpeg(
     least = _shrunk((height, width), decoding.shrink, target, sideways=orientation >= 5)
 
     unpacked = least if least[0] and not segments.whole else (height, width)
-    check_size(unpacked[1], unpacked[0], most)
+    check_size(unpacked[1], unpacked[0], decoding.most)
 
     def pixels_of(strict: bool) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(

@@ -25,12 +25,15 @@ class Decoding:
         alpha: lay transparent pictures over `white`, or `drop` the channel as TensorFlow does.
         shrink: let libjpeg decode large JPEG files at 1/2, 1/4 or 1/8, as long as both sides
             keep this multiple of the target size; 0 decodes every pixel.
+        most: pixels that may be unpacked: of a JPEG file that is decoded reduced, the reduced
+            ones, unless it has several scans. It refuses, and changes no vector.
     """
 
     dct: Literal["fast", "accurate"] = "accurate"
     upright: bool = True
     alpha: Literal["white", "drop"] = "white"
     shrink: int = 0
+    most: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
