@@ -16,7 +16,7 @@ from nasnet.errors import OutputError
 from nasnet.features.feature_set import read_features, read_meta
 from nasnet.features.store import FORMATS, Batch, SinkOptions, open_sink
 from tests.support import ROOT
-from tests.support.sink_rows import DIMENSIONS, META, check, opened, rows, write
+from tests.support.sink_rows import DIMENSIONS, META, check, check_signatures, opened, rows, write
 
 
 def repaired(*numbers: int) -> Batch:
@@ -28,6 +28,8 @@ def repaired(*numbers: int) -> Batch:
         widths=np.concatenate([batch.widths for batch in batches]),
         heights=np.concatenate([batch.heights for batch in batches]),
         errors=[None for _ in numbers],
+        file_bytes=[size for batch in batches for size in batch.file_bytes],
+        signatures=[one for batch in batches for one in batch.signatures],
     )
 
 
@@ -128,6 +130,7 @@ def test_appending_repairs_failures_in_place_and_adds_what_is_new(output: Path) 
     assert found.errors == [None if n != 10 else "bad" for n in range(14)]
     kept = [n for n in range(14) if n != 10]
     np.testing.assert_array_equal(found.vectors[kept, 0], kept)
+    check_signatures(output, replace(rows(0, 14), errors=found.errors))
 
 
 def test_appending_nothing_changes_nothing(output: Path) -> None:

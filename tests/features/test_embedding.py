@@ -26,12 +26,18 @@ def mixed(count: int = 20) -> list[tuple[str, bytes]]:
 
 def test_one_picture_in_one_row_out_in_order() -> None:
     table = nasnet.embed(mixed(), weights=WEIGHTS, options=SMALL)
-    assert table.column_names == ["id", "vector", "width", "height", "error"]
+    names = ["id", "vector", "width", "height", "error", "file_bytes", "signature"]
+    assert table.column_names == names
     assert table["id"].to_pylist() == [str(n) for n in range(20)]
     failed = [error is not None for error in table["error"].to_pylist()]
     assert failed == [n % 5 == 4 for n in range(20)]
     assert table["vector"].null_count == table["width"].null_count == 4
     assert table["height"].to_pylist()[0] == 60
+    sizes = [None if bad else len(data) for bad, (_, data) in zip(failed, mixed(), strict=True)]
+    assert table["file_bytes"].to_pylist() == sizes
+    signatures = table["signature"].to_pylist()
+    assert [one is None for one in signatures] == failed
+    assert len(set(signatures)) == 17, "one a picture, none for the broken"
     assert str(table.schema.field("vector").type) == "fixed_size_list<item: float>[1056]"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -198,7 +199,7 @@ def test_a_full_disk_loses_nothing_that_was_safe(tmp_path: Path) -> None:
     parts = tmp_path / "x.npy.parts"
     assert "1500" in run(output, 500)
     assert opened_rows(output) == 1500
-    told = run(output, 20_000)  # enough for parts, not for the finished file
+    told = run(output, 60_000)  # enough for parts, not for the finished file
     assert "all rows are safe" in told
     assert "make room" in told
     assert not [path.name for path in parts.iterdir() if path.name.startswith("final")]
@@ -244,8 +245,11 @@ def test_an_array_file_can_be_mapped_and_its_neighbours_read_by_anyone(tmp_path:
     vectors = np.load(output, mmap_mode="r")
     assert vectors.shape == (10, DIMENSIONS)
     lines = [json.loads(line) for line in (tmp_path / "x.ids.jsonl").read_text().splitlines()]
-    assert lines[3] == {"index": 3, "id": "3.jpg", "width": None, "height": None, "error": "bad"}
-    assert lines[4] == {"index": 4, "id": "4.jpg", "width": 4, "height": 5, "error": None}
+    none = {"width": None, "height": None, "file_bytes": None, "signature": None}
+    assert lines[3] == {"index": 3, "id": "3.jpg", "error": "bad", **none}
+    signature = base64.b64encode(rows(4, 5).signatures[0] or b"").decode()
+    some = {"width": 4, "height": 5, "file_bytes": 1004, "signature": signature}
+    assert lines[4] == {"index": 4, "id": "4.jpg", "error": None, **some}
     assert json.loads((tmp_path / "x.json").read_text())["weights_fingerprint"] == "abc"
 
 

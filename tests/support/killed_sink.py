@@ -47,6 +47,8 @@ def source(scenario: str) -> Batch:
         widths=batch.widths,
         heights=batch.heights,
         errors=errors,
+        file_bytes=batch.file_bytes,
+        signatures=batch.signatures,
     )
 
 
@@ -57,6 +59,8 @@ def cut(batch: Batch, places: list[int]) -> Batch:
         widths=batch.widths[places],
         heights=batch.heights[places],
         errors=[batch.errors[place] for place in places],
+        file_bytes=[batch.file_bytes[place] for place in places],
+        signatures=[batch.signatures[place] for place in places],
     )
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
-from nasnet.features.feature_set import FeatureMeta, read_features
-from nasnet.features.store import Batch, Sink, SinkOptions, open_sink
+from nasnet.features.feature_set import FeatureMeta, read_features, read_schema
+from nasnet.features.store import FORMATS, Batch, Sink, SinkOptions, open_sink
+from nasnet.pictures.signature import SIGNATURE_BYTES
 
 Mode = Literal["resume", "overwrite", "append"]
 
@@ -31,7 +33,7 @@ META = FeatureMeta(
 
 
 def rows(start: int, end: int) -> Batch:
-    """Row n has vector [n, n, ...]; every seventh failed."""
+    """Row n has vector [n, n, ...] and a signature of its own; every seventh failed."""
     numbers = np.arange(start, end)
     return Batch(
         ids=[f"{n}.jpg" for n in numbers],
@@ -39,6 +41,8 @@ def rows(start: int, end: int) -> Batch:
         widths=numbers.astype(np.int32),
         heights=numbers.astype(np.int32) + 1,
         errors=["bad" if n % 7 == 3 else None for n in numbers],
+        file_bytes=[1000 + int(n) for n in numbers],
+        signatures=[int(n + 1).to_bytes(SIGNATURE_BYTES, "little") for n in numbers],
     )
 
 
@@ -62,6 +66,15 @@ def check(path: Path, count: int) -> None:
     assert found.ids == [f"{n}.jpg" for n in range(count)]
     expected = rows(0, count)
     assert found.errors == expected.errors
+    check_signatures(path, expected)
     failed = np.array([error is not None for error in expected.errors])
     assert np.isnan(found.vectors[failed]).all()
     np.testing.assert_array_equal(found.vectors[~failed], expected.vectors[~failed])
+
+
+def check_signatures(path: Path, expected: Batch) -> None:
+    columns = ("file_bytes", "signature")
+    found = pa.concat_tables(FORMATS[path.suffix].read(path, read_schema(path), columns))
+    pairs = zip(expected.file_bytes, expected.signatures, expected.errors, strict=True)
+    kept = [(None, None) if error else (size, one) for size, one, error in pairs]
+    assert list(zip(*found.to_pydict().values(), strict=True)) == kept

@@ -181,7 +181,9 @@ class Extractor:
         """A vector for every item, or the reason why there is none, in order, a batch at a time."""
         return vectors(
             items,
-            lambda item: self.prepare(item.read()),
+            lambda item: recipes.prepare(
+                item.read(), self.recipe, self.height, self.width, signed=True
+            ),
             self.engine,
             self.endpoint,
             width=self.dimensions,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
 from nasnet.features.sums import check_sums
+from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.text import open_regular, read_json, read_json_lines
 from nasnet.weights.formats.npy import map_npy
 
@@ -100,7 +101,7 @@ def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
 
 
 def feature_schema(
-    dimensions: int, meta: FeatureMeta, *, vector_dtype: str = "float32"
+    dimensions: int, meta: FeatureMeta, *, vector_dtype: str = "float32", signed: bool = True
 ) -> pyarrow.Schema:
     """The columns of a feature set, with the metadata attached.
 
@@ -108,12 +109,17 @@ def feature_schema(
         dimensions: length of a vector.
         meta: what the set says about itself.
         vector_dtype: `float32` or `float16`.
+        signed: with the pictures' sizes in bytes and their signatures.
     """
     import pyarrow
 
     numbers = {"float32": pyarrow.float32(), "float16": pyarrow.float16()}
     if vector_dtype not in numbers:
         raise InputError(f"vectors are float32 or float16, not {vector_dtype!r}")
+    signatures = [
+        pyarrow.field("file_bytes", pyarrow.int64()),
+        pyarrow.field("signature", pyarrow.binary(SIGNATURE_BYTES)),
+    ]
     return pyarrow.schema(
         [
             pyarrow.field("id", pyarrow.string(), nullable=False),
@@ -121,6 +127,7 @@ def feature_schema(
             pyarrow.field("width", pyarrow.int32()),
             pyarrow.field("height", pyarrow.int32()),
             pyarrow.field("error", pyarrow.string()),
+            *(signatures if signed else ()),
         ],
         # The source may be a name of any bytes: they come back as they were.
         metadata={

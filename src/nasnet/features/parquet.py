@@ -46,7 +46,7 @@ def writing(
         compression="zstd" if packed else "none",
         compression_level=1 if packed else None,
         use_dictionary=["error"],
-        write_statistics=["id", "width", "height", "error"],
+        write_statistics=["id", "width", "height", "error", "file_bytes"],
         write_page_checksum=True,
     ) as writer:
         yield writer

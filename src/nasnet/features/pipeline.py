@@ -137,4 +137,6 @@ def _compute(group: _Group, engine: Engine, endpoint: str, width: int) -> Batch:
             [row.prepared.height if row.prepared else 0 for row in group.rows], np.int32
         ),
         errors=[row.error for row in group.rows],
+        file_bytes=[row.prepared.file_bytes if row.prepared else 0 for row in group.rows],
+        signatures=[row.prepared.signature if row.prepared else None for row in group.rows],
     )

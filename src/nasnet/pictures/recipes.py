@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from nasnet.errors import InputError, PictureError
 from nasnet.pictures.decode import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.pictures.resize import bilinear, pillow_bilinear
+from nasnet.pictures.signature import signature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,15 @@ class Prepared:
         pixels: [height, width, 3], uint8 or float32 in [0, 1].
         width: in pixels, of the original, upright picture.
         height: of the same, in pixels.
+        file_bytes: size of the encoded picture; 0 where it came as pixels, or nobody asked.
+        signature: of the whole picture, see `pictures.signature`; None where nobody asked.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     width: int
     height: int
+    file_bytes: int = 0
+    signature: bytes | None = None
 
 
 # TensorFlow's decode_jpeg and decode_image: the fast integer DCT, no EXIF, alpha dropped.
@@ -134,7 +139,14 @@ def describe(recipe: Recipe) -> str:
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def prepare(picture: Any, recipe: Recipe, height: int, width: int) -> Prepared:  # noqa: ANN401
+def prepare(
+    picture: Any,  # noqa: ANN401
+    recipe: Recipe,
+    height: int,
+    width: int,
+    *,
+    signed: bool = False,
+) -> Prepared:
     """Bring a picture to the network's input.
 
     Args:
@@ -144,13 +156,27 @@ def prepare(picture: Any, recipe: Recipe, height: int, width: int) -> Prepared: 
         recipe: how.
         height: wanted, in pixels.
         width: wanted, in pixels.
+        signed: give its signature and its size in bytes as well.
 
     Raises:
         PictureError: it cannot be read or decoded; a short reason.
     """
+    if isinstance(picture, str | os.PathLike):
+        picture = _read(picture)
     decoded = open_picture(picture, recipe.decoding, target=(height, width))
     pixels = _shape(decoded, recipe, height, width)
-    return Prepared(pixels=pixels, width=decoded.width, height=decoded.height)
+    prepared = Prepared(pixels=pixels, width=decoded.width, height=decoded.height)
+    if not signed:
+        return prepared
+    data = bytes(picture) if isinstance(picture, bytes | bytearray | memoryview) else None
+    # What is cut off or sampled without averaging is no small picture of the whole.
+    averaged = recipe.crop == "whole" and recipe.resize == "pillow"
+    small = cast("npt.NDArray[np.uint8]", pixels) if averaged else None
+    return replace(
+        prepared,
+        file_bytes=len(data or b""),
+        signature=signature(decoded.pixels, data, small),
+    )
 
 
 def open_picture(picture: Any, decoding: Decoding, *, target: tuple[int, int]) -> Decoded:  # noqa: ANN401

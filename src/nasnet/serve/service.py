@@ -67,7 +67,7 @@ class Model:
         metrics.watch_queue(name, lambda: self._batcher.waiting)
         # Once, not for each answer: the fingerprint reads all weights.
         self.meta = self.extractor.meta("request")
-        self.schema = feature_schema(self.extractor.dimensions, self.meta)
+        self.schema = feature_schema(self.extractor.dimensions, self.meta, signed=False)
         named = {one: spec.signature(one) for one in spec.get_signature_names()}
         # Those whose only input is the pictures; the others belong to training.
         self.signatures = {one: made for one, made in named.items() if len(made.inputs) == 1}

@@ -113,7 +113,10 @@ def take_up(
     exists = output is not None and output.exists
     appends = exists and mode == "append"
     if output is not None and appends:
-        there = vector_text(read_schema(output.name))
+        old = read_schema(output.name)
+        there = vector_text(old)
+        if "signature" not in old.names:
+            raise OutputError(f"{output.name} has no signatures of pictures: use --overwrite")
         check_continues(read_meta(output.name), there, meta, vector, output.name)
     manifest = Manifest(
         meta=meta,

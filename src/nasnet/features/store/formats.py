@@ -5,6 +5,7 @@ A format streams tables into a file and out of it again.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) ->
         for table in tables:
             vectors.write(vectors_of(table).astype(number, copy=False).tobytes())
             for row in table.drop_columns(["vector"]).to_pylist():
+                if row["signature"] is not None:
+                    row["signature"] = base64.b64encode(row["signature"]).decode("ascii")
                 lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
                 index += 1
     text = json.dumps(
@@ -180,7 +183,10 @@ def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tab
             name: str, rows: list[dict[str, Any]] = rows, start: int = start
         ) -> pyarrow.Array:
             if name != "vector":
-                return pyarrow.array([row.get(name) for row in rows], schema.field(name).type)
+                values = [row.get(name) for row in rows]
+                if name == "signature":
+                    values = [one and base64.b64decode(one, validate=True) for one in values]
+                return pyarrow.array(values, schema.field(name).type)
             numbers = np.ascontiguousarray(vectors[start : start + len(rows)]).reshape(-1)
             failed = pyarrow.array([row["error"] is not None for row in rows])
             return pyarrow.FixedSizeListArray.from_arrays(

@@ -297,7 +297,7 @@ class Parts:
                         return None
                     column = schema.names.index("error")
                     groups = [found.row_group(index) for index in range(found.num_row_groups)]
-                    # Of the columns `error` is the last, and the vector is one leaf as well.
+                    # The vector is one leaf, as each other column is: both are counted alike.
                     nulls = sum(group.column(column).statistics.null_count for group in groups)
                     shard = schema.metadata[_SHARD].decode()
                     return Part(shard=shard, rows=found.num_rows, failures=found.num_rows - nulls)

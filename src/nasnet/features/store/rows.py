@@ -14,7 +14,7 @@ from nasnet.features.feature_set import number_type, vectors_of
 if TYPE_CHECKING:
     import pyarrow
 
-COLUMNS = ("id", "vector", "width", "height", "error")
+COLUMNS = ("id", "vector", "width", "height", "error", "file_bytes", "signature")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class Batch:
         widths: int32, of the upright picture in pixels; 0 where unknown.
         heights: int32, of the same pictures.
         errors: why there is no vector, or None.
+        file_bytes: size of each encoded picture; 0 where it came as pixels, empty for all unknown.
+        signatures: of the pictures, or None; empty for all unknown.
     """
 
     ids: list[str]
@@ -34,6 +36,8 @@ class Batch:
     widths: npt.NDArray[np.int32]
     heights: npt.NDArray[np.int32]
     errors: list[str | None]
+    file_bytes: Sequence[int] = ()
+    signatures: Sequence[bytes | None] = ()
 
 
 def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
@@ -59,6 +63,13 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
         pyarrow.array(batch.heights, pyarrow.int32(), mask=failed),
         _text(batch.errors),
     ]
+    if "signature" in schema.names:
+        sizes = batch.file_bytes or [0] * len(failed)
+        signatures = batch.signatures or [None] * len(failed)
+        arrays += [
+            pyarrow.array([size or None for size in sizes], pyarrow.int64(), mask=failed),
+            pyarrow.array(signatures, schema.field("signature").type, mask=failed),
+        ]
     return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
 
 
