@@ -188,21 +188,6 @@ def test_an_index_survives_a_kill_while_it_is_added_to(
     assert len(list(folder.glob("part-*"))) == 4, "leftovers are swept"
 
 
-def test_near_duplicates_are_groups() -> None:
-    found = features(300)
-    vectors = found.vectors.copy()
-    vectors[50], vectors[51] = vectors[10], vectors[10] * 1.001
-    vectors[200] = vectors[100]
-    groups = nasnet.near_duplicates(
-        with_failures(replace(found, vectors=vectors), [299]), cosine=0.9999
-    )
-    ids = [list(group.ids) for group in groups]
-    assert ids == [["000010.jpg", "000050.jpg", "000051.jpg"], ["000100.jpg", "000200.jpg"]]
-    assert all(0.9999 <= group.cosine <= 1 for group in groups)
-    with pytest.raises(InputError, match="cosine lies in"):
-        nasnet.near_duplicates(found, cosine=0)
-
-
 def test_what_is_like_nothing_else_comes_first() -> None:
     found = features(200)
     vectors = np.abs(found.vectors)
@@ -269,10 +254,3 @@ def test_pictures_of_other_weights_are_refused(photos: Path) -> None:
     result = invoke("search", *arguments)
     assert result.exit_code == 2
     assert "weights fingerprint" in result.stderr
-
-
-def test_duplicates_and_outliers_on_the_command_line(photos: Path) -> None:
-    file = photos / "set" / "f.parquet"
-    assert "2.jpg" in run("dedup", file, "--cosine", 0.999999, "--json")
-    assert "copy.jpg" in run("dedup", file, "--cosine", 0.999999, "--list").split()
-    assert len(run("outliers", file, "-n", 2).splitlines()) == 2

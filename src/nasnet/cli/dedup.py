@@ -1,17 +1,19 @@
-"""`nasnet dedup`: pictures of a feature set that are nearly the same."""
+"""`nasnet dedup`: pictures of a feature set that are copies of another."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter, validators
-
-from nasnet.cli.flags import command
+from nasnet.cli.flags import UsageError, command
 from nasnet.cli.terminal import note, say
-from nasnet.features.feature_set import read_features
-from nasnet.features.index import near_duplicates
+from nasnet.features.contact_sheet import write_copies
+from nasnet.features.index import Copy, Group, Level, near_duplicates
+from nasnet.features.signatures import read_signed, signed_again
+from nasnet.pictures.sources import path_of_id
+from nasnet.text import display_name
 
 
 @command
@@ -19,30 +21,105 @@ def dedup(
     features: Path,
     /,
     *,
-    cosine: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))] = 0.97,
+    level: Level = "similar",
     json: bool = False,
-    list_: Annotated[bool, Parameter(name="--list")] = False,
+    print0: bool = False,
+    page: Path | None = None,
+    source: str | None = None,
 ) -> None:
-    """Find groups of pictures in FEATURES that are nearly the same. Nothing is deleted.
+    """Find the copies of pictures in FEATURES. Nothing is deleted.
 
-        nasnet dedup features.parquet
-        nasnet dedup features.parquet --cosine 0.99 --list
+    Of each group the picture with the most pixels stays, of equals the largest file, then the
+    first by name. Each other one is a copy of that one.
+
+        nasnet dedup features.parquet --page copies.html
+        nasnet dedup features.parquet --level exact --print0 | xargs -0 ls -l
 
     Args:
         features: a feature set, as `nasnet embed` writes it.
-        cosine: from which on two pictures are nearly the same.
+        level: exact, the same pixels; resized, also another size, quality or brightness; similar,
+            also cropped by a few per cent, or mirrored.
         json: one JSON object a group, a line each.
-        list_: the ids alone that could go: all of each group but its first. For xargs.
+        print0: the paths alone of copies that could go, each ended by a zero byte, for xargs -0.
+            Links, their targets, and what has changed since the vectors were computed are left out.
+        page: write an HTML page to look at as well.
+        source: where the pictures are; what the set was made from if not given.
     """
-    found = near_duplicates(read_features(features), cosine=cosine)
-    for group in found:
-        if json:
-            told = {"ids": list(group.ids), "cosine": round(group.cosine, 6)}
-            say(dumps(told, ensure_ascii=False))
-        elif list_:
-            say("\n".join(group.ids[1:]))
-        else:
-            say(f"{len(group.ids)} pictures, cosine {group.cosine:.4f} or more")
-            say("\n".join(f"  {id}" for id in group.ids))
-    spare = sum(len(group.ids) - 1 for group in found)
-    note(f"{len(found):,} groups; {spare:,} pictures are nearly others")
+    if json and print0:
+        raise UsageError("--json and --print0: one of them")
+    signed = signed_again(read_signed(features), source)
+    groups = near_duplicates(signed, level=level)
+    if print0:
+        _print0(groups, signed.meta.source if source is None else source)
+    else:
+        for group in groups:
+            _tell(group, as_json=json)
+    copies = sum(len(group.copies) for group in groups)
+    note(f"{len(groups):,} groups; {copies:,} pictures are copies of another")
+    unsigned = len(signed.lacking)
+    if unsigned:
+        note(f"{unsigned:,} pictures have no signature and were left out")
+    if page is not None:
+        write_copies(groups, signed.meta, page, count=len(signed.ids), pictures=source)
+        note(f"{page}: open it in a browser")
+
+
+def _tell(group: Group, *, as_json: bool) -> None:
+    if as_json:
+        pictures = [_told(copy) for copy in group.copies]
+        told = {"stays": _told(group.stays), "why": group.why, "copies": pictures}
+        say(dumps(told, ensure_ascii=False))
+        return
+    say(f"{_shown(group.stays)}  stays: {group.why}")
+    for copy in group.copies:
+        how = copy.level if copy.how == copy.level else f"{copy.level}: {copy.how}"
+        say(f"  {_shown(copy)}  {how}")
+
+
+def _told(copy: Copy) -> dict[str, object]:
+    names = ("id", "level", "how", "width", "height", "file_bytes")
+    return {name: getattr(copy, name) for name in names}
+
+
+def _shown(copy: Copy) -> str:
+    size = f", {copy.file_bytes:,} bytes" if copy.file_bytes else ""
+    return f"{display_name(copy.id)}  ({copy.width} x {copy.height}{size})"
+
+
+def _print0(groups: Sequence[Group], source: str) -> None:
+    """Paths, as bytes, of what could go."""
+    folder = source if Path(source).is_dir() else ""
+    kept_back = 0
+    for group in groups:
+        paths = list(_that_may_go(group, folder))
+        kept_back += len(group.copies) - len(paths)
+        for path in paths:
+            say(path, end="\0")  # standard output gives names of any bytes back as they were
+    if kept_back:
+        note(
+            f"{kept_back:,} copies are not listed: they are links or what links lead to, or they "
+            "or the picture that stays have changed or are no files"
+        )
+
+
+def _that_may_go(group: Group, folder: str) -> Iterator[str]:
+    """Files that are what they were, whose picture is safe in another file that stays."""
+    paths = {copy.id: os.path.join(folder, path_of_id(copy.id)) for copy in group.copies}  # noqa: PTH118
+    stays = os.path.join(folder, path_of_id(group.stays.id))  # noqa: PTH118
+    if not _unchanged(stays, group.stays) or os.path.islink(stays):  # noqa: PTH114
+        return
+    links = [path for path in paths.values() if os.path.islink(path)]  # noqa: PTH114
+    real = [os.path.realpath(path) for path in (stays, *paths.values())]
+    for copy in group.copies:
+        path = paths[copy.id]
+        # A file that is reached by a second name would be gone under both.
+        alone = real.count(os.path.realpath(path)) == 1
+        if path not in links and alone and _unchanged(path, copy):
+            yield path
+
+
+def _unchanged(path: str, copy: Copy) -> bool:
+    try:
+        return os.path.isfile(path) and os.path.getsize(path) == copy.file_bytes  # noqa: PTH113, PTH202
+    except (OSError, ValueError):
+        return False

@@ -50,8 +50,8 @@ def embed(
     table with a column of encoded pictures, a URL, or samples: (84 views of 14 photographs, which
     come with the extra nasnet[samples]).
 
-    One row a picture, in order: id, vector, width, height, and error, the reason why there is no
-    vector. A run that was stopped or killed continues when it is started again.
+    One row a picture, in order: id, vector, width, height, error (the reason why there is no
+    vector), file_bytes, and signature, by which `nasnet dedup` knows copies. A run that was stopped or killed continues when it is started again.
 
         nasnet embed ~/photos -o features.parquet --page neighbours.html
         nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16

@@ -9,9 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nasnet.cli.flags import AtLeastOne, command
-from nasnet.cli.terminal import say
+from nasnet.cli.terminal import note, say
+from nasnet.features.contact_sheet import write_outliers
 from nasnet.features.feature_set import read_features
 from nasnet.features.index import outliers as find_outliers
+from nasnet.text import display_name
 
 
 @command
@@ -22,20 +24,32 @@ def outliers(
     count: Annotated[AtLeastOne, Parameter(name=("--count", "-n"))] = 20,
     neighbours: Annotated[AtLeastOne, Parameter(name=("--neighbours", "-k"))] = 10,
     json: bool = False,
+    page: Path | None = None,
+    source: str | None = None,
 ) -> None:
     """Show the pictures in FEATURES that are farthest from their nearest neighbours.
 
-        nasnet outliers features.parquet
+        nasnet outliers features.parquet --page outliers.html
 
     Args:
         features: a feature set.
         count: pictures to show.
         neighbours: neighbours to measure the distance to.
         json: one JSON object a picture, a line each.
+        page: write an HTML page to look at as well.
+        source: for --page: where the pictures are; what the set was made from if not given.
     """
-    for one in find_outliers(read_features(features), count=count, neighbours=neighbours):
+    found = read_features(features)
+    far = find_outliers(found, count=count, neighbours=neighbours)
+    for one in far:
+        nearest = one.near[0][0]
         if json:
-            told = {"id": one.id, "distance": round(one.distance, 6), "nearest": one.nearest}
+            told = {"id": one.id, "distance": round(one.distance, 6), "nearest": nearest}
             say(dumps(told, ensure_ascii=False))
         else:
-            say(f"{one.distance:.4f}  {one.id}  (nearest: {one.nearest})")
+            names = display_name(one.id), display_name(nearest)
+            say(f"{one.distance:.4f}  {names[0]}  (nearest: {names[1]})")
+    if page is not None:
+        count = sum(error is None for error in found.errors)
+        write_outliers(far, found.meta, page, count=count, pictures=source)
+        note(f"{page}: open it in a browser")

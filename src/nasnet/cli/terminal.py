@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0  # between plain lines in a log
 
 
-def say(text: str) -> None:
+def say(text: str, end: str = "\n") -> None:
     """Print a line of the result; where standard output was closed, nobody wants it."""
-    print(text)
+    print(text, end=end)
 
 
 def note(text: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.index import Group, Outlier
 from nasnet.features.index.neighbours import nearest_of_rows, unit
 from nasnet.features.mosaic import mosaic
 from nasnet.features.page import policy, render, weights_facts, weights_warning
@@ -24,6 +25,10 @@ from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
 
 _IN_THE_GRID = 96  # pictures at most
+_SIDE = 160  # longest side of a picture, in pixels
+_GROUPS = 300  # on a page of copies, at most
+_COPIES = 24  # of a group on it, at most
+_NEAR = 5  # beside an outlier
 
 
 def write_contact_sheet(
@@ -157,3 +162,72 @@ def write_rows(
         "images": images,
     }
     write_whole(Path(path), render("sheet.html", values).encode())
+
+
+def write_outliers(
+    found: Sequence[Outlier],
+    meta: FeatureMeta,
+    path: str | os.PathLike[str],
+    *,
+    count: int,
+    pictures: Any = None,  # noqa: ANN401
+) -> None:
+    """Write a page of outliers, each beside its nearest neighbours.
+
+    Args:
+        found: what is on it.
+        meta: of the feature set.
+        path: the HTML file.
+        count: how many pictures were looked through.
+        pictures: the source; the one that the set names, if not given.
+
+    Raises:
+        SourceError: the source cannot be read.
+        OutputError: the page cannot be written.
+    """
+    wanted = {id for one in found for id in (one.id, *(near for near, _ in one.near[:_NEAR]))}
+    source = meta.source if pictures is None else pictures
+    images = thumbnails(source, wanted, recipe=meta.recipe, side=_SIDE)
+    rows = [
+        SheetRow(id=one.id, image=images.get(one.id, ""), near=one.near[:_NEAR]) for one in found
+    ]
+    write_rows(rows, images, meta, path, count=count, title="Pictures like no others")
+
+
+def write_copies(
+    groups: Sequence[Group],
+    meta: FeatureMeta,
+    path: str | os.PathLike[str],
+    *,
+    count: int,
+    pictures: Any = None,  # noqa: ANN401
+) -> None:
+    """Write a page of groups of copies, the first 300 of them.
+
+    Args:
+        groups: what is on it.
+        meta: of the feature set.
+        path: the HTML file.
+        count: how many pictures were looked through.
+        pictures: the source; the one that the set names, if not given.
+
+    Raises:
+        SourceError: the source cannot be read.
+        OutputError: the page cannot be written.
+    """
+    shown = groups[:_GROUPS]
+    wanted = {copy.id for one in shown for copy in (one.stays, *one.copies[:_COPIES])}
+    source = meta.source if pictures is None else pictures
+    copies = sum(len(one.copies) for one in groups)
+    first = f"; the first {_GROUPS} are shown" if len(groups) > _GROUPS else ""
+    values = {
+        "policy": policy(),
+        "style": "sheet.css",
+        "title": "Copies",
+        "what": f"{count:,} pictures of {meta.source}: {len(groups):,} groups, "
+        f"{copies:,} copies{first}",
+        "groups": shown,
+        "most": _COPIES,
+        "images": thumbnails(source, wanted, recipe=meta.recipe, side=_SIDE),
+    }
+    write_whole(Path(path), render("copies.html", values).encode())

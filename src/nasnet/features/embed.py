@@ -130,7 +130,8 @@ def embed(
 
     Returns:
         A table with the columns id, vector (fixed_size_list<float32>[1056], null where there is
-        none), width, height and error (null where there is none), one row per picture, in order.
+        none), width, height, error (null where there is none), file_bytes and signature, one row
+        per picture, in order.
         Its metadata say which weights and which preprocessing made it.
 
     Raises:

@@ -266,13 +266,21 @@ def features_of(table: pyarrow.Table) -> Features:
     Raises:
         OutputError: the table is none.
     """
-    meta = _meta(meta_of(table.schema), Path("the table"))
     return Features(
         ids=table["id"].to_pylist(),
         vectors=vectors_of(table),
         errors=table["error"].to_pylist(),
-        meta=meta,
+        meta=meta_of_table(table),
     )
+
+
+def meta_of_table(table: pyarrow.Table) -> FeatureMeta:
+    """What a table says about itself.
+
+    Raises:
+        OutputError: it is no feature set.
+    """
+    return _meta(meta_of(table.schema), Path("the table"))
 
 
 def _tables(file: Path) -> Iterator[pyarrow.Table]:

@@ -1,17 +1,21 @@
-"""Indexes over feature sets: built, added to, searched; near-duplicates and outliers."""
+"""Indexes over feature sets: built, added to, searched; copies and outliers."""
 
 from __future__ import annotations
 
+from nasnet.features.index.copies import LEVELS, Copy, Group, Level, near_duplicates
 from nasnet.features.index.folder import KINDS, Kind, add_to_index, build_index
 from nasnet.features.index.opened import Index, open_index
 from nasnet.features.index.pictures import picture_vectors
-from nasnet.features.index.similar import Group, Outlier, near_duplicates, outliers
+from nasnet.features.index.similar import Outlier, outliers
 
 __all__ = [
     "KINDS",
+    "LEVELS",
+    "Copy",
     "Group",
     "Index",
     "Kind",
+    "Level",
     "Outlier",
     "add_to_index",
     "build_index",

@@ -77,17 +77,21 @@ def nearest_of_rows(vectors: Floats, rows: Rows, count: int) -> tuple[Rows, Floa
     return nearest(vectors, np.asarray(vectors[rows]), count, without=rows)
 
 
-def pairs_above(vectors: Floats, cosine: float) -> Iterator[tuple[Rows, Rows, Floats]]:
+def pairs_above(
+    vectors: Floats, cosine: float, *, others: Floats | None = None
+) -> Iterator[tuple[Rows, Rows, Floats]]:
     """All pairs of rows whose cosine is at least this, the smaller row first, in blocks.
 
     Args:
         vectors: as in `nearest`.
         cosine: the least.
+        others: of the same rows, to compare with in place of their own.
     """
+    others = vectors if others is None else others
     for start in range(0, len(vectors), _QUERIES):
         some = np.asarray(vectors[start : start + _QUERIES])
         for other in range(start, len(vectors), _BLOCK):
-            found = some @ vectors[other : other + _BLOCK].T
+            found = some @ others[other : other + _BLOCK].T
             a, b = np.nonzero(found >= cosine)
             values = found[a, b]
             a, b = a.astype(np.int64) + start, b.astype(np.int64) + other

@@ -1,7 +1,4 @@
-"""What is nearly the same and what is like nothing else in a feature set.
-
-Exact, blockwise.
-"""
+"""What is like nothing else in a feature set. Exact, blockwise."""
 
 from __future__ import annotations
 
@@ -11,20 +8,7 @@ import numpy as np
 
 from nasnet.errors import InputError
 from nasnet.features.feature_set import Features
-from nasnet.features.index.neighbours import nearest_of_rows, pairs_above, unit
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Pictures that are nearly the same.
-
-    Attributes:
-        ids: of the pictures, in the order of the set; the first would be kept.
-        cosine: the smallest by which one of them hangs on to the others.
-    """
-
-    ids: tuple[str, ...]
-    cosine: float
+from nasnet.features.index.neighbours import nearest_of_rows, unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,54 +18,12 @@ class Outlier:
     Attributes:
         id: of the picture.
         distance: the mean of 1 - cosine over its neighbours, 0 to 2.
-        nearest: the id of the nearest.
+        near: (id, cosine) of these neighbours, the nearest first.
     """
 
     id: str
     distance: float
-    nearest: str
-
-
-def near_duplicates(features: Features, *, cosine: float = 0.97) -> list[Group]:
-    """Groups of pictures in which each is nearly the same as some other.
-
-    Args:
-        features: the set.
-        cosine: from which on two pictures are nearly the same.
-
-    Returns:
-        The largest groups first.
-
-    Raises:
-        InputError: the cosine does not lie in (0, 1].
-    """
-    if not 0 < cosine <= 1:
-        raise InputError(f"cosine lies in (0, 1], found {cosine}")
-    rows = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
-    parent = np.arange(len(rows))
-    hold = np.full(len(rows), -1.0)  # the cosine by which a row hangs on best
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = int(parent[row])
-        return row
-
-    # Rounding must not part a picture from its own copy.
-    for a, b, values in pairs_above(unit(features.vectors[rows]), cosine - 1e-6):
-        np.maximum.at(hold, a, values)
-        np.maximum.at(hold, b, values)
-        for one, other in zip(a.tolist(), b.tolist(), strict=True):
-            first, second = sorted((root(one), root(other)))
-            parent[second] = first
-    members: dict[int, list[int]] = {}
-    for row in np.flatnonzero(hold > 0).tolist():
-        members.setdefault(root(row), []).append(row)
-    groups = [
-        Group(tuple(features.ids[rows[row]] for row in some), float(min(hold[some].min(), 1.0)))
-        for some in members.values()
-    ]
-    return sorted(groups, key=lambda group: -len(group.ids))
+    near: tuple[tuple[str, float], ...]
 
 
 def outliers(features: Features, *, count: int = 20, neighbours: int = 10) -> list[Outlier]:
@@ -110,7 +52,12 @@ def outliers(features: Features, *, count: int = 20, neighbours: int = 10) -> li
     near, cosines = nearest_of_rows(unit(features.vectors[rows]), every, neighbours)
     distances = 1 - cosines.mean(axis=1)
     order = np.argsort(-distances, kind="stable")[:count]
+    ids = [features.ids[row] for row in rows]
     return [
-        Outlier(features.ids[rows[row]], float(distances[row]), features.ids[rows[near[row, 0]]])
+        Outlier(
+            id=ids[row],
+            distance=float(distances[row]),
+            near=tuple((ids[a], float(c)) for a, c in zip(near[row], cosines[row], strict=True)),
+        )
         for row in order
     ]

@@ -1,0 +1,125 @@
+"""The signatures of a feature set: read without its vectors, or made anew from its pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import InputError, PictureError, SourceError
+from nasnet.features.feature_set import FeatureMeta, meta_of_table, read_meta, read_schema
+from nasnet.features.store import FORMATS
+from nasnet.pictures.recipes import get_recipe, prepare
+from nasnet.pictures.signature import SIGNATURE_BYTES
+from nasnet.pictures.sources import Item, open_source
+from nasnet.system import usable_cores
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_COLUMNS = ("id", "width", "height", "file_bytes", "signature", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """Pictures of a feature set that have a vector, without it.
+
+    Attributes:
+        ids: one a picture.
+        sizes: int64 [n, 3]: width and height in pixels, size of the file in bytes; 0 for unknown.
+        signatures: uint8 [n, SIGNATURE_BYTES], zeros for unknown.
+        meta: what the set says about itself.
+    """
+
+    ids: list[str]
+    sizes: npt.NDArray[np.int64]
+    signatures: npt.NDArray[np.uint8]
+    meta: FeatureMeta
+
+    @property
+    def lacking(self) -> npt.NDArray[np.int64]:
+        """The rows without a signature."""
+        return np.flatnonzero(~self.signatures.any(axis=1))
+
+
+def read_signed(features: str | os.PathLike[str] | pyarrow.Table) -> Signed:
+    """Read the signatures of a finished feature set, or of a table as `nasnet.embed` gives it.
+
+    Raises:
+        OutputError: it is none, or damaged.
+    """
+    if isinstance(features, str | os.PathLike):
+        path = Path(features)
+        schema, meta = read_schema(path), read_meta(path)
+        names = [name for name in _COLUMNS if name in schema.names]
+        tables = list(FORMATS[path.suffix].read(path, schema, names))
+    else:
+        tables, meta = [features], meta_of_table(features)
+    rows = [row for table in tables for row in _rows(table)]
+    none = bytes(SIGNATURE_BYTES)
+    signatures = b"".join(row.get("signature") or none for row in rows)
+    sizes = [[row.get(name) or 0 for name in ("width", "height", "file_bytes")] for row in rows]
+    return Signed(
+        ids=[row["id"] for row in rows],
+        sizes=np.array(sizes, np.int64).reshape(-1, 3),
+        signatures=np.frombuffer(signatures, np.uint8).reshape(-1, SIGNATURE_BYTES),
+        meta=meta,
+    )
+
+
+def _rows(table: pyarrow.Table) -> list[dict[str, Any]]:
+    names = [name for name in _COLUMNS if name in table.column_names]
+    return [row for row in table.select(names).to_pylist() if row["error"] is None]
+
+
+def signed_again(signed: Signed, pictures: Any = None) -> Signed:  # noqa: ANN401
+    """Make the signatures that a set lacks, by reading its pictures again.
+
+    Args:
+        signed: the set.
+        pictures: the source; the one that the set names, if not given.
+
+    Raises:
+        InputError: the pictures are not there any more.
+    """
+    missing = {signed.ids[row] for row in signed.lacking}
+    if not missing:
+        return signed
+    source = signed.meta.source if pictures is None else pictures
+    recipe = get_recipe(signed.meta.recipe)
+    height, width = (int(side) for side in signed.meta.size.split("x"))
+
+    def made(item: Item) -> tuple[str, Any]:
+        try:
+            return item.id, prepare(item.read(), recipe, height, width, signed=True)
+        except PictureError:
+            return item.id, None
+
+    found: Mapping[str, Any] = {}
+    try:
+        items = (item for item in open_source(source) if item.id in missing)
+        with ThreadPoolExecutor(usable_cores()) as threads:
+            while some := list(islice(items, 256)):
+                found = {**found, **dict(threads.map(made, some))}
+    except SourceError as error:
+        if signed.signatures.any():
+            return signed
+        raise InputError(
+            f"the set has no signatures, and its pictures cannot be read for them: {error}"
+        ) from None
+    signatures, sizes = signed.signatures.copy(), signed.sizes.copy()
+    for row in signed.lacking:
+        one = found.get(signed.ids[row])
+        if one is not None:
+            signatures[row] = np.frombuffer(one.signature, np.uint8)
+            sizes[row] = one.width, one.height, one.file_bytes
+    if not signatures.any():
+        raise InputError(f"the set has no signatures, and none of its pictures is in {source}")
+    return replace(signed, signatures=signatures, sizes=sizes)
