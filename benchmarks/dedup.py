@@ -130,9 +130,7 @@ def _time(rows: int) -> None:
         low, high = some.min(axis=(1, 2), keepdims=True), some.max(axis=(1, 2), keepdims=True)
         greys[start : start + 4096] = np.rint((some - low) / (high - low) * 15)
     tenth = rows // 10
-    greys[:tenth] = np.clip(
-        greys[tenth : 2 * tenth] + random.integers(-1, 2, (tenth, 32, 32)), 0, 15
-    )
+    greys[:tenth] = greys[tenth : 2 * tenth]
     packed = (greys[:, :, ::2] << 4 | greys[:, :, 1::2]).reshape(rows, -1)
     sums = random.integers(0, 256, (rows, 8), np.uint8)
     signed = Signed(

@@ -234,7 +234,7 @@ def test_from_pictures_to_found_pictures_on_the_command_line(tmp_path: Path, pho
     assert {one["id"] for one in by_picture["nearest"][:2]} == {"2.jpg", "copy.jpg"}
     assert by_picture["nearest"][0]["cosine"] == pytest.approx(1, abs=1e-5)
     text = page.read_text(encoding="utf-8")
-    assert text.count("<article>") == 2
+    assert text.count("<article ") == 2
     assert text.count('src="data:image/jpeg') == 2 + 2 * 3
 
 

@@ -51,7 +51,8 @@ def embed(
     come with the extra nasnet[samples]).
 
     One row a picture, in order: id, vector, width, height, error (the reason why there is no
-    vector), file_bytes, and signature, by which `nasnet dedup` knows copies. A run that was stopped or killed continues when it is started again.
+    vector), file_bytes, and signature, by which `nasnet dedup` knows copies. A run that was stopped
+    or killed continues when it is started again.
 
         nasnet embed ~/photos -o features.parquet --page neighbours.html
         nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16

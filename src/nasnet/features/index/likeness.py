@@ -102,7 +102,7 @@ def _moved(greys: Floats, moves: Floats) -> tuple[Floats, Mask]:
     along_x, inside_x = _weights(greys.shape[1], moves[:, :2])
     along_y, inside_y = _weights(greys.shape[1], moves[:, 2:])
     moved = along_y @ greys @ along_x.transpose(0, 2, 1)
-    return moved, inside_y[:, :, None] & inside_x[:, None, :]
+    return np.asarray(moved, np.float32), inside_y[:, :, None] & inside_x[:, None, :]
 
 
 def _weights(side: int, moves: Floats) -> tuple[Floats, Mask]:
