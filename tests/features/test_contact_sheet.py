@@ -119,3 +119,17 @@ def test_a_page_that_cannot_be_is_told_before_anything_is_computed(
     assert result.exit_code == 2
     assert told in result.output
     assert not (tmp_path / "f.parquet").exists()
+
+
+def test_copies_are_marked_on_the_page_that_embed_writes(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 3)
+    (pictures / "again.jpg").write_bytes((pictures / "1.jpg").read_bytes())
+    page = tmp_path / "p.html"
+    result = invoke(
+        "embed", str(pictures), "-o", str(tmp_path / "f.parquet"), "-w", "seeded:7",
+        "--page", str(page),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<b class="copy">copy</b>') == 2, "in the row of each of the two"
+    assert "or mirrored: 1 here" in " ".join(text.split())

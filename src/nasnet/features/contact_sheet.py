@@ -40,6 +40,7 @@ def write_contact_sheet(
     neighbours: int = 5,
     side: int = 160,
     reading: SourceOptions | None = None,
+    groups: Sequence[Group] = (),
 ) -> int:
     """Write the page.
 
@@ -51,6 +52,7 @@ def write_contact_sheet(
         neighbours: shown beside each, the nearest by cosine.
         side: longest side of a picture on the page, in pixels.
         reading: how the source is read; as when the vectors were computed.
+        groups: pictures and their copies, which are marked.
 
     Returns:
         How many pictures have a row on the page.
@@ -93,7 +95,7 @@ def write_contact_sheet(
         for query, *pair in zip(shown, rows, cosines, strict=True)
     ]
     grid = Grid(columns=columns, ids=tuple(ids[row] for row in in_grid))
-    write_rows(on_page, images, features.meta, path, count=len(good), grid=grid)
+    write_rows(on_page, images, features.meta, path, count=len(good), grid=grid, groups=groups)
     return len(on_page)
 
 
@@ -134,6 +136,7 @@ def write_rows(
     count: int,
     title: str = "Nearest pictures",
     grid: Grid | None = None,
+    groups: Sequence[Group] = (),
 ) -> None:
     """Write a page of rows.
 
@@ -145,6 +148,7 @@ def write_rows(
         count: how many pictures were looked through.
         title: of the page.
         grid: pictures at a glance, if there are any to show.
+        groups: pictures and their copies, which are marked.
 
     Raises:
         OutputError: it cannot be written.
@@ -154,6 +158,12 @@ def write_rows(
         "style": "sheet.css",
         "title": title,
         "what": f"{count:,} pictures of {meta.source}",
+        "group_of": {
+            one.id: number
+            for number, group in enumerate(groups)
+            for one in (group.stays, *group.copies)
+        },
+        "spare": sum(len(group.copies) for group in groups),
         "facts": weights_facts(meta),
         "warning": weights_warning(meta.weights_status),
         "grid": grid,
