@@ -148,7 +148,7 @@ def requests(pictures: int) -> dict[str, tuple[Request, Any]]:
 def served(precision: str, python: str = sys.executable) -> Iterator[int]:
     """The service and its port."""
     command = [python, "-c", "from nasnet.cli import main; main()", "serve", "--port", "0"]
-    command += ["-m", f"nasnet=seeded:{WEIGHTS}", "--precision", precision]
+    command += ["-w", f"nasnet=seeded:{WEIGHTS}", "--precision", precision]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:

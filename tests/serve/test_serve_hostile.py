@@ -66,7 +66,7 @@ def resident(process: int) -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_many_of_all_kinds_end_in_4xx_and_memory_stays_flat() -> None:
-    options = ("-m", "nasnet=seeded:7", "--max-body", "8", "--body-timeout", "5")
+    options = ("-w", "nasnet=seeded:7", "--max-body", "8", "--body-timeout", "5")
     with served_process(*options) as running, ThreadPoolExecutor(8) as clients:
         port = running.port
         said: list[int] = []

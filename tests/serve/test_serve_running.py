@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import nasnet
 from nasnet.errors import InputError
 from nasnet.serve import Limits, ModelChoice, ServeOptions, create_app, serve
 from tests.support import pictures
@@ -88,7 +90,7 @@ def test_what_takes_too_long_is_given_up() -> None:
 def test_health_is_told_at_once_beside_clients_that_want_json() -> None:
     """Bounds are generous: on a busy machine of two cores the slowest took 0.1 s."""
     busy = 4.0  # seconds
-    with served_process("-m", "nasnet=seeded:7") as running, ThreadPoolExecutor(16) as clients:
+    with served_process("-w", "nasnet=seeded:7") as running, ThreadPoolExecutor(16) as clients:
         deadline = time.monotonic() + busy
 
         def post(_: object) -> int:
@@ -152,7 +154,7 @@ def test_what_is_constant_is_worked_out_before_the_first_request(
 def test_a_process_told_to_stop_finishes_what_it_took() -> None:
     body, kind = form(*[JPEG] * 64)
     with (
-        served_process("-m", "nasnet=seeded:7", "--timeout", str(PATIENT)) as running,
+        served_process("-w", "nasnet=seeded:7", "--timeout", str(PATIENT)) as running,
         ThreadPoolExecutor(1) as client,
     ):
         taken = client.submit(
@@ -228,3 +230,11 @@ def test_the_application_alone_runs_in_any_server() -> None:
     finally:
         service.close()
     assert sent[0]["status"] == 200
+
+
+def test_an_index_brings_its_weights(tmp_path: Path) -> None:
+    nasnet.embed_to_file([("a", JPEG)], tmp_path / "f.parquet", weights="seeded:7")
+    with served_process("--index", str(tmp_path / "f.parquet")) as running:
+        answer = ask(running.port, "POST", "/search", JPEG)
+    assert answer.status == 200, answer.data
+    assert b'"a"' in answer.data

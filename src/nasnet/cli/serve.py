@@ -13,6 +13,7 @@ from cyclopts import Parameter, validators
 from nasnet.cli.flags import Quiet, UsageError, command
 from nasnet.cli.terminal import note, rows_progress
 from nasnet.features.embed import EmbedEvent
+from nasnet.features.index import meta_of_index
 from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, photo_index, serve as serve_forever
 
 IS_FOLDER = validators.Path(exists=True, file_okay=False)
@@ -21,7 +22,7 @@ IS_FOLDER = validators.Path(exists=True, file_okay=False)
 @command
 def serve(
     *,
-    model: Annotated[tuple[str, ...], Parameter(alias="-m")] = (),
+    weights: Annotated[tuple[str, ...], Parameter(alias="-w")] = (),
     photos: Annotated[Path | None, Parameter(validator=IS_FOLDER)] = None,
     open_: Annotated[bool, Parameter(name="--open")] = False,
     verbose: Annotated[bool, Parameter(alias="-v")] = False,
@@ -34,14 +35,14 @@ def serve(
     Protocol (POST /v2/models/NAME/infer) work as they are; files go to POST /embed, /classify,
     /search and /similarity. /docs lists it all.
 
-        nasnet serve -m builtin --photos ~/photos --open
-        nasnet serve -m mine=./finetuned -m nasnet=seeded:7
+        nasnet serve -w builtin --photos ~/photos --open
+        nasnet serve -w mine=./finetuned -w nasnet=seeded:7
         nasnet serve --index features.parquet --pictures ~/photos
         NASNET_API_KEY=... nasnet serve --host 0.0.0.0
 
     Args:
-        model: [NAME=]HANDLE: a published handle, a path, builtin or seeded:N; once for each
-            module.
+        weights: [NAME=]HANDLE: a published handle, a path, builtin or seeded:N; once for each
+            module. Those that --index was made with, if not given.
         photos: a folder to find similar pictures in: --index and --pictures in one. Its vectors
             are kept in the cache; the next time only new pictures are computed.
         open_: open the page in a browser.
@@ -49,8 +50,11 @@ def serve(
         quiet: only errors of the service.
         options: what to serve, and how.
     """
-    if model:
-        options = replace(options, models=tuple(_choice(text) for text in model))
+    if weights:
+        options = replace(options, models=tuple(_choice(text) for text in weights))
+    elif options.index is not None:
+        named = meta_of_index(options.index).module
+        options = replace(options, models=(ModelChoice(handle=named),))
 
     limits = options.limits
     # Limits that follow from those people set.

@@ -220,7 +220,7 @@ def open_service(
             if model.name in models:
                 model.close()
                 raise InputError(
-                    f"two modules are called {model.name}: name them, --model name=handle"
+                    f"two modules are called {model.name}: name them, --weights name=handle"
                 )
             models[model.name] = model
         if index is None and options.index is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nasnet.features.index.copies import LEVELS, Copy, Group, Level, near_duplicates
 from nasnet.features.index.folder import KINDS, Kind, add_to_index, build_index
-from nasnet.features.index.opened import Index, open_index
+from nasnet.features.index.opened import Index, meta_of_index, open_index
 from nasnet.features.index.pictures import picture_vectors
 from nasnet.features.index.similar import Outlier, outliers
 
@@ -19,6 +19,7 @@ __all__ = [
     "Outlier",
     "add_to_index",
     "build_index",
+    "meta_of_index",
     "near_duplicates",
     "open_index",
     "outliers",

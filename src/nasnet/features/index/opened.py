@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features.feature_set import FeatureMeta, Features, features_of, read_features
+from nasnet.features.feature_set import (
+    FeatureMeta,
+    Features,
+    features_of,
+    read_features,
+    read_meta,
+)
 from nasnet.features.index.approximate import open_approximate
 from nasnet.features.index.layout import CONTENTS, Contents, ids_of, read_contents, vectors_of
 from nasnet.features.index.neighbours import nearest, unit
@@ -189,3 +195,13 @@ def _in_memory(features: Features) -> Index:
         raise InputError("not one row of this feature set has a vector")
     ids = [features.ids[row] for row in good]
     return Index(ids, [unit(features.vectors[good])], features.meta)
+
+
+def meta_of_index(path: str | os.PathLike[str]) -> FeatureMeta:
+    """What an index, or a feature set that is searched as one, says about its vectors.
+
+    Raises:
+        OutputError: it is none, or damaged.
+    """
+    place = Path(path)
+    return read_contents(place).meta if place.is_dir() else read_meta(place)
