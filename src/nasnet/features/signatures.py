@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.features.feature_set import FeatureMeta, meta_of_table, read_meta, read_schema
 from nasnet.features.store import FORMATS
-from nasnet.pictures.recipes import get_recipe, prepare
+from nasnet.pictures.recipes import Prepared, get_recipe, prepare
 from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources import Item, open_source
 from nasnet.system import usable_cores
@@ -24,6 +23,7 @@ from nasnet.system import usable_cores
 if TYPE_CHECKING:
     import pyarrow
 
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _COLUMNS = ("id", "width", "height", "file_bytes", "signature", "error")
 
 
@@ -96,18 +96,20 @@ def signed_again(signed: Signed, pictures: Any = None) -> Signed:  # noqa: ANN40
     recipe = get_recipe(signed.meta.recipe)
     height, width = (int(side) for side in signed.meta.size.split("x"))
 
-    def made(item: Item) -> tuple[str, Any]:
+    def made(item: Item) -> tuple[str, Prepared | None]:
         try:
-            return item.id, prepare(item.read(), recipe, height, width, signed=True)
+            prepared = prepare(item.read(), recipe, height, width, signed=True)
         except PictureError:
             return item.id, None
+        # Pixels are a hundred times as large as what is wanted, and every picture is kept.
+        return item.id, replace(prepared, pixels=_NO_PIXELS)
 
-    found: Mapping[str, Any] = {}
+    found: dict[str, Prepared | None] = {}
     try:
         items = (item for item in open_source(source) if item.id in missing)
         with ThreadPoolExecutor(usable_cores()) as threads:
             while some := list(islice(items, 256)):
-                found = {**found, **dict(threads.map(made, some))}
+                found.update(threads.map(made, some))
     except SourceError as error:
         if signed.signatures.any():
             return signed
@@ -117,7 +119,7 @@ def signed_again(signed: Signed, pictures: Any = None) -> Signed:  # noqa: ANN40
     signatures, sizes = signed.signatures.copy(), signed.sizes.copy()
     for row in signed.lacking:
         one = found.get(signed.ids[row])
-        if one is not None:
+        if one is not None and one.signature is not None:
             signatures[row] = np.frombuffer(one.signature, np.uint8)
             sizes[row] = one.width, one.height, one.file_bytes
     if not signatures.any():
