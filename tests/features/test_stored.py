@@ -88,6 +88,13 @@ def test_ids_must_be_as_many_as_rows(old: Path, tmp_path: Path) -> None:
         nasnet.read_stored(old / "old.npy", ids=tmp_path / "ids.txt")
 
 
+def test_only_line_feeds_end_an_id(old: Path, tmp_path: Path) -> None:
+    names = ["a\u2028b.jpg", "c\x0cd.jpg", "e\x85f.jpg", "g.jpg"]
+    for end in ("\n", "\r\n"):
+        (tmp_path / "ids.txt").write_bytes("".join(name + end for name in names).encode())
+        assert nasnet.read_stored(old / "old.npy", ids=tmp_path / "ids.txt").ids == names
+
+
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [

@@ -86,9 +86,11 @@ def _plain(file: Path) -> Floats:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return user_text(file.read_bytes()).splitlines()
+        # Not `splitlines`: a name may hold what Unicode calls the end of a line.
+        lines = user_text(file.read_bytes()).removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: no list of ids that can be read: {error}") from None
+    return [line.removesuffix("\r") for line in lines]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
