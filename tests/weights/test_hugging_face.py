@@ -87,7 +87,8 @@ def test_the_configuration_is_checked(folder: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     assert open_weights(tmp_path).image_size == (64, 96)
     good = json.loads((folder / "config.json").read_text())
-    for wrong in ({"image_size": "wide"}, {"task": "poetry"}, {"padding": 3}, {"labels": "{"}):
+    wrongs = ({"image_size": "wide"}, {"task": "poetry"}, {"padding": 3}, {"labels": "{"})
+    for wrong in (*wrongs, {"labels": "[" * 100_000}):
         table = good | {"nasnet": good["nasnet"] | wrong}
         (tmp_path / "config.json").write_text(json.dumps(table))
         with pytest.raises(WeightsError, match=r"config\.json: damaged"):

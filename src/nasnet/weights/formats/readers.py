@@ -16,7 +16,7 @@ import numpy as np
 
 from nasnet.errors import NasnetError, WeightsError
 from nasnet.network.plan import PADDINGS
-from nasnet.text import read_json
+from nasnet.text import open_regular, read_json
 from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
 from nasnet.weights.formats.base import Content, assemble, member_names, open_members
 from nasnet.weights.formats.graph_defs import looks_like_graph, read_graph_def
@@ -107,7 +107,7 @@ def _open_hugging_face(path: Path, averages: Averages, partial: bool) -> tuple[W
         height, width = map(int, str(told["image_size"]).split("x"))  # type: ignore[index]
         task, padding = told["task"], told["padding"]  # type: ignore[index]
         labels = tuple(map(str, json.loads(told["labels"])))  # type: ignore[index]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{file}: damaged: {error}") from None
     if task not in get_args(Task) or padding not in PADDINGS or min(height, width) < 1:
         raise WeightsError(f"{file}: damaged: task {task!r}, padding {padding!r}")
@@ -120,10 +120,11 @@ def _open_hugging_face(path: Path, averages: Averages, partial: bool) -> tuple[W
 
 def _is_hugging_face(seen: _Seen) -> bool:
     """A folder with tensors and a configuration of ours."""
+    if not (seen.path / _TENSORS).is_file():
+        return False
     try:
-        return (seen.path / _TENSORS).is_file() and b'"nasnet":' in (
-            seen.path / _CONFIGURATION
-        ).read_bytes()[:_MOST_CONFIGURATION]
+        with open_regular(seen.path / _CONFIGURATION) as file:
+            return b'"nasnet":' in file.read(_MOST_CONFIGURATION)
     except OSError:
         return False
 
