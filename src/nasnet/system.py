@@ -1,21 +1,18 @@
 """What the operating system gives: files that appear whole or not at all, locks, cores.
 
 Every room may import this one; it knows files and processors, and nothing of pictures or networks.
+The command line imports it before it knows what to do, so what takes long to import comes on use.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import hashlib
 import os
 import platform
 import re
-import shutil
 import signal
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -93,7 +90,9 @@ def staged(
     Raises:
         OutputError: something cannot be written; nothing appears, what was there is kept.
     """
-    by = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    import shutil
+
+    by = f"{_host()}-{os.getpid()}-{os.urandom(4).hex()}"
     folder = target.parent / f".{_short(target.name)}.{by}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +126,8 @@ def sweep(folder: Path, name: str | None = None, *, everyone: bool = False) -> N
         everyone: other machines' leftovers too, which nobody can tell from work under way: only
             for who holds the folder.
     """
+    import shutil
+
     short = None if name is None else _short(name)
     with contextlib.suppress(OSError):
         for left in list(folder.iterdir()):
@@ -147,6 +148,8 @@ def _short(name: str) -> str:
 
 def _host() -> str:
     """This machine in a few letters: on a shared disk, process numbers mean little without it."""
+    import hashlib
+
     return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
@@ -193,6 +196,8 @@ def sync_folder(folder: Path) -> None:
 
 def _exchange(new: Path, old: Path) -> None:
     """Put a folder in the place of another, which comes to lie where the new one was."""
+    import ctypes
+
     try:
         library = ctypes.CDLL(None, use_errno=True)
         renameat2 = library.renameat2

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import difflib
 import io
-import logging
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,11 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process, with one of `STATUSES`."""
     if os.name == "posix":
         _fill_streams()
+    arguments = sys.argv[1:] if arguments is None else arguments
     if not sys.warnoptions and not os.environ.get("NASNET_DEBUG"):
         # Other libraries warn programmers of damaged pictures and old ways; users have the reason.
         warnings.simplefilter("ignore")
-        logging.getLogger().addHandler(logging.NullHandler())  # else what has no handler is printed
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+        if arguments and arguments[0] in COMMANDS:  # the list of commands comes without `logging`
+            import logging
+
+            # What has no handler would be printed.
+            logging.getLogger().addHandler(logging.NullHandler())
+    sys.exit(run(arguments))
 
 
 def _fill_streams() -> None:
@@ -170,6 +173,8 @@ def run(arguments: Sequence[str]) -> int:
         return status if isinstance(status, int) else 0
     except BaseException as error:  # the last net: a user is never shown a traceback unasked
         if os.environ.get("NASNET_DEBUG"):
+            import traceback
+
             traceback.print_exc()
         status, text = _told(error)
         if text:
