@@ -197,6 +197,16 @@ def test_what_has_changed_is_not_listed(folder: Path, tmp_path: Path) -> None:
     assert printed(file) == [], "the one that stays is gone"
 
 
+def test_a_picture_that_was_read_twice_is_not_its_own_copy(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(FIRST)
+    (tmp_path / "list.txt").write_text("a.jpg\na.jpg\n")
+    file = tmp_path / "f.parquet"
+    nasnet.embed_to_file(tmp_path / "list.txt", file, weights=WEIGHTS, options=SMALL)
+    said = invoke("dedup", file, "--source", tmp_path, "--print0")
+    assert said.stdout == ""
+    assert "1 copies are not listed" in said.stderr
+
+
 def test_groups_are_told_to_people_and_programs(folder: Path) -> None:
     said = invoke("dedup", folder / "f.parquet")
     assert said.exit_code == 0

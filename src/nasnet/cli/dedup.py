@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from json import dumps
 from pathlib import Path
@@ -108,13 +109,13 @@ def _that_may_go(group: Group, folder: str) -> Iterator[str]:
     stays = os.path.join(folder, path_of_id(group.stays.id))  # noqa: PTH118
     if not _unchanged(stays, group.stays) or os.path.islink(stays):  # noqa: PTH114
         return
-    links = [path for path in paths.values() if os.path.islink(path)]  # noqa: PTH114
-    real = [os.path.realpath(path) for path in (stays, *paths.values())]
+    real = {path: os.path.realpath(path) for path in paths.values()}
+    names = Counter((os.path.realpath(stays), *real.values()))
     for copy in group.copies:
         path = paths[copy.id]
         # A file that is reached by a second name would be gone under both.
-        alone = real.count(os.path.realpath(path)) == 1
-        if path not in links and alone and _unchanged(path, copy):
+        alone = names[real[path]] == 1 and not os.path.islink(path)  # noqa: PTH114
+        if alone and _unchanged(path, copy):
             yield path
 
 

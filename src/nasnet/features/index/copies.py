@@ -97,7 +97,7 @@ def near_duplicates(
     order = sorted(known, key=lambda r: (-pixels[r], -signed.sizes[r, 2], signed.ids[r]))
     same: dict[bytes, list[int]] = {}
     for row in order:
-        # The file's sum counts not: other bytes may unpack to the same pixels.
+        # Without the file's sum: other bytes may unpack to the same pixels.
         key = signed.signatures[row, 4:].tobytes() + signed.sizes[row, :2].tobytes()
         same.setdefault(key, []).append(row)
     classes = list(same.values())
