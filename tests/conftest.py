@@ -1,4 +1,4 @@
-"""What every test is given: seeded weights, and a Ctrl-C that is heard."""
+"""What every test is given: seeded weights, a cache of their own, and signals that are heard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nasnet.system import STOP_SIGNALS
 from nasnet.weights.weights import Weights
 from tests.support.golden import golden_weights
 
@@ -32,10 +33,15 @@ def a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """A shell that starts the tests in the background has them, and their children, ignore it."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals_to_stop_are_heard() -> Iterator[None]:
+    """A shell that starts the tests in the background, or nohup, has them ignore some."""
+    usual = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL) | {
+        signal.SIGINT: signal.default_int_handler
+    }
+    before = {number: signal.getsignal(number) for number in usual}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, usual[number])
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

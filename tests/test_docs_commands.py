@@ -32,7 +32,9 @@ PAGES = (
     "builtin",
 )
 # What else a machine would need: TensorFlow, a network, a server that goes on.
-ELSEWHERE = re.compile(r"pip install|savedmodel|tflite|nasnet fetch|weights pack")
+ELSEWHERE = re.compile(
+    r"pip install|savedmodel|tflite|nasnet fetch|weights pack|python -m benchmarks"
+)
 # The published module is behind a network; its lines are run with weights that are not.
 PUBLISHED = re.compile(r"(nasnet (?:embed|classify|finetune) (?!.*(?:-w|--weights)).*)")
 

@@ -252,20 +252,22 @@ def test_overwriting_keeps_answers_that_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data"),
+    ("name", "data", "what"),
     [
-        ("answers.json", b"{"),
-        ("answers.json", b"[]"),
-        ("answers.json", b'{"probe": "none"}'),
-        ("view-001.logits.npy", b""),
-        ("view-001.logits.npy", b"\x93NUMPY"),
-        ("view-000.features.npy", None),
+        ("answers.json", b"{", r"no readable JSON.*--overwrite"),
+        ("answers.json", b"[]", r"a JSON object was expected.*--overwrite"),
+        ("answers.json", b'{"probe": "none"}', r"no answers of this version.*--overwrite"),
+        ("view-001.logits.npy", b"", "is damaged"),
+        ("view-001.logits.npy", b"\x93NUMPY", "is damaged"),
+        ("view-000.features.npy", None, "is damaged"),
     ],
 )
-def test_damaged_answers_name_the_file(tmp_path: Path, name: str, data: bytes | None) -> None:
+def test_damaged_answers_name_the_file(
+    tmp_path: Path, name: str, data: bytes | None, what: str
+) -> None:
     path = stored(tmp_path) / name
     path.write_bytes(path.read_bytes()[:-100] if data is None else data)
-    with pytest.raises(TrainingError, match="is damaged") as found:
+    with pytest.raises(TrainingError, match=what) as found:
         opened(tmp_path)
     assert str(path) in str(found.value)
 
