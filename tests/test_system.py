@@ -192,3 +192,28 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
     second = lock(tmp_path / "run")
     second.remove()
     assert names(tmp_path / "run") == []
+
+
+def write_two(folder: Path) -> None:
+    with staged(folder / "p") as part:
+        part.with_name("aaa").write_bytes(b"new")
+        part.with_name("pipe").write_bytes(b"new")
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    """`-o /dev/null` by root put a file in the device's place, for every process of the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    for place in (pipe, link):
+        with pytest.raises(OutputError, match=r"not a regular file; name a file"):
+            write_whole(place, b"new")
+    # The files beside a beginning of names are all looked at before the first appears.
+    with pytest.raises(OutputError, match=r"pipe cannot be written: it is not a regular file"):
+        write_two(tmp_path)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert names(tmp_path) == ["link", "pipe"]
+    with pytest.raises(OutputError, match=r"/dev holds devices; name a file"):
+        write_whole(Path("/dev/nasnet-test-no-such-device"), b"new")

@@ -13,19 +13,16 @@ import platform
 import re
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import OutputError
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-T = TypeVar("T")
 Handler = Callable[[int, FrameType | None], None]
 
 # A staging folder: .TARGET.HOST-PROCESS-RANDOM.tmp
@@ -88,10 +85,12 @@ def staged(
         remedy: what to do if it cannot be written, for the message.
 
     Raises:
-        OutputError: something cannot be written; nothing appears, what was there is kept.
+        OutputError: something cannot be written, or a device, pipe or socket is in its place;
+            nothing appears, what was there is kept.
     """
     import shutil
 
+    refuse_special(target)
     by = f"{_host()}-{os.getpid()}-{os.urandom(4).hex()}"
     folder = target.parent / f".{_short(target.name)}.{by}.tmp"
     try:
@@ -102,6 +101,8 @@ def staged(
         made = sorted(folder.iterdir(), key=lambda one: (one.name.endswith(last), one.name))
         for one in made if durable else ():
             sync(one)
+        for one in made:
+            refuse_special(target.parent / one.name)
         for one in made:
             place = target.parent / one.name
             if overwrite and one.is_dir() and place.is_dir():
@@ -115,6 +116,14 @@ def staged(
         raise OutputError(f"{target} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_special(place: Path) -> None:
+    """Refuse to replace a device, pipe or socket: root would take /dev/null from everybody."""
+    if place.parent.resolve() == Path("/dev"):  # links too: /dev/stdout leads to any file
+        raise OutputError(f"{place} cannot be written: /dev holds devices; name a file elsewhere")
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        raise OutputError(f"{place} cannot be written: it is not a regular file; name a file")
 
 
 def sweep(folder: Path, name: str | None = None, *, everyone: bool = False) -> None:
@@ -295,15 +304,6 @@ def clear(folder: Path, names: Sequence[str]) -> None:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
-
-
-def drawn_ahead(begun: Iterator[T], ahead: int) -> Iterator[T]:
-    """What an iterator gives, so many drawn early: each is work that starts when it is drawn."""
-    waiting = deque(islice(begun, ahead))
-    for one in begun:
-        waiting.append(one)
-        yield waiting.popleft()
-    yield from waiting
 
 
 def usable_cores() -> int:

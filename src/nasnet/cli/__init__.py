@@ -34,7 +34,7 @@ STATUSES: Mapping[int, str] = {
     0: "done",
     1: "something failed, told in one line; with `--strict`, a picture failed",
     2: "a mistake in what was asked for: a flag, a value, a variable, the configuration file",
-    130: "stopped by Ctrl-C, SIGTERM or SIGHUP",
+    130: "stopped by Ctrl-C, SIGTERM or SIGHUP (0 for `serve`, once it is ready)",
     141: "whoever read the output went away",
 }
 

@@ -84,7 +84,7 @@ def search(
             note(f"{name}: {reason}")
     if page is not None:
         _write_page(opened, queries, found, source or opened.meta.source, page)
-        note(f"{page}: {len(queries):,} queries")
+        note(f"{page}: open it in a browser")
     return failed(len(failures), len(failures) + len(queries))
 
 

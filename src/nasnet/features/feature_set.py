@@ -381,7 +381,10 @@ def check_npy(file: Path) -> None:
 
 def unreadable(file: Path, error: Exception) -> OutputError:
     """What to raise for a file that cannot be read."""
-    return OutputError(f"{file}: not a readable feature set: {error}")
+    reason: object = error
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file" if not file.exists() else f"no file {error.filename} beside it"
+    return OutputError(f"{file}: not a readable feature set: {reason}")
 
 
 def _meta(found: Mapping[str, object], file: Path) -> FeatureMeta:

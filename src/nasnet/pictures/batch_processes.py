@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from nasnet.errors import InputError, SourceError
+from nasnet.pictures.ahead import drawn_ahead
 from nasnet.pictures.batches import Example, Failure, Loader, LoaderOptions, TrainBatch
-from nasnet.system import STOP_SIGNALS, drawn_ahead, usable_cores
+from nasnet.system import STOP_SIGNALS, usable_cores
 
 OnFailure = Callable[[Failure], None]
 _Gathered = tuple[TrainBatch, tuple[Failure, ...]]

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, PictureError, SourceError
 from nasnet.pictures import recipes
+from nasnet.pictures.ahead import drawn_ahead
 from nasnet.pictures.augment import Augmentation, augment, mix
 from nasnet.pictures.resize import pillow_at_most
-from nasnet.system import drawn_ahead, usable_cores
+from nasnet.system import usable_cores
 
 Pixels = npt.NDArray[np.uint8]
 _AHEAD = 3  # batches decoded before they are asked for

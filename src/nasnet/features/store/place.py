@@ -15,7 +15,7 @@ from typing import Any
 
 from nasnet.errors import NasnetError, OutputError, PictureError
 from nasnet.pictures.sources.remote import file_system
-from nasnet.system import staged, sync_folder
+from nasnet.system import refuse_special, staged, sync_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +176,7 @@ class Place:
         """
         with self.told("moved from"):
             if self.system is None:
+                refuse_special(Path(to.root, name))
                 Path(self.root, file).replace(Path(to.root, name))
                 sync_folder(Path(to.root))
             else:
