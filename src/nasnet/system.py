@@ -13,7 +13,7 @@ import platform
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -291,19 +291,6 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         taken.release()
-
-
-def clear(folder: Path, names: Sequence[str]) -> None:
-    """Take away what an earlier run left; files that are not there are no error.
-
-    Raises:
-        OutputError: something cannot be taken away.
-    """
-    try:
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error
 
 
 def usable_cores() -> int:

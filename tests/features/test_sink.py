@@ -155,6 +155,16 @@ def test_other_peoples_files_beside_an_array_are_not_replaced(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_a_pipe_in_the_outputs_place_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    pipe = tmp_path / "x.parquet"
+    os.mkfifo(pipe)
+    options = SinkOptions(mode="overwrite")
+    with pytest.raises(OutputError, match=r"x\.parquet cannot be written: it is not a regular"):
+        open_sink(pipe, meta=META, dimensions=DIMENSIONS, options=options)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def test_a_part_is_closed_after_a_while_even_with_few_rows(tmp_path: Path) -> None:
     options = SinkOptions(part_seconds=0.0)
     sink = open_sink(tmp_path / "x.npy", meta=META, dimensions=DIMENSIONS, options=options)

@@ -20,12 +20,12 @@ from nasnet.errors import InputError, SourceError, needs
 from nasnet.network.spec import preset
 from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import Dataset, Example, open_dataset
-from nasnet.system import clear, held
+from nasnet.system import held
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
 from nasnet.train.predict import Predicted, predict, predict_cached
-from nasnet.train.run_files import RUN_FILES
+from nasnet.train.run_files import RUN_FILES, clear
 from nasnet.weights.module_folder import ModuleFolder, write_into
 from nasnet.weights.opening import DEFAULT_HANDLE, Opened, open_weights
 from nasnet.weights.weights import Weights

@@ -25,11 +25,11 @@ from nasnet.pictures.sources import (
     open_dataset,
     open_source,
 )
-from nasnet.system import clear, held
+from nasnet.system import held
 from nasnet.train.loop import ALONE, Objective, Replicas, TrainEvent, TrainResult, device_of
 from nasnet.train.recipe import TrainRecipe
 from nasnet.train.run import check, classification, follow, network_for, preset_for
-from nasnet.train.run_files import CHECKPOINT, RUN_FILES
+from nasnet.train.run_files import CHECKPOINT, RUN_FILES, clear
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
 from nasnet.weights.weights import Weights
 

@@ -14,6 +14,7 @@ from nasnet.features.store.manifest import Manifest, check_continues, place_of, 
 from nasnet.features.store.output import Output, open_output
 from nasnet.features.store.parts import Part, Parts
 from nasnet.features.store.place import open_place
+from nasnet.system import refuse_special
 
 if TYPE_CHECKING:
     import pyarrow
@@ -145,6 +146,8 @@ def _check_folder(parts: Parts, manifest: Manifest | None, mode: str) -> None:
 
 
 def _check_free(output: Output, mode: str, *, shards: bool) -> None:
+    if output.place.system is None:  # said before anything is computed
+        refuse_special(Path(output.place.root, output.file))
     if output.exists:
         if mode == "resume":
             remedy = "--overwrite starts anew"
