@@ -269,6 +269,8 @@ def lock(
     held_by = FileLock(file, blocking=False)
     try:
         folder.mkdir(parents=parents, exist_ok=True)
+    except FileNotFoundError as error:
+        raise OutputError(f"{what or folder}: no folder {folder.parent}: make it first") from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
     try:
