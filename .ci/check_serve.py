@@ -16,7 +16,7 @@ with tempfile.TemporaryDirectory() as work:
     photos.mkdir()
     for hue in (0, 60, 120):
         Image.new("HSV", (300, 200), (hue, 200, 200)).convert("RGB").save(photos / f"{hue}.jpg")
-    command = [sys.executable, "-m", "nasnet", "serve", "--model", "builtin", "--port", "0"]
+    command = [sys.executable, "-m", "nasnet", "serve", "--weights", "builtin", "--port", "0"]
     service = subprocess.Popen(
         [*command, "--photos", str(photos)],
         env=os.environ | {"XDG_CACHE_HOME": work},
