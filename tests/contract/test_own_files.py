@@ -16,7 +16,6 @@ import pytest
 
 import nasnet
 from nasnet.errors import NasnetError
-from nasnet.features.feature_set import feature_schema
 from nasnet.features.store.formats import FORMATS
 from nasnet.features.store.manifest import Manifest, decode_manifest
 from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
@@ -26,7 +25,7 @@ from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, write_folder
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import seeded
 from tests.support.cli import invoke
-from tests.support.feature_sets import META, features
+from tests.support.feature_sets import META, features, table_of
 
 DEEP = 100_000
 TEXTS: Mapping[str, bytes] = {
@@ -75,16 +74,9 @@ def index_lists(folder: Path) -> tuple[Path, Callable[[], object]]:
 
 def _set(folder: Path, suffix: str) -> Path:
     found = features(20)
-    schema = feature_schema(16, META)
-    columns = [
-        pyarrow.array(found.ids),
-        pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(found.vectors.reshape(-1)), 16),
-        *[pyarrow.array([48] * 20, pyarrow.int32())] * 2,
-        pyarrow.nulls(20, pyarrow.string()),
-    ]
     path = folder / f"x{suffix}"
-    table = pyarrow.Table.from_arrays(columns, schema=schema)
-    FORMATS[suffix].write(path, schema, 20, iter([table]))
+    table = table_of(found)
+    FORMATS[suffix].write(path, table.schema, 20, iter([table]))
     return path
 
 

@@ -16,6 +16,7 @@ import pytest
 import nasnet
 from nasnet.errors import OutputError
 from nasnet.features.index import Kind
+from nasnet.features.signatures import read_signed
 from nasnet.features.store import SinkOptions, open_sink
 from tests.support.feature_sets import features
 from tests.support.sink_rows import DIMENSIONS, META, rows
@@ -61,7 +62,9 @@ def feature_set(output: Path) -> None:
 
 def everything(path: Path) -> object:
     found = nasnet.read_features(path)
-    return found.ids, found.vectors.tobytes(), found.errors, asdict(found.meta)
+    signed = read_signed(path)
+    copies = signed.sizes.tobytes(), signed.signatures.tobytes()
+    return found.ids, found.vectors.tobytes(), found.errors, asdict(found.meta), copies
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npy"])

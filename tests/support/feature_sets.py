@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow
 
-from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.feature_set import FeatureMeta, Features, feature_schema
+from nasnet.pictures.signature import SIGNATURE_BYTES
 
 META = FeatureMeta(
     module="seeded:7",
@@ -45,3 +47,18 @@ def with_failures(found: Features, rows: list[int]) -> Features:
     for row in rows:
         vectors[row], errors[row] = np.nan, "no picture"
     return replace(found, vectors=vectors, errors=errors)
+
+
+def table_of(found: Features) -> pyarrow.Table:
+    """A feature set of 16 dimensions as Arrow, with signatures that say nothing."""
+    rows = len(found.ids)
+    signature = pyarrow.binary(SIGNATURE_BYTES)
+    columns = [
+        pyarrow.array(found.ids),
+        pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(found.vectors.reshape(-1)), 16),
+        *[pyarrow.array([48] * rows, pyarrow.int32())] * 2,
+        pyarrow.nulls(rows, pyarrow.string()),
+        pyarrow.array([1000] * rows, pyarrow.int64()),
+        pyarrow.array([bytes(range(1, 251)) * 2 + bytes(SIGNATURE_BYTES - 500)] * rows, signature),
+    ]
+    return pyarrow.Table.from_arrays(columns, schema=feature_schema(16, META))

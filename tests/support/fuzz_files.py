@@ -21,7 +21,6 @@ from PIL import Image
 
 import nasnet
 from nasnet.errors import PictureError
-from nasnet.features.feature_set import feature_schema
 from nasnet.features.store.formats import FORMATS
 from nasnet.features.stored import read_stored
 from nasnet.pictures.decode import decode, measure
@@ -33,7 +32,7 @@ from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import open_path
 from nasnet.weights.weights import seeded
 from tests.support import pictures
-from tests.support.feature_sets import META, features
+from tests.support.feature_sets import features, table_of
 from tests.support.golden_seed import make_hub_module
 from tests.support.weight_files import KINDS, NEAR, make
 
@@ -218,17 +217,11 @@ def _files() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:
 
 def _sets(folder: Path) -> Iterator[Case]:
     found = features(40)
-    schema = feature_schema(16, META)
-    vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(found.vectors.reshape(-1)), 16)
-    sides = pyarrow.array([48] * 40, pyarrow.int32())
-    errors = pyarrow.nulls(40, pyarrow.string())
-    table = pyarrow.Table.from_arrays(
-        [pyarrow.array(found.ids), vectors, sides, sides, errors], schema=schema
-    )
+    table = table_of(found)
     for suffix in (".parquet", ".arrow", ".npy"):
         place = folder / f"set{suffix}"
         place.mkdir()
-        FORMATS[suffix].write(place / f"x{suffix}", schema, 40, iter([table]))
+        FORMATS[suffix].write(place / f"x{suffix}", table.schema, 40, iter([table]))
         for path in sorted(place.iterdir()):
 
             def read(where: Path, name: str = f"x{suffix}") -> object:
