@@ -12,6 +12,7 @@ import nasnet
 from nasnet.errors import InputError
 from nasnet.features.contact_sheet import write_contact_sheet
 from nasnet.features.mosaic import mosaic
+from nasnet.features.signatures import read_signed
 from tests.support.browser import PHONE, WIDE, browsing
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
@@ -133,3 +134,18 @@ def test_copies_are_marked_on_the_page_that_embed_writes(tmp_path: Path) -> None
     text = page.read_text(encoding="utf-8")
     assert text.count('<b class="copy">copy</b>') == 2, "in the row of each of the two"
     assert "or mirrored: 1 here" in " ".join(text.split())
+
+
+def test_of_a_large_set_only_copies_on_the_page_are_looked_for(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 0)
+    for number in range(120):
+        (pictures / f"{number}.jpg").write_bytes(jpeg(seed=1))
+    options = nasnet.EmbedOptions(size=(48, 48))
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7", options=options)
+    features = nasnet.read_features(tmp_path / "f.parquet")
+    signed, page = read_signed(tmp_path / "f.parquet"), tmp_path / "p.html"
+    write_contact_sheet(features, pictures, page, count=3, neighbours=2, signed=signed)
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    shown = set(re.findall("[0-9]+[.]jpg", text))
+    assert 96 <= len(shown) < 120
+    assert f"or mirrored: {len(shown) - 1} here" in text

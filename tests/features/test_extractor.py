@@ -15,6 +15,8 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError, PictureError, SignatureError
+from nasnet.pictures.signature import SIGNATURE_BYTES
+from nasnet.pictures.sources import Item
 from nasnet.weights.weights import Weights, fingerprint
 from tests.support.cli import invoke
 from tests.support.pictures import encoded, jpeg, pixels
@@ -35,6 +37,14 @@ def test_vectors_are_those_of_embed(extractor: nasnet.Extractor, tmp_path: Path)
     assert found.dtype == np.float32
     table = nasnet.embed(mixed, weights="seeded:7", options=nasnet.EmbedOptions(size=SMALL))
     np.testing.assert_array_equal(found, np.array(table["vector"].to_pylist(), np.float32))
+
+
+def test_signatures_are_made_only_where_they_are_kept(extractor: nasnet.Extractor) -> None:
+    items = [Item("a", jpeg)]
+    (plain,), (signed,) = extractor.batches(items), extractor.batches(items, signed=True)
+    assert list(plain.signatures) == [None]
+    assert [len(one or b"") for one in signed.signatures] == [SIGNATURE_BYTES]
+    np.testing.assert_array_equal(plain.vectors, signed.vectors)
 
 
 def test_a_picture_that_cannot_be_read_is_named_or_a_row_of_nan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 
@@ -67,19 +68,12 @@ def dedup(
 
 def _tell(group: Group, *, as_json: bool) -> None:
     if as_json:
-        pictures = [_told(copy) for copy in group.copies]
-        told = {"stays": _told(group.stays), "why": group.why, "copies": pictures}
-        say(dumps(told, ensure_ascii=False))
+        say(dumps(asdict(group), ensure_ascii=False))
         return
     say(f"{_shown(group.stays)}  stays: {group.why}")
     for copy in group.copies:
         how = copy.level if copy.how == copy.level else f"{copy.level}: {copy.how}"
         say(f"  {_shown(copy)}  {how}")
-
-
-def _told(copy: Copy) -> dict[str, object]:
-    names = ("id", "level", "how", "width", "height", "file_bytes")
-    return {name: getattr(copy, name) for name in names}
 
 
 def _shown(copy: Copy) -> str:

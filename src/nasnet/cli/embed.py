@@ -14,7 +14,7 @@ from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.contact_sheet import write_contact_sheet
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
-from nasnet.features.index import near_duplicates
+from nasnet.features.signatures import read_signed
 from nasnet.weights.opening import DEFAULT_HANDLE
 
 Mode = Literal["resume", "overwrite", "append"]
@@ -96,7 +96,7 @@ def embed(
             source,
             page,
             reading=options.source,
-            groups=near_duplicates(summary.output),
+            signed=read_signed(summary.output),
         )
         if not quiet:
             note(f"{page}: {shown} pictures and their nearest neighbours")

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from nasnet._version import __version__
+from nasnet.errors import OutputError
 from nasnet.system import staged
 from nasnet.weights.fetch.cache import cache_folder
 
@@ -65,8 +66,6 @@ def read(place: Path) -> bytes | None:
 def write(place: Path, model: bytes) -> None:
     """Keep a model, and forget the ones not used for longest where there are too many."""
     import google_crc32c
-
-    from nasnet.errors import OutputError
 
     header = _HEADER.pack(_MAGIC, google_crc32c.value(model), len(model))
     try:

@@ -6,8 +6,8 @@ One HTML file that needs nothing from outside.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
-from nasnet.features.index import Group, Outlier
+from nasnet.features.index import Group, Outlier, near_duplicates
 from nasnet.features.index.neighbours import nearest_of_rows, unit
 from nasnet.features.mosaic import mosaic
 from nasnet.features.page import policy, render, weights_facts, weights_warning
+from nasnet.features.signatures import Signed, signed_again
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
@@ -38,9 +39,9 @@ def write_contact_sheet(
     *,
     count: int = 60,
     neighbours: int = 5,
-    side: int = 160,
+    side: int = _SIDE,
     reading: SourceOptions | None = None,
-    groups: Sequence[Group] = (),
+    signed: Signed | None = None,
 ) -> int:
     """Write the page.
 
@@ -52,13 +53,13 @@ def write_contact_sheet(
         neighbours: shown beside each, the nearest by cosine.
         side: longest side of a picture on the page, in pixels.
         reading: how the source is read; as when the vectors were computed.
-        groups: pictures and their copies, which are marked.
+        signed: the signatures of the set, by which copies among what is shown are marked.
 
     Returns:
         How many pictures have a row on the page.
 
     Raises:
-        InputError: fewer than two pictures have a vector.
+        InputError: fewer than two pictures have a vector, or none of those shown a signature.
         SourceError: the source cannot be read.
         OutputError: the page cannot be written.
     """
@@ -79,13 +80,9 @@ def write_contact_sheet(
     overview = spread_evenly(len(good), _IN_THE_GRID)
     columns, order = mosaic(vectors[overview])
     in_grid = overview[order].tolist()
-    images = thumbnails(
-        pictures,
-        {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist(), *in_grid}},
-        recipe=features.meta.recipe,
-        side=side,
-        source=reading,
-    )
+    wanted = {ids[row] for row in {*shown.tolist(), *rows.ravel().tolist(), *in_grid}}
+    images = thumbnails(pictures, wanted, recipe=features.meta.recipe, side=side, source=reading)
+    groups = near_duplicates(signed_again(_only(signed, wanted), pictures)) if signed else ()
     on_page = [
         SheetRow(
             id=ids[query],
@@ -97,6 +94,17 @@ def write_contact_sheet(
     grid = Grid(columns=columns, ids=tuple(ids[row] for row in in_grid))
     write_rows(on_page, images, features.meta, path, count=len(good), grid=grid, groups=groups)
     return len(on_page)
+
+
+def _only(signed: Signed, wanted: Set[str]) -> Signed:
+    """The pictures on the page: comparing those of the whole set takes minutes for a large one."""
+    rows = [row for row, id in enumerate(signed.ids) if id in wanted]
+    return replace(
+        signed,
+        ids=[signed.ids[row] for row in rows],
+        sizes=signed.sizes[rows],
+        signatures=signed.signatures[rows],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

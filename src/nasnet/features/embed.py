@@ -165,7 +165,7 @@ def embed_batches(
     pictures = open_source(source, options=options.source)
     with extractor_of(weights, options, on_fetch) as extractor:
         schema = feature_schema(extractor.dimensions, extractor.meta(pictures.name))
-        for batch in _watched(extractor.batches(pictures), pictures, on_event):
+        for batch in _watched(extractor.batches(pictures, signed=True), pictures, on_event):
             yield record_batch(batch, schema)
 
 
@@ -208,7 +208,8 @@ def embed_to_file(
             counted = pictures
             if options.sink.mode == "append":  # those that are there already do not come
                 counted = replace(pictures, count=None)
-            for batch in _watched(extractor.batches(items), counted, on_event, resumed=resumed):
+            batches = extractor.batches(items, signed=True)
+            for batch in _watched(batches, counted, on_event, resumed=resumed):
                 sink.write(batch)
                 reasons.update(error for error in batch.errors if error is not None)
             rows, failures = sink.finish()

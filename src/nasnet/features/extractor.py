@@ -166,24 +166,28 @@ class Extractor:
                 self._engine.close()
                 self._engine = None
 
-    def prepare(self, picture: Any) -> Prepared:  # noqa: ANN401
+    def prepare(self, picture: Any, *, signed: bool = False) -> Prepared:  # noqa: ANN401
         """One picture as the network's input.
 
         Args:
             picture: encoded bytes, an array [height, width, 3] uint8, or a PIL image.
+            signed: with its signature, by which copies are found.
 
         Raises:
             PictureError: it cannot be read.
         """
-        return recipes.prepare(picture, self.recipe, self.height, self.width)
+        return recipes.prepare(picture, self.recipe, self.height, self.width, signed=signed)
 
-    def batches(self, items: Iterable[Item]) -> Iterator[Batch]:
-        """A vector for every item, or the reason why there is none, in order, a batch at a time."""
+    def batches(self, items: Iterable[Item], *, signed: bool = False) -> Iterator[Batch]:
+        """A vector for every item, or the reason why there is none, in order, a batch at a time.
+
+        Args:
+            items: the pictures.
+            signed: with their signatures, as feature sets have them.
+        """
         return vectors(
             items,
-            lambda item: recipes.prepare(
-                item.read(), self.recipe, self.height, self.width, signed=True
-            ),
+            lambda item: self.prepare(item.read(), signed=signed),
             self.engine,
             self.endpoint,
             width=self.dimensions,

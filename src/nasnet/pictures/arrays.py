@@ -50,7 +50,7 @@ def check_images(
         raise InputError(
             f"{name} has dtype {array.dtype}; pass floats in [0, 1], or uint8 pixels 0..255"
         )
-    with np.errstate(over="ignore"):  # a float64 too large for float32: infinite, and told below
+    with np.errstate(over="ignore"):  # too large for float32: infinite, refused below
         floats = np.ascontiguousarray(array, dtype=np.float32)
     if floats.size and check_range:
         _check_range(floats, name)

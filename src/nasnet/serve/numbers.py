@@ -126,14 +126,15 @@ def _floats(text: bytes) -> Floats:
     import pyarrow
     import pyarrow.compute
 
-    line = pyarrow.array([text.decode("ascii", "replace")])  # what is no number is told below
+    # A byte outside ASCII becomes one that no number has, and the cast below refuses it.
+    line = pyarrow.array([text.decode("ascii", "replace")])
     texts = pyarrow.compute.split_pattern(line, ",").flatten()
     try:
         # By way of float64, as if Python had read the numbers.
         found = pyarrow.compute.ascii_trim_whitespace(texts).cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowInvalid as error:
         raise Refusal(400, f"no JSON: {str(error)[:160]}") from None
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and told later
+    with np.errstate(over="ignore"):  # too large for float32: infinite, refused later
         return np.asarray(found, np.float32)
 
 

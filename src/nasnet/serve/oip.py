@@ -321,7 +321,7 @@ def _arrays(
     else:
         array = _of_numbers(data, shape, dtype)
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):  # too large for float32: infinite, and told below
+        with np.errstate(over="ignore"):  # too large for float32: infinite, refused below
             array = array.astype(np.float32)
     return checked_batch(array, "images", height=height, width=width)
 

@@ -140,7 +140,7 @@ def follow(
     Raises:
         TrainingError: see `Trainer.resume` and `Trainer.fit`.
         OutputError: a checkpoint or the log cannot be written.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the step under way was finished and saved.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the step under way was finished and saved.
     """
 
     def tell(event: TrainEvent) -> None:

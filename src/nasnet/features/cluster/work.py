@@ -67,7 +67,7 @@ def compute(extractor: Extractor, parts: Parts, schema: pyarrow.Schema, shard: S
         import pyarrow
 
         nonlocal rows
-        for batch in extractor.batches(shard.items()):
+        for batch in extractor.batches(shard.items(), signed=True):
             rows += len(batch.ids)
             reasons.update(error for error in batch.errors if error is not None)
             yield pyarrow.Table.from_batches([record_batch(batch, schema)])

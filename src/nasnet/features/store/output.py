@@ -90,9 +90,8 @@ def open_output(output: str | os.PathLike[str], storage: Mapping[str, Any]) -> O
     folder = text.rpartition("/")[0] if "://" in text else Path(text).parent
     found = Output(name=text, place=open_place(folder, storage), file=Path(text).name)
     if found.place.path is not None:
-        sweep(
-            found.place.path, found.file
-        )  # a run that is refused leaves nothing of killed ones either
+        # Before anything is refused: what killed runs left goes in any case.
+        sweep(found.place.path, found.file)
     if found.place.is_folder(found.file):
         raise OutputError(f"{text} is a folder: name a file in it")
     return found

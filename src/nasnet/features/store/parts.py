@@ -297,7 +297,8 @@ class Parts:
                         return None
                     column = schema.names.index("error")
                     groups = [found.row_group(index) for index in range(found.num_row_groups)]
-                    # The vector is one leaf, as each other column is: both are counted alike.
+                    # Parquet numbers its leaf columns, Arrow the fields of the schema. Here they
+                    # agree, since no field, the vector included, has more than one leaf.
                     nulls = sum(group.column(column).statistics.null_count for group in groups)
                     shard = schema.metadata[_SHARD].decode()
                     return Part(shard=shard, rows=found.num_rows, failures=found.num_rows - nulls)

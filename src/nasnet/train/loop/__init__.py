@@ -1,4 +1,4 @@
-"""The training loop, its optimizers, objectives and checkpoints; what it is told is a recipe.
+"""The training loop, its optimizers, objectives and checkpoints; `train.recipe` has its options.
 
 Needs torch (extra `torch`).
 """

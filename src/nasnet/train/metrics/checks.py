@@ -40,7 +40,7 @@ def checked(
             f"labels are {truth.dtype} {list(truth.shape)}: expected integers "
             f"[{len(given)}], one for each row of logits"
         )
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and told below
+    with np.errstate(over="ignore"):  # too large for float32: infinite, refused below
         values = given.astype(np.float32, copy=False)
     for rows in blocks(values):
         bad = np.flatnonzero(~np.isfinite(values[rows]).all(axis=1))

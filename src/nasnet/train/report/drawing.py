@@ -118,7 +118,7 @@ def svg(figure: Figure) -> Shown:
             tag[0],
         )
 
-    # Only within tags: a class may be called as a colour is written.
+    # Only within tags: the name of a class may look like a colour.
     text = re.sub("<[^>]*>", follow, text)
     style = f'text{{font-family:system-ui,"Noto Sans",sans-serif!important}}{source("base.css")}'
     text = text.replace("<defs>", f"<defs><style>{style}</style>", 1)
