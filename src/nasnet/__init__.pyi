@@ -76,7 +76,7 @@ from nasnet.features.stored import (
     Comparison as Comparison,
     Fit as Fit,
     Stored as Stored,
-    compare as compare,
+    check_vectors as check_vectors,
     find_recipe as find_recipe,
     read_stored as read_stored,
 )

@@ -28,7 +28,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_recipe_that_made_them_is_found(old: Path) -> None:
-    done = invoke("compare", old / "old.npy", "--pictures", old / "photos", "-w", "seeded:7",
+    done = invoke("check-vectors", old / "old.npy", "--pictures", old / "photos", "-w", "seeded:7",
                "--count", "2")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -66,7 +66,7 @@ def test_adopted_vectors_are_a_feature_set_like_any_other(old: Path, tmp_path: P
 def test_vectors_that_do_not_fit_the_pictures_are_refused(old: Path, tmp_path: Path) -> None:
     stored = nasnet.read_stored(old / "old.npy", ids=old / "ids.txt")
     out = tmp_path / "x.parquet"
-    with pytest.raises(InputError, match=r"not of these weights and recipe.*nasnet compare"):
+    with pytest.raises(InputError, match=r"not of these weights and recipe.*nasnet check-vectors"):
         nasnet.adopt(stored, out, weights="seeded:7", recipe="cadene-eval", pictures=old / "photos")
     short = nasnet.Stored(name="short", ids=["a"], vectors=np.ones((1, 7), np.float32), meta=None)
     with pytest.raises(InputError, match="give 1056"):
@@ -111,7 +111,7 @@ def test_a_comparison_answers_in_words(old: Path, change: object, verdict: str) 
     other = nasnet.Stored(
         name="b", ids=None, vectors=np.asarray(change(stored.vectors), np.float32), meta=None
     )
-    found = nasnet.compare(stored, other)
+    found = nasnet.check_vectors(stored, other)
     assert found.verdict.startswith(verdict), (found.smallest, found.median)
     assert found.same == verdict.startswith("yes")
 
@@ -123,7 +123,7 @@ def test_sets_are_matched_by_id_and_say_what_differs(tmp_path: Path) -> None:
         given = [(f"{seed}", jpeg(seed=seed)) for seed in seeds]
         sets[name] = tmp_path / f"{name}.parquet"
         nasnet.embed_to_file(given, sets[name], weights="seeded:7", options=options)
-    done = invoke("compare", sets["a"], sets["b"])
+    done = invoke("check-vectors", sets["a"], sets["b"])
     assert done.exit_code == 1
     assert done.stdout.startswith("no: ")
     assert "2 pictures: smallest cosine" in done.stdout

@@ -42,7 +42,10 @@ STATUSES: Mapping[int, str] = {
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "embed": ("embed:embed", "A folder of pictures becomes a table of vectors."),
     "adopt": ("adopt:adopt", "Vectors stored by another program become a table."),
-    "compare": ("compare:compare", "Say whether two tables hold the same vectors."),
+    "check-vectors": (
+        "check_vectors:check_vectors",
+        "Say whether two tables hold the same vectors.",
+    ),
     "merge": ("merge:merge", "The outputs of many shards become one."),
     "classify": ("classify:classify", "Name what is on pictures."),
     "index": ("index:index", "Make an index of vectors that opens at once."),

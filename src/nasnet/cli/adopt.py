@@ -34,8 +34,8 @@ def adopt(
     """Make a feature set of VECTORS, a .npy [n, 1056] that another program stored.
 
     The set can be searched, drawn, merged and added to as any other. With --pictures some pictures
-    are computed again, and vectors that do not agree are refused; `nasnet compare` says which
-    recipe fits.
+    are computed again, and vectors that do not agree are refused; `nasnet
+    check-vectors` says which recipe fits.
 
         nasnet adopt old.npy --ids ids.txt --recipe tf1-hub --pictures photos -o features.parquet
 

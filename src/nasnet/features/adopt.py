@@ -103,7 +103,7 @@ def adopt(
             raise InputError(
                 f"{stored.name}: not of these weights and recipe: the smallest cosine with "
                 f"{checked.rows} pictures computed again is {checked.smallest:.4f}; "
-                "`nasnet compare` says which recipe fits"
+                "`nasnet check-vectors` says which recipe fits"
             )
     source = stored.name if pictures is None else str(pictures)
     meta = extractor.meta(source, engine=f"adopted from {stored.name}", precision="f32")

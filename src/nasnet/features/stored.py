@@ -137,7 +137,7 @@ class Comparison:
         return "no: other weights, or rows in another order"
 
 
-def compare(one: Stored, other: Stored) -> Comparison:
+def check_vectors(one: Stored, other: Stored) -> Comparison:
     """Compare the vectors of the same pictures.
 
     Rows are matched by id where both have ids, else by their number.

@@ -1,4 +1,4 @@
-"""`nasnet compare`: whether two sets of vectors are of the same weights and recipe."""
+"""`nasnet check-vectors`: whether two sets of vectors are of the same weights and recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nasnet.features.stored import (
     SAME,
     Comparison,
     Stored,
-    compare as compare_sets,
+    check_vectors as check,
     find_recipe,
     read_stored,
 )
@@ -23,7 +23,7 @@ from nasnet.weights.opening import DEFAULT_HANDLE
 
 
 @command
-def compare(
+def check_vectors(
     one: Path,
     other: Path | None = None,
     /,
@@ -40,8 +40,8 @@ def compare(
     them has no ids. With --pictures some of ONE's pictures are computed again by every recipe and
     with both kinds of border pixels. Ends with 0 if the answer is yes, and with 1 if it is no.
 
-        nasnet compare old.npy features.parquet --ids ids.txt
-        nasnet compare old.npy --ids ids.txt --pictures photos --weights builtin
+        nasnet check-vectors old.npy features.parquet --ids ids.txt
+        nasnet check-vectors old.npy --ids ids.txt --pictures photos --weights builtin
 
     Args:
         one: the vectors in question.
@@ -57,7 +57,7 @@ def compare(
     stored = read_stored(one, ids=ids)
     same = True
     if other is not None:
-        found = compare_sets(stored, read_stored(other))
+        found = check(stored, read_stored(other))
         _tell(found)
         same = found.same
     if pictures is not None:
