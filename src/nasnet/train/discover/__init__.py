@@ -1,0 +1,1 @@
+"""The search for cells: spaces, strategies, statistics, and the report of a run."""
