@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import subprocess
 import sys
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,6 +214,102 @@ def test_a_key_comes_from_its_file_or_its_variable(
     assert invoke("serve").exit_code == 0
     assert invoke("serve", "--api-key-file", tmp_path / "key").exit_code == 0
     assert seen == ["of the file", "of the variable", "of the file"]
+
+
+# Every flag of `serve`, and a value that is not its default; {} stands for a folder.
+SERVE: dict[str, Any] = {
+    "weights": ["a=seeded:7", "b=seeded:8"],
+    "photos": "{}",
+    "open": True,
+    "verbose": True,
+    "quiet": True,
+    "host": "0.0.0.0",
+    "port": 9000,
+    "api-key-file": "{}/key",
+    "allow-anyone": True,
+    "allowed-hosts": ["one.example", "two.example"],
+    "cors-origin": ["https://one.example", "https://two.example"],
+    "recipe": "tf1-hub",
+    "padding": "keras",
+    "index": "{}/index",
+    "pictures": "{}",
+    "map": "{}/map.html",
+    "max-body": 3,
+    "max-megapixels": 4,
+    "max-pictures": 5,
+    "values": 6000,
+    "queue": 70,
+    "connections": 80,
+    "body-timeout": 9.5,
+    "timeout": 10.5,
+    "idle-seconds": 11.5,
+    "grace-seconds": 12.5,
+    "linger-seconds": 0.5,
+    "engine": "torch",
+    "device": "cpu",
+    "precision": "bf16",
+    "threads": 1,
+    "batch-size": 2,
+    "compile": True,
+    "model-cache": False,
+    "cache-dir": "{}/cache",
+    "offline": True,
+    "mirrors": ["https://one.example", "https://two.example"],
+}
+
+
+def serve_flags(values: dict[str, Any]) -> list[str]:
+    found = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            found.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            many = value if isinstance(value, list) else [value]
+            found += [text for one in many for text in (f"--{name}", str(one))]
+    return found
+
+
+def test_every_option_of_the_service_is_a_flag_a_variable_and_a_line_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, shown = reference().partition("\n## nasnet serve\n")
+    shown = shown.partition("\n## nasnet ")[0]
+    assert set(re.findall(r"^\* `--([a-z-]+)", shown, re.MULTILINE)) == set(SERVE)
+    (tmp_path / "key").write_text("a key of eight")
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, Any] = json.loads(json.dumps(SERVE).replace("{}", str(tmp_path)))
+
+    def given(*flags: str) -> dict[str, Any]:
+        _, bound, _ = build_app("serve").parse_args(["serve", *flags])
+        return bound.arguments
+
+    by_flags = given(*serve_flags(values))
+    for prefix in ("NASNET_", "NASNET_SERVE_"):
+        if prefix == "NASNET_":
+            monkeypatch.setenv("NASNET_SERVE_PICTURES", values["pictures"])  # else `map`'s number
+        for name, value in values.items():
+            between = "," if name == "mirrors" else " "
+            text = between.join(value) if isinstance(value, list) else str(value)
+            monkeypatch.setenv(prefix + name.upper().replace("-", "_"), text)
+        assert given() == by_flags
+        for name in values:
+            monkeypatch.delenv(prefix + name.upper().replace("-", "_"), raising=False)
+    assert given() != by_flags
+    lines = (f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    Path("nasnet.toml").write_text("[serve]\n" + "".join(lines), encoding="utf-8")
+    assert given() == by_flags
+
+
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "nasnet.cli.serve.serve_forever", lambda options, on_event: seen.append(options.port)
+    )
+    monkeypatch.setenv("NASNET_PORT", "tcp://10.0.0.1:8000")
+    assert invoke("serve", "-w", "seeded:7").exit_code == 0
+    assert seen == [8000]
 
 
 def test_an_empty_variable_is_none(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,9 +232,11 @@ def test_the_application_alone_runs_in_any_server() -> None:
     assert sent[0]["status"] == 200
 
 
-def test_an_index_brings_its_weights(tmp_path: Path) -> None:
-    nasnet.embed_to_file([("a", JPEG)], tmp_path / "f.parquet", weights="seeded:7")
-    with served_process("--index", str(tmp_path / "f.parquet")) as running:
+def test_an_index_brings_its_weights_and_its_preprocessing(tmp_path: Path) -> None:
+    options = nasnet.EmbedOptions(recipe="tf1-hub", padding="keras")
+    features = tmp_path / "f.parquet"
+    nasnet.embed_to_file([("a", JPEG)], features, weights="seeded:7", options=options)
+    with served_process("--index", str(features)) as running:
         answer = ask(running.port, "POST", "/search", JPEG)
     assert answer.status == 200, answer.data
     assert b'"a"' in answer.data

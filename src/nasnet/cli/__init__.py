@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError
-from cyclopts.config import Dict
+from cyclopts.config import Dict, Env
 
 from nasnet._version import __version__
 from nasnet.cli.flags import DEFAULTS, Environment, UsageError, unwrapped
@@ -91,6 +91,7 @@ def build_app(wanted: str | None = None) -> App:
         help_flags=("--help", "-h"),
         default_parameter=DEFAULTS,
         config=(
+            Env("NASNET_", show=False),  # NASNET_SERVE_PORT: of that command alone
             Environment("NASNET_", command=False, show=False),
             Dict(_configured(), source=os.environ.get("NASNET_CONFIG", CONFIG)),
         ),
@@ -148,11 +149,11 @@ def _fill_streams() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, and give its exit status."""
-    # An empty variable is none, as the library itself takes it.
-    for name in [
-        one for one, value in os.environ.items() if one.startswith("NASNET_") and not value
-    ]:
-        del os.environ[name]
+    # An empty variable is none, as the library itself takes it; and where Kubernetes has a service
+    # called `nasnet`, it sets NASNET_PORT to an address in every container.
+    for name, value in list(os.environ.items()):
+        if name.startswith("NASNET_") and (not value or value.startswith("tcp://")):
+            del os.environ[name]
     # Names of files may hold any bytes: on standard output they come out as they are, where its
     # encoding can hold them.
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -17,8 +17,9 @@ Made from the code by `python -m nasnet.cli.reference`; `nasnet COMMAND --help` 
 A flag can also stand in a TOML file, in a table named like the command (`nasnet.toml` in the
 folder where you are, or the file that `NASNET_CONFIG` names), or in the environment, in capitals
 after `NASNET_`, for every command where the flag means the same (`NASNET_PRECISION` does not reach
-`export`, whose `--precision` is that of a file). A flag wins over the environment, and the
-environment over the file; an empty variable is none:
+`export`, whose `--precision` is that of a file), or with the command's name between, for that one
+alone: `NASNET_SERVE_PORT`. A flag wins over the environment, and the environment over the file; an
+empty variable is none, and spaces part the values of a list:
 
 ```toml
 # nasnet.toml

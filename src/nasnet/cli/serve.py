@@ -52,9 +52,14 @@ def serve(
     """
     if weights:
         options = replace(options, models=tuple(_choice(text) for text in weights))
-    elif options.index is not None:
-        named = meta_of_index(options.index).module
-        options = replace(options, models=(ModelChoice(handle=named),))
+    if options.index is not None:
+        made = meta_of_index(options.index)
+        options = replace(
+            options,
+            models=options.models if weights else (ModelChoice(handle=made.module),),
+            recipe=options.recipe or made.recipe,
+            padding=options.padding or ("keras" if made.padding == "keras" else "slim"),
+        )
 
     limits = options.limits
     # Limits that follow from those people set.

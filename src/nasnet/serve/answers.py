@@ -59,16 +59,24 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of ours
         text: one line that says what was found and what is expected.
         headers: to send along.
         close: whether the connection ends with the answer.
+        param: the field of the request that it is about, for protocols that say so.
     """
 
     def __init__(
-        self, status: int, text: str, *, headers: dict[str, str] | None = None, close: bool = False
+        self,
+        status: int,
+        text: str,
+        *,
+        headers: dict[str, str] | None = None,
+        close: bool = False,
+        param: str | None = None,
     ) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.headers = headers or {}
         self.close = close
+        self.param = param
 
 
 def overloaded(text: str, *, seconds: float) -> Refusal:
@@ -136,6 +144,7 @@ def add_route(
     answers: Described = MappingProxyType({JSON: OBJECT}),
     takes: Described | None = None,
     refusals: tuple[int, ...] = (),
+    refused_as: type[BaseModel] = Refused,
 ) -> None:
     """Add a route: POST if it takes a body, else GET.
 
@@ -147,6 +156,7 @@ def add_route(
         answers: what comes back with 200; an object in JSON if not given.
         takes: what the body may be.
         refusals: statuses besides 401 and, of a body, those that reading it can end in.
+        refused_as: the form of refusals.
     """
     good: dict[str, Any] = {"description": "Good.", "content": {}}
     for kind, schema in answers.items():
@@ -168,14 +178,14 @@ def add_route(
         methods=["POST" if takes else "GET"],
         summary=summary,
         response_class=Response,
-        responses={200: good, **refused(*refusals)},
+        responses={200: good, **refused(*refusals, form=refused_as)},
         openapi_extra=extra,
     )
 
 
-def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def refused(*statuses: int, form: type[BaseModel] = Refused) -> dict[int | str, dict[str, Any]]:
     """What the document says of refusals with these statuses."""
-    return {one: {"model": Refused, "description": _REFUSALS[one]} for one in statuses}
+    return {one: {"model": form, "description": _REFUSALS[one]} for one in statuses}
 
 
 def _schema(described: type[BaseModel] | Mapping[str, Any]) -> Mapping[str, Any]:

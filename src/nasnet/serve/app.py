@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from nasnet._version import __version__
-from nasnet.serve import oip, operation, plain, site, tfserving
+from nasnet.serve import oip, openai, operation, plain, site, tfserving
 from nasnet.serve.answers import Refusal, complete, json_answer
 from nasnet.serve.options import ServeEvent, is_loopback
 from nasnet.serve.service import Service
@@ -57,6 +58,7 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(plain.routes(service))
     app.include_router(tfserving.routes(service))
     app.include_router(oip.routes(service))
+    app.include_router(openai.routes(service))
     app.include_router(operation.routes(service, app))
     app.include_router(site.routes(service))
     app.add_exception_handler(Refusal, _refused)
@@ -64,7 +66,18 @@ def build_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_middleware(_Guard, service=service)
-    complete(app.openapi(), [tfserving.Predict, oip.Infer])
+    if origins := service.options.cors_origin:
+        # Outermost, so that a page elsewhere can read refusals too; what a browser asks
+        # beforehand comes without the key and tells nothing.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("Retry-After", "Inference-Header-Content-Length"),
+            max_age=3600,
+        )
+    complete(app.openapi(), [tfserving.Predict, oip.Infer, openai.EmbeddingRequest])
     return app
 
 
@@ -73,29 +86,35 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = dict(error.headers)
     if error.close:
         headers["Connection"] = "close"
-    return _error(error.status, error.text, headers)
+    return _error(request.url.path, error.status, error.text, headers, error.param)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
     """Starlette's own: no such path, or another method."""
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+    return _error(request.url.path, error.status_code, str(error.detail), dict(error.headers or {}))
 
 
 async def _not_valid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return _error(400, f"{where}: {first['msg']}", {})
+    return _error(request.url.path, 400, f"{where}: {first['msg']}", {})
 
 
 async def _gone(request: Request, error: Exception) -> Response:
     """Nobody reads this."""
-    return _error(400, "the client went away", {"Connection": "close"})
+    return _error(request.url.path, 400, "the client went away", {"Connection": "close"})
 
 
-def _error(status: int, text: str, headers: dict[str, str]) -> Response:
-    answer = json_answer({"error": text}, status)
+def _error(
+    path: str, status: int, text: str, headers: dict[str, str], param: str | None = None
+) -> Response:
+    """An answer that says what is wrong, in the form that clients of this path look for."""
+    wrong: object = {"error": text}
+    if path == openai.EMBEDDINGS:
+        wrong = openai.error_of(status, text, param)
+    answer = json_answer(wrong, status)
     answer.headers.update(headers)
     return answer
 
@@ -141,31 +160,37 @@ class _Guard:
             text = "".join(traceback.format_exception(error)).strip()
             self._service.on_event(ServeEvent(kind="fault", text=text))
             if not status:
-                fault = _error(500, "an error of the service; it is in its log", {})
+                fault = _error(scope["path"], 500, "an error of the service; it is in its log", {})
                 await fault(scope, receive, sending)
         finally:
             self._note({**asked, "method": scope["method"]}, status, time.monotonic() - started)
 
     def _refusal(self, scope: Scope) -> Response | None:
+        path: str = scope["path"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         host = _HOST.fullmatch("".join(hosts))
         if len(hosts) > 1 or host is None:
             return _error(
-                400, "expected one header Host: a name and a port", {"Connection": "close"}
+                path, 400, "expected one header Host: a name and a port", {"Connection": "close"}
             )
         name = host[1].strip("[]").lower()
         if self._hosts is not None and name not in self._hosts:
             return _error(
+                path,
                 421,
                 f"this service is not called {name[:64]!r}: --allowed-hosts adds a name",
                 {"Connection": "close"},
             )
         origin = headers.get(b"origin")
         if origin is not None and not self._own(origin.decode("latin-1"), headers):
-            return _error(403, "requests of other web sites are not taken", {"Connection": "close"})
+            return _error(
+                path,
+                403,
+                "requests of other web sites are not taken: --cors-origin adds one",
+                {"Connection": "close"},
+            )
         key = self._service.options.api_key
-        path: str = scope["path"]
         if key is None or path in _OPEN or path.startswith(_OPEN_BELOW):
             return None
         if any(_same(given, key) for given in _keys(headers)):
@@ -173,12 +198,15 @@ class _Guard:
         if any(_same(given, self._service.session) for given in _sessions(headers)):
             return None
         return _error(
+            path,
             401,
             "expected the API key: Authorization: Bearer KEY, or X-API-Key: KEY",
             {"WWW-Authenticate": "Bearer", "Connection": "close"},
         )
 
     def _own(self, origin: str, headers: dict[bytes, bytes]) -> bool:
+        if not {"*", origin}.isdisjoint(self._service.options.cors_origin):
+            return True
         host = headers.get(b"host", b"").decode("latin-1").lower()
         try:
             return urlsplit(origin).netloc.lower() == host

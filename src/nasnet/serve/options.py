@@ -22,9 +22,12 @@ from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE
 
 Floats = npt.NDArray[np.float32]
+RECIPE = "photo"  # where nothing says another
 _EXTRA = ("fastapi", "uvicorn", "httptools", "prometheus_client", "python_multipart")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORTEST_KEY = 8
+# As browsers write it (RFC 6454, 6.2); other schemes are those of apps, such as `capacitor`.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +108,12 @@ class ServeOptions:
             KEY`; on the command line the file that holds it.
         allow_anyone: listen beyond loopback without a key.
         allowed_hosts: names, besides the address itself, under which clients may call it.
-        recipe: how pictures become pixels.
-        padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
+        cors_origin: a web site whose pages may call it, such as `https://photos.example`; once
+            for each, or `*` for all where there is a key.
+        recipe: how pictures become pixels; as for the vectors of the index, else `photo`, if not
+            given.
+        padding: whose border pixels, `slim` or `keras`; as for the index, else what the weights
+            say, if not given.
         engine: how to compute.
         index: a feature set or an index of `nasnet index` for `/search`, of the first module.
         pictures: the folder the index was made of, so that neighbours can be shown.
@@ -121,7 +128,8 @@ class ServeOptions:
     api_key: str | None = None
     allow_anyone: bool = False
     allowed_hosts: tuple[str, ...] = ()
-    recipe: str = "photo"
+    cors_origin: tuple[str, ...] = ()
+    recipe: str | None = None
     padding: Borders | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     index: Path | None = None
@@ -145,6 +153,18 @@ class ServeOptions:
                 f"{self.host} can be reached from other machines: give an API key, or say that "
                 "anyone may use it (--allow-anyone), or listen at 127.0.0.1"
             )
+        for origin in self.cors_origin:
+            if origin == "*" and not self.api_key:
+                raise InputError(
+                    "--cors-origin '*' lets every web site use this service: give an API key, or "
+                    "name the sites"
+                )
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise InputError(
+                    f"{origin!r} is no origin: write it as browsers do, such as "
+                    "https://photos.example or http://localhost:3000, without a path or a slash "
+                    "at the end"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

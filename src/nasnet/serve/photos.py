@@ -14,7 +14,7 @@ from nasnet.features.store import SinkOptions
 from nasnet.features.store.output import open_output
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.pictures.sources import open_source
-from nasnet.serve.options import ServeOptions, check_extra
+from nasnet.serve.options import RECIPE, ServeOptions, check_extra
 from nasnet.weights.fetch.cache import cache_root
 from nasnet.weights.weights import fingerprint
 
@@ -58,7 +58,7 @@ def photo_index(
         output,
         weights=spec,
         options=EmbedOptions(
-            recipe=options.recipe,
+            recipe=options.recipe or RECIPE,
             padding=options.padding,
             engine=options.engine,
             sink=SinkOptions(mode="append"),
@@ -80,7 +80,7 @@ def _name(folder: Path, spec: ModuleSpec, options: ServeOptions) -> str:
         os.fspath(folder.resolve()),
         fingerprint(weights),
         weights.padding,
-        options.recipe,
+        options.recipe or RECIPE,
         options.engine.precision,
         *map(str, spec.image_size),
     )

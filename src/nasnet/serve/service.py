@@ -24,7 +24,14 @@ from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.serve.answers import Refusal, overloaded
 from nasnet.serve.batching import Batcher, Computed, Lane
 from nasnet.serve.metrics import Metrics
-from nasnet.serve.options import Limits, ModelChoice, NearestIndex, ServeEvent, ServeOptions
+from nasnet.serve.options import (
+    RECIPE,
+    Limits,
+    ModelChoice,
+    NearestIndex,
+    ServeEvent,
+    ServeOptions,
+)
 from nasnet.serve.pictures import check_picture
 from nasnet.weights.classes import class_names
 
@@ -43,7 +50,7 @@ class Model:
         self.spec = spec
         published = _VERSION.fullmatch(opened.weights.source)
         self.version = published[1] if published else "1"
-        self.extractor = Extractor(spec, recipe=options.recipe, engine=options.engine)
+        self.extractor = Extractor(spec, recipe=options.recipe or RECIPE, engine=options.engine)
         self.height, self.width = self.extractor.height, self.extractor.width
         self.labels = labels_of(spec)
         self._limits = options.limits
