@@ -35,12 +35,12 @@ from nasnet.features.classify import (
     Guess as Guess,
     classify as classify,
 )
-from nasnet.features.cluster import (
+from nasnet.features.cluster.options import (
     ClusterEvent as ClusterEvent,
     ClusterOptions as ClusterOptions,
     ClusterSummary as ClusterSummary,
-    embed_on_cluster as embed_on_cluster,
 )
+from nasnet.features.cluster.running import embed_on_cluster as embed_on_cluster
 from nasnet.features.embed import (
     EmbedEvent as EmbedEvent,
     EmbedOptions as EmbedOptions,

@@ -27,9 +27,8 @@ from hypothesis import given, settings, strategies as st
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions, SourceOptions
 from nasnet.errors import ClusterError, InputError, MissingExtraError, OutputError, SourceError
-from nasnet.features.cluster import ClusterOptions, embed_on_cluster
-from nasnet.features.cluster.options import PartDone, WorkerInfo
-from nasnet.features.cluster.running import _drive, _Progress
+from nasnet.features.cluster.options import ClusterOptions, PartDone, WorkerInfo
+from nasnet.features.cluster.running import _drive, _Progress, embed_on_cluster
 from nasnet.features.cluster.tasks import Outcome, Tasks, layout_of
 from nasnet.features.cluster.work import compute
 from nasnet.features.embed import extractor_of

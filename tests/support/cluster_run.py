@@ -24,7 +24,8 @@ import ray
 
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, SinkOptions
-from nasnet.features.cluster import ClusterEvent, ClusterOptions, embed_on_cluster
+from nasnet.features.cluster.options import ClusterEvent, ClusterOptions
+from nasnet.features.cluster.running import embed_on_cluster
 from nasnet.features.cluster.tasks import Tasks
 from nasnet.features.embed import extractor_of
 from nasnet.features.feature_set import feature_schema

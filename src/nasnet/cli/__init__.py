@@ -6,7 +6,9 @@ Nothing of the library imports it. A file is imported when its command runs, so 
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import gc
 import io
 import os
 import sys
@@ -126,6 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process, with one of `STATUSES`."""
     if os.name == "posix":
         _fill_streams()
+    # A start makes a hundred thousand objects that stay: to look through them for garbage, again
+    # and again and once more at the end, took an eighth of its time.
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
     arguments = sys.argv[1:] if arguments is None else arguments
     if not sys.warnoptions and not os.environ.get("NASNET_DEBUG"):
         # Other libraries warn programmers of damaged pictures and old ways; users have the reason.

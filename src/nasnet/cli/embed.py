@@ -10,11 +10,9 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command, failed
 from nasnet.cli.terminal import download_progress, note, rows_progress, without_pandas
-from nasnet.features.cluster import ClusterEvent, ClusterOptions, ClusterSummary, embed_on_cluster
-from nasnet.features.contact_sheet import write_contact_sheet
+from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
-from nasnet.features.signatures import read_signed
 from nasnet.weights.opening import DEFAULT_HANDLE
 
 Mode = Literal["resume", "overwrite", "append"]
@@ -91,6 +89,9 @@ def embed(
     if not quiet:
         _report(summary)
     if page is not None:
+        from nasnet.features.contact_sheet import write_contact_sheet
+        from nasnet.features.signatures import read_signed
+
         shown = write_contact_sheet(
             read_features(summary.output),
             source,
@@ -147,6 +148,8 @@ def _embed_on_cluster(
     *,
     quiet: bool,
 ) -> ClusterSummary:
+    from nasnet.features.cluster.running import embed_on_cluster
+
     if quiet:
         return embed_on_cluster(source, output, weights=weights, options=options, cluster=cluster)
     begun = False

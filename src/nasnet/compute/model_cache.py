@@ -51,14 +51,14 @@ def read(place: Path) -> bytes | None:
     try:
         if not _is_ours(place.parent):
             return None
-        data = place.read_bytes()
+        with place.open("rb") as file:
+            header, model = file.read(_HEADER.size), file.read()
         os.utime(place)
     except OSError:
         return None
-    if len(data) < _HEADER.size:
+    if len(header) < _HEADER.size:
         return None
-    magic, checksum, length = _HEADER.unpack_from(data)
-    model = data[_HEADER.size :]
+    magic, checksum, length = _HEADER.unpack(header)
     whole = magic == _MAGIC and len(model) == length and google_crc32c.value(model) == checksum
     return model if whole else None
 

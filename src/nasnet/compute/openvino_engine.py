@@ -193,7 +193,9 @@ class _OpenVino:
         kept = model_cache.read(place) if place else None
         if kept is not None:
             try:
-                return self._core.import_model(io.BytesIO(kept), self.device, properties)
+                # A tensor, since OpenVINO copies a stream once more.
+                tensor = import_openvino().Tensor(np.frombuffer(kept, np.uint8))
+                return self._core.import_model(tensor, self.device, properties)
             except RuntimeError as error:
                 _LOG.debug("%s: compiled anew: %s", place, error)
         model = self._core.read_model(onnx_bytes(self._weights, key))

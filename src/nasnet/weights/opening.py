@@ -18,9 +18,10 @@ from nasnet.network.plan import PADDINGS, Borders
 from nasnet.network.spec import preset
 from nasnet.weights import genuine
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch, parse_handle
-from nasnet.weights.formats.base import Content
-from nasnet.weights.formats.readers import read_path
-from nasnet.weights.formats.tf_variables import Averages as Averages  # whoever opens, names it
+from nasnet.weights.formats.base import (
+    Averages as Averages,  # whoever opens, names it
+    Content,
+)
 from nasnet.weights.genuine import Verdict
 from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import (
@@ -197,6 +198,9 @@ def open_path(path: Path, *, averages: Averages = "auto", partial: bool = False)
         WeightsError: it is of no known format, is damaged, does not fit the network, or asks to
             run something; the text names file and tensor.
     """
+    # Sixteen formats: what opens no file, as `builtin`, need not wait for their import.
+    from nasnet.weights.formats.readers import read_path
+
     weights, content = read_path(path, averages=averages, partial=partial)
     return _opened(weights, content, path)
 

@@ -65,7 +65,7 @@ class Weights:
                 continue
             array = np.ascontiguousarray(self.arrays[name], dtype="<f4")
             digest.update(f"{name}{list(array.shape)}".encode())
-            digest.update(array.tobytes())
+            digest.update(array.data)
         return digest.hexdigest()[:16]
 
 

@@ -185,7 +185,13 @@ class Sink:
             nonlocal failures
             for table in tables:
                 failures += table.num_rows - table["error"].null_count
-                yield table.cast(self.schema)
+                # A cast brings all of pyarrow's compute functions into a process that had none.
+                same = table.schema.equals(self.schema)  # whatever its metadata says
+                yield (
+                    table.replace_schema_metadata(self.schema.metadata)
+                    if same
+                    else table.cast(self.schema)
+                )
 
         self._parts.publish(self._manifest, self.schema, rows, counted())
         self._done = True

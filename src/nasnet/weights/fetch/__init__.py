@@ -6,7 +6,7 @@ whoever fetches gives a function that verifies it.
 
 from __future__ import annotations
 
-from nasnet.weights.fetch.download import FetchEvent, FetchOptions
+from nasnet.weights.fetch.events import FetchEvent, FetchOptions
 from nasnet.weights.fetch.fetching import Fetched, fetch
 from nasnet.weights.fetch.handles import Handle, parse_handle
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from nasnet.errors import FetchError
 from nasnet.text import read_json
-from nasnet.weights.fetch.download import digests, is_resumable
+from nasnet.weights.fetch.unfinished import digests, is_resumable
 
 _DEAD_AFTER_POLLS: Final = 5
 _LONGEST_GUARD_S: Final = 10.0  # what a guard protects takes a moment

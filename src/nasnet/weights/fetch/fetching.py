@@ -14,16 +14,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from nasnet.errors import FetchError
 from nasnet.weights.fetch import cache
-from nasnet.weights.fetch.download import (
+from nasnet.weights.fetch.events import (
     EventKind,
     FetchEvent,
     FetchOptions,
     Trouble,
-    digests,
 )
 from nasnet.weights.fetch.handles import (
     HANDLES_TEXT,
@@ -45,6 +43,7 @@ from nasnet.weights.fetch.staging import (
     unpack,
     url_source,
 )
+from nasnet.weights.fetch.unfinished import digests
 
 _TRUE: Final = ("1", "true", "yes", "on")
 _WITHOUT: Final = (
@@ -150,7 +149,12 @@ def _local_path(text: str) -> Path | None:
     """The existing path a text names: file, folder or checkpoint prefix."""
     is_url = text.startswith("file:")
     try:
-        path = Path(url2pathname(urlsplit(text).path) if is_url else text).expanduser()
+        name = text
+        if is_url:
+            from urllib.request import url2pathname  # brings the whole of http with it
+
+            name = url2pathname(urlsplit(text).path)
+        path = Path(name).expanduser()
         exists = bool(text) and (path.exists() or path.with_name(f"{path.name}.index").is_file())
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, no home: no path of this system
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasnet.errors import FetchError, needs
-from nasnet.weights.fetch.download import FetchEvent
+from nasnet.weights.fetch.events import FetchEvent
 
 _HANDLE = re.compile(
     r"hf-hub:(?P<repository>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from nasnet.errors import FetchError, NasnetError, needs
 from nasnet.weights.fetch.archive import extract
-from nasnet.weights.fetch.download import Downloaded, FetchEvent, FetchOptions, Trouble, download
+from nasnet.weights.fetch.events import Downloaded, FetchEvent, FetchOptions, Trouble
 from nasnet.weights.fetch.handles import Source
 
 Verify = Callable[[Path], None]
@@ -104,6 +104,9 @@ def stage(source: Source, work: Path, care: Care) -> Staged | Trouble:
         return _from_kaggle(source, work, care)
     name = "".join(character if character.isalnum() else "_" for character in source.url)
     part = work / f"{name[-120:]}.part"
+    # The standard library's network code takes longer to import than all the rest of this room.
+    from nasnet.weights.fetch.download import download
+
     while True:
         got = download(source.url, part, options=care.options, on_event=care.report)
         if isinstance(got, Trouble):

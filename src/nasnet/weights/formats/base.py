@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from nasnet.weights import layouts
 from nasnet.weights.layouts import Recognised
 from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import Array, Weights, check, frozen
+
+# Which variables of a training checkpoint: see `opening.open_weights`.
+Averages = Literal["auto", "plain", "average"]
 
 # No network of the family comes near: the largest published file has 360 MB.
 MOST_BYTES = 2 << 30

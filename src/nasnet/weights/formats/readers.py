@@ -18,7 +18,7 @@ from nasnet.errors import NasnetError, WeightsError
 from nasnet.network.plan import PADDINGS
 from nasnet.text import open_regular, read_json
 from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
-from nasnet.weights.formats.base import Content, assemble, member_names, open_members
+from nasnet.weights.formats.base import Averages, Content, assemble, member_names, open_members
 from nasnet.weights.formats.graph_defs import looks_like_graph, read_graph_def
 from nasnet.weights.formats.keras_files import HDF5_MAGIC, read_keras_archive, read_keras_h5
 from nasnet.weights.formats.mindspore import looks_like_mindspore, read_mindspore
@@ -28,7 +28,6 @@ from nasnet.weights.formats.safetensors_files import (
     looks_like_safetensors,
     read_safetensors_of_others,
 )
-from nasnet.weights.formats.tf_variables import Averages
 from nasnet.weights.formats.tfjs import MANIFESTS, looks_like_tfjs, read_tfjs
 from nasnet.weights.formats.tflite import TFLITE_MARK, read_tflite
 from nasnet.weights.formats.torch_files import LEGACY_MAGIC, read_torch

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,10 @@ import numpy.typing as npt
 from nasnet.errors import WeightsError
 from nasnet.weights import genuine, layouts
 from nasnet.weights.formats import tf_checkpoint, tf_hub
-from nasnet.weights.formats.base import Content, Stored
+from nasnet.weights.formats.base import Averages, Content, Stored
 from nasnet.weights.formats.protobuf import MalformedError, Message
 from nasnet.weights.formats.tf_checkpoint import Checkpoint
 from nasnet.weights.layouts import Recognised
-
-Averages = Literal["auto", "plain", "average"]
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
