@@ -13,9 +13,10 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
+from nasnet.train.head import Head, with_head
 from nasnet.weights.classes import BACKGROUND, class_names, imagenet_classes
 from nasnet.weights.module_folder import ModuleFolder, write_folder
-from nasnet.weights.weights import Weights, seeded, write_safetensors
+from nasnet.weights.weights import Weights, read_safetensors, seeded, write_safetensors
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg, pixels
 
@@ -71,6 +72,65 @@ def test_pictures_in_memory_and_more_classes_than_there_are(tmp_path: Path) -> N
     (one,) = nasnet.classify([pixels(80, 80)], weights=str(tmp_path / "mine"))
     assert sorted(guess.name for guess in one.guesses) == ["a", "b", "c"]
     assert sum(guess.probability for guess in one.guesses) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_name_is_told_from_the_confidence_that_the_weights_say(
+    tmp_path: Path, photos: Path
+) -> None:
+    """All numbers stay in JSON and tables; the text names nothing that is less probable."""
+    arrays = dict(seeded(7, num_classes=3).arrays)
+    arrays["final_layer/FC/weights"] = np.zeros_like(arrays["final_layer/FC/weights"])
+    arrays["final_layer/FC/biases"] = np.log(np.array([0.6, 0.3, 0.1], np.float32))
+    named = replace(seeded(7, num_classes=3), arrays=arrays, labels=("a", "b", "c"))
+    write_safetensors(named, tmp_path / "said.safetensors")
+    packed = tmp_path / "packed.safetensors"
+    said = ["pack", str(tmp_path / "said.safetensors"), "-o", str(packed)]
+    assert invoke("weights", *said, "--min-confidence", "0.65").exit_code == 0
+    assert "names from           0.65" in invoke("weights", "inspect", str(packed)).output
+    shared = [str(photos / "0.jpg"), "-w", str(packed), "--size", "64"]
+    text = invoke("classify", *shared)
+    assert "  not sure: no class has 65%, the first has 60%\n" in text.stdout
+    assert "1 of 1 pictures have no class at or above 65%; --min-confidence 0" in text.stderr
+    (one,) = nasnet.classify(photos / "0.jpg", weights=packed)
+    assert not one.sure
+    assert len(one.guesses) == 3
+    row = json.loads(invoke("classify", *shared, "--json").stdout)
+    assert [each["sure"] for each in row["classes"]] == [False] * 3
+    half = invoke("classify", *shared, "--min-confidence", "0.25")
+    assert half.stdout.endswith("0.jpg\n   60.0%  a\n   30.0%  b\n")
+    every = invoke("classify", *shared, "--min-confidence", "0")
+    assert "   10.0%  c\n" in every.stdout
+    out = tmp_path / "labels.csv"
+    invoke("classify", *shared, "--min-confidence", "0.5", "-o", str(out))
+    with out.open(newline="", encoding="utf-8") as file:
+        assert [row["sure"] for row in csv.DictReader(file)] == ["True", "False", "False"]
+    assert invoke("classify", *shared, "--min-confidence", "2").exit_code == 2
+    # A new classifier on the same trunk has not been measured.
+    head = Head(
+        kernel=np.zeros((1056, 2)),
+        biases=np.zeros(2),
+        c=1.0,
+        temperature=1.0,
+        tried=(),
+        iterations=1,
+        notes=(),
+    )
+    assert with_head(read_safetensors(packed), head, ("x", "y"), source="s").min_confidence == 0
+
+
+def test_a_temperature_divides_the_logits(tmp_path: Path, photos: Path) -> None:
+    packed = tmp_path / "packed.safetensors"
+    assert (
+        invoke("weights", "pack", "builtin", "-o", str(packed), "--temperature", "2").exit_code == 0
+    )
+    options = nasnet.EmbedOptions(size=(64, 64), endpoint="Logits")
+    was, now = (
+        np.array(nasnet.embed(photos / "0.jpg", weights=w, options=options)["vector"].to_pylist())
+        for w in ("builtin", packed)
+    )
+    assert np.allclose(now, was / 2, atol=0.02)
+    refused = invoke("weights", "pack", "builtin", "-o", str(packed), "--temperature", "0")
+    assert refused.exit_code == 2
 
 
 def test_weights_without_a_classifier_are_refused(

@@ -42,6 +42,8 @@ def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     named = dataclasses.replace(weights.seeded(7, num_classes=10), labels=tuple(NAMES))
     weights.write_safetensors(named, around / "named.safetensors")
     weights.write_safetensors(weights.seeded(8, num_classes=0), around / "headless.safetensors")
+    unsure = dataclasses.replace(named, min_confidence=0.999)
+    weights.write_safetensors(unsure, around / "unsure.safetensors")
     (around / "map.html").write_text(MAP, encoding="utf-8")
     nasnet.embed_to_file(
         folder, around / "features.parquet", weights=str(around / "named.safetensors")
@@ -50,6 +52,7 @@ def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         models=(
             ModelChoice(handle=str(around / "named.safetensors"), name="named"),
             ModelChoice(handle=str(around / "headless.safetensors"), name="headless"),
+            ModelChoice(handle=str(around / "unsure.safetensors"), name="unsure"),
         ),
         port=0,
         index=around / "features.parquet",
@@ -117,6 +120,17 @@ def test_a_chosen_file_shows_labels_with_bars_and_neighbours(
     calm(page, f"[...document.querySelectorAll('#neighbours img')].every({there})")
     assert "1.jpg, 240 \u00d7 180 pixels" in texts(page, "#first figcaption")[0]
     assert page.find_element("id", "status").text.startswith(f"1.jpg: {classes[0]['label']}")
+
+
+def test_no_label_is_shown_that_is_not_probable_enough(page: Any, folder: Path) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("id", "module-name")).select_by_value("unsure")
+    choose(page, folder / "1.jpg")
+    calm(page, "document.getElementById('status').textContent.includes('not sure')")
+    (told,) = texts(page, "#labels .name")
+    assert told.startswith("Not sure: the likeliest class has only ")
+    assert not texts(page, "#labels .share")
 
 
 def test_a_neighbour_can_be_gone_on_with(page: Any, folder: Path) -> None:

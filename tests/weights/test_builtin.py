@@ -125,6 +125,14 @@ def test_a_card_that_is_none_is_refused(text: str, told: str, tmp_path: Path) ->
     assert not out.exists()
 
 
+def test_a_confidence_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    for wrong in (2.0, -0.5, float("nan")):
+        write_safetensors(replace(seeded(7), min_confidence=wrong), path)
+        with pytest.raises(WeightsError, match=r"min_confidence '.*' is no number from 0 to 1"):
+            read_safetensors(path)
+
+
 def test_inspect_shows_the_card_and_ends_in_one_word() -> None:
     result = invoke("weights", "inspect", "builtin")
     assert result.output.splitlines()[-1] == "builtin"

@@ -35,7 +35,8 @@ def classify(
     """Name what is on every picture in SOURCE, which is anything `nasnet embed` takes.
 
     WEIGHTS are a classification module, builtin, or the folder `nasnet finetune` wrote, whose
-    classes are then the ones given.
+    classes are then the ones given. Where no class is as probable as the weights say that it takes
+    (or --min-confidence), the text says that it is not sure; JSON and tables have all numbers.
 
         nasnet classify photo.jpg --weights builtin
         nasnet classify ~/photos --weights mine -o labels.csv
@@ -53,7 +54,8 @@ def classify(
     if output is not None and output.suffix not in _ENDINGS:
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
     kept: list[Classified] = []
-    failures = count = 0
+    failures = count = unsure = 0
+    least = 0.0
     notes: tuple[str, ...] = ()
     with download_progress() as on_download, rows_progress() as progress:
 
@@ -67,6 +69,8 @@ def classify(
         for one in classify_pictures(source, weights=spec, options=options, on_event=on_event):
             count += 1
             failures += one.error is not None
+            unsure += one.error is None and not one.sure
+            least = one.min_confidence
             if output is not None:
                 kept.append(one)
             else:
@@ -77,6 +81,11 @@ def classify(
     if not quiet:
         known = spec.opened.weights
         note(f"weights: {known.source} ({known.status})")
+        if unsure:
+            note(
+                f"{unsure:,} of {count:,} pictures have no class at or above {least:.0%}; "
+                "--min-confidence 0 shows all guesses"
+            )
         for text in notes:
             note(f"note: {text}")
     return failed(failures, count, strict=strict)
@@ -84,7 +93,12 @@ def classify(
 
 def _json(one: Classified) -> str:
     guesses = [
-        {"index": g.index, "name": g.name, "probability": round(g.probability, 6)}
+        {
+            "index": g.index,
+            "name": g.name,
+            "probability": round(g.probability, 6),
+            "sure": g.probability >= one.min_confidence,
+        }
         for g in one.guesses
     ]
     told = {"id": one.id, "classes": guesses} if one.error is None else {"id": one.id}
@@ -94,7 +108,12 @@ def _json(one: Classified) -> str:
 def _text(one: Classified) -> str:
     if one.error is not None:
         return f"{display_name(one.id)}: {one.error}"
-    lines = [f"  {guess.probability:6.1%}  {display_name(guess.name)}" for guess in one.guesses]
+    if not one.sure:
+        best = one.guesses[0].probability
+        lines = [f"  not sure: no class has {one.min_confidence:.0%}, the first has {best:.0%}"]
+        return "\n".join([display_name(one.id), *lines])
+    shown = [guess for guess in one.guesses if guess.probability >= one.min_confidence]
+    lines = [f"  {guess.probability:6.1%}  {display_name(guess.name)}" for guess in shown]
     return "\n".join([display_name(one.id), *lines])
 
 
@@ -103,10 +122,9 @@ def _rows(kept: Iterable[Classified]) -> list[dict[str, object]]:
     for one in kept:
         if one.error is not None:
             rows.append(_row(one.id, error=one.error))
-        rows += [
-            _row(one.id, rank, guess.index, guess.name, guess.probability)
-            for rank, guess in enumerate(one.guesses, 1)
-        ]
+        for rank, guess in enumerate(one.guesses, 1):
+            sure = guess.probability >= one.min_confidence
+            rows.append(_row(one.id, rank, guess.index, guess.name, guess.probability, sure))
     return rows
 
 
@@ -116,6 +134,7 @@ def _row(
     index: int | None = None,
     name: str | None = None,
     probability: float | None = None,
+    sure: bool | None = None,
     error: str | None = None,
 ) -> dict[str, object]:
     return {
@@ -124,6 +143,7 @@ def _row(
         "index": index,
         "name": name,
         "probability": probability,
+        "sure": sure,
         "error": error,
     }
 
@@ -148,6 +168,7 @@ def _table(kept: list[Classified], ending: str) -> bytes:
             "index": pyarrow.int32(),
             "name": pyarrow.string(),
             "probability": pyarrow.float32(),
+            "sure": pyarrow.bool_(),
             "error": pyarrow.string(),
         }
     )

@@ -45,6 +45,7 @@ Weights = Annotated[str, Parameter(alias="-w")]
 Quiet = Annotated[bool, Parameter(alias="-q")]
 Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_okay=False))]
 File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
+Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 

@@ -6,13 +6,15 @@ import math
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter, validators
 
-from nasnet.cli.flags import DEFAULTS, File, UsageError, command
+from nasnet.cli.flags import DEFAULTS, File, Share, UsageError, command
 from nasnet.cli.terminal import note, say
 from nasnet.errors import InputError
 from nasnet.text import display_name, read_toml
+from nasnet.weights.classes import with_temperature
 from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
 from nasnet.weights.weights import fingerprint, write_safetensors
 
@@ -60,6 +62,8 @@ def pack(
     output: File,
     card: Path | None = None,
     full: bool = False,
+    temperature: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 1.0,
+    min_confidence: Share | None = None,
 ) -> None:
     """Write WEIGHTS as one small file to hand on: kernels as float16, with a model card.
 
@@ -70,12 +74,19 @@ def pack(
         output: the .safetensors file to write.
         card: a TOML file of texts that the file is to carry: data, licence, figures.
         full: kernels as float32, not float16.
+        temperature: divide the classifier's logits by it, so that its probabilities come true.
+        min_confidence: the least probability, 0 to 1, at which `nasnet classify` names a picture;
+            as it was, if not given.
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a packed file ends in .safetensors")
     texts = _card(card) if card is not None else {}
     opened = open_weights(weights)
     named = replace(opened.weights, source=texts.get("name", opened.weights.source))
+    if temperature != 1:
+        named = with_temperature(named, temperature)
+    if min_confidence is not None:
+        named = replace(named, min_confidence=min_confidence)
     write_safetensors(named, output, half=not full, card=texts)
     note(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}")
 
@@ -104,6 +115,7 @@ def _report(opened: Opened) -> dict[str, str | list[str] | dict[str, str]]:
         "image_size": "x".join(str(side) for side in opened.image_size),
         "parameters": f"{values:,} in {len(names):,} tensors, {values - moving:,} trainable",
         "classifier": head,
+        "names_from": f"{weights.min_confidence:g}" if weights.min_confidence else "",
         "auxiliary_head": "yes" if len(names) < len(weights.arrays) else "no",
         "fingerprint": fingerprint(weights),
         "padding": weights.padding,

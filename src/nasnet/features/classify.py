@@ -27,16 +27,23 @@ class ClassifyOptions:
 
     Attributes:
         top: how many classes to give of each picture.
+        min_confidence: the least probability, 0 to 1, of a class that is named; what the weights
+            say if not given, which is 0 for weights that were not measured.
         embed: how pictures are read, prepared and computed; its endpoint does not count.
     """
 
     top: int = 5
+    min_confidence: float | None = None
     embed: EmbedOptions = field(default_factory=EmbedOptions)
 
     def __post_init__(self) -> None:
         """Refuse no class at all."""
         if self.top < 1:
             raise InputError(f"top starts at 1, found {self.top}")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise InputError(
+                f"min_confidence is a probability from 0 to 1, found {self.min_confidence}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,18 @@ class Classified:
         id: of the picture.
         guesses: the most probable first; empty if there is an error.
         error: why there are none.
+        min_confidence: the least probability at which a guess is worth showing to people.
     """
 
     id: str
     guesses: tuple[Guess, ...]
     error: str | None = None
+    min_confidence: float = 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether the first guess is probable enough to be shown to people."""
+        return bool(self.guesses) and self.guesses[0].probability >= self.min_confidence
 
 
 def classify(
@@ -109,11 +123,14 @@ def classify(
     names = class_names(opened.weights)
     asked = replace(options.embed, endpoint=_ENDPOINT)
     batches = embed_batches(source, weights=opened, options=asked, on_event=on_event)
-    return _classified(batches, names, min(options.top, len(names)))
+    least = options.min_confidence
+    if least is None:
+        least = opened.weights.min_confidence
+    return _classified(batches, names, min(options.top, len(names)), least)
 
 
 def _classified(
-    batches: Generator[Any, None, None], names: tuple[str, ...], top: int
+    batches: Generator[Any, None, None], names: tuple[str, ...], top: int, least: float
 ) -> Generator[Classified, None, None]:
     import pyarrow
 
@@ -125,11 +142,10 @@ def _classified(
             )
             for id, probabilities, error in rows:
                 if error is not None:
-                    yield Classified(id, (), error)
+                    yield Classified(id, (), error, least)
                     continue
                 best = np.argsort(-probabilities, kind="stable")[:top].tolist()
-                yield Classified(
-                    id, tuple(Guess(n, names[n], float(probabilities[n])) for n in best)
-                )
+                guesses = tuple(Guess(n, names[n], float(probabilities[n])) for n in best)
+                yield Classified(id, guesses, None, least)
     finally:
         batches.close()

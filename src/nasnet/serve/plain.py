@@ -79,11 +79,12 @@ class Embedded(BaseModel):
 
 
 class Class(BaseModel):
-    """A class and how likely it is."""
+    """A class, how likely it is, and whether that is enough to tell people."""
 
     index: int
     label: str
     probability: float
+    sure: bool
 
 
 class Classes(BaseModel):
@@ -306,6 +307,7 @@ def _arrow(done: _Done) -> bytes:
 
 def _classified(done: _Done, top: int) -> bytes:
     labels = done.model.labels
+    least = done.model.spec.opened.weights.min_confidence
     results = []
     for id, one in done.rows:
         classes = None
@@ -313,7 +315,12 @@ def _classified(done: _Done, top: int) -> bytes:
             shares = softmax(one.outputs["Logits"])
             best = np.argsort(-shares, kind="stable")[:top].tolist()
             classes = [
-                Class(index=index, label=labels[index], probability=float(shares[index]))
+                Class(
+                    index=index,
+                    label=labels[index],
+                    probability=float(shares[index]),
+                    sure=bool(shares[index] >= least),
+                )
                 for index in best
             ]
         results.append(Classes(id=id, classes=classes, error=one.error))

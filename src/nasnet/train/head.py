@@ -287,4 +287,5 @@ def with_head(weights: Weights, head: Head, labels: Sequence[str], *, source: st
         source=f"{source}, {head.described}",
         status="modified",
         labels=tuple(labels),
+        min_confidence=0.0,
     )

@@ -123,3 +123,19 @@ def with_classes(weights: Weights, classes: int) -> tuple[Weights, str]:
     arrays[_KERNEL], arrays[_BIASES] = np.ascontiguousarray(kernel), np.ascontiguousarray(biases)
     changed = replace(weights, arrays=frozen(arrays), num_classes=classes, labels=labels)
     return changed, note
+
+
+def with_temperature(weights: Weights, temperature: float) -> Weights:
+    """The same weights with the classifier's logits divided by a temperature (Guo et al. 2017).
+
+    Args:
+        weights: with a classifier.
+        temperature: above 0; above 1 makes the classifier less sure.
+
+    Raises:
+        InputError: they have no classifier.
+    """
+    if not weights.num_classes:
+        raise InputError(f"{weights.source} has no classifier whose temperature could change")
+    head = {name: weights.arrays[name] / np.float32(temperature) for name in (_KERNEL, _BIASES)}
+    return replace(weights, arrays=frozen({**weights.arrays, **head}))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class Weights:
         averaged: whether these are the exponential moving averages of a training run.
         labels: names of the classes, in order, or empty.
         padding: whose border pixels the network computes with; see `network.build.build_plan`.
+        min_confidence: the least probability, 0 to 1, at which the classifier's best class is worth
+            telling people, as measured on held-out pictures; 0 where nobody has measured it.
     """
 
     spec: str
@@ -54,6 +57,7 @@ class Weights:
     averaged: bool = False
     labels: tuple[str, ...] = ()
     padding: Borders = "slim"
+    min_confidence: float = 0.0
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -264,6 +268,7 @@ def write_safetensors(
         "status": weights.status,
         "averaged": str(weights.averaged).lower(),
         "padding": weights.padding,
+        "min_confidence": str(weights.min_confidence),
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
     metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
@@ -302,6 +307,9 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     padding = metadata.get("padding", "slim")
     if padding not in PADDINGS:
         raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
+    said = metadata.get("min_confidence", "0")
+    if not re.fullmatch(r"0(\.\d+)?|1(\.0)?", said):
+        raise WeightsError(f"{file}: its min_confidence {said!r} is no number from 0 to 1")
     where = f"{file}: the labels in its metadata"
     labels = parse_json(metadata.get("labels", "[]"), where, WeightsError)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
@@ -317,6 +325,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         averaged=metadata.get("averaged") == "true",
         labels=tuple(labels),
         padding=padding,
+        min_confidence=float(said),
     )
 
 

@@ -2,7 +2,7 @@
 
 import { ask, askJson, post, Refused } from "/assets/server.js";
 import { keepPageOnDrop, makePicker, onPaste } from "/assets/picking.js";
-import { labelText, shareText, showAlike, showLabels, showNeighbours, showPicture }
+import { labelText, shareText, showAlike, showLabels, showNeighbours, showPicture, unsureText }
   from "/assets/showing.js";
 
 const part = (id) => document.getElementById(id);
@@ -134,6 +134,7 @@ async function classify(picture, signal) {
   const answer = await (await post(`/classify${query({ top: TOP })}`, [picture], signal)).json();
   const { classes } = answer.results[0];
   showLabels(part("labels").querySelector("ol"), classes);
+  if (!classes[0].sure) return unsureText(classes).toLowerCase();
   return `${labelText(classes[0])}, ${shareText(classes[0].probability)}`;
 }
 

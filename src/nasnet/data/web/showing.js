@@ -51,14 +51,19 @@ export function showPicture(figure, picture) {
 }
 
 /**
- * The likeliest classes.
+ * The likeliest classes, of those that are likely enough to be named.
  *
  * @param {HTMLElement} list
- * @param {{index: number, label: string | null, probability: number}[]} classes
+ * @param {{index: number, label: string | null, probability: number, sure: boolean}[]} classes
  */
 export function showLabels(list, classes) {
+  const sure = classes.filter((one) => one.sure);
+  if (!sure.length) {
+    list.replaceChildren(make("li", "", make("span", "name", unsureText(classes))));
+    return;
+  }
   list.replaceChildren(
-    ...classes.map((one) =>
+    ...sure.map((one) =>
       make(
         "li",
         "",
@@ -69,6 +74,10 @@ export function showLabels(list, classes) {
     ),
   );
 }
+
+/** What is said where no class is likely enough. */
+export const unsureText = ([best]) =>
+  `Not sure: the likeliest class has only ${shareText(best.probability)}`;
 
 /** What a class is called, or its number where it has no name. */
 export const labelText = (one) => one.label || `class ${one.index}`;
