@@ -17,12 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features.feature_set import feature_schema, read_features
+from nasnet.features.feature_set import feature_schema, read_features, vectors_of
 from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
+from nasnet.features.store.beginning import open_parts
+from nasnet.features.store.merge import merge
 from nasnet.pictures.sources import open_source
 from tests.support import ROOT
 from tests.support.pictures import jpeg
 from tests.support.sink_rows import DIMENSIONS, META, check, opened, rows, write
+
+BAD = [3, 10, 17, 24, 31, 38]  # of 40 rows, as `rows` makes them
 
 
 def test_an_unknown_ending_lists_the_formats(tmp_path: Path) -> None:
@@ -229,16 +233,68 @@ def test_a_parquet_file_looks_as_the_table_in_the_manual_says(tmp_path: Path) ->
     write(output, 40)
     file = pq.ParquetFile(output)
     kinds = [str(field.type) for field in file.schema_arrow]
-    vectors, signatures = "fixed_size_list<element: float>[5]", "fixed_size_binary[520]"
+    vectors, signatures = "list<element: float>", "fixed_size_binary[520]"
     assert kinds == ["string", vectors, "int32", "int32", "string", "int64", signatures]
     assert file.num_row_groups == 1, "small parts make no small row groups"
     table = file.read()
     assert table["width"].null_count == 6
-    assert table["vector"].null_count == 0, "older readers could not read the file at all"
-    assert table["vector"][3].as_py() == pytest.approx([np.nan] * 5, nan_ok=True)
+    assert [n for n, one in enumerate(table["vector"].to_pylist()) if one is None] == BAD
+    assert table["vector"][4].as_py() == [4] * DIMENSIONS
     assert file.schema_arrow.metadata[b"nasnet.weights_status"] == b"untrained"
     assert file.schema_arrow.metadata[b"nasnet.recipe"] == b"photo/1"
     file.close()
+
+
+def test_vectors_of_a_parquet_file_are_of_fixed_size_where_no_picture_failed(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "x.parquet"
+    sink = opened(output)
+    sink.write(rows(0, 3))
+    sink.finish()
+    assert str(pq.read_schema(output).field("vector").type) == "fixed_size_list<element: float>[5]"
+    sink = opened(output, "append")
+    sink.write(rows(3, 5))
+    sink.finish()
+    assert str(pq.read_schema(output).field("vector").type) == "list<element: float>"
+    check(output, 5)
+
+
+def test_all_parts_of_a_folder_have_vectors_of_one_type(tmp_path: Path) -> None:
+    schema = feature_schema(DIMENSIONS, META)
+    parts = open_parts(tmp_path / "folder", folder=True)
+    parts.place.make()
+    for number, (start, end) in enumerate([(0, 3), (3, 6)]):  # without a failure, and with one
+        batch = record_batch(rows(start, end), schema)
+        parts.write(number, schema, iter([pa.Table.from_batches([batch])]))
+    kinds = [pq.read_schema(file).field("vector").type for file in (tmp_path / "folder").iterdir()]
+    assert list(map(str, kinds)) == ["list<element: float>"] * 2
+
+
+def with_nan_as_once(output: Path, count: int) -> None:
+    """A Parquet file as earlier versions wrote them."""
+    write(output, count)
+    schema = feature_schema(DIMENSIONS, META)
+    batch = rows(0, count)
+    table = pa.Table.from_batches([record_batch(batch, schema)])
+    numbers = pa.array(vectors_of(table).reshape(-1))
+    vectors = pa.FixedSizeListArray.from_arrays(numbers, DIMENSIONS).cast(schema.field(1).type)
+    pq.write_table(table.set_column(1, schema.field(1), vectors), output)
+    assert pq.read_table(output)["vector"].null_count == 0
+
+
+def test_earlier_files_with_nan_are_read_merged_and_added_to(tmp_path: Path) -> None:
+    old, whole = tmp_path / "old.parquet", tmp_path / "whole.parquet"
+    with_nan_as_once(old, 40)
+    check(old, 40)
+    merge([old], whole)
+    sink = opened(old, "append")
+    sink.write(rows(40, 42))
+    sink.finish()
+    for output, count in ((whole, 40), (old, 42)):
+        check(output, count)
+        found = pq.read_table(output)["vector"].to_pylist()
+        assert [n for n, one in enumerate(found) if one is None] == BAD
 
 
 def test_an_arrow_file_has_nulls_and_nan_beneath_them(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
         open_regular(file).close()
         if file.suffix == ".parquet":
             with parquet.reading(file) as opened:
-                schema = opened.schema_arrow
+                schema = parquet.schema_of(opened)
         elif file.suffix == ".npy":
             vectors = _npy_vectors(file)
             meta = _meta(_npy_meta(file), file)

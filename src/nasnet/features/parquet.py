@@ -2,55 +2,81 @@
 
 A page has one by the format itself. The end, which says what the columns are and where they lie,
 has none: it is kept there among the metadata, computed with zeros in its own place.
+
+Parquet knows lists; that all of them are of one length is Arrow's note in the file's end. pyarrow
+before 26 reads no file with that note in which a list is null, so it is left out there: what is
+null is null for every reader, and the length stands in our own metadata.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
 _KEY = "nasnet.crc32"
+_LENGTH = "nasnet.dimensions"
+_NOTE = "ARROW:schema"
+_VECTOR = "vector"
 _NONE = "0" * 8
 _SIGNED = _KEY.encode() + b"\x18\x08"  # Thrift's head of the value, a text of 8 bytes
 _MAGIC = b"PAR1"
 _ROWS = 4096
 
 
-@contextmanager
-def writing(
-    path: Path, schema: pyarrow.Schema, *, packed: bool = True
-) -> Iterator[pyarrow.parquet.ParquetWriter]:
-    """A file to write tables to.
+def write(
+    path: Path,
+    schema: pyarrow.Schema,
+    tables: Iterator[pyarrow.Table],
+    *,
+    packed: bool = True,
+    alone: bool = True,
+) -> None:
+    """Write tables as a file.
 
     Args:
         path: the file.
         schema: of the tables.
+        tables: they; a vector is null where there is none.
         packed: compressed, as a finished set is.
+        alone: the type of the vectors may depend on the rows; else it is that of any other file.
     """
     import pyarrow.parquet
 
+    vector = schema.get_field_index(_VECTOR)
+    kind = schema.field(vector).type
+    lists = schema.set(vector, schema.field(vector).with_type(pyarrow.list_(kind.value_type)))
+    nulls = not alone
     # Many features are exactly 0, so zstd saves about a quarter; dictionaries and statistics of
     # single numbers only cost.
     with pyarrow.parquet.ParquetWriter(
         path,
-        schema,
+        lists,
         compression="zstd" if packed else "none",
         compression_level=1 if packed else None,
         use_dictionary=["error"],
         write_statistics=["id", "width", "height", "error", "file_bytes"],
         write_page_checksum=True,
+        store_schema=False,  # only at the end it is known which
     ) as writer:
-        yield writer
-        writer.add_key_value_metadata({_KEY: _NONE})
+        for table in tables:
+            nulls |= table[_VECTOR].null_count > 0
+            rows = table.set_column(vector, lists.field(vector), _lists(table[_VECTOR]))
+            writer.write_table(rows.cast(lists), row_group_size=2 * _ROWS)
+        noted = base64.b64encode((lists if nulls else schema).serialize())
+        own = {_LENGTH: str(kind.list_size), _NOTE: noted, _KEY: _NONE}
+        writer.add_key_value_metadata({**(schema.metadata or {}), **own})
     with path.open("rb+") as file:
         begin, end = _end(file)
         place = end.index(_SIGNED) + len(_SIGNED)
@@ -86,6 +112,20 @@ def reading(
         yield opened
 
 
+def schema_of(opened: pyarrow.parquet.ParquetFile) -> pyarrow.Schema:
+    """Columns and metadata, with vectors of a fixed size, as they were written."""
+    import pyarrow
+
+    own = dict(opened.metadata.metadata or {})
+    own.pop(_NOTE.encode(), None)
+    schema = opened.schema_arrow.with_metadata(own)
+    vector, length = schema.get_field_index(_VECTOR), own.get(_LENGTH.encode())
+    if vector < 0 or length is None or not pyarrow.types.is_list(schema.field(vector).type):
+        return schema
+    kind = pyarrow.list_(schema.field(vector).type.value_type, int(length))
+    return schema.set(vector, schema.field(vector).with_type(kind))
+
+
 def tables(
     opened: pyarrow.parquet.ParquetFile, columns: Sequence[str], *, rows: int = _ROWS
 ) -> Iterator[pyarrow.Table]:
@@ -96,14 +136,48 @@ def tables(
     """
     import pyarrow
 
+    schema = schema_of(opened)
+    kinds = pyarrow.schema([schema.field(name) for name in columns], schema.metadata)
     for group in range(opened.num_row_groups):
         try:
             for batch in opened.iter_batches(rows, row_groups=[group], columns=list(columns)):
-                yield pyarrow.Table.from_batches([batch]).select(list(columns))
+                yield _of_fixed_size(
+                    pyarrow.Table.from_batches([batch]).select(list(columns)), kinds
+                )
         except (OSError, pyarrow.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's, not the file's
             raise ValueError(f"row group {group} is damaged: {error}") from error
+
+
+def _lists(column: pyarrow.ChunkedArray) -> pyarrow.ListArray:
+    """Lists of any length, of which all that are not null are of one."""
+    import pyarrow
+
+    lengths = np.asarray(column.is_valid()) * np.int32(column.type.list_size)
+    ends = pyarrow.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    values = column.combine_chunks().flatten()  # without those that are null
+    return pyarrow.ListArray.from_arrays(ends, values, mask=column.is_null().combine_chunks())
+
+
+def _of_fixed_size(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
+    import pyarrow
+
+    place = table.schema.get_field_index(_VECTOR)
+    if place < 0 or not pyarrow.types.is_list(table.schema.field(place).type):
+        return table
+    kind, column = schema.field(place).type, table[_VECTOR]
+    there = np.asarray(column.is_valid())
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    if len(values) != there.sum() * kind.list_size:
+        raise ValueError("vectors of unequal lengths")
+    beneath = np.nan if values.dtype.kind == "f" else 0
+    numbers: np.ndarray[Any, Any] = np.full((len(there), kind.list_size), beneath, values.dtype)
+    numbers[there] = values.reshape(-1, kind.list_size)
+    vectors = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(numbers.reshape(-1)), kind.list_size, mask=pyarrow.array(~there)
+    )
+    return table.set_column(place, schema.field(place), vectors.cast(kind))
 
 
 def _check(file: BinaryIO) -> None:

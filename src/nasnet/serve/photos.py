@@ -97,6 +97,8 @@ def _keep_present(output: Path, present: set[str]) -> bool:
     kept = pyarrow.array([id in present for id in rows["id"].to_pylist()])
     if rows.num_rows > kept.true_count:
         with parquet.reading(output) as file:
-            table = file.read().filter(kept)
+            schema = parquet.schema_of(file)
+            tables = list(parquet.tables(file, schema.names))
+        table = pyarrow.concat_tables(tables).filter(kept)
         open_output(output, {}).write(table.schema, table.num_rows, iter([table]))
     return bool(rows.filter(kept)["error"].null_count)

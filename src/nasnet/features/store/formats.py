@@ -27,7 +27,7 @@ from nasnet.features.feature_set import (
     unreadable,
     vectors_of,
 )
-from nasnet.features.store.rows import with_nan, with_nulls
+from nasnet.features.store.rows import with_nulls
 from nasnet.features.sums import with_sums
 from nasnet.weights.formats.npy import map_npy
 
@@ -91,13 +91,10 @@ def _regrouped(tables: Tables) -> Tables:
 
 
 def write_parquet(
-    path: Path, schema: pyarrow.Schema, tables: Tables, *, packed: bool = True
+    path: Path, schema: pyarrow.Schema, tables: Tables, *, packed: bool = True, alone: bool = True
 ) -> None:
-    """Write rows as Parquet; see `parquet.writing`."""
-    # A failed row has a vector of NaN, see `with_nan`.
-    with parquet.writing(path, schema, packed=packed) as writer:
-        for table in _regrouped(tables):
-            writer.write_table(with_nan(table), row_group_size=2 * _ROWS)
+    """Write rows as Parquet; see `parquet.write`."""
+    parquet.write(path, schema, map(with_nulls, _regrouped(tables)), packed=packed, alone=alone)
 
 
 def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:

@@ -173,7 +173,9 @@ class Parts:
         packed = self.output is None or self.place.path is None
         self._write(
             _PART.format(number),
-            lambda path: write_parquet(path, schema, tables, packed=packed),
+            lambda path: write_parquet(
+                path, schema, tables, packed=packed, alone=self.output is not None
+            ),
         )
 
     def tables(self, number: int, columns: Sequence[str] = COLUMNS) -> Iterator[pyarrow.Table]:
@@ -290,7 +292,7 @@ class Parts:
         with self.place.told("read"):
             try:
                 with self._opened(number) as file:
-                    schema, found = file.schema_arrow, file.metadata
+                    schema, found = parquet.schema_of(file), file.metadata
                     meta = meta_of(schema)
                     same = {**meta, **asdict(manifest.meta)} == meta
                     if not same or vector_text(schema) != manifest.vector:

@@ -76,30 +76,18 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def with_nan(table: pyarrow.Table) -> pyarrow.Table:
-    """The same rows with NaN in place of null vectors, as Parquet files hold them.
-
-    pyarrow up to 25 can neither write nor read a Parquet file with a null in a column of lists of
-    a fixed size: one failed picture would make the whole file unreadable for most of the world.
-    """
-    return table if table["vector"].null_count == 0 else _rebuilt(table, None)
-
-
 def with_nulls(table: pyarrow.Table) -> pyarrow.Table:
-    """The same rows with null vectors where there is an error, as Arrow files hold them."""
-    failed = np.asarray(table["error"].is_valid())
-    return table if table["vector"].null_count == failed.sum() else _rebuilt(table, failed)
-
-
-def _rebuilt(table: pyarrow.Table, failed: npt.NDArray[np.bool_] | None) -> pyarrow.Table:
+    """The same rows with null vectors where there is an error; sets once held NaN there."""
     import pyarrow
 
+    failed = np.asarray(table["error"].is_valid())
+    if table["vector"].null_count == failed.sum():
+        return table
     place = table.schema.get_field_index("vector")
     field = table.schema.field(place)
     numbers = vectors_of(table).astype(number_type(table.schema), copy=False).reshape(-1)
-    mask = None if failed is None else pyarrow.array(failed)
     vectors = pyarrow.FixedSizeListArray.from_arrays(
-        pyarrow.array(numbers), field.type.list_size, mask=mask
+        pyarrow.array(numbers), field.type.list_size, mask=pyarrow.array(failed)
     )
     return table.set_column(place, field, vectors.cast(field.type))
 
