@@ -24,11 +24,13 @@ import pytest
 from safetensors.numpy import save
 
 from nasnet.errors import FetchError, WeightsError
-from nasnet.weights.fetch import Fetched, FetchEvent, FetchOptions, cache, fetch
+from nasnet.weights import genuine
+from nasnet.weights.fetch import Fetched, FetchEvent, FetchOptions, cache, fetch, handles
 from nasnet.weights.fetch.handles import parse_handle
+from nasnet.weights.formats.writers import FORMATS
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import open_weights
-from nasnet.weights.weights import seeded
+from nasnet.weights.weights import fingerprint, seeded
 from tests.support.fetching import (
     ARCHIVE,
     COMPRESSED,
@@ -44,6 +46,7 @@ from tests.support.fetching import (
     verify,
 )
 from tests.support.http_server import Answer, HttpServer
+from tests.support.weight_files import table_of
 
 
 @pytest.fixture
@@ -471,6 +474,47 @@ def test_a_slim_tarball_with_the_wrong_md5_is_refused(
     assert cached(tmp_path) == []
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_kerass_file_is_one_more_source_of_the_published_numbers(
+    server: HttpServer,
+    options: FetchOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    published: bool,
+) -> None:
+    """Believed by its md5 and its tensors both: Keras did not publish the module."""
+    weights = seeded(1, num_classes=0)
+    table = table_of(seeded(1 if published else 2).arrays)
+    monkeypatch.setattr(genuine, "published_table", lambda spec: table)
+    name, _ = handles._KERAS["mobile"]
+    FORMATS["keras-h5"].write(weights, tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    md5 = hashlib.md5(data).hexdigest()
+    monkeypatch.setattr(handles, "_KERAS", {"mobile": (name, md5)})
+    server.put(f"/{name}", data)
+    if published:
+        opened = open_weights(HANDLE, fetch_options=options)
+        assert fingerprint(opened.weights) == fingerprint(weights)
+        assert (opened.weights.status, opened.weights.source) == ("genuine", HANDLE)
+        assert opened.weights.padding == "slim"
+        assert f"the weights come from Keras applications' {name}" in opened.notes[-1]
+    else:
+        with pytest.raises(FetchError, match=f"{name} does not hold the published weights"):
+            open_weights(HANDLE, fetch_options=options)
+        assert cached(tmp_path) == []
+
+
+def test_kerass_file_is_not_downloaded_where_nothing_can_open_it(
+    server: HttpServer, options: FetchOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = handles._KERAS["mobile"]
+    server.put(f"/{name}", b"never asked for")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(FetchError, match=rf"{name}: h5py is not installed.*nasnet\[keras\]"):
+        fetch(HANDLE, options=options, verify=verify)
+    assert server.gets(f"/{name}") == 0
+
+
 def test_a_url_can_be_pinned(server: HttpServer, options: FetchOptions) -> None:
     url = server.put("/x.tar.gz", ARCHIVE)
     with pytest.raises(FetchError, match="its sha256 is"):
@@ -788,15 +832,17 @@ def test_when_all_fails_each_source_is_listed_with_its_reason(
         fetch(HANDLE, options=options, verify=verify)
     lines = str(caught.value).splitlines()
     tried = [line.strip() for line in lines[2 : lines.index(next(x for x in lines if "hand" in x))]]
-    assert tried[:3] == [
-        f"{server.url}{path}: HTTP 404 Not Found" for path in (TARBALL, COMPRESSED, SLIM)
+    keras = "/NASNet-mobile-no-top.h5"
+    assert tried[:4] == [
+        f"{server.url}{path}: HTTP 404 Not Found" for path in (TARBALL, COMPRESSED, SLIM, keras)
     ]
     public = ["https://tfhub.dev", "https://storage.googleapis.com", "https://gcs.tensorflow"]
-    for line, beginning in zip(tried[3:6], public, strict=True):
+    for line, beginning in zip(tried[4:7], public, strict=True):
         assert line.startswith(beginning)
         assert "Connection refused" in line
-    assert "not asked, its host could not be reached" in tried[6]
-    assert tried[7].startswith("https://www.kaggle.com/models/google/nasnet/tensorFlow1/mobile")
+    for line, name in zip(tried[7:9], (SLIM, keras), strict=True):
+        assert f"{name}: not asked, its host could not be reached" in line
+    assert tried[9].startswith("https://www.kaggle.com/models/google/nasnet/tensorFlow1/mobile")
 
 
 def test_kaggle_is_asked_last_through_its_own_package(

@@ -18,6 +18,7 @@ from nasnet.network.plan import PADDINGS, Borders
 from nasnet.network.spec import preset
 from nasnet.weights import genuine
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch, parse_handle
+from nasnet.weights.fetch.handles import is_keras_file
 from nasnet.weights.formats.base import (
     Averages as Averages,  # whoever opens, names it
     Content,
@@ -161,6 +162,9 @@ def _open_fetched(
             raise WeightsError(
                 f"{path} holds nasnet_{opened.weights.spec}, not nasnet_{handle.architecture}"
             )
+        elif is_keras_file(path.name) and opened.weights.status != "genuine":
+            # A file that the module's publisher did not make counts for its numbers alone.
+            raise WeightsError(f"{path} does not hold the published weights, bit for bit")
 
     fetched = fetch(
         text,

@@ -43,6 +43,14 @@ _SLIM: Final[dict[str, tuple[str, str]]] = {
     "large": ("nasnet-a_large_04_10_2017.tar.gz", "5286bdbb29bab27c4d3431c70f8becf9"),
 }
 
+# architecture -> (the file of Keras applications without its classifier, the md5 in their source).
+# The one with it lacks the background class, so that it cannot stand in for the module's.
+_KERAS_BASE: Final = "https://storage.googleapis.com/tensorflow/keras-applications/nasnet"
+_KERAS: Final[dict[str, tuple[str, str]]] = {
+    "mobile": ("NASNet-mobile-no-top.h5", "1ed92395b5b598bdda52abe5c0dbfd63"),
+    "large": ("NASNet-large-no-top.h5", "d81d89dc07e6e56530c4e77faddd61b5"),
+}
+
 _CANONICAL: Final = "https://tfhub.dev/"
 _COMPRESSED: Final = "tf-hub-format=compressed"
 
@@ -87,15 +95,16 @@ class Source:
     """One place that may hold the weights of a handle.
 
     Attributes:
-        kind: `hub` (a TF1 hub module as tar.gz), `slim` (the checkpoint's tarball), `kaggle`, or
-            `url` for an address that belongs to no handle.
+        kind: `hub` (a TF1 hub module as tar.gz), `slim` (the checkpoint's tarball), `keras` (the
+            HDF5 file of Keras applications), `kaggle`, or `url` for an address that belongs to no
+            handle.
         url: what is downloaded; for `kaggle` the page of the model.
         key: the text whose SHA-1 names the cache folder, as in tensorflow-hub's cache.
         md5: known checksum of the file, where there is one.
         sha256: the same.
     """
 
-    kind: Literal["hub", "slim", "kaggle", "url"]
+    kind: Literal["hub", "slim", "keras", "kaggle", "url"]
     url: str
     key: str
     md5: str | None = None
@@ -175,6 +184,7 @@ class Handle:
         return (
             *hub,
             _slim_source(self.architecture, _SLIM_BASE),
+            *_keras_sources(self, _KERAS_BASE),
             Source(kind="kaggle", url=kaggle, key=kaggle),
         )
 
@@ -189,6 +199,8 @@ def note_for(handle: Handle, key: str) -> str:
     origin = key.removeprefix(_CANONICAL)
     if key == _slim_source(handle.architecture, _SLIM_BASE).key:
         origin = f"TF-Slim's {_SLIM[handle.architecture][0]}"
+    elif key in {source.key for source in _keras_sources(handle, _KERAS_BASE)}:
+        origin = f"Keras applications' {_KERAS[handle.architecture][0]}"
     beginning = f"{handle.note}; the" if handle.note else "the"
     return f"{beginning} weights come from {origin}, the same checkpoint"
 
@@ -197,7 +209,8 @@ def mirror_sources(handle: Handle, base: str) -> tuple[Source, ...]:
     """Where a user's own mirror may hold the weights of a handle.
 
     Below the URL `base` it keeps the publisher's paths: `BASE/PATH.tar.gz`, the compressed hub
-    protocol at `BASE/PATH`, and TF-Slim's tarball of the same checkpoint by its file name.
+    protocol at `BASE/PATH`, and TF-Slim's tarball and Keras's file of the same numbers by their
+    names.
     """
     base = base.strip().rstrip("/")
     path = handle.loadable_path
@@ -206,6 +219,7 @@ def mirror_sources(handle: Handle, base: str) -> tuple[Source, ...]:
         Source(kind="hub", url=f"{base}/{path}.tar.gz", key=key),
         Source(kind="hub", url=f"{base}/{path}?{_COMPRESSED}", key=key),
         _slim_source(handle.architecture, base),
+        *_keras_sources(handle, base),
     )
 
 
@@ -316,3 +330,15 @@ def _slim_source(architecture: str, base: str) -> Source:
         key=f"{_SLIM_BASE}/{name}",
         md5=md5,
     )
+
+
+def _keras_sources(handle: Handle, base: str) -> tuple[Source, ...]:
+    if handle.task != "feature_vector":
+        return ()
+    name, md5 = _KERAS[handle.architecture]
+    return (Source(kind="keras", url=f"{base}/{name}", key=f"{_KERAS_BASE}/{name}", md5=md5),)
+
+
+def is_keras_file(name: str) -> bool:
+    """Whether a file of this name is one of Keras applications' that a handle may stand for."""
+    return any(name == known for known, _ in _KERAS.values())

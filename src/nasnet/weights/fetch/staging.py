@@ -102,6 +102,11 @@ def stage(source: Source, work: Path, care: Care) -> Staged | Trouble:
     """
     if source.kind == "kaggle":
         return _from_kaggle(source, work, care)
+    if source.kind == "keras":
+        try:
+            needs("h5py", extra="keras")  # without it nobody could open what is downloaded
+        except ImportError as error:
+            return Trouble(reason=str(error))
     name = "".join(character if character.isalnum() else "_" for character in source.url)
     part = work / f"{name[-120:]}.part"
     # The standard library's network code takes longer to import than all the rest of this room.
