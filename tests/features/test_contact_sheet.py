@@ -133,7 +133,33 @@ def test_copies_are_marked_on_the_page_that_embed_writes(tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
     assert text.count('<b class="copy">copy</b>') == 2, "in the row of each of the two"
-    assert "or mirrored: 1 here" in " ".join(text.split())
+    assert '<a href="#copies">Copies (1)</a>' in text
+    (groups,) = re.findall('<ul class="groups">(.*?)</ul>', text, re.DOTALL)
+    assert set(re.findall('<figcaption title="([^"]+)">', groups)) == {"1.jpg", "again.jpg"}
+    assert ">same bytes<" in groups
+
+
+def test_the_first_page_shows_other_views_of_the_same_scene(tmp_path: Path) -> None:
+    """What a newcomer sees who runs the first command of the README, looked up in the page."""
+    pytest.importorskip("skimage")
+    page = tmp_path / "p.html"
+    result = invoke(
+        "embed", "samples:", "-o", str(tmp_path / "f.parquet"), "-w", "builtin", "--page", str(page)
+    )
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    rows = [
+        [id.partition("/")[0] for id in re.findall('<figcaption title="([^"]+)">', row)]
+        for row in re.findall("<article .*?</article>", text, re.DOTALL)
+    ]
+    assert len(rows) == 60
+    first = [row[1] == row[0] for row in rows]
+    every = [scene == row[0] for row in rows for scene in row[1:]]
+    assert sum(first) >= 0.9 * len(first)
+    assert sum(every) >= 0.9 * len(every) == 0.9 * 5 * 60
+    assert '<a href="#copies">Copies (28)</a>' in text
+    assert 'class="warn"' not in text, "which weights these are is told in the footer"
+    assert "builtin, not Google&#39;s" in text[text.index("<footer>") :]
 
 
 def test_of_a_large_set_only_copies_on_the_page_are_looked_for(tmp_path: Path) -> None:
@@ -148,4 +174,4 @@ def test_of_a_large_set_only_copies_on_the_page_are_looked_for(tmp_path: Path) -
     text = " ".join(page.read_text(encoding="utf-8").split())
     shown = set(re.findall("[0-9]+[.]jpg", text))
     assert 96 <= len(shown) < 120
-    assert f"or mirrored: {len(shown) - 1} here" in text
+    assert f"or mirrored: {len(shown) - 1} of those on this page" in text

@@ -29,6 +29,7 @@ _IN_THE_GRID = 96  # pictures at most
 _SIDE = 160  # longest side of a picture, in pixels
 _GROUPS = 300  # on a page of copies, at most
 _COPIES = 24  # of a group on it, at most
+_GROUPS_BESIDE, _COPIES_BESIDE = 24, 5  # the same of the page that is not about copies alone
 _NEAR = 5  # beside an outlier
 
 
@@ -92,7 +93,16 @@ def write_contact_sheet(
         for query, *pair in zip(shown, rows, cosines, strict=True)
     ]
     grid = Grid(columns=columns, ids=tuple(ids[row] for row in in_grid))
-    write_rows(on_page, images, features.meta, path, count=len(good), grid=grid, groups=groups)
+    write_rows(
+        on_page,
+        images,
+        features.meta,
+        path,
+        count=len(good),
+        title="Similar pictures",
+        grid=grid,
+        groups=groups,
+    )
     return len(on_page)
 
 
@@ -156,7 +166,7 @@ def write_rows(
         count: how many pictures were looked through.
         title: of the page.
         grid: pictures at a glance, if there are any to show.
-        groups: pictures and their copies, which are marked.
+        groups: pictures and their copies, which are marked; the first of them have a section.
 
     Raises:
         OutputError: it cannot be written.
@@ -171,6 +181,10 @@ def write_rows(
             for number, group in enumerate(groups)
             for one in (group.stays, *group.copies)
         },
+        "count": count,
+        "groups": groups,
+        "most": _GROUPS_BESIDE,
+        "most_copies": _COPIES_BESIDE,
         "spare": sum(len(group.copies) for group in groups),
         "facts": weights_facts(meta),
         "warning": weights_warning(meta.weights_status),
