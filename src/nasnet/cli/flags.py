@@ -179,8 +179,10 @@ FIELDS: dict[str, dict[str, Parameter]] = {
 }
 # Fields of an inner class that mean nothing there: class -> its field -> fields of that one.
 MEANINGLESS: dict[str, dict[str, tuple[str, ...]]] = {
-    "ClassifyOptions": {"embed": ("sink", "endpoint")},  # no vectors are written
+    # No vectors are written.
+    "ClassifyOptions": {"embed": ("sink", "endpoint", "source.keep", "source.keep_all")},
     "EvaluateOptions": {"dataset": ("validation", "validation_fraction")},  # nothing is split
+    "MapOptions": {"source": ("keep", "keep_all")},  # the set has kept them
 }
 # Command -> flags that mean something else there than elsewhere: no variable sets them.
 OTHER_MEANING: dict[str, tuple[str, ...]] = {
@@ -291,6 +293,8 @@ def flags_of(cls: type, meaningless: tuple[str, ...] = ()) -> type[Any]:
     hints = get_type_hints(cls, include_extras=True)
     known = FIELDS.get(cls.__name__, {}) | dict.fromkeys(meaningless, PYTHON_ONLY)
     inner = MEANINGLESS.get(cls.__name__, {})
+    dotted = [one.partition(".")[::2] for one in meaningless if "." in one]  # of an inner class
+    inner = inner | {name: tuple(one for at, one in dotted if at == name) for name, _ in dotted}
     twins: list[Any] = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]

@@ -130,8 +130,8 @@ def embed(
 
     Returns:
         A table with the columns id, vector (fixed_size_list<float32>[1056], null where there is
-        none), width, height, error (null where there is none), file_bytes and signature, one row
-        per picture, in order.
+        none), width, height, error (null where there is none), file_bytes and signature, and those
+        that `options.source.keep` names, one row per picture, in order.
         Its metadata say which weights and which preprocessing made it.
 
     Raises:
@@ -164,7 +164,8 @@ def embed_batches(
     options = options or EmbedOptions()
     pictures = open_source(source, options=options.source)
     with extractor_of(weights, options, on_fetch) as extractor:
-        schema = feature_schema(extractor.dimensions, extractor.meta(pictures.name))
+        meta = extractor.meta(pictures.name)
+        schema = feature_schema(extractor.dimensions, meta, kept=pictures.columns)
         for batch in _watched(extractor.batches(pictures, signed=True), pictures, on_event):
             yield record_batch(batch, schema)
 
@@ -201,7 +202,13 @@ def embed_to_file(
     reasons: Counter[str] = Counter()
     with extractor_of(weights, options, on_fetch) as extractor:
         meta, width = extractor.meta(pictures.name), extractor.dimensions
-        sink = open_sink(Path(output), meta=meta, dimensions=width, options=options.sink)
+        sink = open_sink(
+            Path(output),
+            meta=meta,
+            dimensions=width,
+            kept=pictures.columns,
+            options=options.sink,
+        )
         resumed = sink.resume_at
         try:
             items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)

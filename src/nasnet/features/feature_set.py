@@ -6,7 +6,7 @@ Refuses to mix what must not be mixed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,19 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
-from nasnet.features.sums import check_sums
+from nasnet.features.columns import from_json, npy_fields, others
+from nasnet.features.npy import (
+    check_npy,
+    ids_file,
+    meta_file,
+    npy_meta,
+    npy_vectors,
+    read_rows,
+    unreadable,
+)
 from nasnet.pictures.signature import SIGNATURE_BYTES
-from nasnet.text import open_regular, read_json, read_json_lines
-from nasnet.weights.formats.npy import map_npy
+from nasnet.pictures.sources.kept import settled
+from nasnet.text import open_regular
 
 if TYPE_CHECKING:
     import pyarrow
@@ -77,12 +86,15 @@ class Features:
         vectors: float32 [rows, dimensions]; NaN where there is none.
         errors: why there is no vector, or None.
         meta: what the set says about itself.
+        columns: the other columns: width, height, file_bytes, and those kept of the source; a row
+            each. None where nothing is known of any.
     """
 
     ids: list[str]
     vectors: npt.NDArray[np.float32]
     errors: list[str | None]
     meta: FeatureMeta
+    columns: pyarrow.Table | None = None
 
 
 def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
@@ -101,7 +113,12 @@ def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
 
 
 def feature_schema(
-    dimensions: int, meta: FeatureMeta, *, vector_dtype: str = "float32", signed: bool = True
+    dimensions: int,
+    meta: FeatureMeta,
+    *,
+    vector_dtype: str = "float32",
+    signed: bool = True,
+    kept: Sequence[pyarrow.Field] = (),
 ) -> pyarrow.Schema:
     """The columns of a feature set, with the metadata attached.
 
@@ -110,6 +127,7 @@ def feature_schema(
         meta: what the set says about itself.
         vector_dtype: `float32` or `float16`.
         signed: with the pictures' sizes in bytes and their signatures.
+        kept: the user's columns, which come after our own.
     """
     import pyarrow
 
@@ -128,6 +146,7 @@ def feature_schema(
             pyarrow.field("height", pyarrow.int32()),
             pyarrow.field("error", pyarrow.string()),
             *(signatures if signed else ()),
+            *settled(kept),
         ],
         # The source may be a name of any bytes: they come back as they were.
         metadata={
@@ -142,16 +161,6 @@ def number_type(schema: pyarrow.Schema) -> np.dtype[Any]:
     return np.dtype(
         np.float16 if schema.field("vector").type.value_type == "halffloat" else np.float32
     )
-
-
-def ids_file(path: Path) -> Path:
-    """Beside `x.npy`: a JSON line for each row."""
-    return path.with_suffix(".ids.jsonl")
-
-
-def meta_file(path: Path) -> Path:
-    """Beside `x.npy`: what the set says about itself."""
-    return path.with_suffix(".json")
 
 
 def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
@@ -170,7 +179,7 @@ def read_meta(path: str | os.PathLike[str]) -> FeatureMeta:
         OutputError: it is none, or damaged.
     """
     file = Path(path)
-    return _meta(_npy_meta(file) if file.suffix == ".npy" else meta_of(read_schema(file)), file)
+    return _meta(npy_meta(file) if file.suffix == ".npy" else meta_of(read_schema(file)), file)
 
 
 def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
@@ -189,9 +198,12 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
             with parquet.reading(file) as opened:
                 schema = parquet.schema_of(opened)
         elif file.suffix == ".npy":
-            vectors = _npy_vectors(file)
-            meta = _meta(_npy_meta(file), file)
-            return feature_schema(vectors.shape[1], meta, vector_dtype=vectors.dtype.name)
+            vectors = npy_vectors(file)
+            meta = _meta(npy_meta(file), file)
+            kept = npy_fields(npy_meta(file))
+            return feature_schema(
+                vectors.shape[1], meta, vector_dtype=vectors.dtype.name, kept=kept
+            )
         else:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
                 schema = reader.schema
@@ -242,9 +254,11 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     ids: list[str] = []
     errors: list[str | None] = []
     parts: list[npt.NDArray[np.float32]] = []
+    columns: list[pyarrow.Table] = []
     try:
         for table in _tables(file):
             ids += table["id"].to_pylist()
+            columns.append(others(table))
             errors += table["error"].to_pylist()
             parts.append(vectors_of(table))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
@@ -257,7 +271,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         part = parts.pop()
         vectors[end - len(part) : end] = part
         end -= len(part)
-    return Features(ids=ids, vectors=vectors, errors=errors, meta=meta)
+    whole = pyarrow.concat_tables(columns or [others(schema.empty_table())])
+    return Features(ids=ids, vectors=vectors, errors=errors, meta=meta, columns=whole)
 
 
 def features_of(table: pyarrow.Table) -> Features:
@@ -271,6 +286,7 @@ def features_of(table: pyarrow.Table) -> Features:
         vectors=vectors_of(table),
         errors=table["error"].to_pylist(),
         meta=meta_of_table(table),
+        columns=others(table),
     )
 
 
@@ -289,7 +305,8 @@ def _tables(file: Path) -> Iterator[pyarrow.Table]:
 
     if file.suffix == ".parquet":
         with parquet.reading(file) as opened:
-            yield from parquet.tables(opened, ["id", "vector", "error"])
+            names = [one for one in opened.schema_arrow.names if one != "signature"]
+            yield from parquet.tables(opened, names)
         return
     with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
         for index in range(reader.num_record_batches):
@@ -324,9 +341,11 @@ def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
 
 
 def _read_npy(file: Path) -> Features:
-    meta = _meta(_npy_meta(file), meta_file(file))
+    import pyarrow
+
+    meta = _meta(npy_meta(file), meta_file(file))
     try:
-        vectors = _npy_vectors(file)
+        vectors = npy_vectors(file)
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from error
     rows = list(read_rows(file))
@@ -337,54 +356,19 @@ def _read_npy(file: Path) -> Features:
             f"{file}: {len(vectors)} vectors, but {len(rows)} ids beside it, in {ids_file(file)}"
         )
     check_npy(file)
+    schema = read_schema(file)
+    try:
+        columns = [from_json(rows, field) for field in schema if field.name != "vector"]
+    except (ValueError, TypeError, pyarrow.ArrowException) as error:
+        raise unreadable(file, error) from error
+    names = [name for name in schema.names if name != "vector"]
     return Features(
-        ids=ids, vectors=vectors.astype(np.float32, copy=False), errors=errors, meta=meta
+        ids=ids,
+        vectors=vectors.astype(np.float32, copy=False),
+        errors=errors,
+        meta=meta,
+        columns=others(pyarrow.table(columns, names)),
     )
-
-
-def read_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """What lies beside the vectors of `x.npy`: an object a row, with at least `id` and `error`.
-
-    Raises:
-        OutputError: it is missing or damaged.
-    """
-    beside = ids_file(file)
-    for row in read_json_lines(beside, OutputError):
-        if not (
-            isinstance(row, dict)
-            and isinstance(row.get("id"), str)
-            and isinstance(row.get("error", 0), str | None)
-        ):
-            raise OutputError(f"{beside}: a line of it is no row of a feature set")
-        yield row
-
-
-def _npy_vectors(file: Path) -> npt.NDArray[np.floating[Any]]:
-    vectors = map_npy(file)
-    if vectors.ndim != 2 or vectors.dtype.name not in ("float32", "float16"):
-        raise ValueError(f"its array is {vectors.dtype.name} {list(vectors.shape)}")
-    return vectors
-
-
-def _npy_meta(file: Path) -> dict[str, str]:
-    return {key: str(value) for key, value in read_json(meta_file(file), OutputError).items()}
-
-
-def check_npy(file: Path) -> None:
-    """Make sure that a .npy and the files beside it are whole and belong together.
-
-    Raises:
-        OutputError: they do not.
-    """
-    check_sums(_npy_meta(file), meta_file(file), (file, ids_file(file)))
-
-
-def unreadable(file: Path, error: Exception) -> OutputError:
-    """What to raise for a file that cannot be read."""
-    reason: object = error
-    if isinstance(error, FileNotFoundError):
-        reason = "no such file" if not file.exists() else f"no file {error.filename} beside it"
-    return OutputError(f"{file}: not a readable feature set: {reason}")
 
 
 def _meta(found: Mapping[str, object], file: Path) -> FeatureMeta:

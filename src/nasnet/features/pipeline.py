@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ _ROWS_WITHOUT_PICTURE = 64  # rows of failures that are handed on without waitin
 @dataclass(frozen=True, slots=True)
 class _Row:
     id: str
+    kept: tuple[Any, ...]
     prepared: Prepared | None
     error: str | None
 
@@ -94,9 +95,9 @@ def _decoded(
 
     def decode(item: Item) -> _Row:
         try:
-            return _Row(item.id, prepare(item), None)
+            return _Row(item.id, item.kept, prepare(item), None)
         except PictureError as error:
-            return _Row(item.id, None, str(error))
+            return _Row(item.id, item.kept, None, str(error))
 
     for item in items:
         waiting.append(decoders.submit(decode, item))
@@ -139,4 +140,5 @@ def _compute(group: _Group, engine: Engine, endpoint: str, width: int) -> Batch:
         errors=[row.error for row in group.rows],
         file_bytes=[row.prepared.file_bytes if row.prepared else 0 for row in group.rows],
         signatures=[row.prepared.signature if row.prepared else None for row in group.rows],
+        kept=[row.kept for row in group.rows],
     )

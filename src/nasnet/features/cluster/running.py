@@ -100,6 +100,7 @@ def embed_on_cluster(
                 mode,
                 dimensions=extractor.dimensions,
                 vector_dtype=options.sink.vector_dtype,
+                kept=split.columns,
                 shard_rows=rows,
             )
             run = _Progress(split=split, begun=begun, on_event=on_event)

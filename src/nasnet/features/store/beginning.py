@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import OutputError
-from nasnet.features.feature_set import FeatureMeta, feature_schema, read_meta, read_schema
-from nasnet.features.store.manifest import Manifest, check_continues, place_of, vector_text
+from nasnet.features.columns import kept_fields
+from nasnet.features.feature_set import (
+    FeatureMeta,
+    feature_schema,
+    read_meta,
+    read_schema,
+)
+from nasnet.features.store.manifest import (
+    Manifest,
+    check_columns,
+    check_continues,
+    column_texts,
+    place_of,
+    vector_text,
+)
 from nasnet.features.store.output import Output, open_output
 from nasnet.features.store.parts import Part, Parts
 from nasnet.features.store.place import open_place
+from nasnet.pictures.sources.kept import united
 from nasnet.system import refuse_special
 
 if TYPE_CHECKING:
@@ -87,6 +101,7 @@ def take_up(
     *,
     dimensions: int,
     vector_dtype: str,
+    kept: Sequence[pyarrow.Field] = (),
     shard_rows: int = 0,
 ) -> Run:
     """Begin a run, or continue one.
@@ -97,28 +112,35 @@ def take_up(
         mode: `resume`, `overwrite` or `append`.
         dimensions: length of a vector.
         vector_dtype: `float32` or `float16`.
+        kept: the user's columns.
         shard_rows: rows in a shard, if parts are shards; a run that continues keeps its own.
 
     Raises:
         OutputError: the output is in the way, was begun in another way, or cannot be written.
     """
     manifest = pending(parts, mode, shards=shard_rows > 0)
-    schema = feature_schema(dimensions, meta, vector_dtype=vector_dtype)
-    vector, output = vector_text(schema), parts.output
+    output = parts.output
+    exists = output is not None and output.exists
+    appends = exists and mode == "append"
+    old = read_schema(output.name) if output is not None and appends else None
+    if old is not None:
+        kept = _as_there(kept_fields(old), kept)
+    schema = feature_schema(dimensions, meta, vector_dtype=vector_dtype, kept=kept)
+    if output is not None:
+        output.format.check(Path(output.file), schema)
+    vector, columns = vector_text(schema), column_texts(schema)
     if manifest is not None:
         check_continues(
             manifest.meta, manifest.vector, meta, vector, parts.place.name, source=manifest.source
         )
-        schema = feature_schema(dimensions, manifest.meta, vector_dtype=vector_dtype)
+        check_columns(manifest.columns, columns, parts.place.name)
+        schema = schema.with_metadata(feature_schema(dimensions, manifest.meta).metadata)
         return Run(manifest=manifest, schema=schema, found=parts.find(manifest))
-    exists = output is not None and output.exists
-    appends = exists and mode == "append"
-    if output is not None and appends:
-        old = read_schema(output.name)
-        there = vector_text(old)
+    if output is not None and old is not None:
         if "signature" not in old.names:
             raise OutputError(f"{output.name} has no signatures of pictures: use --overwrite")
-        check_continues(read_meta(output.name), there, meta, vector, output.name)
+        check_continues(read_meta(output.name), vector_text(old), meta, vector, output.name)
+        check_columns(column_texts(old), columns, output.name)
     manifest = Manifest(
         meta=meta,
         vector=vector,
@@ -126,10 +148,25 @@ def take_up(
         base=_base(output) if output is not None and appends else "",
         shard_rows=shard_rows,
         source=place_of(meta.source),
+        columns=columns,
     )
     parts.clear()
     parts.write_manifest(manifest)
     return Run(manifest=manifest, schema=schema, found={})
+
+
+def _as_there(
+    there: Sequence[pyarrow.Field], kept: Sequence[pyarrow.Field]
+) -> Sequence[pyarrow.Field]:
+    """The columns in the order and of the types that are there, if these hold the new values."""
+    found = {field.name: field for field in kept}
+    if found.keys() != {field.name for field in there}:
+        return kept
+    holds = (united(field, found[field.name]) or found[field.name] for field in there)
+    return [
+        field if both == field else found[field.name]
+        for field, both in zip(there, holds, strict=True)
+    ]
 
 
 def _check_folder(parts: Parts, manifest: Manifest | None, mode: str) -> None:

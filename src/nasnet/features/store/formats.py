@@ -15,18 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nasnet.errors import OutputError
 from nasnet.features import parquet
-from nasnet.features.feature_set import (
-    arrow_table,
-    check_npy,
-    ids_file,
-    meta_file,
-    meta_of,
-    number_type,
-    read_rows,
-    unreadable,
-    vectors_of,
-)
+from nasnet.features.columns import from_json, is_text_of, kept_fields, npy_columns, with_texts
+from nasnet.features.feature_set import arrow_table, meta_of, number_type, vectors_of
+from nasnet.features.npy import check_npy, ids_file, meta_file, read_rows, unreadable
 from nasnet.features.store.rows import with_nulls
 from nasnet.features.sums import with_sums
 from nasnet.weights.formats.npy import map_npy
@@ -50,12 +43,14 @@ class Format:
         read: (path, schema, columns) gives its rows as tables of these columns of the schema, or
             raises OutputError.
         rows: how many rows a file has.
+        check: (path, schema) raises OutputError where the format cannot hold a column.
     """
 
     files: Callable[[Path], list[Path]]
     write: Callable[[Path, pyarrow.Schema, int, Tables], None]
     read: Read
     rows: Callable[[Path], int]
+    check: Callable[[Path, pyarrow.Schema], None] = lambda path, schema: None
 
 
 def _told(read: Read) -> Read:
@@ -155,15 +150,34 @@ def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) ->
         np.lib.format.write_array_header_1_0(vectors, header)
         for table in tables:
             vectors.write(vectors_of(table).astype(number, copy=False).tobytes())
-            for row in table.drop_columns(["vector"]).to_pylist():
+            for row in with_texts(table.drop_columns(["vector"])).to_pylist():
                 if row["signature"] is not None:
                     row["signature"] = base64.b64encode(row["signature"]).decode("ascii")
                 lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
                 index += 1
-    text = json.dumps(
-        with_sums(meta_of(schema), (path, ids_file(path))), indent=1, ensure_ascii=False
-    )
+    meta = meta_of(schema) | npy_columns(schema)
+    text = json.dumps(with_sums(meta, (path, ids_file(path))), indent=1, ensure_ascii=False)
     meta_file(path).write_text(text, encoding="utf-8")
+
+
+def _check_npy_columns(path: Path, schema: pyarrow.Schema) -> None:
+    """Refuse what a line of JSON holds badly.
+
+    Raises:
+        OutputError: a column of the user is of such a type.
+    """
+    from pyarrow import types
+
+    for field in kept_fields(schema):
+        kind = field.type
+        if types.is_list(kind) or types.is_large_list(kind):
+            kind = kind.value_type
+        plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_string)
+        if not (any(fits(kind) for fits in plain) or is_text_of(field.type)):
+            raise OutputError(
+                f"{path}: the .npy format cannot hold column {field.name!r} ({field.type}): write "
+                ".parquet or .arrow, or keep other columns"
+            )
 
 
 def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
@@ -180,10 +194,7 @@ def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tab
             name: str, rows: list[dict[str, Any]] = rows, start: int = start
         ) -> pyarrow.Array:
             if name != "vector":
-                values = [row.get(name) for row in rows]
-                if name == "signature":
-                    values = [one and base64.b64decode(one, validate=True) for one in values]
-                return pyarrow.array(values, schema.field(name).type)
+                return from_json(rows, schema.field(name))
             numbers = np.ascontiguousarray(vectors[start : start + len(rows)]).reshape(-1)
             failed = pyarrow.array([row["error"] is not None for row in rows])
             return pyarrow.FixedSizeListArray.from_arrays(
@@ -206,5 +217,11 @@ FORMATS: Mapping[str, Format] = {
     ),
     ".arrow": _ARROW,
     ".feather": _ARROW,
-    ".npy": Format(files=_files_of_npy, write=_write_npy, read=_told(_read_npy), rows=_rows_of_npy),
+    ".npy": Format(
+        files=_files_of_npy,
+        write=_write_npy,
+        read=_told(_read_npy),
+        rows=_rows_of_npy,
+        check=_check_npy_columns,
+    ),
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from nasnet.errors import OutputError
+from nasnet.features.columns import kept_fields
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.text import json_object, made
 
@@ -43,6 +45,7 @@ class Manifest:
         rows: in all of them, once the run is over.
         failures: rows without a vector, once the run is over.
         source: where the source is, whatever it was called; see `place_of`.
+        columns: the user's columns, such as `price double`.
     """
 
     meta: FeatureMeta
@@ -55,6 +58,7 @@ class Manifest:
     rows: int | None = None
     failures: int | None = None
     source: str = ""
+    columns: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """As a file holds it."""
@@ -100,6 +104,25 @@ def vector_text(schema: pyarrow.Schema) -> str:
     """The type of the vectors in a few letters, such as `float[1056]`."""
     kind = schema.field("vector").type
     return f"{kind.value_type}[{kind.list_size}]"
+
+
+def column_texts(schema: pyarrow.Schema) -> tuple[str, ...]:
+    """The user's columns, each in a few letters, such as `price double`."""
+    return tuple(f"{field.name} {field.type}" for field in kept_fields(schema))
+
+
+def check_columns(before: Sequence[str], now: Sequence[str], where: str) -> None:
+    """Refuse to continue with other columns of the user than are there.
+
+    Raises:
+        OutputError: they differ.
+    """
+    if tuple(before) != tuple(now):
+        there, here = (", ".join(one) or "no columns" for one in (before, now))
+        raise OutputError(
+            f"{where} keeps {there}, this run {here}: name the same columns with --keep, name "
+            "another output, or use --overwrite"
+        )
 
 
 def check_continues(

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasnet.errors import OutputError
+from nasnet.features.columns import kept_fields, with_all
 from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.features.store.beginning import open_parts
 from nasnet.features.store.formats import FORMATS
 from nasnet.features.store.manifest import vector_text
 from nasnet.features.store.output import Output, open_output
 from nasnet.features.store.parts import Parts
-from nasnet.features.store.rows import COLUMNS
-from nasnet.pictures.sources import shard_name
+from nasnet.pictures.sources import OWN_COLUMNS, shard_name
+from nasnet.pictures.sources.kept import united
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,12 +58,16 @@ class MergeSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """A feature set to be joined; `tables` gives its rows in order, anew at each call."""
+    """A feature set to be joined; `tables` gives its rows in order, anew at each call.
+
+    `kept` are the user's columns.
+    """
 
     name: str
     meta: FeatureMeta
     vector: str
     rows: int
+    kept: Sequence[pyarrow.Field]
     tables: Callable[[Sequence[str]], Iterator[pyarrow.Table]]
 
 
@@ -78,7 +83,8 @@ def merge(
     """Join feature sets of the same weights, recipe, size and so on into one file.
 
     Shards of one source come in the order of their numbers, whatever the order they are named in,
-    and all must be there; other sets come in the order they are named in.
+    and all must be there; other sets come in the order they are named in. A column that only some
+    of them keep is null in the rows of the others.
 
     Args:
         parts: `.parquet`, `.arrow` or `.npy` files, or folders a run on a cluster wrote, which may
@@ -112,9 +118,10 @@ def merge(
     def tables() -> Iterator[pyarrow.Table]:
         nonlocal done, failures
         for part in found:
-            for table in part.tables(COLUMNS):
+            names = [*OWN_COLUMNS, *(field.name for field in part.kept)]
+            for table in part.tables(names):
                 failures += table.num_rows - table["error"].null_count
-                yield table.cast(schema)
+                yield with_all(table, schema)
                 done += table.num_rows
                 if on_event is not None:
                     on_event(done, total)
@@ -153,7 +160,7 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
             why = "is not finished: start the command that writes it again" if begun else "is not"
             raise OutputError(f"{text} {why}{'' if begun else ' there'}")
         meta, schema = read_meta(file), read_schema(file)
-        lacking = [name for name in COLUMNS if name not in schema.names]
+        lacking = [name for name in OWN_COLUMNS if name not in schema.names]
         if lacking:
             raise OutputError(f"{text}: it has no column {lacking[0]!r}")
         kind = FORMATS[suffix]
@@ -162,6 +169,7 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
             meta=meta,
             vector=vector_text(schema),
             rows=kind.rows(file),
+            kept=kept_fields(schema),
             tables=partial(kind.read, file, schema),
         )
     return _of_run(open_parts(text, storage, folder=True))
@@ -188,6 +196,7 @@ def _of_run(parts: Parts) -> _Part:
         meta=manifest.meta,
         vector=manifest.vector,
         rows=rows,
+        kept=kept_fields(parts.schema(next(iter(found)))),
         tables=lambda columns: chain.from_iterable(
             parts.tables(number, columns) for number in found
         ),
@@ -276,4 +285,25 @@ def _schema(parts: Sequence[_Part], source: str) -> pyarrow.Schema:
     )
     kind, _, length = parts[0].vector.partition("[")
     dtype = "float16" if kind == "halffloat" else "float32"
-    return feature_schema(int(length.rstrip("]")), meta, vector_dtype=dtype)
+    kept = _columns(parts)
+    return feature_schema(int(length.rstrip("]")), meta, vector_dtype=dtype, kept=kept)
+
+
+def _columns(parts: Sequence[_Part]) -> list[pyarrow.Field]:
+    """The user's columns of all parts, of types that hold the values of each.
+
+    Raises:
+        OutputError: one is of another kind in one part than in another.
+    """
+    found: dict[str, tuple[str, pyarrow.Field]] = {}
+    for part in parts:
+        for field in part.kept:
+            name, before = found.setdefault(field.name, (part.name, field))
+            both = united(before, field)
+            if both is None:
+                raise OutputError(
+                    f"{part.name}: column {field.name!r} is {field.type}, but {before.type} in "
+                    f"{name}"
+                )
+            found[field.name] = (name, both)
+    return [field for _, field in found.values()]

@@ -24,10 +24,9 @@ from nasnet.errors import OutputError
 from nasnet.features import parquet
 from nasnet.features.feature_set import meta_of
 from nasnet.features.store.formats import Tables, write_parquet
-from nasnet.features.store.manifest import Manifest, decode_manifest, vector_text
+from nasnet.features.store.manifest import Manifest, column_texts, decode_manifest, vector_text
 from nasnet.features.store.output import Output
 from nasnet.features.store.place import Place
-from nasnet.features.store.rows import COLUMNS
 from nasnet.system import lock, sweep
 
 if TYPE_CHECKING:
@@ -178,25 +177,39 @@ class Parts:
             ),
         )
 
-    def tables(self, number: int, columns: Sequence[str] = COLUMNS) -> Iterator[pyarrow.Table]:
-        """The rows of a part in order, a few at a time.
+    def schema(self, number: int) -> pyarrow.Schema:
+        """The columns of a part.
+
+        Raises:
+            OutputError: as for `tables`.
+        """
+        with self._read(number) as file:
+            return file.schema_arrow
+
+    def tables(self, number: int, columns: Sequence[str] | None = None) -> Iterator[pyarrow.Table]:
+        """The rows of a part in order, a few at a time; all columns if none are named.
 
         Raises:
             OutputError: it is not there, or was damaged since it was written.
         """
+        with self._read(number) as file:
+            yield from parquet.tables(file, columns or file.schema_arrow.names)
+
+    @contextmanager
+    def _read(self, number: int) -> Iterator[pyarrow.parquet.ParquetFile]:
         import pyarrow
 
         try:
             with self._opened(number) as file:
-                yield from parquet.tables(file, columns)
+                yield file
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise OutputError(
                 f"{self.place.name}/{_PART.format(number)}: damaged ({error}); remove it and start "
                 "the command that wrote it again: what is lost is computed anew"
             ) from error
 
-    def table(self, number: int, columns: Sequence[str] = COLUMNS) -> pyarrow.Table:
-        """All rows of a part.
+    def table(self, number: int, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """All rows of a part; all columns if none are named.
 
         Raises:
             OutputError: as for `tables`.
@@ -295,12 +308,13 @@ class Parts:
                     schema, found = parquet.schema_of(file), file.metadata
                     meta = meta_of(schema)
                     same = {**meta, **asdict(manifest.meta)} == meta
-                    if not same or vector_text(schema) != manifest.vector:
+                    kinds = (vector_text(schema), column_texts(schema))
+                    if not same or kinds != (manifest.vector, manifest.columns):
                         return None
                     column = schema.names.index("error")
                     groups = [found.row_group(index) for index in range(found.num_row_groups)]
                     # Parquet numbers its leaf columns, Arrow the fields of the schema. Here they
-                    # agree, since no field, the vector included, has more than one leaf.
+                    # agree, since no field before it, the vector included, has more than one leaf.
                     nulls = sum(group.column(column).statistics.null_count for group in groups)
                     shard = schema.metadata[_SHARD].decode()
                     return Part(shard=shard, rows=found.num_rows, failures=found.num_rows - nulls)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.errors import SourceError
 from nasnet.features.feature_set import number_type, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow
-
-COLUMNS = ("id", "vector", "width", "height", "error", "file_bytes", "signature")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,7 @@ class Batch:
         errors: why there is no vector, or None.
         file_bytes: size of each encoded picture; 0 where it came as pixels, empty for all unknown.
         signatures: of the pictures, or None; empty for all unknown.
+        kept: of each row the values of the columns that are kept; empty for none.
     """
 
     ids: list[str]
@@ -38,6 +38,7 @@ class Batch:
     errors: list[str | None]
     file_bytes: Sequence[int] = ()
     signatures: Sequence[bytes | None] = ()
+    kept: Sequence[Sequence[Any]] = ()
 
 
 def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
@@ -46,6 +47,9 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     Args:
         batch: the rows.
         schema: of the feature set; the vectors take its type, float32 or float16.
+
+    Raises:
+        SourceError: a value of a column that is kept does not fit the column.
     """
     import pyarrow
 
@@ -73,7 +77,23 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
             pyarrow.array([size or None for size in sizes], pyarrow.int64(), mask=failed),
             pyarrow.array(signatures, schema.field("signature").type, mask=failed),
         ]
+    kept = [schema.field(place) for place in range(len(arrays), len(schema))]
+    arrays += [_kept(batch, place, field) for place, field in enumerate(kept)]
     return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _kept(batch: Batch, place: int, field: pyarrow.Field) -> pyarrow.Array:
+    import pyarrow
+
+    values = [row[place] for row in batch.kept]
+    try:
+        return pyarrow.array(values, field.type)
+    except UnicodeEncodeError:
+        return _text(values)
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise SourceError(
+            f"column {field.name!r} cannot be kept as {field.type} from {batch.ids[0]} on: {error}"
+        ) from None
 
 
 def with_nulls(table: pyarrow.Table) -> pyarrow.Table:

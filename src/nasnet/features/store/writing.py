@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import InputError, OutputError
+from nasnet.features.columns import kept_fields
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.beginning import Run, open_parts, take_up
@@ -56,7 +57,12 @@ class SinkOptions:
 
 
 def open_sink(
-    output: Path, *, meta: FeatureMeta, dimensions: int, options: SinkOptions | None = None
+    output: Path,
+    *,
+    meta: FeatureMeta,
+    dimensions: int,
+    kept: Sequence[pyarrow.Field] = (),
+    options: SinkOptions | None = None,
 ) -> Sink:
     """Open an output for writing, or for writing on.
 
@@ -64,6 +70,7 @@ def open_sink(
         output: `.parquet`, `.arrow` or `.npy`.
         meta: what the feature set will say about itself.
         dimensions: length of a vector.
+        kept: the user's columns.
         options: how to write.
 
     Raises:
@@ -80,9 +87,10 @@ def open_sink(
             options.mode,
             dimensions=dimensions,
             vector_dtype=options.vector_dtype,
+            kept=kept,
         )
         held = ExitStack()
-        sink = Sink(output, parts, run, options, held)
+        sink = Sink(output, parts, run, options, held, [field.name for field in kept])
         held.push(stack.pop_all())
     return sink
 
@@ -91,10 +99,18 @@ class Sink:
     """An output being written; held by this run until `finish` or `close`."""
 
     def __init__(
-        self, output: Path, parts: Parts, run: Run, options: SinkOptions, held: ExitStack
+        self,
+        output: Path,
+        parts: Parts,
+        run: Run,
+        options: SinkOptions,
+        held: ExitStack,
+        kept: Sequence[str],
     ) -> None:
         self.output = output
         self.schema = run.schema
+        # A set that is appended to may have the columns in another order.
+        self._order = [kept.index(field.name) for field in kept_fields(run.schema)]
         self._parts = parts
         self._manifest = run.manifest
         self._options = options
@@ -144,7 +160,8 @@ class Sink:
         Raises:
             OutputError: the disk is full, or the like; parts so far stay for the next run.
         """
-        self._waiting.append(record_batch(batch, self.schema))
+        kept = [[row[place] for place in self._order] for row in batch.kept]
+        self._waiting.append(record_batch(replace(batch, kept=kept), self.schema))
         old = time.monotonic() - self._since > self._seconds
         if old or sum(rows.num_rows for rows in self._waiting) >= self._options.part_rows:
             self.flush()

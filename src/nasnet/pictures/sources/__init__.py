@@ -14,12 +14,14 @@ from nasnet.pictures.sources.item import (
     SourceOptions,
     path_of_id,
 )
+from nasnet.pictures.sources.kept import OWN_COLUMNS
 from nasnet.pictures.sources.labelled import open_dataset, open_examples
 from nasnet.pictures.sources.opening import open_source, shard_name
 from nasnet.pictures.sources.shards import Shard, Split, split_source
 
 __all__ = [
     "MAX_BYTES",
+    "OWN_COLUMNS",
     "SUFFIXES",
     "Dataset",
     "DatasetOptions",

@@ -14,7 +14,7 @@ import weakref
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePosixPath
@@ -27,15 +27,19 @@ from nasnet.pictures.sources.item import (
     Item,
     Opener,
     Source,
+    SourceOptions,
     id_of_path,
     refusal,
 )
+from nasnet.pictures.sources.sidecars import with_columns
 
 _TOO_LARGE = f"larger than {MAX_BYTES >> 20} MB"
 _LINK = "a link in the archive, not a file"
 _SPECIAL = "not a regular file in the archive"
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 _BLOCK = 512  # of a tar file
+_SMALL = 16 << 20  # bytes of what is said of a picture; more is a mistake
+SIDECARS = ("json", "txt", "cls")  # endings of what is said of the picture of the same name
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 
 
@@ -66,7 +70,7 @@ def _wanted(name: str, all_files: bool, passed: Counter[str] | None) -> bool:
     return taken
 
 
-def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> Source:
+def tar_source(name: str, opener: Opener, *, plain: bool, options: SourceOptions) -> Source:
     """Pictures in a tar archive, compressed or not.
 
     A member that is a link or a device gives a row with that reason.
@@ -76,12 +80,13 @@ def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> So
         opener: opens the archive anew.
         plain: it is not compressed and `opener` gives a local file: then only headers are read
             here, and each picture where it is decoded. Other archives are read as one stream.
-        all_files: take members whatever their name.
+        options: whether members are taken whatever their name, and which columns are kept.
 
     Raises:
         SourceError: on the way, where the archive is damaged; the rows before it are good.
     """
     passed: Counter[str] = Counter()
+    all_files = options.all_files
 
     def start() -> Iterator[Item]:
         passed.clear()
@@ -90,7 +95,43 @@ def tar_source(name: str, opener: Opener, *, plain: bool, all_files: bool) -> So
             for tar, member in members:
                 yield Item(id_of_path(member.name), read_member(tar, member, opener, plain))
 
-    return Source(name=name, kind="tar", count=None, start=start, passed=passed)
+    samples = partial(_tar_samples, name, opener, plain=plain, all_files=all_files)
+    source = Source(name=name, kind="tar", count=None, start=start, passed=passed)
+    return with_columns(source, options, samples)
+
+
+def _tar_samples(
+    name: str, opener: Opener, *, plain: bool, all_files: bool
+) -> Iterator[tuple[Item, Mapping[str, bytes]]]:
+    """The items of `tar_source` with the files beside each, by their endings; see `SIDECARS`.
+
+    They belong to it by their names up to the first dot, and lie next to it.
+
+    Raises:
+        SourceError: the archive is damaged.
+    """
+    with damage_named(name):
+        key: str | None = None
+        items: list[Item] = []
+        beside: dict[str, bytes] = {}
+        for tar, member in tar_members(opener, plain=plain, all_files=True):
+            mine, ending = key_of(member.name)
+            if mine != key:
+                yield from ((item, beside) for item in items)
+                key, items, beside = mine, [], {}
+            if ending in SIDECARS:
+                beside[ending] = small_member(f"{name}/{id_of_path(member.name)}", tar, member)
+            if _wanted(member.name, all_files, None):
+                read = read_member(tar, member, opener, plain)
+                items.append(Item(id_of_path(member.name), read))
+        yield from ((item, beside) for item in items)
+
+
+def key_of(name: str) -> tuple[str, str]:
+    """The key of a member's sample, as WebDataset has it, and the ending, in lower case."""
+    base = name.rpartition("/")[2]
+    stem, _, ending = base.partition(".")
+    return name.removesuffix(base) + stem, ending.lower()
 
 
 def tar_members(
@@ -157,7 +198,26 @@ def _slice(opener: Opener, offset: int, size: int) -> bytes:
     return data
 
 
-def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
+def small_member(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """A member that is read at once: no picture, but what is said of one.
+
+    Raises:
+        SourceError: it is large, a link or a device.
+        EOFError: the archive ends within it.
+    """
+    if not member.isreg() or member.size > _SMALL:
+        raise SourceError(
+            f"{where}: a file beside a picture is a regular one of at most {_SMALL >> 20} MB"
+        )
+    extracted = tar.extractfile(member)
+    assert extracted is not None, "regular files have content"
+    data = extracted.read()
+    if len(data) != member.size:
+        raise EOFError(f"it ends in the middle of {member.name}")
+    return data
+
+
+def zip_source(name: str, opener: Opener, *, options: SourceOptions) -> Source:
     """Pictures in a zip archive; links, encrypted and damaged members give a row with the reason.
 
     What a member unpacks to is bounded, whatever its header says.
@@ -174,11 +234,8 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
             raise
     shared = _SharedZip(archive, close)
     passed: Counter[str] = Counter()
-    members = [
-        info
-        for info in archive.infolist()
-        if info.filename and not info.is_dir() and _wanted(info.filename, all_files, passed)
-    ]
+    there = [info for info in archive.infolist() if info.filename and not info.is_dir()]
+    members = [info for info in there if _wanted(info.filename, options.all_files, passed)]
 
     def part(first: int, last: int | None) -> Iterator[Item]:
         for info in members[first:last]:
@@ -186,7 +243,7 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
             read = refusal(_LINK) if linked else partial(shared.read, info)
             yield Item(id_of_path(info.filename), read)
 
-    return Source(
+    source = Source(
         name=name,
         kind="zip",
         count=len(members),
@@ -194,6 +251,20 @@ def zip_source(name: str, opener: Opener, *, all_files: bool) -> Source:
         part=part,
         passed=passed,
     )
+    if not (options.keep or options.keep_all):
+        return source
+    beside: dict[str, dict[str, zipfile.ZipInfo]] = {}
+    for info in there:
+        key, ending = key_of(info.filename)
+        if ending in SIDECARS:
+            beside.setdefault(key, {})[ending] = info
+
+    def samples() -> Iterator[tuple[Item, Mapping[str, bytes]]]:
+        for info, item in zip(members, part(0, None), strict=True):
+            files = beside.get(key_of(info.filename)[0], {})
+            yield item, {ending: shared.small(name, one) for ending, one in files.items()}
+
+    return with_columns(source, options, samples)
 
 
 def _shareable(opener: Opener) -> tuple[BinaryIO, Callable[[], None]]:
@@ -213,6 +284,17 @@ class _SharedZip:
         self._archive = archive
         self._lock = threading.Lock()  # zipfile guards reads, but counts its users unguarded
         weakref.finalize(self, close)
+
+    def small(self, name: str, info: zipfile.ZipInfo) -> bytes:
+        """What lies beside a picture; see `small_member`."""
+        if info.file_size > _SMALL:
+            raise SourceError(
+                f"{name}/{info.filename}: a file beside a picture has at most {_SMALL >> 20} MB"
+            )
+        try:
+            return self.read(info) if info.file_size else b""
+        except PictureError as error:
+            raise SourceError(f"{name}/{info.filename}: {error}") from None
 
     def read(self, info: zipfile.ZipInfo) -> bytes:
         if info.file_size > MAX_BYTES:

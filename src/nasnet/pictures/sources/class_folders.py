@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from typing import AnyStr
 
 from nasnet.errors import SourceError
 from nasnet.pictures.decode.endings import ending_of, looks_like_picture
@@ -46,7 +47,7 @@ def folder_listing(root: str, found: Found, *, all_files: bool) -> Listing:
     name = id_of_path(os.path.normpath(root))
     files = [path.split(b"/") for path, reason in found if not reason]
     wanted = [one for one in files if all_files or looks_like_picture(one[-1])]
-    parts = _splits(wanted)
+    parts = splits_of(wanted)
     depth = 2 if parts else 1  # folders above a picture, at least
     rows: list[Item] = []
     classes: set[bytes] = set()
@@ -90,7 +91,7 @@ def _read(root: str, relative: bytes) -> bytes:
     return read_file(os.path.join(root, os.fsdecode(relative)))  # noqa: PTH118 - may be no UTF-8
 
 
-def _part(name: bytes) -> str | None:
+def _part(name: str | bytes) -> str | None:
     return part_of(id_of_path(name))
 
 
@@ -98,10 +99,11 @@ def _names(paths: set[bytes]) -> str:
     return shown(map(id_of_path, sorted(paths)))
 
 
-def _splits(pictures: Sequence[Sequence[bytes]]) -> Mapping[bytes, str]:
+def splits_of(pictures: Collection[Sequence[AnyStr]]) -> Mapping[AnyStr, str]:
     """Top folders that are splits, with their part; none where they are classes.
 
-    They are splits if train is one of at least two, or there are no other folders, and if there are
+    Of paths in pieces, only the first piece and whether there are two or more behind it count. They
+    are splits if train is one of at least two, or there are no other folders, and if there are
     class folders below them.
     """
     tops = {one[0] for one in pictures if len(one) > 1}

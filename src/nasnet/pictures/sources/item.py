@@ -11,9 +11,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from nasnet.errors import InputError, PictureError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 TABLES = (".parquet", ".arrow", ".feather", ".ipc")
@@ -37,12 +40,14 @@ class Item:
             stream only once, of labelled data often.
         label: a class's name or number; None where the data have none, or nobody asked.
         split: `train`, `validation` or `test`; empty if the data say none, or nobody asked.
+        kept: values of the columns that are kept, in the order of the source's; None for none.
     """
 
     id: str
     read: Callable[[], Any]
     label: int | str | None = None
     split: str = ""
+    kept: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,11 @@ class SourceOptions:
             by its type, or by its name (path, file, url, ...), if not given.
         id_column: of a table: the column with ids; the picture's path, or the row's number, if not
             given.
+        keep: a column to write beside the vectors, and to search by; may be given more than once.
+            Tables and CSV have columns; of an archive's picture `0.jpg`, `txt` and `cls` are what
+            `0.txt` and `0.cls` say, and other names are keys in `0.json`; in class folders,
+            `class` is the folder and `split` train, validation or test.
+        keep_all: keep all columns but those of pictures.
         all_files: take every file of a folder or archive, whatever its name.
         shard: which part of how many to take, counted from 0; the others are not read. The
             items are cut into equal parts where they can be counted, else the files of a pattern
@@ -65,6 +75,8 @@ class SourceOptions:
     kind: Kind | None = None
     column: str | None = None
     id_column: str | None = None
+    keep: tuple[str, ...] = ()
+    keep_all: bool = False
     all_files: bool = False
     shard: tuple[int, int] = (0, 1)
     storage_options: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +103,8 @@ class Source:
         files: the archives and tables that make it up, in order, if there are many.
         passed: endings of names -> how many files of a folder or archive were passed over; of a
             tar only known once it has been read.
+        columns: names and types of the columns that are kept, as pyarrow has them.
+        remarks: what a user should know about them.
     """
 
     name: str
@@ -101,11 +115,14 @@ class Source:
     seams: tuple[int, ...] = ()
     files: tuple[str, ...] = ()
     passed: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[pyarrow.Field, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know, once it has been read."""
-        return (f"{passed_over(self.passed)} (--all-files takes them)",) if self.passed else ()
+        passed = f"{passed_over(self.passed)} (--all-files takes them)" if self.passed else ""
+        return (*self.remarks, passed) if passed else self.remarks
 
     def __iter__(self) -> Iterator[Item]:
         return self.start()

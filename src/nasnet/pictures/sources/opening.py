@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import SourceError
 from nasnet.pictures.decode.endings import ending_of, looks_like_picture
@@ -41,8 +41,13 @@ from nasnet.pictures.sources.item import (
     id_of_path,
     passed_over,
 )
+from nasnet.pictures.sources.kept import agreed, fitted, refuse_keeping
 from nasnet.pictures.sources.remote import matches_of, opener_of, remote_folder
+from nasnet.pictures.sources.sidecars import with_columns
 from nasnet.pictures.sources.table import csv_source, table_source
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Of more archives or tables than this none is opened to be counted.
 MANY = 1000
@@ -94,6 +99,8 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
         source = given_source(spec, options.storage_options)
     if source.count == 0:
         raise _emptiness(source)
+    if not source.columns:
+        refuse_keeping(source.name, source.kind, options)
     if options.shard[1] > 1:
         return _one_shard(source, options)
     return replace(source, start=partial(_not_empty, source))
@@ -103,25 +110,19 @@ def _one_shard(source: Source, options: SourceOptions) -> Source:
     """Consecutive items wherever that can be had: the outputs in order are the whole in order."""
     index, shards = options.shard
     name = shard_name(source.name, index, shards)
+    one = replace(source, name=name, count=None, part=None, seams=(), files=(), passed={})
     if source.count is not None:
         first, last = even_cuts(source.count, shards, source.seams)[index]
-        return Source(
-            name=name,
-            kind=source.kind,
-            count=last - first,
-            start=partial(source.between, first, last),
-        )
+        start = partial(source.between, first, last)
+        return replace(one, start=start, count=last - first)
     if len(source.files) >= shards:
         first, last = even_cuts(len(source.files), shards)[index]
-        start = partial(_items_of, source.files[first:last], replace(options, kind=None))
-        return Source(name=name, kind=source.kind, count=None, start=start)
+        keep = tuple(one.name for one in source.columns)
+        whole = replace(options, kind=None, keep=keep, keep_all=False)
+        start = partial(_items_of, source.files[first:last], whole, source.columns)
+        return replace(one, start=start)
     every = partial(_not_empty, source)
-    return Source(
-        name=name,
-        kind=source.kind,
-        count=None,
-        start=lambda: islice(every(), index, None, shards),
-    )
+    return replace(one, start=lambda: islice(every(), index, None, shards))
 
 
 def shard_name(name: str, index: int, shards: int) -> str:
@@ -151,7 +152,7 @@ def open_text(text: str, options: SourceOptions) -> Source:
     """Open the source a text names; it may turn out to be empty."""
     storage = options.storage_options
     if text in (samples.COLLECTION, samples.PHOTOGRAPHS):
-        return samples.samples_source(text)
+        return with_columns(samples.samples_source(text), options)
     if text == "-":
         if sys.stdin is None:  # closed by who started us
             raise SourceError("standard input is closed: no list can be read from it")
@@ -168,7 +169,7 @@ def open_text(text: str, options: SourceOptions) -> Source:
     with refusals(text):
         status = os.stat(text)  # noqa: PTH116 - text may be no UTF-8
     if stat.S_ISDIR(status.st_mode):
-        return folder_source(Path(text), all_files=options.all_files)
+        return with_columns(folder_source(Path(text), all_files=options.all_files), options)
     opener = partial(open_file, text)
     pipe = stat.S_ISFIFO(status.st_mode) and not looks_like_picture(text)
     if pipe and kind in (None, "list"):  # the shell's <(find ...)
@@ -243,7 +244,9 @@ def _open_url(url: str, options: SourceOptions) -> Source:
         folder = None
         if kind != "picture":
             folder = remote_folder(url, storage, all_files=options.all_files)
-        return folder or paths_source(url, "picture", [url], "", storage)
+        if folder is not None:
+            return with_columns(folder, options)
+        return paths_source(url, "picture", [url], "", storage)
     folder_url = url.rpartition("/")[0]
     return _open_one(url, kind, opener_of(url, storage), folder_url, options, local=False)
 
@@ -295,24 +298,15 @@ def _open_one(
         if local:
             with opener() as file:
                 plain = not is_compressed(file.read(6))
-        return tar_source(name, opener, plain=plain, all_files=options.all_files)
+        return tar_source(name, opener, plain=plain, options=options)
     if kind == "zip":
-        return zip_source(name, opener, all_files=options.all_files)
+        return zip_source(name, opener, options=options)
     if kind == "table":
-        return table_source(
-            name,
-            opener,
-            column=options.column,
-            id_column=options.id_column,
-            folder=folder,
-            storage=storage,
-        )
+        return table_source(name, opener, options=options, folder=folder)
     if kind == "list":
         return list_source(name, opener, folder, storage)
     if kind == "csv":
-        return csv_source(
-            name, opener, folder, storage, column=options.column, id_column=options.id_column
-        )
+        return csv_source(name, opener, folder, options=options)
     if kind in ("folder", "glob"):
         raise SourceError(f"{name}: is a file, not a {kind}")
     return paths_source(name, "picture", [name], "", storage)
@@ -324,8 +318,8 @@ def _open_many(text: str, kind: str, names: list[str], options: SourceOptions) -
     if not kinds <= _CONTAINERS:
         return paths_source(text, kind, names, "", options.storage_options)
     files = tuple(names)
-    whole = replace(options, kind=None)
-    start = partial(_items_of, files, whole)
+    whole, kept = of_all(files, replace(options, kind=None))
+    start = partial(_items_of, files, whole, kept.columns)
     firsts, seams = [0], list[int]()
     if kinds <= {"table", "zip"} and len(names) <= MANY:
         for name in names:
@@ -334,23 +328,45 @@ def _open_many(text: str, kind: str, names: list[str], options: SourceOptions) -
                 break
             seams += [firsts[-1], *(firsts[-1] + seam for seam in one.seams if seam)]
             firsts.append(firsts[-1] + one.count)
+    found = replace(kept, name=text, kind=kind, count=None, start=start, files=files)
     if len(firsts) <= len(names):
-        return Source(name=text, kind=kind, count=None, start=start, files=files)
-    return Source(
-        name=text,
-        kind=kind,
+        return found
+    return replace(
+        found,
         count=firsts[-1],
-        start=start,
-        part=partial(_items_between, files, tuple(firsts), whole),
+        part=partial(_items_between, files, tuple(firsts), whole, kept.columns),
         seams=tuple(seams),
-        files=files,
     )
 
 
-def _items_of(names: Sequence[str], options: SourceOptions) -> Iterator[Item]:
+def of_all(names: Sequence[str], options: SourceOptions) -> tuple[SourceOptions, Source]:
+    """How each of many files is opened, and a source that has nothing but their columns.
+
+    The first says which columns there are, and all together of what types they are; the first
+    alone where they are far or very many.
+
+    Raises:
+        SourceError: a file lacks a column, or has another kind of data in it.
+    """
+    bare = Source(name="", kind="", count=None, start=lambda: iter(()))
+    if not (options.keep or options.keep_all):
+        return options, bare
+    first = open_text(names[0], options)
+    whole = replace(options, keep=tuple(one.name for one in first.columns), keep_all=False)
+    far = any("://" in name for name in names)
+    others = () if far or len(names) > MANY else names[1:]
+    columns = [(name, open_text(name, whole).columns) for name in others]
+    fields = agreed(names[0], first.columns, columns)
+    return whole, replace(bare, columns=fields, remarks=first.remarks)
+
+
+def _items_of(
+    names: Sequence[str], options: SourceOptions, columns: Sequence[pyarrow.Field]
+) -> Iterator[Item]:
     """The items of many archives and tables, one after another; ids begin with the file's name."""
     for name in names:
-        for item in open_text(name, options).start():
+        one = open_text(name, options)
+        for item in fitted(one.start(), one, columns):
             yield replace(item, id=f"{id_of_path(name)}/{item.id}")
 
 
@@ -358,6 +374,7 @@ def _items_between(
     names: Sequence[str],
     firsts: Sequence[int],
     options: SourceOptions,
+    columns: Sequence[pyarrow.Field],
     start: int,
     stop: int | None,
 ) -> Iterator[Item]:
@@ -366,5 +383,6 @@ def _items_between(
     for name, first, next_first in zip(names, firsts, firsts[1:], strict=False):
         low, high = max(start, first), min(end, next_first)
         if low < high:
-            for item in open_text(name, options).between(low - first, high - first):
+            one = open_text(name, options)
+            for item in fitted(one.between(low - first, high - first), one, columns):
                 yield replace(item, id=f"{id_of_path(name)}/{item.id}")

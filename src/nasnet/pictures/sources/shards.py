@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources.files import open_file, read_file
 from nasnet.pictures.sources.item import Item, Source, SourceOptions, even_cuts, id_of_path
-from nasnet.pictures.sources.opening import MANY, containers_of, open_source, open_text
+from nasnet.pictures.sources.kept import fitted
+from nasnet.pictures.sources.opening import MANY, containers_of, of_all, open_source, open_text
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +53,14 @@ class Split:
         count: items in all, None where only reading tells.
         shards: begins the stream of shards; only so many are in memory as the caller keeps.
         notes: what a user should know about the source, as far as listing it has told.
+        columns: names and types of the columns that are kept, as pyarrow has them.
     """
 
     name: str
     count: int | None
     shards: Callable[[int], Iterator[Shard]]
     notes: tuple[str, ...] = ()
+    columns: tuple[pyarrow.Field, ...] = ()
 
 
 def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  # noqa: ANN401
@@ -78,14 +84,16 @@ def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  
     if found is not None:
         names, many = found
         name = str(spec) if many else id_of_path(names[0])
-        whole = replace(options, kind=None if many else options.kind)
+        whole, kept = of_all(names, replace(options, kind=None if many else options.kind))
         count = None if len(names) > MANY else _count(names, whole)
         if count == 0:
             raise SourceError(f"{name}: no pictures in it")
         return Split(
             name=name,
             count=count,
-            shards=lambda rows: _of_containers(names, many, whole, rows),
+            shards=lambda rows: _of_containers(names, many, whole, kept.columns, rows),
+            notes=kept.notes,
+            columns=kept.columns,
         )
     source = open_source(spec, options=options)
     return Split(
@@ -93,6 +101,7 @@ def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  
         count=source.count,
         shards=lambda rows: _of_listing(source, rows),
         notes=source.notes,
+        columns=source.columns,
     )
 
 
@@ -133,7 +142,11 @@ def _folder(read: Any) -> str | None:  # noqa: ANN401
 
 
 def _of_containers(
-    names: list[str], many: bool, options: SourceOptions, rows: int
+    names: list[str],
+    many: bool,
+    options: SourceOptions,
+    columns: Sequence[pyarrow.Field],
+    rows: int,
 ) -> Iterator[Shard]:
     number = 0
     for name in names:
@@ -150,15 +163,21 @@ def _of_containers(
                 number=number,
                 name=what,
                 rows=count if stop is None else stop - start,
-                items=partial(_contained, place, options, prefix, start, stop),
+                items=partial(_contained, place, options, columns, prefix, start, stop),
             )
             number += 1
 
 
 def _contained(
-    place: str, options: SourceOptions, prefix: str, start: int, stop: int | None
+    place: str,
+    options: SourceOptions,
+    columns: Sequence[pyarrow.Field],
+    prefix: str,
+    start: int,
+    stop: int | None,
 ) -> Iterator[Item]:
-    for item in open_text(place, options).between(start, stop):
+    source = open_text(place, options)
+    for item in fitted(source.between(start, stop), source, columns):
         yield replace(item, id=prefix + item.id)
 
 

@@ -7,7 +7,7 @@ earlier run did costs next to nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
@@ -20,10 +20,19 @@ from nasnet.pictures.sources.columns import (
     CsvTable,
     find_columns,
     id_of,
+    kind_of_column,
     picture_in,
 )
 from nasnet.pictures.sources.files import named
-from nasnet.pictures.sources.item import Item, Opener, Source, id_of_path, refusal
+from nasnet.pictures.sources.item import (
+    Item,
+    Opener,
+    Source,
+    SourceOptions,
+    id_of_path,
+    refusal,
+)
+from nasnet.pictures.sources.kept import TextColumn, chosen, scalars, storable
 from nasnet.pictures.sources.table_file import ROWS, Block, open_table, row_damage, table_damage
 
 if TYPE_CHECKING:
@@ -34,29 +43,29 @@ def table_source(
     name: str,
     opener: Opener,
     *,
-    column: str | None,
-    id_column: str | None,
+    options: SourceOptions,
     folder: str,
-    storage: Mapping[str, Any],
 ) -> Source:
     """Pictures in a Parquet file or an Arrow IPC file or stream (Feather is such a file).
 
     Args:
         name: for messages; a local path if there is no `://` in it.
         opener: opens the file anew.
-        column: binary, a struct with `bytes`, or text with paths or URLs; the only column that
-            is binary or such a struct if not given.
-        id_column: any column; the struct's `path` or the row's number if not given.
+        options: which columns: of pictures, binary, a struct with `bytes`, or text with paths or
+            URLs (the only one that is binary or such a struct if not given); of ids, any (the
+            struct's `path` or the row's number if not given); and those that are kept.
         folder: where relative paths in the table begin.
-        storage: for fsspec.
 
     Raises:
         SourceError: it is damaged, or has no such column.
     """
     table = open_table(name, opener)
-    columns = find_columns(name, table.schema, column, id_column, folder, storage)
+    columns = find_columns(
+        name, table.schema, options.column, options.id_column, folder, options.storage_options
+    )
+    kept, notes = _kept(name, table.schema, columns, options)
     firsts = None if table.counts is None else tuple(accumulate(table.counts, initial=0))
-    part = partial(_items, name, opener, columns)
+    part = partial(_items, name, opener, columns, kept)
     return Source(
         name=name,
         kind="table",
@@ -64,16 +73,37 @@ def table_source(
         start=partial(part, 0, None),
         part=part,
         seams=() if firsts is None else firsts[:-1],
+        columns=kept,
+        remarks=notes,
     )
 
 
+def _kept(
+    name: str, schema: pyarrow.Schema, columns: Columns, options: SourceOptions
+) -> tuple[tuple[pyarrow.Field, ...], tuple[str, ...]]:
+    """The columns of a table that are kept, and notes; all are those without pictures and ids."""
+    large = {one.name for one in schema if kind_of_column(one.type) in ("binary", "struct")}
+    without = {columns.ids, *large}
+    names, notes = chosen(name, schema.names, options, without=without)
+    left = sorted(large - {columns.pictures, *names}) if options.keep_all else []
+    if left:
+        notes += (f"not kept: {', '.join(left)}: binary data; --keep takes a column all the same",)
+    return tuple(storable(name, schema.field(one)) for one in names), notes
+
+
 def _items(
-    name: str, opener: Opener, columns: Columns, begin: int, end: int | None
+    name: str,
+    opener: Opener,
+    columns: Columns,
+    kept: Sequence[pyarrow.Field],
+    begin: int,
+    end: int | None,
 ) -> Iterator[Item]:
     """The rows from number `begin` up to `end`, which is not among them, or the end."""
     with table_damage(name):
         # Opened anew for each pass, so that two passes never share a reader.
         wanted = [columns.pictures, *([columns.ids] if columns.ids else [])]
+        wanted += [field.name for field in kept]
         first = 0
         for block in open_table(name, opener).blocks(wanted):
             low = max(0, begin - first)
@@ -81,14 +111,22 @@ def _items(
             if high <= 0 < block.rows:
                 return
             if low < high:
-                yield from _rows(block, columns, first, low, high)
+                yield from _rows(block, columns, kept, first, low, high)
             first += block.rows
 
 
-def _rows(block: Block, columns: Columns, first: int, low: int, high: int) -> Iterator[Item]:
+def _rows(
+    block: Block,
+    columns: Columns,
+    kept: Sequence[pyarrow.Field],
+    first: int,
+    low: int,
+    high: int,
+) -> Iterator[Item]:
     """The rows of a block from `low` up to `high`; `first` is the number of its first row."""
     given = block.column(columns.ids) if columns.ids else None
     paths = block.column(columns.pictures, "path") if columns.has_path else None
+    values = [scalars(block.column(field.name), field) for field in kept]
     pictures = _Pictures(block, columns)
     for start in range(low - low % ROWS, high, ROWS):
         chunk = pictures.chunk(start // ROWS)
@@ -98,36 +136,45 @@ def _rows(block: Block, columns: Columns, first: int, low: int, high: int) -> It
                 None if paths is None else paths[row].as_py(),
                 first + row,
             )
-            yield Item(id, partial(chunk.read, row - start))
+            read = partial(chunk.read, row - start)
+            yield Item(id, read, kept=tuple(value(row) for value in values))
         del chunk  # it lives as long as its items do
 
 
-def csv_source(
-    name: str,
-    opener: Opener,
-    folder: str,
-    storage: Mapping[str, Any],
-    *,
-    column: str | None,
-    id_column: str | None,
-) -> Source:
+def csv_source(name: str, opener: Opener, folder: str, *, options: SourceOptions) -> Source:
     """Pictures named in a column of a CSV (`.tsv`: tabs) with a header.
+
+    A column that is kept is of whole numbers, numbers, true and false, dates, moments (ISO 8601)
+    or text, whichever all its cells are; empty cells are null.
 
     Raises:
         SourceError: it has no such column, or no rows.
     """
     table = CsvTable(name, opener)
-    paths = table.columns(folder, column, id_column)
-    count = sum(1 for _ in table.rows(paths, id_column))
+    storage, ids = options.storage_options, options.id_column
+    paths = table.columns(folder, options.column, ids)
+    names, notes = chosen(name, table.header, options, without={ids or paths})
+    texts = [TextColumn() for _ in names]
+    count = 0
+    for _, *cells in table.rows(paths, *names):
+        count += 1
+        for text, cell in zip(texts, cells, strict=True):
+            text.see(cell)
     if not count:
         raise SourceError(f"{name}: it has no rows below its header")
 
     def items() -> Iterator[Item]:
-        for number, (path, id) in enumerate(table.rows(paths, id_column or paths)):
+        rows = table.rows(paths, ids or paths, *names)
+        for number, (path, id, *cells) in enumerate(rows):
             read = named(path, folder, storage) if path else refusal(NO_PICTURE)
-            yield Item(id_of_path(id or str(number)), read)
+            try:
+                kept = tuple(text.value(cell) for text, cell in zip(texts, cells, strict=True))
+            except ValueError as error:
+                raise SourceError(f"{name}: row {number + 1} has changed: {error}") from None
+            yield Item(id_of_path(id or str(number)), read, kept=kept)
 
-    return Source(name=name, kind="csv", count=count, start=items)
+    fields = tuple(text.field(one) for text, one in zip(texts, names, strict=True))
+    return Source(name=name, kind="csv", count=count, start=items, columns=fields, remarks=notes)
 
 
 class _Chunk:

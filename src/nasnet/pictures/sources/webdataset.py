@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,14 @@ from typing import cast
 
 from nasnet.errors import SourceError
 from nasnet.pictures.decode.endings import SUFFIXES
-from nasnet.pictures.sources.archive import damage_named, is_compressed, read_member, tar_members
+from nasnet.pictures.sources.archive import (
+    damage_named,
+    is_compressed,
+    key_of,
+    read_member,
+    small_member,
+    tar_members,
+)
 from nasnet.pictures.sources.examples import DatasetOptions, Listing, joined, several
 from nasnet.pictures.sources.files import open_file
 from nasnet.pictures.sources.item import Item, Opener, id_of_path
@@ -26,7 +32,6 @@ from nasnet.text import json_object, user_text
 
 _RANGE = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
 _MOST_SHARDS = 100_000  # of one pattern
-_LABEL_BYTES = 16 << 20  # of one .cls or .json; more is a mistake
 _INTEGER = re.compile(r"-?\d+")
 
 
@@ -139,10 +144,7 @@ def _samples(name: str, path: str, options: DatasetOptions) -> dict[str, _Sample
     keys = dict.fromkeys((options.label_column, *(("label", "cls") if usual else ())))
     samples: dict[str, _Sample] = {}
     for tar, member in tar_members(opener, plain=True, all_files=True):
-        base = member.name.rpartition("/")[2]
-        stem, _, ending = base.partition(".")
-        key = member.name.removesuffix(base) + stem
-        ending = ending.lower()
+        key, ending = key_of(member.name)
         where = f"{name}/{id_of_path(member.name)}"
         if ending == column if column else f".{ending}" in SUFFIXES:
             sample = samples.setdefault(key, _Sample())
@@ -150,11 +152,11 @@ def _samples(name: str, path: str, options: DatasetOptions) -> dict[str, _Sample
             if sample.read is None or sample.id == id:
                 sample.id, sample.read = id, read_member(tar, member, opener, True)
         elif ending == "cls" and usual:
-            text = _text(where, _small(where, tar, member)).strip()
+            text = _text(where, small_member(where, tar, member)).strip()
             label = int(text) if _INTEGER.fullmatch(text) else text_labels(where, [text])[0]
             samples.setdefault(key, _Sample()).cls = label
         elif ending == "json":
-            found = json_object(_small(where, tar, member), f"{where}: damaged", SourceError)
+            found = json_object(small_member(where, tar, member), f"{where}: damaged", SourceError)
             label = next((found[one] for one in keys if found.get(one) is not None), None)
             samples.setdefault(key, _Sample()).meta = raw_label(where, label)
     return samples
@@ -165,14 +167,3 @@ def _text(where: str, data: bytes) -> str:
         return user_text(data)
     except ValueError as error:
         raise SourceError(f"{where}: damaged: {error}") from None
-
-
-def _small(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if not member.isreg() or member.size > _LABEL_BYTES:
-        raise SourceError(f"{where}: a label is a regular file of at most {_LABEL_BYTES >> 20} MB")
-    extracted = tar.extractfile(member)
-    assert extracted is not None, "regular files have content"
-    data = extracted.read()
-    if len(data) != member.size:
-        raise EOFError(f"it ends in the middle of {member.name}")
-    return data

@@ -1,0 +1,80 @@
+"""The files of a .npy feature set: `x.npy`, `x.ids.jsonl` with a line a row, and `x.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasnet.errors import OutputError
+from nasnet.features.sums import check_sums
+from nasnet.text import read_json, read_json_lines
+from nasnet.weights.formats.npy import map_npy
+
+
+def ids_file(path: Path) -> Path:
+    """Beside `x.npy`: a JSON line for each row."""
+    return path.with_suffix(".ids.jsonl")
+
+
+def meta_file(path: Path) -> Path:
+    """Beside `x.npy`: what the set says about itself."""
+    return path.with_suffix(".json")
+
+
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """What lies beside the vectors of `x.npy`: an object a row, with at least `id` and `error`.
+
+    Raises:
+        OutputError: it is missing or damaged.
+    """
+    beside = ids_file(file)
+    for row in read_json_lines(beside, OutputError):
+        if not (
+            isinstance(row, dict)
+            and isinstance(row.get("id"), str)
+            and isinstance(row.get("error", 0), str | None)
+        ):
+            raise OutputError(f"{beside}: a line of it is no row of a feature set")
+        yield row
+
+
+def npy_vectors(file: Path) -> npt.NDArray[np.floating[Any]]:
+    """The vectors, mapped.
+
+    Raises:
+        OSError, ValueError: they cannot be read, or are none.
+    """
+    vectors = map_npy(file)
+    if vectors.ndim != 2 or vectors.dtype.name not in ("float32", "float16"):
+        raise ValueError(f"its array is {vectors.dtype.name} {list(vectors.shape)}")
+    return vectors
+
+
+def npy_meta(file: Path) -> dict[str, str]:
+    """What stands beside them.
+
+    Raises:
+        OutputError: it is missing or damaged.
+    """
+    return {key: str(value) for key, value in read_json(meta_file(file), OutputError).items()}
+
+
+def check_npy(file: Path) -> None:
+    """Make sure that a .npy and the files beside it are whole and belong together.
+
+    Raises:
+        OutputError: they do not.
+    """
+    check_sums(npy_meta(file), meta_file(file), (file, ids_file(file)))
+
+
+def unreadable(file: Path, error: Exception) -> OutputError:
+    """What to raise for a file that cannot be read."""
+    reason: object = error
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file" if not file.exists() else f"no file {error.filename} beside it"
+    return OutputError(f"{file}: not a readable feature set: {reason}")
