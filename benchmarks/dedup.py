@@ -22,7 +22,8 @@ from PIL import Image
 import nasnet
 from benchmarks.planted import CHANGES, plant
 from nasnet.features.index import LEVELS
-from nasnet.features.index.neighbours import pairs_above, unit
+from nasnet.features.index.neighbours import pairs_above
+from nasnet.features.reduction import unit
 from nasnet.features.signatures import Signed, read_signed
 
 Pairs = set[frozenset[str]]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import nasnet
-from nasnet.errors import InputError, PictureError, SignatureError
+from nasnet.errors import InputError, PictureError, SignatureError, SourceError
 from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources import Item
 from nasnet.weights.weights import Weights, fingerprint
@@ -37,6 +38,39 @@ def test_vectors_are_those_of_embed(extractor: nasnet.Extractor, tmp_path: Path)
     assert found.dtype == np.float32
     table = nasnet.embed(mixed, weights="seeded:7", options=nasnet.EmbedOptions(size=SMALL))
     np.testing.assert_array_equal(found, np.array(table["vector"].to_pylist(), np.float32))
+
+
+def test_anything_that_is_a_picture_is_taken_in_one_list(
+    extractor: nasnet.Extractor, tmp_path: Path
+) -> None:
+    file, data = tmp_path / "a.png", encoded(pixels(), "PNG")
+    file.write_bytes(data)
+    given = [file, str(file), file.as_uri(), data, Image.open(file), pixels(), bytearray(data)]
+    expected = extractor.embed([pixels()])
+    np.testing.assert_array_equal(extractor.embed(given), np.repeat(expected, len(given), axis=0))
+    for alone in (*given, np.stack([pixels()]), iter([data]), {"a": data}):
+        np.testing.assert_array_equal(extractor.embed(alone), expected)
+
+
+def test_no_pictures_are_no_vectors_but_an_empty_folder_is_a_mistake(
+    extractor: nasnet.Extractor, tmp_path: Path
+) -> None:
+    assert extractor.embed([]).shape == (0, 1056)
+    with pytest.raises(SourceError, match="no pictures"):
+        extractor.embed(tmp_path)
+
+
+def test_any_batch_size_gives_the_same_vectors_of_length_1_if_asked(
+    extractor: nasnet.Extractor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [jpeg(seed=seed) for seed in range(5)]
+    expected = extractor.embed(given)
+    found = extractor.embed(given, batch_size=3, normalize=True, progress=True)
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected / lengths, atol=1e-6)
+    assert "embedding" in capsys.readouterr().err
+    with pytest.raises(InputError, match="batch_size starts at 1"):
+        extractor.embed(given, batch_size=0)
 
 
 def test_signatures_are_made_only_where_they_are_kept(extractor: nasnet.Extractor) -> None:

@@ -17,7 +17,7 @@ import pytest
 import nasnet
 from nasnet.errors import InputError, OutputError
 from nasnet.features.feature_set import Features
-from nasnet.features.index.neighbours import unit
+from nasnet.features.reduction import unit
 from tests.support import ROOT
 from tests.support.cli import invoke
 from tests.support.feature_sets import META, features, with_failures

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nasnet.features.index.neighbours import nearest, nearest_of_rows, pairs_above, unit
+from nasnet.features.index.neighbours import nearest, nearest_of_rows, pairs_above
+from nasnet.features.reduction import unit
 
 
 def some(rows: int, seed: int = 0) -> np.ndarray:

@@ -16,9 +16,10 @@ import numpy as np
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index import Group, Outlier, near_duplicates
-from nasnet.features.index.neighbours import nearest_of_rows, unit
+from nasnet.features.index.neighbours import nearest_of_rows
 from nasnet.features.mosaic import mosaic
 from nasnet.features.page import policy, render, weights_facts, weights_warning
+from nasnet.features.reduction import unit
 from nasnet.features.signatures import Signed, signed_again
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions

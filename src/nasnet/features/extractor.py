@@ -9,7 +9,10 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -22,6 +25,7 @@ from nasnet.compute.engine import Engine, EngineOptions
 from nasnet.errors import InputError, PictureError
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
+from nasnet.features.reduction import unit
 from nasnet.features.store import Batch
 from nasnet.network.plan import Borders
 from nasnet.network.spec import preset
@@ -112,12 +116,12 @@ class Extractor:
         self.decode_threads = decode_threads or self.options.cores
         plan = plan_of(self.weights, self.height, self.width)
         self.dimensions: int = plan.endpoint(endpoint).shape[-1]
-        self._engine: Engine | None = None
+        self._engines: dict[int | None, Engine] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         # Engines and locks belong to a process.
-        return {**self.__dict__, "_engine": None, "_lock": None}
+        return {**self.__dict__, "_engines": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -143,10 +147,14 @@ class Extractor:
             UnsupportedError: this machine cannot compute as asked.
             MissingExtraError: a package is missing.
         """
+        return self._engine_for(self.options.batch_size)
+
+    def _engine_for(self, batch_size: int | None) -> Engine:
         with self._lock:
-            if self._engine is None:
-                self._engine = engines.create(self.weights, self.options)
-            return self._engine
+            if batch_size not in self._engines:
+                options = replace(self.options, batch_size=batch_size)
+                self._engines[batch_size] = engines.create(self.weights, options)
+            return self._engines[batch_size]
 
     @property
     def engine_name(self) -> str:
@@ -156,15 +164,15 @@ class Extractor:
     def with_engine(self, engine: EngineOptions, *, decode_threads: int) -> Extractor:
         """The same vectors from another engine, such as that of another machine."""
         other = copy.copy(self)
+        other._engines = {}
         other.options, other.decode_threads = engine, decode_threads
         return other
 
     def close(self) -> None:
         """Give the engine's memory back; the next use makes another."""
         with self._lock:
-            if self._engine is not None:
-                self._engine.close()
-                self._engine = None
+            while self._engines:
+                self._engines.popitem()[1].close()
 
     def prepare(self, picture: Any, *, signed: bool = False) -> Prepared:  # noqa: ANN401
         """One picture as the network's input.
@@ -178,17 +186,20 @@ class Extractor:
         """
         return recipes.prepare(picture, self.recipe, self.height, self.width, signed=signed)
 
-    def batches(self, items: Iterable[Item], *, signed: bool = False) -> Iterator[Batch]:
+    def batches(
+        self, items: Iterable[Item], *, signed: bool = False, batch_size: int | None = None
+    ) -> Iterator[Batch]:
         """A vector for every item, or the reason why there is none, in order, a batch at a time.
 
         Args:
             items: the pictures.
             signed: with their signatures, as feature sets have them.
+            batch_size: pictures in one call of the engine, if not as `engine` says.
         """
         return vectors(
             items,
             lambda item: self.prepare(item.read(), signed=signed),
-            self.engine,
+            self._engine_for(batch_size or self.options.batch_size),
             self.endpoint,
             width=self.dimensions,
             decode_threads=self.decode_threads,
@@ -196,36 +207,52 @@ class Extractor:
 
     def embed(
         self,
-        pictures: Iterable[Any] | str | os.PathLike[str],
+        pictures: Any,  # noqa: ANN401
         *,
+        batch_size: int | None = None,
+        normalize: bool = False,
+        progress: bool = False,
         on_error: Literal["raise", "nan"] = "raise",
     ) -> npt.NDArray[np.float32]:
         """The vectors of pictures, in memory.
 
         Args:
-            pictures: any source of `nasnet.embed`: a folder, an archive, or an iterable of paths,
-                bytes, arrays [height, width, 3] uint8 or PIL images.
+            pictures: a list of what you have: paths, URLs, bytes, PIL images, arrays [height,
+                width, 3] uint8, mixed as you like; one of them; or any source of `nasnet.embed`,
+                such as a folder or an archive.
+            batch_size: pictures in one call of the engine, if not what is best here; another size
+                than before compiles the network once more, which takes most of a second.
+            normalize: give vectors of length 1, whose products are cosines.
+            progress: draw a bar on standard error.
             on_error: what a picture that cannot be read does: `raise` an error, or leave a row of
                 `nan` (not a number).
 
         Returns:
-            float32 [pictures, dimensions].
+            float32 [pictures, dimensions], in order; [0, dimensions] of an empty list.
 
         Raises:
             PictureError: a picture cannot be read; the text names it.
-            SourceError: the source cannot be opened, or is empty.
+            SourceError: the source cannot be opened, or is an empty folder or archive.
+            InputError: no such `on_error`, or a batch size below 1.
         """
         if on_error not in ("raise", "nan"):
             raise InputError(f"on_error is 'raise' or 'nan', not {on_error!r}")
-        source = pictures if isinstance(pictures, str | os.PathLike) else list(pictures)
-        parts = []
-        for batch in self.batches(open_source(source)):
-            failed = next(
-                (one for one in zip(batch.ids, batch.errors, strict=True) if one[1]), None
-            )
-            if failed is not None and on_error == "raise":
-                raise PictureError(f"{failed[0]}: {failed[1]}")
-            parts.append(batch.vectors)
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size starts at 1, found {batch_size}")
+        # A list of no pictures is one; a folder without any is most often the wrong one.
+        parts = [np.zeros((0, self.dimensions), np.float32)]
+        if isinstance(pictures, list | tuple | np.ndarray) and not len(pictures):
+            return parts[0]
+        source = open_source(Path(pictures) if isinstance(pictures, os.PathLike) else pictures)
+        with _bar(source.count) if progress else nullcontext(lambda done: None) as advance:
+            for batch in self.batches(source, batch_size=batch_size):
+                failed = next(
+                    (one for one in zip(batch.ids, batch.errors, strict=True) if one[1]), None
+                )
+                if failed is not None and on_error == "raise":
+                    raise PictureError(f"{failed[0]}: {failed[1]}")
+                parts.append(unit(batch.vectors) if normalize else batch.vectors)
+                advance(len(batch.ids))
         return np.concatenate(parts)
 
     def meta(
@@ -255,3 +282,14 @@ class Extractor:
             version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error that grows by how many are done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as drawn:
+        task = drawn.add_task("embedding", total=total)
+        yield lambda done: drawn.advance(task, done)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, hidden, needs
 from nasnet.features.feature_set import FeatureMeta, Features
-from nasnet.features.index.neighbours import unit
 from nasnet.features.page import policy, render, source, weights_facts, weights_warning
+from nasnet.features.reduction import unit
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails

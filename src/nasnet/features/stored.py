@@ -14,8 +14,8 @@ import numpy.typing as npt
 from nasnet.errors import InputError, PictureError
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import SPACE, FeatureMeta, read_features
-from nasnet.features.index.neighbours import unit
 from nasnet.features.npy import meta_file
+from nasnet.features.reduction import unit
 from nasnet.network.plan import PADDINGS, Borders
 from nasnet.pictures.recipes import RECIPES
 from nasnet.pictures.sampling import spread_evenly

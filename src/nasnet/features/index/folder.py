@@ -32,7 +32,7 @@ from nasnet.features.index.layout import (
     vectors_of,
     write_contents,
 )
-from nasnet.features.index.neighbours import unit
+from nasnet.features.reduction import unit
 from nasnet.system import lock, staged, sweep, sync
 
 Kind = Literal["auto", "exact", "ivf"]

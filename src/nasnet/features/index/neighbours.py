@@ -15,13 +15,6 @@ Rows = npt.NDArray[np.int64]
 
 _QUERIES = 256  # compared at once with
 _BLOCK = 8192  # so many rows: 8 MB of cosines
-_LEAST = 1e-12
-
-
-def unit(vectors: Floats) -> Floats:
-    """Vectors of length 1, float32 [n, dimensions]; those of length 0 stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, _LEAST), np.float32)
 
 
 def nearest(

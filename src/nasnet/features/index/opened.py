@@ -20,7 +20,8 @@ from nasnet.features.feature_set import (
 )
 from nasnet.features.index.approximate import open_approximate
 from nasnet.features.index.layout import CONTENTS, Contents, ids_of, read_contents, vectors_of
-from nasnet.features.index.neighbours import nearest, unit
+from nasnet.features.index.neighbours import nearest
+from nasnet.features.reduction import unit
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,7 +8,8 @@ import numpy as np
 
 from nasnet.errors import InputError
 from nasnet.features.feature_set import Features
-from nasnet.features.index.neighbours import nearest_of_rows, unit
+from nasnet.features.index.neighbours import nearest_of_rows
+from nasnet.features.reduction import unit
 
 
 @dataclass(frozen=True, slots=True)
