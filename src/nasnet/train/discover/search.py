@@ -120,6 +120,12 @@ class Search(Generic[Cell]):
             scores.append(result.score)
         return float(np.mean(scores))
 
+    def history(self, name: str) -> list[Proposal[Cell]]:
+        """The cells of a strategy in their order, with all scores of fidelity 0 there are."""
+        return [
+            replace(p, score=self.score(p.cell, 0), known=self._told(p)) for p in self._arms[name]
+        ]
+
     def _told(self, proposal: Proposal[Cell]) -> bool:
         return (self.key(proposal.cell), 0, self._seeds(0)[0]) in self._results
 
@@ -132,10 +138,7 @@ class Search(Generic[Cell]):
                 seen = max(len(made) - slack, 0)
                 if not all(self._told(proposal) for proposal in made[:seen]):
                     break
-                history = [
-                    replace(p, score=self.score(p.cell, 0), known=True) if at < seen else p
-                    for at, p in enumerate(made)
-                ]
+                history = self.history(strategy.name)[:seen] + made[seen:]
                 wanted = self.trainings - len(made)
                 new = strategy.propose(self.space, history, self._known, wanted, self.seed)
                 made.extend(new[:wanted])
@@ -174,18 +177,11 @@ class Search(Generic[Cell]):
         known = {self.key(p.cell) for p in self._known}
         promoted = {}
         for strategy in self.strategies:
-            made = self._arms[strategy.name]
-            history = [replace(p, score=self.score(p.cell, 0), known=True) for p in made]
-            worth = dict(
-                zip(
-                    (self.key(p.cell) for p in made),
-                    strategy.estimates(self.space, history),
-                    strict=True,
-                )
-            )
-            cells = [p.cell for p in made if worth[self.key(p.cell)] > -np.inf]
+            made = self.history(strategy.name)
+            estimates = strategy.estimates(self.space, made)
+            order = np.argsort(-np.array(estimates), kind="stable")
+            cells = [made[at].cell for at in order if estimates[at] > -np.inf]
             cells = [cell for cell in cells if self.key(cell) not in known]
-            cells.sort(key=lambda cell: -worth[self.key(cell)])
             count = max(round(len(made) * self.halving.again), self.halving.finalists)
             if fidelity == 2:
                 again = [c for c in self._later[1][strategy.name] if self.score(c, 1) is not None]

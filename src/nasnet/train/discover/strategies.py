@@ -105,7 +105,8 @@ def _new(space: SearchSpace[Cell], draw: Callable[[], Cell], seen: set[str]) -> 
     raise InputError(f"the space holds no more new cells: {_TRIES} draws gave none")
 
 
-def _rng(name: str, seed: int, at: int) -> np.random.Generator:
+def rng_of(name: str, seed: int, at: int) -> np.random.Generator:
+    """Chance for one step of one strategy."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), at])
 
 
@@ -165,7 +166,7 @@ class Evolution:
         if len(history) < self.population:
             cells = random_cells(space, seed, self.population)
             return [Proposal(cell=cell, asked_by="random") for cell in cells[len(history) :]]
-        rng = _rng(self.name, seed, len(history))
+        rng = rng_of(self.name, seed, len(history))
         living = [p for p in history if p.known][-self.population :]
         scores = _scores(living)
         for _ in range(_TRIES):
