@@ -148,7 +148,7 @@ class Evolution:
         slack: see `Strategy`.
     """
 
-    population: int = 20
+    population: int = 10
     tournament: int = 5
     name: str = "evolution"
     slack: int | None = 2

@@ -1,0 +1,157 @@
+"""The strategies of `nasnet discover` on tables of trained cells: a search in milliseconds.
+
+    python -m benchmarks.discovery --table nasbench201.parquet --table darts_space_1000.parquet
+
+A table of NAS-Bench-201 judges the strategies: the score is the accuracy after 12 epochs, the five
+cells that a strategy thinks best are trained in full, and the best of the five counts. A table of
+the DARTS space judges the predictor. Nothing is trained and no table is part of the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+os.environ.update(dict.fromkeys(_THREADS, "1"))  # the matrices are small; before NumPy comes
+
+import numpy as np  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from benchmarks.tables import DATASETS, Array, Darts, NasBench201  # noqa: E402
+from nasnet.system import usable_cores  # noqa: E402
+from nasnet.train.discover.guided import Guided  # noqa: E402
+from nasnet.train.discover.predictor import Predictor, normal_scores  # noqa: E402
+from nasnet.train.discover.search import Search  # noqa: E402
+from nasnet.train.discover.search_space import Result  # noqa: E402
+from nasnet.train.discover.statistics import (  # noqa: E402
+    effect_size,
+    ranks,
+    ranks_at_equal_cost,
+)
+from nasnet.train.discover.strategies import Evolution, RandomSearch, Strategy  # noqa: E402
+
+STRATEGIES: tuple[Strategy, ...] = (RandomSearch(), Evolution(), Guided())
+TRAININGS = (30, 60, 120)
+_FINALISTS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.discovery", description=__doc__)
+    parser.add_argument("--table", type=Path, action="append", required=True, metavar="PARQUET")
+    parser.add_argument("--dataset", choices=list(DATASETS), default="cifar10")
+    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0, help="of the first repeat")
+    parser.add_argument("--jobs", type=int, default=usable_cores())
+    arguments = parser.parse_args()
+    for table in arguments.table:
+        began = time.perf_counter()
+        columns = set(pq.read_schema(table).names)
+        if "cellstr" in columns:
+            seeds = range(arguments.seed, arguments.seed + arguments.repeats)
+            print(strategies_on(table, arguments.dataset, seeds, arguments.jobs))
+        elif "normal_ops" in columns:
+            print(predictor_on(table))
+        else:
+            sys.exit(f"{table}: neither NAS-Bench-201 nor the DARTS space: columns {columns}")
+        print(f"{time.perf_counter() - began:.0f} s, {arguments.jobs} processes\n")
+
+
+def strategies_on(table: Path, dataset: str, seeds: Sequence[int], jobs: int) -> str:
+    """How good the best of five is, for each strategy and number of trainings."""
+    with ProcessPoolExecutor(jobs) as pool:
+        parts = pool.map(partial(_repeats, table, dataset), np.array_split(seeds, 4 * jobs))
+        found = np.concatenate(list(parts))
+    lines = [
+        f"{table.name}, {dataset}, {len(seeds)} repeats: best of five, full training",
+        "| trainings | strategy | accuracy, % | deviation | effect against random | 95 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for at, trainings in enumerate(TRAININGS):
+        base = found[:, 0, at]
+        for which, strategy in enumerate(STRATEGIES):
+            values = found[:, which, at]
+            effect = ""
+            if which:
+                low, high = effect_band(values, base)
+                effect = f"{effect_size(values, base):.2f} | {low:.2f} to {high:.2f}"
+            lines.append(
+                f"| {trainings} | {strategy.name} | {values.mean():.2f} | "
+                f"{values.std(ddof=1):.2f} | {effect or '|'} |"
+            )
+    return "\n".join(lines)
+
+
+def _repeats(table: Path, dataset: str, seeds: Sequence[int]) -> Array:
+    """Accuracy by seed, strategy and number of trainings."""
+    space = NasBench201(table, dataset)
+    return np.array([[_one(space, s, int(seed)) for s in STRATEGIES] for seed in seeds])
+
+
+def _one(space: NasBench201, strategy: Strategy, seed: int) -> list[float]:
+    """One search: what it does first does not depend on how far it will go."""
+    search = Search(space, (strategy,), trainings=max(TRAININGS), seed=seed)
+    while trials := search.ask():
+        for trial in trials:
+            search.tell(trial.id, Result(score=space.cheap[trial.cell]))
+    history = search.history(strategy.name)
+    best = []
+    for trainings in TRAININGS:
+        estimates = strategy.estimates(space, history[:trainings])
+        order = np.argsort(-np.array(estimates), kind="stable")[:_FINALISTS]
+        best.append(max(space.full[history[at].cell] for at in order))
+    return best
+
+
+def effect_band(values: Array, base: Array) -> tuple[float, float]:
+    """95 % band of the effect size, from 1,000 bootstrap samples of both."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        effect_size(rng.choice(values, len(values)), rng.choice(base, len(base)))
+        for _ in range(1000)
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def predictor_on(table: Path, *, trained: int = 100, repeats: int = 20) -> str:
+    """How well cells that were not trained are ranked, over all and at equal cost."""
+    darts = Darts.read(table)
+    count = len(darts.cost)
+    found = []
+    for seed in range(repeats):
+        order = np.random.default_rng(seed).permutation(count)
+        known, new = order[:trained], order[trained:]
+        predictor = Predictor.fit(darts.features[known], normal_scores(darts.accuracy[known]))
+        parts = [predictor.predict(f)[0] for f in np.array_split(darts.features[new], 9)]
+        predicted = np.concatenate(parts)
+        cost, accuracy = darts.cost[new], darts.accuracy[new]
+        found.append(
+            [
+                ranks(cost, accuracy).spearman,
+                ranks_at_equal_cost(cost, accuracy, cost),
+                ranks(predicted, accuracy).spearman,
+                ranks_at_equal_cost(predicted, accuracy, cost),
+            ]
+        )
+    alone, alone_equal, all_cells, equal = np.mean(found, axis=0)
+    return "\n".join(
+        [
+            f"{table.name}: rank correlation with the accuracy of the other {count - trained} cells"
+            f" from {trained} trained ones, mean of {repeats} draws",
+            "| known by | all cells | within tenths of equal cost |",
+            "|---|---|---|",
+            f"| cost alone | {alone:.2f} | {alone_equal:.2f} |",
+            f"| predictor | {all_cells:.2f} | {equal:.2f} |",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
