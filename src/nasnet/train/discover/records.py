@@ -1,0 +1,86 @@
+"""Lines of `trials.jsonl`: each training of a search with its result, the truth of a run folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nasnet.errors import InputError
+from nasnet.train.discover.search_space import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One training and what came of it.
+
+    Attributes:
+        code: the network's one-line code, from which it can be made again.
+        key: canonical text of its cells.
+        fidelity: 0 the cheap score, 1 longer, 2 the next size.
+        seed: of the training.
+        arms: strategies whose result this is; `known` for NASNet-A.
+        asked_by: why it was asked for, as in `Trial`.
+        score: higher is better; None if the training failed.
+        curve: the score after each epoch.
+        multiply_adds: of one picture, at the width that was trained.
+        filters: that width.
+        seconds: of the training, by the clock.
+        milliseconds: of one picture in the product's own engine; None where not measured.
+        error: why the training failed, one line; empty if it did not.
+    """
+
+    code: str
+    key: str
+    fidelity: int
+    seed: int
+    arms: tuple[str, ...]
+    asked_by: str
+    score: float | None
+    curve: tuple[float, ...]
+    multiply_adds: int
+    filters: int
+    seconds: float
+    milliseconds: float | None = None
+    error: str = ""
+
+    @property
+    def id(self) -> tuple[str, int, int]:
+        """Which trial it is, as `Trial.id`."""
+        return self.key, self.fidelity, self.seed
+
+    @property
+    def result(self) -> Result:
+        """What the search is told."""
+        return Result(score=self.score, curve=self.curve)
+
+    def line(self) -> str:
+        """The record as one line of JSON, its end included."""
+        return json.dumps(asdict(self), allow_nan=False) + "\n"
+
+
+def parsed(line: str, where: str) -> Record:
+    """The record of a line.
+
+    Raises:
+        InputError: the line is none; the text names `where`.
+    """
+    try:
+        row: Mapping[str, Any] = json.loads(line)
+        record = Record(**{**row, "arms": tuple(row["arms"]), "curve": tuple(row["curve"])})
+        numbers = [record.multiply_adds, record.filters, record.seconds, *record.curve]
+        if record.score is not None:
+            numbers.append(record.score)
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("a number is not finite")
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{where} is no result of a training: {error}") from error
+    return record
+
+
+def columns(records: Iterable[Record]) -> dict[str, list[Any]]:
+    """The records as columns of a table, each field one."""
+    rows = list(records)
+    return {field.name: [getattr(row, field.name) for row in rows] for field in fields(Record)}
