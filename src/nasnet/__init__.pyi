@@ -28,6 +28,7 @@ from nasnet.exporting.export import (
     ExportOptions as ExportOptions,
     export as export,
 )
+from nasnet.exporting.hub_upload import push_to_hub as push_to_hub
 from nasnet.features.adopt import Adopted as Adopted, adopt as adopt
 from nasnet.features.classify import (
     Classified as Classified,

@@ -25,6 +25,8 @@ def finetune(
     quiet: Quiet = False,
     options: FinetuneOptions,
     changes: RecipeChanges,
+    push_to_hub: str | None = None,
+    private: bool = False,
 ) -> None:
     """Make a module of the classes of the pictures in DATA.
 
@@ -46,7 +48,14 @@ def finetune(
         quiet: no progress and no summary.
         options: how to tune.
         changes: of the recipe.
+        push_to_hub: upload the module to the Hugging Face Hub, as USER/NAME (extra nasnet[hf]);
+            `hf auth login` or HF_TOKEN says who you are.
+        private: make that repository private.
     """
+    if push_to_hub is not None:
+        from nasnet.exporting.hub_upload import check_login, push_to_hub as upload
+
+        check_login(push_to_hub)
     table = read_recipe(recipe, changes)
     dataset = replace(options.dataset, seed=table.train.seed)
     options = replace(options, recipe=table, dataset=dataset)
@@ -61,6 +70,17 @@ def finetune(
         )
     if not quiet:
         _report(summary)
+    if push_to_hub is not None:
+        scores = summary.evaluation.scores
+        address = upload(
+            summary.folder,
+            push_to_hub,
+            private=private,
+            about=f"Accuracy {scores.top1:.1%} on {scores.count:,} validation pictures, after "
+            f"training on {summary.train:,}.",
+        )
+        if not quiet:
+            note(f"uploaded: {address}")
 
 
 def _report(summary: FinetuneSummary) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from nasnet.errors import needs
 from nasnet.exporting.request import Arrays, Request, Run
 
+_LABELS_SHOWN = 50  # of a model card: the whole list is in config.json
+
 if TYPE_CHECKING:
     from nasnet.compute.torch.model import NASNet
 
@@ -108,6 +110,42 @@ def write_huggingface(request: Request, path: Path) -> None:
     if request.labels:
         table["label_names"] = list(request.labels)
     file.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (path / "README.md").write_text(model_card(request), encoding="utf-8")
+
+
+def model_card(request: Request, *, repository: str = "", about: str = "") -> str:
+    """What a person should know of the weights, as the Hub's `README.md`.
+
+    Args:
+        request: the export.
+        repository: where it will lie, `USER/NAME`; a placeholder if not given.
+        about: Markdown to begin with, such as scores.
+    """
+    weights, told = request.weights, request.metadata()
+    name = repository or "USER/NAME"
+    if request.labels:
+        task, command = "image-classification", "classify photo.jpg"
+        output = f"{len(request.labels)} classes"
+    else:
+        task, command = "image-feature-extraction", "embed photos/ -o features.parquet"
+        output = f"{request.main}, the feature vector"
+    facts = {
+        "Network": f"NASNet-A ({weights.spec}), arXiv 1707.07012, as TF-Slim computes it",
+        "Weights": f"{weights.source} ({weights.status}), {told['weights_fingerprint']}",
+        "Pictures": f"{told['image_size']} px, {told['pixels']}",
+        "Output": output,
+    }
+    shown = ", ".join(request.labels[:_LABELS_SHOWN])
+    more = f" and {len(request.labels) - _LABELS_SHOWN:,} more"
+    parts = [
+        f"---\nlibrary_name: nasnet\npipeline_tag: {task}\ntags:\n- nasnet\n- timm\n---",
+        f"# {name.rpartition('/')[2]}",
+        about.strip(),
+        "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {facts[key]} |" for key in facts)]),
+        f"Classes: {shown}{more if len(request.labels) > _LABELS_SHOWN else ''}." if shown else "",
+        f"```sh\npip install 'nasnet[hf]'\nnasnet {command} --weights hf-hub:{name}\n```",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def run_huggingface(request: Request, path: Path) -> Run:

@@ -1,0 +1,164 @@
+"""A stand-in of the Hugging Face Hub on loopback: the routes of its HTTP API that its client uses.
+
+Repositories are dictionaries of files. Large files come by Git LFS, small ones within the commit,
+as on the real Hub; a token is asked for where something is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+TOKEN = "hf_of_a_test"
+_COMMIT = "7" * 40
+_LARGE = 1 << 20
+
+
+class HubServer:
+    """The server; a context manager."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.private: dict[str, bool] = {}
+        self.objects: dict[str, bytes] = {}
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hub._read(self)
+
+            def do_HEAD(self) -> None:
+                hub._read(self)
+
+            def do_POST(self) -> None:
+                hub._write(self, _body(self))
+
+            def do_PUT(self) -> None:
+                self.do_POST()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> HubServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _read(self, handler: BaseHTTPRequestHandler) -> None:
+        path = handler.path.partition("?")[0]
+        if path == "/api/whoami-v2":
+            known = handler.headers.get("Authorization") == f"Bearer {TOKEN}"
+            _send(handler, 200 if known else 401, {"name": "me", "type": "user", "orgs": []})
+        elif found := re.fullmatch(r"/api/models/(\w+/\w+)/revision/\w+", path):
+            files = self.repositories[found[1]]
+            listing = [{"rfilename": name} for name in files]
+            _send(handler, 200, {"id": found[1], "sha": _COMMIT, "siblings": listing})
+        elif found := re.fullmatch(r"/api/models/(\w+/\w+)/tree/\w+", path):
+            files = self.repositories[found[1]]
+            tree = [
+                {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
+                for name, data in files.items()
+            ]
+            _send(handler, 200, tree)
+        elif found := re.fullmatch(r"/(\w+/\w+)/resolve/\w+/(.+)", path):
+            _send(handler, 200, self.repositories[found[1]][found[2]])
+        else:
+            _send(handler, 404, {"error": path})
+
+    def _write(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        path = handler.path.partition("?")[0]
+        if found := re.fullmatch(r"/lfs/(\w+)", path):
+            self.objects[found[1]] = body
+            _send(handler, 200, {})
+            return
+        if path == "/api/validate-yaml":
+            front = json.loads(body)["content"].split("---")[1]
+            errors = [] if "pipeline_tag: image-" in front else [{"message": "no pipeline_tag"}]
+            _send(handler, 200, {"errors": errors, "warnings": []})
+        elif handler.headers.get("Authorization") != f"Bearer {TOKEN}":
+            _send(handler, 401, {"error": "Invalid username or password."})
+        elif path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+            hidden = asked.get("private") or asked.get("visibility") == "private"
+            self.private.setdefault(name, bool(hidden))
+            self.repositories.setdefault(name, {})
+            _send(handler, 200, {"url": f"{self.url}/{name}", "name": name})
+        elif re.fullmatch(r"/api/models/\w+/\w+/preupload/main", path):
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["size"] > _LARGE else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            _send(handler, 200, {"files": files})
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            objects = [
+                {**one, "actions": {"upload": {"href": f"{self.url}/lfs/{one['oid']}"}}}
+                for one in json.loads(body)["objects"]
+            ]
+            _send(handler, 200, {"transfer": "basic", "objects": objects})
+        elif found := re.fullmatch(r"/api/models/(\w+/\w+)/commit/main", path):
+            self._commit(self.repositories[found[1]], body)
+            address = f"{self.url}/{found[1]}/commit/{_COMMIT}"
+            _send(handler, 200, {"success": True, "commitOid": _COMMIT, "commitUrl": address})
+        else:
+            _send(handler, 404, {"error": path})
+
+    def _commit(self, files: dict[str, bytes], body: bytes) -> None:
+        for line in body.splitlines():
+            one: Mapping[str, Any] = json.loads(line)
+            value = one["value"]
+            if one["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif one["key"] == "lfsFile":
+                files[value["path"]] = self.objects[value["oid"]]
+
+
+def _body(handler: BaseHTTPRequestHandler) -> bytes:
+    if handler.headers.get("Transfer-Encoding") != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+    body = b""
+    while size := int(handler.rfile.readline(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
+
+
+def _send(handler: BaseHTTPRequestHandler, status: int, answer: object) -> None:
+    data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    handler.send_response(status)
+    kind = "application/octet-stream" if isinstance(answer, bytes) else "application/json"
+    handler.send_header("Content-Type", kind)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+    handler.send_header("X-Repo-Commit", _COMMIT)
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(data)
