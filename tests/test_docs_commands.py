@@ -33,7 +33,7 @@ PAGES = (
 )
 # What else a machine would need: TensorFlow, a network, a server that goes on.
 ELSEWHERE = re.compile(
-    r"pip install|savedmodel|tflite|nasnet fetch|weights pack|python -m benchmarks"
+    r"pip install|savedmodel|tflite|nasnet fetch|weights pack|python -m benchmarks|USER/NAME"
 )
 # The published module is behind a network; its lines are run with weights that are not.
 PUBLISHED = re.compile(r"(nasnet (?:embed|classify|finetune) (?!.*(?:-w|--weights)).*)")
