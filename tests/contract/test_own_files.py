@@ -57,7 +57,7 @@ def index_contents(folder: Path) -> tuple[Path, Callable[[], object]]:
 
 def index_ids(folder: Path) -> tuple[Path, Callable[[], object]]:
     path = _index(folder)
-    return next(path.glob("*.ids.jsonl")), lambda: nasnet.open_index(path)
+    return next(path.glob("*.parquet")), lambda: nasnet.open_index(path)
 
 
 def index_vectors(folder: Path) -> tuple[Path, Callable[[], object]]:

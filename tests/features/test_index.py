@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import nasnet
@@ -128,12 +130,12 @@ def test_what_is_no_index_is_said(tmp_path: Path) -> None:
 def test_a_damaged_index_is_one_line(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "i"
     nasnet.build_index(features(10), folder)
-    vectors, ids = next(folder.glob("*.npy")), next(folder.glob("*.jsonl"))
+    vectors, ids = next(folder.glob("*.npy")), next(folder.glob("*.parquet"))
     contents = folder / "index.json"
     if damage == "truncated":
         vectors.write_bytes(vectors.read_bytes()[:200])
     elif damage == "short ids":
-        ids.write_text('"a"\n')
+        pq.write_table(pa.table({"id": ["a"]}), ids)
     elif damage == "no json":
         contents.write_text("{")
     else:

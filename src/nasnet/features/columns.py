@@ -6,11 +6,15 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nasnet.errors import InputError
 from nasnet.pictures.sources import OWN_COLUMNS
+from nasnet.text import display_name
 
 if TYPE_CHECKING:
     import pyarrow
 
+_CELLS = 40  # of a terminal that a value takes at most
+FOLDER = "folder"  # which is a part of the id, and need not be kept
 _APART = ("id", "vector", "error", "signature")  # what `Features` gives apart, or not at all
 
 
@@ -22,6 +26,51 @@ def others(table: pyarrow.Table) -> pyarrow.Table:
     if not names:  # a table of no columns has no rows either
         return pyarrow.table({"width": pyarrow.nulls(table.num_rows, pyarrow.int32())})
     return table.select(names).replace_schema_metadata(None)
+
+
+def folder_of(id: str) -> str:
+    """The folder a picture lies in, by its id, as classes are laid out on disk."""
+    return id.rpartition("/")[0].rpartition("/")[2]
+
+
+def with_folder(table: pyarrow.Table) -> pyarrow.Table:
+    """Rows with the folder of each picture, unless they have a column of that name.
+
+    Args:
+        table: with a column `id`.
+    """
+    import pyarrow
+
+    if FOLDER in table.column_names:
+        return table
+    folders = pyarrow.array([folder_of(id) for id in table["id"].to_pylist()], pyarrow.string())
+    return table.append_column(FOLDER, folders)
+
+
+def words_of(columns: Mapping[str, object]) -> str:
+    """Columns of a row on a line, as people read them; nulls are left out."""
+    words = []
+    for name, value in columns.items():
+        if value is None:
+            continue
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words.append(f"{display_name(name)} {display_name(text, _CELLS)}")
+    return ", ".join(words)
+
+
+def one_table(tables: Sequence[pyarrow.Table]) -> pyarrow.Table:
+    """All rows, null in the columns that theirs lack, of types that hold all values.
+
+    Raises:
+        InputError: a column is of one kind in one table and of another in another.
+    """
+    import pyarrow
+
+    try:
+        return pyarrow.concat_tables(tables, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"the columns do not go together: {first}") from None
 
 
 def kept_fields(schema: pyarrow.Schema) -> tuple[pyarrow.Field, ...]:

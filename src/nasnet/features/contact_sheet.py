@@ -156,6 +156,8 @@ def write_rows(
     title: str = "Nearest pictures",
     grid: Grid | None = None,
     groups: Sequence[Group] = (),
+    words: Mapping[str, str] | None = None,
+    where: str | None = None,
 ) -> None:
     """Write a page of rows.
 
@@ -168,6 +170,8 @@ def write_rows(
         title: of the page.
         grid: pictures at a glance, if there are any to show.
         groups: pictures and their copies, which are marked; the first of them have a section.
+        words: what stands below the pictures that were found, by id.
+        where: the condition that all that were found fit, if there was one.
 
     Raises:
         OutputError: it cannot be written.
@@ -176,7 +180,8 @@ def write_rows(
         "policy": policy(),
         "style": "sheet.css",
         "title": title,
-        "what": f"{count:,} pictures of {meta.source}",
+        "what": f"{count:,} pictures of {meta.source}" + (f", where {where}" if where else ""),
+        "words": words or {},
         "group_of": {
             one.id: number
             for number, group in enumerate(groups)

@@ -97,6 +97,16 @@ class Features:
     columns: pyarrow.Table | None = None
 
 
+def columns_with_ids(features: Features) -> pyarrow.Table:
+    """The ids of a set, `id`, and its other columns."""
+    import pyarrow
+
+    ids = pyarrow.array(features.ids, pyarrow.string())
+    if features.columns is None:
+        return pyarrow.table({"id": ids})
+    return features.columns.add_column(0, "id", ids)
+
+
 def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
     """Refuse to compare vectors of different weights, endpoints, recipes, sizes or paddings.
 

@@ -6,7 +6,6 @@ At any moment, and killed at any moment, an index is what it was or what it is t
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,20 @@ from typing import Literal, get_args
 import numpy as np
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features.feature_set import Features, check_same_space, read_features
+from nasnet.features.columns import one_table
+from nasnet.features.feature_set import (
+    Features,
+    check_same_space,
+    columns_with_ids,
+    read_features,
+)
 from nasnet.features.index.approximate import build_approximate
 from nasnet.features.index.layout import (
     CONTENTS,
     Contents,
     Part,
-    ids_file,
-    ids_of,
+    columns_file,
+    columns_of,
     npy_head,
     read_contents,
     summed,
@@ -130,7 +135,9 @@ def add_to_index(
     with _changed(folder):
         contents = read_contents(folder)
         check_same_space(contents.meta, found.meta)
-        known = {id for part in contents.parts for id in ids_of(folder, part, contents)}
+        before = [columns_of(folder, part, contents) for part in contents.parts]
+        one_table([*before, columns_with_ids(found)])  # what cannot be found out later
+        known = {id for table in before for id in table["id"].to_pylist()}
         added = _write(folder, contents, found, known=known)
     return _told(folder, added)
 
@@ -169,6 +176,8 @@ def _with_rows(
     folder: Path, contents: Contents, found: Features, *, known: set[str]
 ) -> tuple[Contents, tuple[int, int, int]]:
     """Write a part of the rows that are new; (added, known, without a vector)."""
+    import pyarrow.parquet
+
     good = np.asarray(np.isfinite(found.vectors).all(axis=1))
     rows: list[int] = []
     seen = 0
@@ -184,10 +193,9 @@ def _with_rows(
         return contents, counts
     part = Part(name=f"part-{len(contents.parts):06d}-{uuid.uuid4().hex[:8]}", rows=len(rows))
     _write_vectors(vectors_file(folder, part), found, rows)
-    ids = ids_file(folder, part)
-    with ids.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(found.ids[row]) + "\n" for row in rows)
-    sync(ids)
+    columns = columns_file(folder, part)
+    pyarrow.parquet.write_table(columns_with_ids(found).take(rows), columns)
+    sync(columns)
     return replace(contents, parts=(*contents.parts, part)), counts
 
 

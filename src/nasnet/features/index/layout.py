@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,10 @@ import numpy.typing as npt
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.system import write_whole
-from nasnet.text import made, open_regular, parse_json, read_json
+from nasnet.text import made, open_regular, read_json
+
+if TYPE_CHECKING:
+    import pyarrow
 
 CONTENTS = "index.json"
 _FORMAT = "nasnet-index/1"
@@ -36,7 +39,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Rows that were added together: `NAME.npy`, unit vectors, and `NAME.ids.jsonl`."""
+    """Rows that were added together: `NAME.npy`, unit vectors, and `NAME.parquet`, the columns."""
 
     name: str
     rows: int
@@ -148,14 +151,14 @@ def vectors_file(folder: Path, part: Part) -> Path:
     return folder / f"{part.name}.npy"
 
 
-def ids_file(folder: Path, part: Part) -> Path:
-    """A part's ids, a JSON text a line."""
-    return folder / f"{part.name}.ids.jsonl"
+def columns_file(folder: Path, part: Part) -> Path:
+    """A part's ids and other columns."""
+    return folder / f"{part.name}.parquet"
 
 
 def summed(folder: Path, contents: Contents) -> Contents:
     """The contents with the sums of all their files; those that it has are taken as they are."""
-    files = [name(folder, part) for part in contents.parts for name in (vectors_file, ids_file)]
+    files = [name(folder, part) for part in contents.parts for name in (vectors_file, columns_file)]
     if contents.approximate is not None:
         files.append(folder / contents.approximate.file)
     sums = {
@@ -188,22 +191,27 @@ def checked(file: Path, contents: Contents) -> Bytes:
     return data
 
 
-def ids_of(folder: Path, part: Part, contents: Contents) -> list[str]:
-    """A part's ids.
+def columns_of(folder: Path, part: Part, contents: Contents) -> pyarrow.Table:
+    """A part's ids, `id`, and the other columns that its feature set had.
 
     Raises:
         OutputError: they are missing or damaged.
     """
-    file = ids_file(folder, part)
-    ids = [
-        parse_json(line, str(file), OutputError, _REMEDY)
-        for line in io.BytesIO(checked(file, contents).data)
-    ]
-    if not all(isinstance(id, str) for id in ids):
-        raise OutputError(f"{file}: an id in it is no text; {_REMEDY}")
-    if len(ids) != part.rows:
-        raise OutputError(f"{file}: {len(ids)} ids, but the index names {part.rows}; {_REMEDY}")
-    return ids
+    import pyarrow
+    import pyarrow.parquet
+
+    file = columns_file(folder, part)
+    data = checked(file, contents)
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(pyarrow.py_buffer(data)))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise OutputError(f"{file}: not readable: {error}; {_REMEDY}") from None
+    if "id" not in table.column_names or table["id"].type != pyarrow.string():
+        raise OutputError(f"{file}: it has no ids; {_REMEDY}")
+    count = table.num_rows - table["id"].null_count
+    if count != part.rows:
+        raise OutputError(f"{file}: {count} ids, but the index names {part.rows}; {_REMEDY}")
+    return table
 
 
 def vectors_of(folder: Path, part: Part, contents: Contents) -> npt.NDArray[np.float32]:

@@ -15,10 +15,16 @@ Rows = npt.NDArray[np.int64]
 
 _QUERIES = 256  # compared at once with
 _BLOCK = 8192  # so many rows: 8 MB of cosines
+_COPIED = 0.15  # share of a block up to which rows are copied out of it
 
 
 def nearest(
-    vectors: Floats, queries: Floats, count: int, *, without: Rows | None = None
+    vectors: Floats,
+    queries: Floats,
+    count: int,
+    *,
+    without: Rows | None = None,
+    among: Rows | None = None,
 ) -> tuple[Rows, Floats]:
     """The nearest rows of each query, by cosine; of equal ones the first.
 
@@ -27,28 +33,46 @@ def nearest(
         queries: float32 [n, dimensions], of length 1.
         count: how many to find; fewer where there are not as many.
         without: int64 [n]: a row that is not to be found by that query, -1 for none.
+        among: int64, ascending: the rows that may be found; all if not given.
 
     Returns:
         Rows, int64 [n, count], the nearest first, and their cosines, float32 [n, count].
     """
-    count = max(min(count, len(vectors) - (without is not None)), 0)
+    there = len(vectors) if among is None else len(among)
+    count = max(min(count, there - (without is not None)), 0)
     rows = np.empty((len(queries), count), np.int64)
     cosines = np.empty((len(queries), count), np.float32)
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
         mine = None if without is None else without[part]
-        rows[part], cosines[part] = _nearest(vectors, queries[part], count, mine)
+        rows[part], cosines[part] = _nearest(vectors, queries[part], count, mine, among)
     return rows, cosines
 
 
+def _blocks(vectors: Floats, queries: Floats, among: Rows | None) -> Iterator[tuple[Rows, Floats]]:
+    """Some rows in order, and their cosines."""
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        if among is None:
+            yield np.arange(start, start + len(block), dtype=np.int64), queries @ block.T
+            continue
+        some = among[slice(*np.searchsorted(among, (start, start + len(block))))]
+        if len(some) > _COPIED * len(block):  # comparing those between costs less than a copy
+            yield some, (queries @ block.T)[:, some - start]
+        elif len(some):
+            yield some, queries @ block[some - start].T
+
+
 def _nearest(
-    vectors: Floats, queries: Floats, count: int, without: Rows | None
+    vectors: Floats,
+    queries: Floats,
+    count: int,
+    without: Rows | None,
+    among: Rows | None,
 ) -> tuple[Rows, Floats]:
     rows = np.zeros((len(queries), 0), np.int64)
     cosines = np.zeros((len(queries), 0), np.float32)
-    for start in range(0, len(vectors), _BLOCK):
-        found = queries @ vectors[start : start + _BLOCK].T
-        places = np.arange(start, start + found.shape[1], dtype=np.int64)
+    for places, found in _blocks(vectors, queries, among):
         if without is not None:
             found[without[:, None] == places] = -np.inf
         if found.shape[1] > 4 * count > 0:  # most cannot be among the best: leave them early

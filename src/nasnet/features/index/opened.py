@@ -5,29 +5,41 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
+from nasnet.features.columns import one_table
 from nasnet.features.feature_set import (
     FeatureMeta,
     Features,
+    columns_with_ids,
     features_of,
     read_features,
     read_meta,
 )
 from nasnet.features.index.approximate import open_approximate
-from nasnet.features.index.layout import CONTENTS, Contents, ids_of, read_contents, vectors_of
+from nasnet.features.index.layout import (
+    CONTENTS,
+    Contents,
+    columns_of,
+    read_contents,
+    vectors_of,
+)
 from nasnet.features.index.neighbours import nearest
+from nasnet.features.index.where import matching
 from nasnet.features.reduction import unit
+from nasnet.pictures.sources import OWN_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.compute
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Where: TypeAlias = "str | pyarrow.compute.Expression"
 
 
 class Index:
@@ -36,12 +48,14 @@ class Index:
     Attributes:
         meta: what its vectors say about themselves.
         ids: one a row.
+        columns: `id`, and what else its feature sets know of each row: width, height, file_bytes,
+            and the columns that were kept of their sources.
         kind: `exact` or `ivf`.
     """
 
     def __init__(
         self,
-        ids: Sequence[str],
+        columns: pyarrow.Table,
         parts: Sequence[Floats],
         meta: FeatureMeta,
         *,
@@ -51,14 +65,15 @@ class Index:
         """Take what was opened; users call `open_index`.
 
         Args:
-            ids: one a row, all parts together.
+            columns: `id` and others, all parts together.
             parts: float32 [rows, dimensions] each, of length 1.
             meta: what the vectors say about themselves.
             approximate: a faiss index over the first rows.
             covered: how many.
         """
         self.meta = meta
-        self.ids = list(ids)
+        self.columns = columns
+        self.ids: list[str] = columns["id"].to_pylist()
         self.kind = "exact" if approximate is None else "ivf"
         self._parts = list(parts)
         self._approximate = approximate
@@ -96,18 +111,43 @@ class Index:
             begin += len(part)
         return found
 
-    def nearest(self, vectors: Floats, k: int = 10) -> tuple[Rows, Floats]:
+    def kept(self, rows: Sequence[int]) -> list[dict[str, object]]:
+        """The columns that were kept of the source, of some rows."""
+        names = [name for name in self.columns.column_names if name not in OWN_COLUMNS]
+        if not names:
+            return [{} for _ in rows]
+        found: list[dict[str, object]] = self.columns.select(names).take(list(rows)).to_pylist()
+        return found
+
+    def matching(self, where: Where) -> Rows:
+        """The rows that a condition is true of, int64 [n], in order.
+
+        Args:
+            where: text as in SQL, such as `price < 20 and brand in ('a', 'b')`; besides `columns`
+                it knows `folder`, that of the picture in its id. Or an expression of pyarrow.
+
+        Raises:
+            InputError: it cannot be read, or names a column that is not there.
+        """
+        return matching(self.columns, where)
+
+    def nearest(
+        self, vectors: Floats, k: int = 10, *, where: Where | Rows | None = None
+    ) -> tuple[Rows, Floats]:
         """The nearest rows of vectors, by cosine.
 
         Args:
             vectors: float32 [n, dimensions], of any length.
             k: how many; as many as there are if there are fewer.
+            where: only rows that it is true of, see `matching`; or row numbers, int64. Among these
+                the search is exact, whatever the index is.
 
         Returns:
             Rows, int64 [n, k], and cosines, float32 [n, k], the nearest first.
 
         Raises:
-            InputError: other dimensions, a value that is no number, or k below 1.
+            InputError: other dimensions, a value that is no number, k below 1, or a condition that
+                cannot be read.
         """
         vectors = np.asarray(vectors, np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
@@ -119,10 +159,13 @@ class Index:
         if k < 1:
             raise InputError(f"k starts at 1, found {k}")
         queries, k = unit(vectors), min(k, len(self))
+        among = None
+        if where is not None:
+            among = np.unique(where) if isinstance(where, np.ndarray) else self.matching(where)
         rows = np.zeros((len(queries), 0), np.int64)
         cosines = np.zeros((len(queries), 0), np.float32)
         begin, covered = 0, 0
-        if self._approximate is not None:
+        if self._approximate is not None and among is None:
             near = self._approximate.search(np.ascontiguousarray(queries), k)
             # Fewer in the lists it looks into than are asked for: then all are looked at.
             if (near[1] >= 0).all():
@@ -131,16 +174,19 @@ class Index:
             end = begin + len(part)
             if end > covered:
                 start = max(covered - begin, 0)
-                more, values = nearest(part[start:], queries, k)
+                mine = None if among is None else among[(among >= begin) & (among < end)] - begin
+                more, values = nearest(part[start:], queries, k, among=mine)
                 rows = np.concatenate([rows, more + begin + start], axis=1)
                 cosines = np.concatenate([cosines, values], axis=1)
             begin = end
         best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, best, axis=1), np.take_along_axis(cosines, best, axis=1)
 
-    def search(self, vectors: Floats, k: int = 10) -> tuple[list[list[str]], Floats]:
+    def search(
+        self, vectors: Floats, k: int = 10, *, where: Where | Rows | None = None
+    ) -> tuple[list[list[str]], Floats]:
         """As `nearest`, with ids for rows."""
-        rows, cosines = self.nearest(vectors, k)
+        rows, cosines = self.nearest(vectors, k, where=where)
         return [[self.ids[row] for row in some] for some in rows], cosines
 
 
@@ -182,7 +228,7 @@ def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index
 def _of_folder(folder: Path, contents: Contents) -> Index:
     near = contents.approximate
     return Index(
-        [id for part in contents.parts for id in ids_of(folder, part, contents)],
+        one_table([columns_of(folder, part, contents) for part in contents.parts]),
         [vectors_of(folder, part, contents) for part in contents.parts],
         contents.meta,
         approximate=None if near is None else open_approximate(folder, contents, near),
@@ -194,8 +240,9 @@ def _in_memory(features: Features) -> Index:
     good = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
     if not len(good):
         raise InputError("not one row of this feature set has a vector")
-    ids = [features.ids[row] for row in good]
-    return Index(ids, [unit(features.vectors[good])], features.meta)
+    return Index(
+        columns_with_ids(features).take(good), [unit(features.vectors[good])], features.meta
+    )
 
 
 def meta_of_index(path: str | os.PathLike[str]) -> FeatureMeta:
