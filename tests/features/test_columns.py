@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 import nasnet
 from nasnet import EmbedOptions, SourceOptions
-from nasnet.errors import OutputError
+from nasnet.errors import InputError, OutputError
 from nasnet.features.feature_set import read_features, read_schema
 from nasnet.features.store import FORMATS, SinkOptions, open_sink
 from nasnet.features.store.merge import merge
@@ -124,6 +126,69 @@ def test_sets_of_different_columns_merge_with_nulls(tmp_path: Path) -> None:
     write(tmp_path / "d.parquet", pa.table({"price": ["cheap"]}), first=8)
     with pytest.raises(OutputError, match=r"d\.parquet: column 'price' is string, but int64 in"):
         merge([tmp_path / "a.parquet", tmp_path / "d.parquet"], tmp_path / "e.parquet")
+
+
+def test_a_shop_is_searched_within_what_its_columns_say(tmp_path: Path) -> None:
+    """A table with its columns becomes vectors, an index, and answers that a condition fits."""
+    n = 12
+    table = pa.table(
+        {
+            "picture": [jpeg(32, 32, seed=row) for row in range(n)],
+            "name": [f"{'ab'[row % 2]}/{row}" for row in range(n)],
+            "price": [float(row) if row % 5 else None for row in range(n)],
+            "brand": ["Acme" if row % 3 else "it's" for row in range(n)],
+        }
+    )
+    pq.write_table(table, tmp_path / "shop.parquet")
+    common = ("-w", "seeded:7", "--size", "32", "--column", "picture", "--id-column", "name")
+    for arguments in (
+        ("embed", tmp_path / "shop.parquet", "-o", tmp_path / "f.parquet", "--keep-all", *common),
+        ("index", tmp_path / "f.parquet", "-o", tmp_path / "shop.index"),
+    ):
+        assert invoke(*arguments).exit_code == 0
+    where = "price < 8 and brand = 'Acme'"
+    expected = {"b/1", "a/2", "a/4", "b/7"}
+    for place in (tmp_path / "shop.index", tmp_path / "f.parquet"):
+        found = invoke("search", place, "--id", "b/11", "--where", where, "--json")
+        near = json.loads(found.stdout)["nearest"]
+        assert {one["id"] for one in near} == expected
+        assert near[0]["columns"].keys() == {"price", "brand"}
+        # As exact as a search through all that leaves out what does not fit.
+        every = json.loads(invoke("search", place, "--id", "b/11", "--json", "-k", 20).stdout)
+        assert near == [one for one in every["nearest"] if one["id"] in expected]
+        listed = invoke("search", place, "--where", where, "-k", 3)
+        assert [line.split()[0] for line in listed.stdout.splitlines()] == ["b/1", "a/2", "a/4"]
+        assert "price 1, brand Acme" in listed.stdout
+        assert "4 of 12 pictures, of which 3 are shown" in listed.stderr
+    index = nasnet.open_index(tmp_path / "shop.index")
+    rows, _ = index.nearest(index.vectors([3]), 3, where=pc.field("folder") == "a")
+    assert all(index.ids[row].startswith("a/") for row in rows[0])
+    assert index.search(index.vectors([3]), 3, where="price > 100")[0] == [[]]
+    wrong = invoke("search", tmp_path / "shop.index", "--id", "b/1", "--where", "prize < 8")
+    assert wrong.exit_code == 2
+    assert wrong.stderr.count("\n") == 1
+    assert "no column 'prize'; there are id (string), width (int32)" in wrong.stderr
+    page = tmp_path / "found.html"
+    source = ("--source", tmp_path / "shop.parquet", "--page", page)
+    invoke("search", tmp_path / "shop.index", "--id", "b/11", "--where", where, *source)
+    assert "price 7, brand Acme" in page.read_text()
+
+
+def test_an_index_takes_sets_of_other_columns(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", pa.table({"price": [1, 2, 3]}))
+    write(tmp_path / "b.parquet", pa.table({"price": [0.5], "word": ["x"]}), first=4)
+    nasnet.build_index(tmp_path / "a.parquet", tmp_path / "i")
+    nasnet.add_to_index(tmp_path / "i", tmp_path / "b.parquet")
+    index = nasnet.open_index(tmp_path / "i")
+    assert index.columns.select(["price", "word"]).to_pydict() == {
+        "price": [1, 2, 3, 0.5],
+        "word": [None, None, None, "x"],
+    }
+    assert index.matching("price < 2").tolist() == [0, 3]
+    write(tmp_path / "c.parquet", pa.table({"price": ["cheap"]}), first=8)
+    with pytest.raises(InputError, match=r"the columns do not go together: .*price"):
+        nasnet.add_to_index(tmp_path / "i", tmp_path / "c.parquet")
+    assert len(nasnet.open_index(tmp_path / "i")) == 4
 
 
 def test_embed_keeps_the_columns_of_its_source(tmp_path: Path) -> None:

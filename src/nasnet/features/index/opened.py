@@ -116,7 +116,10 @@ class Index:
         names = [name for name in self.columns.column_names if name not in OWN_COLUMNS]
         if not names:
             return [{} for _ in rows]
-        found: list[dict[str, object]] = self.columns.select(names).take(list(rows)).to_pylist()
+        import pyarrow
+
+        places = pyarrow.array(rows, pyarrow.int64())
+        found: list[dict[str, object]] = self.columns.select(names).take(places).to_pylist()
         return found
 
     def matching(self, where: Where) -> Rows:
