@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import nasnet
+from tests.support import ROOT
 
 SOURCE = Path(nasnet.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
@@ -35,6 +38,25 @@ def test_a_file_can_be_read_in_one_sitting_and_says_what_it_is(path: Path) -> No
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 400
     assert ast.get_docstring(ast.parse(text)), "what the file is for, and what it must never do"
+
+
+def _pins(name: str) -> dict[str, set[str]]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found: dict[str, set[str]] = {}
+    for package, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE):
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+def test_the_lock_file_has_the_tested_versions_of_all_that_is_needed() -> None:
+    """Its first lines say how it is made anew."""
+    locked, tested = _pins("requirements.lock"), _pins("constraints.txt")
+    assert {name: locked[name] for name in locked if name in tested} == {
+        name: tested[name] for name in locked if name in tested
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    assert {re.split(r"[>=<\[ ]", one)[0] for one in needed} <= set(locked)
 
 
 def test_importing_the_package_brings_nothing_heavy() -> None:
