@@ -24,12 +24,10 @@ from nasnet.train.discover.statistics import (
     expected_best_band,
     ranks,
     reliability,
-    share_of_random_below,
 )
 
 RANDOM = "random"
 _FOLDS = 10
-_SURE = 0.05  # below this p a difference is called one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +138,8 @@ class Findings:
         seconds: of all trainings.
         arms: scores of fidelity 0 by strategy, in their order.
         random: what random search is expected to find; None where it was not one of the arms.
-        beaten: share of random searches of the same length whose best cheap score is lower, by
-            strategy.
+        ahead: how far the best cheap score of each other strategy lies above random search's
+            expected best of as many trainings.
         contests: finalists of each strategy against random search's.
         foresight: what is known of a cell before it is trained; None below 20 cells.
         reliability: of one score at the largest fidelity; None with one seed.
@@ -158,7 +156,7 @@ class Findings:
     seconds: float
     arms: Mapping[str, Array]
     random: RandomCurve | None
-    beaten: Mapping[str, float]
+    ahead: Mapping[str, float]
     contests: tuple[Contest, ...]
     foresight: Foresight | None
     reliability: float | None
@@ -188,12 +186,11 @@ def findings(
     finalists = [row for row in found if top in row.records]
     arms = _arms(records)
     random = arms.get(RANDOM)
-    beaten = {}
-    if random is not None:
-        for name, scores in arms.items():
+    ahead = {}
+    for name, scores in arms.items():
+        if random is not None and name != RANDOM:
             count = min(len(scores), len(random))
-            beaten[name] = share_of_random_below(random, count, float(scores[:count].max()))
-        del beaten[RANDOM]
+            ahead[name] = float(scores[:count].max()) - expected_best(random, count)
     failures: dict[str, int] = {}
     for record in records:
         if record.score is None:
@@ -211,7 +208,7 @@ def findings(
         seconds=sum(record.seconds for record in records),
         arms=arms,
         random=None if random is None else _random_curve(random),
-        beaten=beaten,
+        ahead=ahead,
         contests=_contests(finalists, arms, top) if top > 0 else (),
         foresight=_foresight(rows, space, cells),
         reliability=_reliability(finalists, top),
