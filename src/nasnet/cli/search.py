@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import UsageError, command, failed
+from nasnet.cli.flags import Quiet, UsageError, check_free, command, failed
 from nasnet.cli.terminal import note, say, without_pandas
 from nasnet.features.columns import words_of
 from nasnet.features.contact_sheet import SheetRow, write_rows
@@ -51,6 +51,8 @@ def search(
     json: bool = False,
     page: Path | None = None,
     source: str | None = None,
+    overwrite: bool = False,
+    quiet: Quiet = False,
 ) -> int:
     """Find the pictures of INDEX that are nearest to PICTURES, by cosine.
 
@@ -75,7 +77,10 @@ def search(
         json: one JSON object a query, a line each.
         page: write an HTML page to look at as well.
         source: for --page: where the index's pictures are; what it was made from if not given.
+        overwrite: replace a page that is there.
+        quiet: no summary.
     """
+    check_free(page, overwrite=overwrite)
     without_pandas()
     opened = open_index(index)
     among = None if where is None else opened.matching(where)
@@ -97,7 +102,8 @@ def search(
             note(f"{name}: {reason}")
     if page is not None:
         _write_page(opened, queries, found, source or opened.meta.source, page, where)
-        note(f"{page}: open it in a browser")
+        if not quiet:
+            note(f"{page}: open it in a browser")
     return failed(len(failures), len(failures) + len(queries))
 
 
