@@ -6,14 +6,10 @@ What tells cells of equal cost apart is above all how many convolutions follow o
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.network.spec import CellOperation, Genotype
-
-_OPERATIONS: tuple[str, ...] = get_args(CellOperation)
+from nasnet.network.spec import OPERATIONS, Genotype
 
 
 def convolutions(operation: str) -> int:
@@ -28,26 +24,25 @@ def cell_features(cell: Genotype) -> npt.NDArray[np.float64]:
 
     Each operation counted where it reads an input and where it reads a block; how often each
     input is read; of the ways to the states that are put out, the longest and the mean in blocks
-    and in convolutions; how many these states are.
+    and in convolutions; how many these states are; the blocks that add.
     """
     sides = list(zip(cell.operations, cell.hiddenstate_indices, strict=True))
     counts = [
         sum(one == operation and (state > 1) == inner for operation, state in sides)
         for inner in (False, True)
-        for one in _OPERATIONS
+        for one in OPERATIONS
     ]
     depth, convolved = [0, 0], [0, 0]
     for at in range(0, len(sides), 2):
         both = sides[at : at + 2]
         depth.append(1 + max(depth[state] for _, state in both))
         convolved.append(max(convolved[state] + convolutions(op) for op, state in both))
-    output = [at for at, used in enumerate(cell.used_hiddenstates) if not used]
     reads = [cell.hiddenstate_indices.count(state) for state in (0, 1)]
     shape = [
-        max(depth[at] for at in output),
-        float(np.mean([depth[at] for at in output])),
-        max(convolved[at] for at in output),
-        float(np.mean([convolved[at] for at in output])),
-        len(output),
+        max(depth[at] for at in cell.output),
+        float(np.mean([depth[at] for at in cell.output])),
+        max(convolved[at] for at in cell.output),
+        float(np.mean([convolved[at] for at in cell.output])),
+        len(cell.output),
     ]
-    return np.array([*counts, *reads, *shape], np.float64)
+    return np.array([*counts, *reads, *shape, cell.combine.count("add")], np.float64)
