@@ -20,10 +20,10 @@ import pyarrow
 import pytest
 
 import nasnet
-from nasnet.errors import InputError, SourceError
+from nasnet.errors import InputError
 from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.pictures.sources import open_source
-from nasnet.serve import Limits, ModelChoice, ServeOptions, photo_index, serve
+from nasnet.serve import Limits, ModelChoice, ServeOptions, serve
 from nasnet.weights import weights
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from tests.support import ROOT, pictures
@@ -268,45 +268,6 @@ def test_an_index_of_other_vectors_is_refused(folder: Path) -> None:
     )
     with pytest.raises(InputError, match="cannot be compared: weights fingerprint"):
         serve(options)
-
-
-def test_a_folder_becomes_an_index_and_new_pictures_are_added(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "0.jpg").write_bytes(JPEGS[0])
-    options = ServeOptions(
-        models=(ModelChoice(handle="seeded:7"),),
-        port=0,
-        fetch=nasnet.FetchOptions(cache_dir=tmp_path / "cache"),
-    )
-    first = photo_index(photos, options)
-    assert nasnet.open_index(first).ids == ["0.jpg"]
-    (photos / "1.jpg").write_bytes(JPEGS[1])
-    again = photo_index(photos, options)
-    assert (again, nasnet.open_index(again).ids) == (first, ["0.jpg", "1.jpg"])
-    (photos / "0.jpg").unlink()
-    (photos / "2.jpg").write_bytes(b"no picture")
-    assert nasnet.open_index(photo_index(photos, options)).ids == ["1.jpg"]
-    (photos / "1.jpg").unlink()
-    with pytest.raises(SourceError, match=r"of its 1 pictures none can be read: not a picture"):
-        photo_index(photos, options)
-
-
-def test_a_folder_has_an_index_for_each_weights_even_at_one_path(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "0.jpg").write_bytes(JPEGS[0])
-    mine = tmp_path / "mine.safetensors"
-    options = ServeOptions(
-        models=(ModelChoice(handle=str(mine)),),
-        port=0,
-        fetch=nasnet.FetchOptions(cache_dir=tmp_path / "cache"),
-    )
-    made = []
-    for seed in (7, 8, 7):
-        weights.write_safetensors(weights.seeded(seed), mine)
-        made.append(photo_index(photos, options))
-    assert made[0] == made[2] != made[1]
 
 
 def test_similarity_of_a_picture_with_itself_is_one(service: Serving) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -131,6 +132,23 @@ def test_no_label_is_shown_that_is_not_probable_enough(page: Any, folder: Path) 
     (told,) = texts(page, "#labels .name")
     assert told.startswith("Not sure: the likeliest class has only ")
     assert not texts(page, "#labels .share")
+
+
+def test_the_page_begins_with_the_collection_and_a_picture_of_it_shows_its_neighbours(
+    page: Any, service: Serving
+) -> None:
+    calm(page, "document.querySelectorAll('#gallery img').length === 5")
+    assert texts(page, "#collection-title") == ["5 pictures in the collection"]
+    calm(page, "document.getElementById('copies-note').textContent.startsWith('No picture')")
+    name = texts(page, "#gallery .name")[1]
+    page.find_elements("css selector", "#gallery button")[1].click()
+    calm(page, LOOKED)
+    near = service.get(f"/neighbours?{urlencode({'id': name})}").json["neighbours"]
+    assert texts(page, "#neighbours .name") == [one["id"] for one in near]
+    assert name not in [one["id"] for one in near]
+    # The answer stands above the fold.
+    bottom = "return document.querySelector('#neighbours .tiles').getBoundingClientRect().bottom"
+    assert page.execute_script(bottom) < WIDE[1]
 
 
 def test_a_neighbour_can_be_gone_on_with(page: Any, folder: Path) -> None:
@@ -261,7 +279,7 @@ def test_all_of_it_is_reached_by_the_keyboard_in_order(page: Any, folder: Path) 
     calm(page, LOOKED)
     page.execute_script("const h = document.querySelector('h1'); h.tabIndex = -1; h.focus()")
     found = []
-    for _ in range(20):
+    for _ in range(26):
         ActionChains(page).send_keys(Keys.TAB).perform()
         found.append(
             page.execute_script(
@@ -269,8 +287,8 @@ def test_all_of_it_is_reached_by_the_keyboard_in_order(page: Any, folder: Path) 
                 "return e.id || e.className || e.getAttribute('href') || e.tagName"
             )
         )
-    expected = ["/docs", "first-file", "camera", "module-name", "second-file", "camera"]
-    expected += ["tile"] * 5 + ["save", "/map"]
+    expected = ["/docs", "first-file", "camera", "module-name", *["tile"] * 5]
+    expected += ["second-file", "camera", "save", *["tile"] * 5, "/map"]
     assert [one for one in found if one in expected][: len(expected)] == expected
 
 

@@ -45,9 +45,15 @@ class Answered:
 
 
 class Serving:
-    """The service; a context manager. `events` grows as things happen."""
+    """The service; a context manager. `events` grows as things happen.
 
-    def __init__(self, options: ServeOptions, *, index: NearestIndex | None = None) -> None:
+    Early, it is there as soon as it listens, before all is compiled.
+    """
+
+    def __init__(
+        self, options: ServeOptions, *, index: NearestIndex | None = None, early: bool = False
+    ) -> None:
+        self._waited = "listening" if early else "ready"
         self.events: list[ServeEvent] = []
         self._options = options
         self._index = index
@@ -123,7 +129,7 @@ class Serving:
     def _run(self) -> None:
         def on_event(event: ServeEvent) -> None:
             self.events.append(event)
-            if event.kind == "ready":
+            if event.kind == self._waited:
                 self.port = int(event.url.rstrip("/").rpartition(":")[2])
                 self._ready.set()
 

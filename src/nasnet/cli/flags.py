@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +25,6 @@ from typing import (
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 from cyclopts.config import Env
 
-from nasnet.errors import OutputError
 from nasnet.text import user_text
 
 Params = ParamSpec("Params")
@@ -49,17 +47,6 @@ Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_ok
 File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
 Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
-
-
-def check_free(*places: Path | None, overwrite: bool) -> None:
-    """Refuse to replace what is there unless that was asked for, before anything is computed.
-
-    Raises:
-        OutputError: one of the places, where one is given, is taken.
-    """
-    for place in places:
-        if place is not None and not overwrite and os.path.lexists(place):
-            raise OutputError(f"{place} exists: name another, or replace it with --overwrite")
 
 
 class UsageError(Exception):
@@ -157,6 +144,7 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     },
     "ServeOptions": {
         "models": PYTHON_ONLY,
+        "photos": Parameter(validator=validators.Path(exists=True, file_okay=False)),
         "api_key": Parameter(
             name="--api-key-file", env_var="NASNET_API_KEY", converter=_key_of, metavar="FILE"
         ),

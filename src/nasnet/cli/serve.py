@@ -5,25 +5,20 @@ from __future__ import annotations
 import warnings
 import webbrowser
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
-from nasnet.cli.flags import Quiet, UsageError, command
-from nasnet.cli.terminal import note, rows_progress
-from nasnet.features.embed import EmbedEvent
+from nasnet.cli.flags import Quiet, command
+from nasnet.cli.terminal import note
 from nasnet.features.index import meta_of_index
-from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, photo_index, serve as serve_forever
-
-IS_FOLDER = validators.Path(exists=True, file_okay=False)
+from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, serve as serve_forever
 
 
 @command
 def serve(
     *,
     weights: Annotated[tuple[str, ...], Parameter(alias="-w")] = (),
-    photos: Annotated[Path | None, Parameter(validator=IS_FOLDER)] = None,
     open_: Annotated[bool, Parameter(name="--open")] = False,
     verbose: Annotated[bool, Parameter(alias="-v")] = False,
     quiet: Quiet = False,
@@ -43,8 +38,6 @@ def serve(
     Args:
         weights: [NAME=]HANDLE: a published handle, a path, builtin or seeded:N; once for each
             module. Those that --index was made with, if not given.
-        photos: a folder to find similar pictures in: --index and --pictures in one. Its vectors
-            are kept in the cache; the next time only new pictures are computed.
         open_: open the page in a browser.
         verbose: a line for every request.
         quiet: only errors of the service.
@@ -73,28 +66,12 @@ def serve(
     def on_event(event: ServeEvent) -> None:
         if event.kind == "fault" or (not quiet and (verbose or event.kind != "request")):
             note(event.text)
-        if event.kind == "ready" and open_:
+        if event.kind == "listening" and open_:
             webbrowser.open(event.url)
 
-    if photos is not None:
-        if options.index is not None or options.pictures is not None:
-            raise UsageError("--photos stands for --index and --pictures: give it alone")
-        options = replace(options, index=_photo_index(photos, options, quiet), pictures=photos)
     # Pillow warns of damaged files in words of their own; clients would write our log with them.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     serve_forever(options, on_event=on_event)
-
-
-def _photo_index(photos: Path, options: ServeOptions, quiet: bool) -> Path:
-    if quiet:
-        return photo_index(photos, options)
-    with rows_progress() as progress:
-
-        def on_event(event: EmbedEvent) -> None:
-            failed = f"{event.failures:,} failed" if event.failures else ""
-            progress.update(event.done, event.total, failed)
-
-        return photo_index(photos, options, on_event=on_event)
 
 
 def _choice(text: str) -> ModelChoice:

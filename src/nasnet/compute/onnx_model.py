@@ -135,10 +135,9 @@ def _convolution(w: _Writer, op: Operation, inputs: list[str], groups: int) -> N
         [*inputs, kernel, *bias],
         op.name,
         kernel_shape=list(op.kernel),
-        strides=list(op.strides),
+        strides=[op.stride] * 2,
         pads=_pads(op),
         group=groups,
-        **({"dilations": [op.dilation] * 2} if op.dilation > 1 else {}),
     )
 
 

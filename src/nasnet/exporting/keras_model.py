@@ -122,8 +122,7 @@ def _conv(w: _Writer, op: Operation, inputs: list[Any]) -> Any:  # noqa: ANN401
     layer = w.layers.Conv2D(
         op.shape[-1],
         op.kernel,
-        strides=op.strides,
-        dilation_rate=op.dilation,
+        strides=op.stride,
         padding=_padding(op),
         use_bias=False,
         name=w.name(op),

@@ -178,6 +178,7 @@ def embed_to_file(
     options: EmbedOptions | None = None,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
+    on_batch: Callable[[Batch], None] | None = None,
 ) -> EmbedSummary:
     """Compute the vector of every picture of a source, into a file.
 
@@ -191,6 +192,7 @@ def embed_to_file(
         options: how.
         on_event: told how far it is.
         on_fetch: told of downloads.
+        on_batch: given the rows of this run, some at a time, once they are written.
 
     Raises:
         OutputError: the file is in the way, or cannot be written; nothing finished is touched.
@@ -218,6 +220,8 @@ def embed_to_file(
             batches = extractor.batches(items, signed=True)
             for batch in _watched(batches, counted, on_event, resumed=resumed):
                 sink.write(batch)
+                if on_batch is not None:
+                    on_batch(batch)
                 reasons.update(error for error in batch.errors if error is not None)
             rows, failures = sink.finish()
         finally:

@@ -117,7 +117,8 @@ def schema_of(opened: pyarrow.parquet.ParquetFile) -> pyarrow.Schema:
     import pyarrow
 
     own = dict(opened.metadata.metadata or {})
-    own.pop(_NOTE.encode(), None)
+    for name in (_NOTE, _KEY):  # of this file; a copy of it has its own
+        own.pop(name.encode(), None)
     schema = opened.schema_arrow.with_metadata(own)
     vector, length = schema.get_field_index(_VECTOR), own.get(_LENGTH.encode())
     if vector < 0 or length is None or not pyarrow.types.is_list(schema.field(vector).type):

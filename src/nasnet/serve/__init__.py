@@ -16,7 +16,6 @@ from nasnet.serve.options import (
     ServeOptions,
     check_extra,
 )
-from nasnet.serve.photos import photo_index
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,7 +29,6 @@ __all__ = [
     "ServeEvent",
     "ServeOptions",
     "create_app",
-    "photo_index",
     "serve",
 ]
 
@@ -62,6 +60,8 @@ def create_app(
     from nasnet.serve.service import open_service
 
     service = open_service(options or ServeOptions(), index=index, on_event=on_event)
+    service.start_photos()
+    service.warm_up()
     return build_app(service), service
 
 

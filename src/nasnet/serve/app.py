@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from nasnet._version import __version__
-from nasnet.serve import oip, openai, operation, plain, site, tfserving
+from nasnet.serve import collection, oip, openai, operation, plain, site, tfserving
 from nasnet.serve.answers import Refusal, complete, json_answer
 from nasnet.serve.options import ServeEvent, is_loopback
 from nasnet.serve.service import Service
@@ -60,6 +60,7 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(oip.routes(service))
     app.include_router(openai.routes(service))
     app.include_router(operation.routes(service, app))
+    app.include_router(collection.routes(service))
     app.include_router(site.routes(service))
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_found)

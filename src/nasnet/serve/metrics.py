@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 from nasnet._version import __version__
 
@@ -24,6 +31,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         registry = self._registry
+        ProcessCollector(registry=registry)
         Gauge("nasnet_info", "Version.", ["version"], registry=registry).labels(__version__).set(1)
         self._requests = Counter(
             "nasnet_requests", "Requests.", ["route", "method", "status"], registry=registry
@@ -61,6 +69,7 @@ class Metrics:
             buckets=_LATE,
             registry=registry,
         )
+        self._index = Gauge("nasnet_index_rows", "Pictures to search in.", registry=registry)
         self._bodies = Gauge(
             "nasnet_request_bytes", "Bodies of requests in work.", registry=registry
         )
@@ -85,6 +94,17 @@ class Metrics:
     def watch_bodies(self, held: Callable[[], int]) -> None:
         """Read the bytes in work when asked."""
         self._bodies.set_function(held)
+
+    def watch_index(self, rows: Callable[[], int]) -> None:
+        """Read the size of the index when asked."""
+        self._index.set_function(rows)
+
+    def watch_photos(self, done: Callable[[], int], total: int) -> None:
+        """Read how far a folder is when asked, of how many pictures."""
+        registry = self._registry
+        Gauge("nasnet_photos", "Pictures in the folder.", registry=registry).set(total)
+        watched = Gauge("nasnet_photos_done", "Of them, looked at.", registry=registry)
+        watched.set_function(done)
 
     def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
         """Read a module's queue when asked."""

@@ -33,7 +33,7 @@ def routes(service: Service, app: FastAPI) -> APIRouter:
         return json_answer({"status": "ok"})
 
     async def ready() -> Response:
-        text = "ready" if service.ready else "stopping"
+        text = "ready" if service.ready else "not ready"
         return json_answer({"status": text}, 200 if service.ready else 503)
 
     async def counters() -> Response:
@@ -59,6 +59,7 @@ def routes(service: Service, app: FastAPI) -> APIRouter:
 
 def _info(service: Service) -> dict[str, object]:
     options, limits = service.options, service.limits
+    searched = service.index is not None or service.photos is not None
     return {
         "version": __version__,
         "models": [
@@ -74,8 +75,8 @@ def _info(service: Service) -> dict[str, object]:
             }
             for model in service.models.values()
         ],
-        "index": None if service.index is None else {"rows": len(service.index)},
-        "pictures": options.pictures is not None,
+        "index": {"rows": len(service.index or ())} if searched else None,
+        "pictures": options.folder is not None,
         "map": options.map is not None,
         "limits": {
             "body_bytes": limits.body_bytes,

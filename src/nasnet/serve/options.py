@@ -115,6 +115,9 @@ class ServeOptions:
         padding: whose border pixels, `slim` or `keras`; as for the index, else what the weights
             say, if not given.
         engine: how to compute.
+        photos: a folder to find similar pictures in, `index` and `pictures` in one; its vectors
+            are computed beside the service, kept in the cache, and the next time only new pictures
+            are computed.
         index: a feature set or an index of `nasnet index` for `/search`, of the first module.
         pictures: the folder the index was made of, so that neighbours can be shown.
         map: an HTML file that `/map` shows.
@@ -132,11 +135,17 @@ class ServeOptions:
     recipe: str | None = None
     padding: Borders | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
+    photos: Path | None = None
     index: Path | None = None
     pictures: Path | None = None
     map: Path | None = None
     limits: Limits = field(default_factory=Limits)
     fetch: FetchOptions = field(default_factory=FetchOptions)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the pictures of the index are."""
+        return self.photos or self.pictures
 
     def __post_init__(self) -> None:
         """Refuse what would be open to the world by accident, or contradicts itself."""
@@ -153,6 +162,8 @@ class ServeOptions:
                 f"{self.host} can be reached from other machines: give an API key, or say that "
                 "anyone may use it (--allow-anyone), or listen at 127.0.0.1"
             )
+        if self.photos is not None and (self.index is not None or self.pictures is not None):
+            raise InputError("--photos stands for --index and --pictures: give it alone")
         for origin in self.cors_origin:
             if origin == "*" and not self.api_key:
                 raise InputError(
@@ -172,13 +183,16 @@ class ServeEvent:
     """Something that happened.
 
     Attributes:
-        kind: `loading`, `ready`, `request` (one that was answered), `fault` (an error of ours),
+        kind: `loading`, `listening` (the page opens; not all is compiled), `ready`, `photos` (how
+            far the folder is), `request` (one that was answered), `fault` (an error of ours),
             `stopping` or `stopped`.
         text: a line for people.
-        url: where it listens, with `ready`.
+        url: where it listens, with `listening` and `ready`.
     """
 
-    kind: Literal["loading", "ready", "request", "fault", "stopping", "stopped"]
+    kind: Literal[
+        "loading", "listening", "ready", "photos", "request", "fault", "stopping", "stopped"
+    ]
     text: str
     url: str = ""
 

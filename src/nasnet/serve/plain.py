@@ -27,6 +27,7 @@ from nasnet.serve.answers import (
     add_route,
     json_answer,
     of_reason,
+    overloaded,
     render_json,
 )
 from nasnet.serve.batching import Computed
@@ -181,7 +182,9 @@ def routes(service: Service) -> APIRouter:
         k: Annotated[int, Query(ge=1, le=1000, description="How many neighbours.")] = 12,
     ) -> Response:
         if service.index is None:
-            raise Refusal(404, "no index is served: start with --index")
+            if service.photos is not None and service.photos.progress.state != "failed":
+                raise overloaded("the collection's first vectors are on their way", seconds=2)
+            raise Refusal(404, "no index is served: start with --photos or --index")
         done = await _compute(request, service, service.default)
         data = await asyncio.to_thread(_neighbours, done, service, k)
         return Response(data, media_type=JSON)

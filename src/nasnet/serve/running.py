@@ -80,13 +80,20 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
     loop = asyncio.get_running_loop()
     while not (server.started or server_task.done()):
         await asyncio.sleep(0.01)
+    warming: asyncio.Future[None] | None = None
     if server.started:
         listening.listen(_BACKLOG)  # asyncio has taken the one number for both
-        service.on_event(ServeEvent(kind="ready", text=f"ready at {url}", url=url))
+        service.on_event(ServeEvent(kind="listening", text=f"listening at {url}", url=url))
+        service.start_photos()
+        warming = loop.run_in_executor(None, service.warm_up)
     while not server_task.done():
+        if warming is not None and warming.done() and not service.stopping:
+            await warming
+            warming = None
+            service.on_event(ServeEvent(kind="ready", text=f"ready at {url}", url=url))
         server.should_exit = server.should_exit or stop()
-        if server.should_exit and service.ready:
-            service.ready = False
+        if server.should_exit and not service.stopping:
+            service.stopping, service.ready = True, False
             service.on_event(ServeEvent(kind="stopping", text="stopping: finishing what was taken"))
         due = loop.time() + _LOOK_SECONDS
         await asyncio.wait([server_task], timeout=_LOOK_SECONDS)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from nasnet.serve.options import (
     ServeEvent,
     ServeOptions,
 )
+from nasnet.serve.photos import Photos, Progress
 from nasnet.serve.pictures import check_picture
 from nasnet.weights.classes import class_names
 
@@ -103,16 +105,20 @@ class Model:
         lane = self.inner if inner else self.common
         return await self._batcher.compute(pictures, lane, seconds=self._limits.compute_seconds)
 
-    def warm_up(self) -> None:
-        """Compile what requests need, be it encoded pictures (uint8) or numbers (float32)."""
-        for dtype in (np.uint8, np.float32):
-            black = np.zeros((1, self.height, self.width, 3), dtype)
-            for alone in (True, False):
-                self.engine.infer(black, self.common.endpoints, alone=alone)
-            self._inner.infer(black, self.inner.endpoints, alone=False)
+    def to_warm_up(self) -> list[Callable[[], object]]:
+        """What compiles all that requests need, be it pictures (uint8) or numbers (float32)."""
         # The first array of pyarrow imports pandas where it is installed: half a second in which
         # nobody would be answered.
-        pyarrow.array(np.zeros(1, np.float32))
+        steps: list[Callable[[], object]] = [lambda: pyarrow.array(np.zeros(1, np.float32))]
+        for dtype in (np.uint8, np.float32):
+            black = np.zeros((1, self.height, self.width, 3), dtype)
+            for engine, lane, alone in (
+                (self.engine, self.common, True),
+                (self.engine, self.common, False),
+                (self._inner, self.inner, False),
+            ):
+                steps.append(partial(engine.infer, black, lane.endpoints, alone=alone))
+        return steps
 
     def close(self) -> None:
         """Finish what was taken, and give the memory back."""
@@ -148,24 +154,28 @@ class Service:
     Attributes:
         options: as it was told.
         models: by name; the first is the default one.
-        index: nearest neighbours, or None.
+        photos: the folder that becomes an index meanwhile, or None.
+        index: nearest neighbours, or None; another one whenever more is computed.
         metrics: counters.
         session: what the page's cookie holds once it has shown the key.
         on_event: told of requests and faults.
         workers: threads for large bodies; few, so that the event loop gets its turn among them.
         held_bytes: of all bodies in work; changed in the event loop only.
-        ready: False from the moment it has to stop.
+        ready: True from when all is compiled until it has to stop.
+        stopping: True from then on.
     """
 
     options: ServeOptions
     models: Mapping[str, Model]
+    photos: Photos | None
     index: NearestIndex | None
     metrics: Metrics
     session: str
     on_event: Callable[[ServeEvent], None]
     workers: ThreadPoolExecutor
     held_bytes: int = 0
-    ready: bool = True
+    ready: bool = False
+    stopping: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -198,8 +208,29 @@ class Service:
         finally:
             self.held_bytes -= held.size
 
+    def start_photos(self) -> None:
+        """Begin with the folder's vectors, where there is one."""
+        if self.photos is not None:
+            self.photos.start(self._search_in, self._tell_photos)
+
+    def warm_up(self) -> None:
+        """Compile all that requests need; given up where it is to stop."""
+        for step in [step for model in self.models.values() for step in model.to_warm_up()]:
+            if self.stopping:
+                return
+            step()
+        self.ready = not self.stopping
+
+    def _search_in(self, index: NearestIndex) -> None:
+        self.index = index
+
+    def _tell_photos(self, progress: Progress) -> None:
+        self.on_event(ServeEvent(kind="photos", text=f"{self.options.photos}: {progress.text}"))
+
     def close(self) -> None:
         """Finish what was taken, and give the memory back."""
+        if self.photos is not None:
+            self.photos.close()
         self.workers.shutdown()
         for model in self.models.values():
             model.close()
@@ -211,7 +242,7 @@ def open_service(
     index: NearestIndex | None = None,
     on_event: Callable[[ServeEvent], None] | None = None,
 ) -> Service:
-    """Load all that is to be served, and compile it.
+    """Load all that is to be served; nothing is compiled yet.
 
     Raises:
         FetchError: weights cannot be had.
@@ -233,8 +264,12 @@ def open_service(
         if index is None and options.index is not None:
             tell(ServeEvent(kind="loading", text=f"reading {options.index}"))
             index = open_index(options.index)
+        first = next(iter(models.values()))
         if index is not None:
-            check_same_space(next(iter(models.values())).meta, index.meta)
+            check_same_space(first.meta, index.meta)
+        photos = None
+        if options.photos is not None:
+            photos = Photos(first.spec, first.meta, first.extractor.dimensions, options)
     except BaseException:
         for model in models.values():
             model.close()
@@ -242,6 +277,7 @@ def open_service(
     service = Service(
         options=options,
         models=models,
+        photos=photos,
         index=index,
         metrics=metrics,
         session=secrets.token_urlsafe(32),
@@ -249,6 +285,9 @@ def open_service(
         workers=ThreadPoolExecutor(max(2, options.engine.cores // 2), thread_name_prefix="body"),
     )
     metrics.watch_bodies(lambda: service.held_bytes)
+    metrics.watch_index(lambda: len(service.index or ()))
+    if photos is not None:
+        metrics.watch_photos(lambda: photos.progress.done, photos.progress.total)
     return service
 
 
@@ -264,7 +303,6 @@ def _open_model(
     name = replace(choice, name=choice.name or f"nasnet_{weights.spec}").name
     assert name is not None
     model = Model(name, spec, options, metrics)
-    model.warm_up()
     engine = model.engine
     tell(
         ServeEvent(

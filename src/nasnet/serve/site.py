@@ -29,17 +29,12 @@ PAGE_POLICY = (
     "connect-src 'self'; media-src blob:; frame-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-# The map is one file with its script and pictures in it; it may reach nothing at all.
-_MAP_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
-    "sandbox allow-scripts"
-)
 _ASSETS = {
     "page.js": "text/javascript",
     "server.js": "text/javascript",
     "picking.js": "text/javascript",
     "showing.js": "text/javascript",
+    "collection.js": "text/javascript",
     "base.css": "text/css",
     "page.css": "text/css",
     "picking.css": "text/css",
@@ -69,8 +64,8 @@ def routes(service: Service) -> APIRouter:
 
     async def picture(id: Annotated[str, Query(min_length=1)]) -> Response:
         nonlocal waiting
-        if service.options.pictures is None:
-            raise Refusal(404, "no pictures are served: start with --pictures FOLDER")
+        if service.options.folder is None:
+            raise Refusal(404, "no pictures are served: start with --photos or --pictures")
         if waiting >= _WAITING:
             raise overloaded("too many small pictures are waiting: try again", seconds=1)
         waiting += 1
@@ -81,16 +76,6 @@ def routes(service: Service) -> APIRouter:
             waiting -= 1
         headers = {"Cache-Control": "private, max-age=3600"}
         return Response(data, media_type="image/jpeg", headers=headers)
-
-    async def map_() -> Response:
-        if service.options.map is None:
-            raise Refusal(404, "no map is served: start with --map FILE")
-        try:
-            data = await asyncio.to_thread(service.options.map.read_bytes)
-        except OSError as error:
-            raise Refusal(404, f"the map cannot be read: {error.strerror or 'gone'}") from None
-        headers = {"Content-Security-Policy": _MAP_POLICY}
-        return Response(data, media_type="text/html", headers=headers)
 
     add_route(
         router,
@@ -103,7 +88,6 @@ def routes(service: Service) -> APIRouter:
     for path, handler in (
         ("/", page),
         ("/assets/{name}", asset),
-        ("/map", map_),
     ):
         router.add_api_route(path, handler, include_in_schema=False, response_class=Response)
     return router
@@ -124,7 +108,7 @@ def _small(service: Service, id: str) -> bytes:
     from PIL import Image
 
     missing = Refusal(404, "no such picture")
-    root = service.options.pictures
+    root = service.options.folder
     assert root is not None
     try:
         # As they were listed: what lies in the folder, by a symbolic link too, and is not hidden.

@@ -1,6 +1,7 @@
 // The page: it asks what is served, and shows of a picture whatever the service can tell.
 
 import { ask, askJson, post, Refused } from "/assets/server.js";
+import { showCollection, showMap } from "/assets/collection.js";
 import { keepPageOnDrop, makePicker, onPaste } from "/assets/picking.js";
 import { labelText, shareText, showAlike, showLabels, showNeighbours, showPicture, unsureText }
   from "/assets/showing.js";
@@ -11,6 +12,7 @@ const NEIGHBOURS = 12;
 
 let info = null; // of GET /info
 let first = null; // the chosen picture
+let row = null; // its id, where it is of the collection
 let second = null; // what it is compared with
 // Of the newest picture, and of the newest comparison; older ones are given up.
 let asking = new AbortController();
@@ -51,15 +53,12 @@ async function begin() {
   part("module-name").replaceChildren(...info.models.map((one) => new Option(one.name, one.name)));
   part("module").hidden = info.models.length < 2;
   part("tool").hidden = false;
-  if (info.map) {
-    part("map").hidden = false;
-    part("map").querySelector("iframe").src = "/map";
-  }
   if (info.index) {
-    part("neighbours-note").textContent =
-      `Of ${info.index.rows.toLocaleString()} in the collection; 1 is the same direction.` +
+    part("first").classList.add("brief");
+    part("neighbours-note").textContent = "By the cosine of the vectors: 1 is the same direction." +
       (info.pictures ? " Choose one to go on with it." : "");
-  }
+    showCollection(goOn, attempt);
+  } else if (info.map) showMap("there");
   describe();
 }
 
@@ -139,8 +138,9 @@ async function classify(picture, signal) {
 }
 
 async function search(picture, signal) {
-  const answer = await (await post(`/search?k=${NEIGHBOURS}`, [picture], signal)).json();
-  const { neighbours } = answer.results[0];
+  const { neighbours } = row === null
+    ? (await (await post(`/search?k=${NEIGHBOURS}`, [picture], signal)).json()).results[0]
+    : await askJson(`/neighbours?${new URLSearchParams({ id: row, k: NEIGHBOURS })}`, { signal });
   showNeighbours(part("neighbours").querySelector("ol"), neighbours, info.pictures && goOn);
   return `${neighbours.length} nearest pictures`;
 }
@@ -154,8 +154,9 @@ async function compare() {
   return `similarity to ${second.name} ${answer.cosine.toFixed(3)}`;
 }
 
-function choose(picture) {
+function choose(picture, id = null) {
   first = picture;
+  row = id;
   showPicture(part("first").querySelector("figure"), picture);
   attempt(look);
 }
@@ -165,7 +166,7 @@ function goOn(id) {
   attempt(async () => {
     const answer = await ask(`/picture?${new URLSearchParams({ id })}`);
     const data = await answer.blob();
-    choose(new File([data], id.split("/").at(-1), { type: data.type }));
+    choose(new File([data], id.split("/").at(-1), { type: data.type }), id);
     part("first-title").focus(); // the button that had it is gone
   });
 }
@@ -189,7 +190,7 @@ async function save() {
 // --- all together -------------------------------------------------------------------------------
 
 keepPageOnDrop();
-makePicker(part("first"), choose, trouble);
+makePicker(part("first"), (picture) => choose(picture), trouble);
 makePicker(part("similarity"), chooseOther, trouble);
 onPaste((picture) => info && choose(picture));
 part("key").addEventListener("submit", (event) => attempt(() => showKey(event)));

@@ -95,29 +95,74 @@ export function showNeighbours(list, neighbours, onChoice) {
   );
 }
 
-function named({ id, score }) {
-  const tile = make("div", "tile", caption(id, score));
+/**
+ * Pictures of the collection, behind those that are shown.
+ *
+ * @param {HTMLElement} list
+ * @param {string[]} ids
+ * @param {((id: string) => void) | null} onChoice where pictures can be shown and searched with
+ */
+export function showTiles(list, ids, onChoice) {
+  list.append(...ids.map((id) => make("li", "", onChoice ? pictured({ id }, onChoice) : named({ id }))));
+}
+
+/**
+ * Pictures and their copies, a line each.
+ *
+ * @param {HTMLElement} list
+ * @param {{stays: object, copies: object[], why: string}[]} groups
+ * @param {((id: string) => void) | null} onChoice
+ */
+export function showGroups(list, groups, onChoice) {
+  const tile = (one, note) =>
+    make("li", "", onChoice ? pictured({ id: one.id, note }, onChoice) : named({ id: one.id, note }));
+  list.replaceChildren(
+    ...groups.map(({ stays, copies, why }) => {
+      const line = make("ol", "tiles small", tile(stays, "keep"),
+        ...copies.map((one) => tile(one, one.how)));
+      line.title = `The first stays: ${why}`;
+      return make("li", "", line);
+    }),
+  );
+}
+
+/** How many pictures, in words. */
+export const countText = (count) =>
+  count === 1 ? "1 picture" : `${count.toLocaleString()} pictures`;
+
+/** How long it still takes; nothing where nobody knows. */
+export function leftText(seconds) {
+  if (seconds === null) return "";
+  if (seconds < 90) return `, about ${Math.max(1, Math.round(seconds))} s left`;
+  return `, about ${Math.round(seconds / 60)} min left`;
+}
+
+function named({ id, score, note }) {
+  const tile = make("div", "tile", caption(id, score, note));
   tile.title = id;
   return tile;
 }
 
-function pictured({ id, score }, onChoice) {
+function pictured({ id, score, note }, onChoice) {
   const image = make("img");
+  image.loading = "lazy";
   image.alt = "";
   image.src = `/picture?${new URLSearchParams({ id })}`;
   image.addEventListener("error", () => image.replaceWith(make("span", "blank", "no picture")));
-  const button = make("button", "tile", image, caption(id, score));
+  const button = make("button", "tile", image, caption(id, score, note));
   button.type = "button";
   button.title = id;
-  button.setAttribute("aria-label", `Go on with ${id}, similarity ${decimal.format(score)}`);
+  const more = score === undefined ? note && `, ${note}` : `, similarity ${decimal.format(score)}`;
+  button.setAttribute("aria-label", `Go on with ${id}${more || ""}`);
   button.addEventListener("click", () => onChoice(id));
   return button;
 }
 
-function caption(id, score) {
-  const name = id.split("/").at(-1);
-  return make("span", "text", make("span", "name", name),
-    make("span", "score", decimal.format(score)));
+function caption(id, score, note) {
+  const beside = score === undefined ? note : decimal.format(score);
+  const made = make("span", "text", make("span", "name", id.split("/").at(-1)));
+  if (beside) made.append(make("span", "score", beside));
+  return made;
 }
 
 /**

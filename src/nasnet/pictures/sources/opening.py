@@ -85,7 +85,7 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
             `.csv`, tar or zip archive, Parquet or Arrow table, a URL of any of these, `samples:`
             (84 views of 14 photographs) or `samples:photographs` (14, as they are);
             or what a Python program has: an iterable of paths, bytes, arrays, PIL images, or of
-            pairs of an id and one of them.
+            pairs of an id and one of them; or a source that was opened already.
         options: how to read it.
 
     Raises:
@@ -93,7 +93,9 @@ def open_source(spec: Any, *, options: SourceOptions | None = None) -> Source:  
         MissingExtraError: it needs a package that is not installed.
     """
     options = options or SourceOptions()
-    if isinstance(spec, str | Path):
+    if isinstance(spec, Source):
+        source = spec
+    elif isinstance(spec, str | Path):
         source = open_text(os.fspath(spec), options)
     else:
         source = given_source(spec, options.storage_options)

@@ -1,0 +1,108 @@
+// The collection on the page: how far it is, its pictures, copies among them, the map.
+
+import { askJson, ask } from "/assets/server.js";
+import { countText, leftText, showGroups, showTiles } from "/assets/showing.js";
+
+const part = (id) => document.getElementById(id);
+const AT_ONCE = 24; // pictures in the gallery at first, and by each "Show more"
+const LOOK = 1000; // milliseconds between two looks while something is under way
+
+let step = 1; // every how many rows: so that what is seen is spread over the collection
+let offset = 0; // of the next pictures to be shown
+let shown = 0;
+let copiesAsked = false;
+
+/**
+ * Show the collection, and go on while it grows.
+ *
+ * @param {(id: string) => void} choose told of a picture that was chosen
+ * @param {(action: () => Promise<void>) => void} attempt does something, and says what went wrong
+ */
+export function showCollection(choose, attempt) {
+  part("collection").hidden = false;
+  part("more").addEventListener("click", () => attempt(() => more(choose)));
+  attempt(() => look(choose, attempt));
+}
+
+async function look(choose, attempt) {
+  const found = await askJson("/collection");
+  describe(found);
+  if (found.rows && shown < AT_ONCE) await begin(found, choose);
+  part("more").hidden = !found.pictures || shown >= found.rows;
+  if (found.copies && !copiesAsked) {
+    copiesAsked = true;
+    attempt(() => copies(found.pictures && choose));
+  }
+  showMap(found.map);
+  const going = found.state === "reading" || found.state === "computing";
+  if (going || found.map === "drawing" || (found.state === "done" && found.map === "none" &&
+    part("map").dataset.looked !== "3")) {
+    // The map is begun a moment after the last vector.
+    if (!going) part("map").dataset.looked = String(Number(part("map").dataset.looked || 0) + 1);
+    if (found.map === "drawing") part("map").dataset.looked = "0";
+    setTimeout(() => attempt(() => look(choose, attempt)), LOOK);
+  }
+}
+
+function describe(found) {
+  part("collection-title").textContent = found.rows
+    ? `${countText(found.rows)} in the collection` : "The collection";
+  part("progress").hidden = found.state === "done" || found.state === "failed";
+  const bar = part("progress").querySelector("progress");
+  bar.max = Math.max(found.total, 1);
+  if (found.state === "reading") bar.removeAttribute("value");
+  else bar.value = found.done;
+  part("progress-text").textContent = found.state === "reading"
+    ? "Reading what was computed before …"
+    : `${found.done.toLocaleString()} of ${countText(found.total)} computed` +
+      `${leftText(found.seconds_left)}; those can be searched already.`;
+  const failed = found.state === "failed"
+    ? found.problem
+    : found.failures ? `${countText(found.failures)} cannot be read: ${found.problem}` : "";
+  part("collection-problem").textContent = failed;
+  part("collection-problem").hidden = !failed;
+  part("collection-note").hidden = !found.rows || !found.pictures;
+}
+
+async function begin(found, choose) {
+  const growing = found.state !== "done";
+  step = growing ? 1 : Math.max(1, Math.floor(found.rows / AT_ONCE));
+  const start = growing ? shown : 0;
+  const query = new URLSearchParams({ start, step, count: AT_ONCE - start });
+  const { ids } = await askJson(`/collection/rows?${query}`);
+  if (!growing) part("gallery").replaceChildren();
+  showTiles(part("gallery"), ids, found.pictures && choose);
+  shown = start + ids.length;
+  offset = growing ? shown : 1;
+}
+
+async function more(choose) {
+  const start = step === 1 ? shown : offset;
+  const query = new URLSearchParams({ start, step, count: AT_ONCE });
+  const { ids, rows } = await askJson(`/collection/rows?${query}`);
+  showTiles(part("gallery"), ids, choose);
+  shown += ids.length;
+  offset += 1;
+  part("more").hidden = shown >= rows || !ids.length || (step > 1 && offset >= step);
+}
+
+async function copies(choose) {
+  part("copies").hidden = false;
+  const found = await (await ask("/copies")).json();
+  const spare = found.copies === 1 ? "1 copy" : `${found.copies.toLocaleString()} copies`;
+  part("copies-note").textContent = found.groups
+    ? `${spare} of ${countText(found.groups)}: the same picture again, in another size or ` +
+      "quality, cropped or mirrored. The first of each line is the one to keep."
+    : "No picture is there twice.";
+  showGroups(part("groups"), found.shown, choose);
+}
+
+/** The map, where it is there or being drawn. */
+export function showMap(state) {
+  part("map").hidden = state === "none";
+  part("map-drawing").hidden = state !== "drawing";
+  part("map-note").hidden = state !== "there";
+  const frame = part("map").querySelector("iframe");
+  frame.hidden = state !== "there";
+  if (state === "there" && !frame.src) frame.src = "/map";
+}

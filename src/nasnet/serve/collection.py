@@ -1,0 +1,241 @@
+"""The collection as the page shows it: how far it is, pictures, near ones, copies, the map."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from nasnet.errors import InputError, NasnetError
+from nasnet.features.index import Copy, Group, Index, near_duplicates
+from nasnet.features.signatures import read_signed
+from nasnet.serve.answers import JSON, Refusal, add_route, json_answer, overloaded
+from nasnet.serve.photos import Drawn, State
+from nasnet.serve.service import Service
+
+_GROUPS = 200  # of copies in an answer, at most
+_COPIES = 24  # of a group, at most
+# The map is one file with its script and pictures in it; it may reach nothing at all.
+_MAP_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
+    "sandbox allow-scripts"
+)
+
+
+class Collection(BaseModel):
+    """What there is to search in, and how far it is.
+
+    Of a folder (`--photos`), `total` are its pictures, `done` those that have been looked at and
+    `failures` those that cannot be read; `problem` says why.
+    """
+
+    rows: int
+    state: State
+    done: int
+    total: int
+    failures: int
+    seconds_left: float | None
+    problem: str
+    pictures: bool
+    copies: bool
+    map: Drawn
+
+
+class Rows(BaseModel):
+    """Ids of some rows, in the order of the index."""
+
+    rows: int
+    ids: list[str]
+
+
+class Near(BaseModel):
+    """A row and its cosine similarity."""
+
+    id: str
+    score: float
+
+
+class NearRows(BaseModel):
+    """The nearest rows of one, without itself."""
+
+    id: str
+    neighbours: list[Near]
+
+
+class Duplicate(BaseModel):
+    """A picture of a group; `how` says what it is of the one that stays."""
+
+    id: str
+    how: str
+    width: int
+    height: int
+    file_bytes: int
+
+
+class Duplicates(BaseModel):
+    """A picture, why it is the one to keep, and its copies."""
+
+    stays: Duplicate
+    why: str
+    copies: list[Duplicate]
+
+
+class Copies(BaseModel):
+    """Groups of copies, the largest first: all in `groups` and `copies`, the first in `shown`."""
+
+    groups: int
+    copies: int
+    shown: list[Duplicates]
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes of the collection."""
+    router = APIRouter(tags=["Collection"])
+    copies = _Once(service)
+
+    async def collection() -> Response:
+        index = service.index
+        rows = len(index) if index is not None else 0
+        progress = service.photos.progress if service.photos else None
+        if index is None and progress is None:
+            raise Refusal(404, "no collection is served: start with --photos or --index")
+        return json_answer(
+            Collection(
+                rows=rows,
+                state=progress.state if progress else "done",
+                done=progress.done if progress else rows,
+                total=progress.total if progress else rows,
+                failures=progress.failures if progress else 0,
+                seconds_left=progress.seconds_left if progress else None,
+                problem=progress.problem if progress else "",
+                pictures=service.options.folder is not None,
+                copies=copies.file() is not None,
+                map=_map(service)[1],
+            )
+        )
+
+    async def rows(
+        start: Annotated[int, Query(ge=0)] = 0,
+        step: Annotated[int, Query(ge=1, description="Every how many rows.")] = 1,
+        count: Annotated[int, Query(ge=1, le=1000)] = 60,
+    ) -> Response:
+        ids = _index(service).ids
+        return json_answer(Rows(rows=len(ids), ids=ids[start : start + step * count : step]))
+
+    async def neighbours(
+        id: Annotated[str, Query(min_length=1)],
+        k: Annotated[int, Query(ge=1, le=1000)] = 12,
+    ) -> Response:
+        return json_answer(await asyncio.to_thread(_near, _index(service), id, k))
+
+    async def duplicates() -> Response:
+        return json_answer(await copies.found())
+
+    async def map_() -> Response:
+        file, state = _map(service)
+        if file is None or state != "there":
+            raise Refusal(404, "no map is served: start with --map FILE, or --photos FOLDER")
+        try:
+            data = await asyncio.to_thread(file.read_bytes)
+        except OSError as error:
+            raise Refusal(404, f"the map cannot be read: {error.strerror or 'gone'}") from None
+        headers = {"Content-Security-Policy": _MAP_POLICY}
+        return Response(data, media_type="text/html", headers=headers)
+
+    for path, handler, about, answer, refusals in (
+        ("/collection", collection, "What there is to search in", Collection, (404,)),
+        ("/collection/rows", rows, "Ids of the collection", Rows, (400, 404)),
+        ("/neighbours", neighbours, "Nearest rows of a row", NearRows, (400, 404)),
+        ("/copies", duplicates, "Copies of the same picture", Copies, (404, 429)),
+    ):
+        add_route(router, path, handler, about, answers={JSON: answer}, refusals=refusals)
+    router.add_api_route("/map", map_, include_in_schema=False, response_class=Response)
+    return router
+
+
+def _map(service: Service) -> tuple[Path | None, Drawn]:
+    """The map's file, and whether it is there."""
+    photos, given = service.photos, service.options.map
+    if given is not None or photos is None:
+        return given, "none" if given is None else "there"
+    return photos.map, photos.drawn
+
+
+def _index(service: Service) -> Index:
+    if not isinstance(service.index, Index):
+        raise Refusal(404, "no collection can be searched yet")
+    return service.index
+
+
+def _near(index: Index, id: str, k: int) -> NearRows:
+    try:
+        row = index.row(id)
+    except InputError as error:
+        raise Refusal(404, str(error)[:200]) from None
+    ids, scores = index.search(index.vectors([row]), k + 1)
+    found = [
+        Near(id=near, score=score)
+        for near, score in zip(ids[0], scores[0].tolist(), strict=True)
+        if near != id
+    ]
+    return NearRows(id=id, neighbours=found[:k])
+
+
+class _Once:
+    """The copies of the collection, found when first asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = asyncio.Lock()
+        self._found: Copies | None = None
+
+    def file(self) -> Path | None:
+        """The feature set, once it is whole; of an index's folder there are no signatures."""
+        photos, index = self._service.photos, self._service.options.index
+        if photos is not None:
+            return photos.output if photos.progress.state == "done" else None
+        return index if index is not None and index.is_file() else None
+
+    async def found(self) -> Copies:
+        file = self.file()
+        if file is None:
+            raise Refusal(404, "copies are known of a feature set that is whole")
+        if self._found is None:
+            if self._lock.locked():
+                raise overloaded("copies are being looked for: try again", seconds=2)
+            async with self._lock:
+                self._found = await asyncio.to_thread(_copies, file)
+        return self._found
+
+
+def _copies(file: Path) -> Copies:
+    try:
+        signed = read_signed(file)
+        groups = near_duplicates(signed) if not len(signed.lacking) else []
+    except NasnetError as error:
+        raise Refusal(404, f"copies cannot be looked for: {error}") from None
+    return Copies(
+        groups=len(groups),
+        copies=sum(len(group.copies) for group in groups),
+        shown=[_shown(group) for group in groups[:_GROUPS]],
+    )
+
+
+def _shown(group: Group) -> Duplicates:
+    def one(copy: Copy) -> Duplicate:
+        return Duplicate(
+            id=copy.id,
+            how=copy.how,
+            width=copy.width,
+            height=copy.height,
+            file_bytes=copy.file_bytes,
+        )
+
+    return Duplicates(
+        stays=one(group.stays), why=group.why, copies=[one(copy) for copy in group.copies[:_COPIES]]
+    )
