@@ -80,6 +80,10 @@ def test_a_head_learns_colours_and_reports(data: Path, tmp_path: Path) -> None:
     assert {event.what for event in events} == {"features", "validation"}
     assert summary.report is not None
     page = summary.report.read_text(encoding="utf-8")
+    labels = re.search('id="labels">(.*?)</script>', page)
+    if summary.evaluation.mistakes:
+        assert labels is not None
+        assert len(json.loads(labels[1])["rows"]) == 30, "all pictures, to be saved corrected"
     assert "seeded:7 (untrained)" in page
     assert "untrained: its features mean little" in page
     assert any("untrained" in note for note in summary.notes)

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -19,15 +20,17 @@ from PIL import Image
 
 from nasnet.errors import InputError, MissingExtraError, OutputError
 from nasnet.features.page import palettes
+from nasnet.pictures.sources import open_dataset
 from nasnet.pictures.thumbnails import data_url
 from nasnet.train.metrics import Scores, by_recall, score
-from nasnet.train.report import Mistake, Report, write_report
+from nasnet.train.report import Labelled, Mistake, Report, write_report
 from nasnet.train.report.drawing import Shown, drawing, png, svg
 from nasnet.train.report.figures import calibration, confusion, curves, per_class
 from nasnet.train.report.lettering import Lettering, lettering_for
 from nasnet.train.report.page import page as html
 from nasnet.train.report.wall import mistakes
-from tests.support.pictures import encoded, pixels
+from tests.support.browser import PHONE, browsing, calm
+from tests.support.pictures import encoded, jpeg, pixels
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -41,7 +44,7 @@ NASTY = [
     "",
 ]
 # Elements that HTML never closes.
-VOID = frozenset({"meta", "img", "source", "wbr", "br", "link"})
+VOID = frozenset({"input", "meta", "img", "source", "wbr", "br", "link"})
 
 
 class Page(HTMLParser):
@@ -169,11 +172,11 @@ def test_the_page_comes_first_and_every_figure_can_be_decoded(
             assert len(colours) > 10, "something is drawn"
 
 
-def test_the_page_needs_nothing_from_outside_and_no_script(
+def test_the_page_needs_nothing_from_outside_and_allows_one_script(
     written: tuple[Path, ...],
 ) -> None:
     page = Page(written[0].read_text(encoding="utf-8"))
-    assert not page.all("script")
+    assert [list(one) for one in page.all("script")] == [["type", "id"], []]
     assert not page.all("link")
     assert not page.all("iframe")
     for _, attributes in page.tags:
@@ -185,7 +188,9 @@ def test_the_page_needs_nothing_from_outside_and_no_script(
     assert "url(" not in style
     assert "@import" not in style
     policy = next(m for m in page.all("meta") if "http-equiv" in m)["content"]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    allowed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"
+    assert policy is not None
+    assert re.fullmatch(rf"{re.escape(allowed)}[A-Za-z0-9+/=]+'", policy)
 
 
 def test_pictures_in_the_page_are_whole_and_described(
@@ -305,9 +310,9 @@ def test_names_are_escaped_wherever_they_appear() -> None:
     raw = source_of(told)
     raw.encode("utf-8")
     page = Page(raw)
-    assert not page.all("script")
+    assert len(page.all("script")) == 2, "the labels and our own"
     assert not page.all("b")
-    assert "<script" not in raw
+    assert raw.count("<script") == 2
     assert "\x00" not in raw
     assert "\x1b" not in raw
     rows = class_rows(page)
@@ -531,3 +536,58 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'nasnet\[report\]'"):
         write_report(report(), tmp_path)
+
+
+SAVED = "window.saved = []; URL.createObjectURL = (blob) => { saved.push(blob); return '#'; }"
+NEWEST = "saved.at(-1).text().then(arguments[0])"
+
+
+def test_wrong_labels_are_marked_and_the_corrected_table_is_read_again(tmp_path: Path) -> None:
+    """By hand as a user does it, in a browser; what it saves is what `nasnet finetune` takes."""
+    folder = tmp_path / "photos, all"
+    told = report()
+    rows = [(one.id, one.true, "validation") for one in told.mistakes]
+    rows += [(f"folder/{name}.jpg", name, "train") for name in ("cat", "dog", "cow")]
+    rows += [("folder/4.jpg", "dog", "validation")]
+    (folder / "folder").mkdir(parents=True)
+    for seed, (id, _, _) in enumerate(rows):
+        (folder / id).write_bytes(jpeg(seed=seed))
+    known = replace(told, labelled=Labelled(folder=str(folder), rows=rows))
+    for name, one in (("known", known), ("unknown", told)):
+        (tmp_path / f"{name}.html").write_text(source_of(one), encoding="utf-8")
+    with browsing(tmp_path / "profile", size=PHONE) as driver:
+        driver.get((tmp_path / "known.html").as_uri())
+        calm(driver, "!document.querySelector('.marks').hidden")
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+        driver.execute_script(SAVED)
+        button = driver.find_element("id", "save-labels")
+        assert not button.is_enabled()
+        agree, other, left_out = driver.find_elements("class name", "mark")
+        agree.find_element("tag name", "button").click()  # it is a cow
+        field = other.find_element("tag name", "input")
+        field.clear()
+        field.send_keys("dog")
+        left_out.find_element("tag name", "input").clear()
+        assert button.text == "Save corrected labels (3)"
+        button.click()
+        (tmp_path / "corrected.csv").write_text(
+            driver.execute_async_script(NEWEST), encoding="utf-8", newline=""
+        )
+        driver.get((tmp_path / "unknown.html").as_uri())
+        driver.execute_script(SAVED)
+        driver.find_element("class name", "agree").click()
+        driver.find_element("id", "save-labels").click()
+        alone = driver.execute_async_script(NEWEST)
+        assert [one for one in driver.get_log("browser") if one["level"] == "SEVERE"] == []
+    worst_first = sorted(told.mistakes, key=lambda one: -one.confidence)
+    assert alone == f"id,label,was\n{worst_first[0].id},cow,cat\n"
+    found = open_dataset(tmp_path / "corrected.csv")
+    labels = {
+        Path(one.id).relative_to(folder).as_posix(): found.classes[one.label]
+        for one in (*found.train, *found.validation)
+    }
+    expected = {id: label for id, label, _ in rows}
+    expected |= {worst_first[0].id: "cow", worst_first[1].id: "dog"}
+    del expected[worst_first[2].id]
+    assert labels == expected
+    assert len(found.train) == 3, "the split stays"

@@ -21,6 +21,7 @@ from nasnet.network.spec import preset
 from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.system import held
+from nasnet.text import printable
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
@@ -144,6 +145,7 @@ def _run(
         out,
         _facts(opened, found, options, size, alone, head, kept, seconds),
         notes,
+        found,
     )
     if report is None:
         notes.append("no report was drawn: it needs pip install 'nasnet[report]'")
@@ -262,11 +264,22 @@ def _report(
     out: Path,
     facts: tuple[tuple[str, str], ...],
     notes: Sequence[str],
+    found: Dataset,
 ) -> Path | None:
     if importlib.util.find_spec("matplotlib") is None:
         return None
-    from nasnet.train.report import Report, write_report
+    from nasnet.train.report import Labelled, Report, write_report
 
+    base = Path(found.name).absolute()
+    folder = base if base.is_dir() else base.parent
+    rows = [
+        (example.id, found.classes[example.label], split)
+        for split, examples in (("train", found.train), ("validation", found.validation))
+        for example in examples
+    ]
+    known = all(
+        printable(id + name) == id + name and (folder / id).is_file() for id, name, _ in rows
+    )
     report = Report(
         title="Fine-tuning",
         facts=facts,
@@ -274,5 +287,6 @@ def _report(
         scores=evaluation.scores,
         mistakes=evaluation.mistakes,
         notes=tuple(notes),
+        labelled=Labelled(folder=str(folder), rows=rows if known else ()),
     )
     return write_report(report, out / "report")[0]

@@ -5,7 +5,7 @@ Needs matplotlib (extra `report`).
 
 from __future__ import annotations
 
-from nasnet.train.report.contents import Mistake, Report
+from nasnet.train.report.contents import Labelled, Mistake, Report
 from nasnet.train.report.files import write_report
 
-__all__ = ["Mistake", "Report", "write_report"]
+__all__ = ["Labelled", "Mistake", "Report", "write_report"]

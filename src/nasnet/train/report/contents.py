@@ -39,6 +39,20 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labelled:
+    """All labelled pictures, so that corrected labels can be saved as a table of them.
+
+    Attributes:
+        folder: the pictures' files lie in it.
+        rows: (path below it, name of its class, `train` or `validation`) of each picture; empty
+            where they are no files.
+    """
+
+    folder: str = ""
+    rows: Sequence[tuple[str, str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Report:
     """All that a report shows.
 
@@ -51,6 +65,7 @@ class Report:
         scores: of the final model.
         mistakes: wrong pictures, in any order; as many as are worth a look.
         notes: sentences a reader must know, such as what was skipped and why.
+        labelled: all pictures that were trained and judged on.
     """
 
     title: str
@@ -59,6 +74,7 @@ class Report:
     scores: Scores
     mistakes: Sequence[Mistake]
     notes: tuple[str, ...]
+    labelled: Labelled = Labelled()
 
 
 def check(report: Report) -> None:

@@ -1,13 +1,14 @@
 """The report as one HTML page; what it says stands in `data/pages/report.html`.
 
-The page needs nothing from outside and no script; its policy forbids both.
+The page needs nothing from outside, and its policy forbids all but the one script in it, by which
+wrong labels are marked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nasnet.features.page import policy, render
+from nasnet.features.page import policy, render, source
 from nasnet.train.metrics import by_recall, most_confused, wilson_interval
 from nasnet.train.report.contents import (
     Report,
@@ -43,8 +44,12 @@ def page(report: Report, charts: Mapping[str, Shown], lettering: Lettering) -> s
         lettering: what the charts could draw, so that the page can say what they could not.
     """
     scores = report.scores
+    script = source("report.js")
     values = {
-        "policy": policy(),
+        "policy": policy(script),
+        "script": script,
+        "numbers": {id: number for number, (id, _, _) in enumerate(report.labelled.rows)},
+        "labels": {"folder": report.labelled.folder, "rows": report.labelled.rows},
         "style": "report.css",
         "title": report.title,
         "report": report,
