@@ -123,34 +123,34 @@ def effect_band(values: Array, base: Array) -> tuple[float, float]:
 def predictor_on(table: Path, *, trained: int = 100, repeats: int = 20) -> str:
     """How well cells that were not trained are ranked, over all and at equal cost."""
     darts = Darts.read(table)
-    count = len(darts.cost)
-    found = []
+    sees = {
+        "predictor": darts.features,
+        "without the row of convolutions": np.delete(darts.features, darts.convolutions, axis=1),
+        "counts and cost alone": np.delete(darts.features, darts.shape, axis=1),
+    }
+    known_by: dict[str, list[tuple[float, float]]] = {name: [] for name in ("cost alone", *sees)}
     for seed in range(repeats):
-        order = np.random.default_rng(seed).permutation(count)
+        order = np.random.default_rng(seed).permutation(len(darts.cost))
         known, new = order[:trained], order[trained:]
-        predictor = Predictor.fit(darts.features[known], normal_scores(darts.accuracy[known]))
-        parts = [predictor.predict(f)[0] for f in np.array_split(darts.features[new], 9)]
-        predicted = np.concatenate(parts)
         cost, accuracy = darts.cost[new], darts.accuracy[new]
-        found.append(
-            [
-                ranks(cost, accuracy).spearman,
-                ranks_at_equal_cost(cost, accuracy, cost),
-                ranks(predicted, accuracy).spearman,
-                ranks_at_equal_cost(predicted, accuracy, cost),
-            ]
-        )
-    alone, alone_equal, all_cells, equal = np.mean(found, axis=0)
-    return "\n".join(
-        [
-            f"{table.name}: rank correlation with the accuracy of the other {count - trained} cells"
-            f" from {trained} trained ones, mean of {repeats} draws",
-            "| known by | all cells | within tenths of equal cost |",
-            "|---|---|---|",
-            f"| cost alone | {alone:.2f} | {alone_equal:.2f} |",
-            f"| predictor | {all_cells:.2f} | {equal:.2f} |",
-        ]
-    )
+        predicted = {"cost alone": cost}
+        for name, features in sees.items():
+            learned = Predictor.fit(features[known], normal_scores(darts.accuracy[known]))
+            parts = [learned.predict(part)[0] for part in np.array_split(features[new], 9)]
+            predicted[name] = np.concatenate(parts)
+        for name, values in predicted.items():
+            equal = ranks_at_equal_cost(values, accuracy, cost)
+            known_by[name].append((ranks(values, accuracy).spearman, equal))
+    lines = [
+        f"{table.name}: rank correlation with the accuracy of the other "
+        f"{len(darts.cost) - trained} cells from {trained} trained ones, mean of {repeats} draws",
+        "| known by | all cells | within tenths of equal cost |",
+        "|---|---|---|",
+    ]
+    for name, found in known_by.items():
+        everywhere, equal = np.mean(found, axis=0)
+        lines.append(f"| {name} | {everywhere:.2f} | {equal:.2f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

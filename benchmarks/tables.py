@@ -94,11 +94,15 @@ class Darts:
         features: counts of operations by what they read, depths, output states, log cost; [n, f].
         cost: about proportional to multiply-adds, float64 [n].
         accuracy: on CIFAR-10's validation pictures, percent, float64 [n].
+        shape: columns of the features that are not counts or cost.
+        convolutions: the one of these that says how many convolutions follow one another.
     """
 
     features: Array
     cost: Array
     accuracy: Array
+    shape = (-4, -3, -2)
+    convolutions = -3
 
     @classmethod
     def read(cls, path: Path) -> Darts:

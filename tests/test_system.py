@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nasnet.errors import OutputError
-from nasnet.system import lock, staged, sweep, write_whole
+from nasnet.system import lock, small_fit, staged, sweep, write_whole
 from tests.support.leftovers import left_by_a_killed_run
 
 # Writes the same thing over and over, and is killed at the n-th call of one of these.
@@ -217,3 +217,17 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["link", "pipe"]
     with pytest.raises(OutputError, match=r"/dev holds devices; name a file"):
         write_whole(Path("/dev/nasnet-test-no-such-device"), b"new")
+
+
+def test_small_fits_use_one_thread_of_blas() -> None:
+    threads = pytest.importorskip("threadpoolctl")
+
+    def most() -> int:
+        pools = threads.threadpool_info()
+        return max(int(one["num_threads"]) for one in pools if one["user_api"] == "blas")
+
+    with threads.threadpool_limits(3, user_api="blas"):
+        with small_fit(1000):
+            assert most() == 1
+        with small_fit(1 << 40):
+            assert most() == 3

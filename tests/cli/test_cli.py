@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import nasnet
+from tests.support.cli import invoke
 from tests.support.fetching import PATH, archive
 from tests.support.golden_seed import make_hub_module
 from tests.support.http_server import HttpServer
@@ -253,3 +254,35 @@ def test_a_picture_is_embedded_without_what_it_does_not_need(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "embed missing -o new.parquet --page there",
+        "classify missing -o there.csv",
+        "search missing --id x --page there",
+        "dedup missing --page there",
+        "outliers missing --page there",
+        "map missing -o there",
+        "evaluate missing missing --report .",
+        "weights pack missing -o there.safetensors",
+        "adopt missing.npy --ids missing --recipe photo -o there.parquet",
+        "merge missing.parquet -o there.parquet",
+        "convert seeded:7 there.safetensors",
+        "export seeded:7 there.onnx",
+    ],
+)
+def test_what_is_there_is_replaced_by_no_command_unasked(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told before anything is opened: `missing` would be complained of first."""
+    monkeypatch.chdir(tmp_path)
+    endings = ("", ".csv", ".safetensors", ".parquet", ".onnx")
+    names = [*(f"there{ending}" for ending in endings), "report.html"]
+    for name in names:
+        (tmp_path / name).write_text("kept")
+    result = invoke(*line.split())
+    assert result.exit_code == 1, result.stderr
+    assert "overwrite" in result.stderr
+    assert all((tmp_path / name).read_text() == "kept" for name in names)

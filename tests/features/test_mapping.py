@@ -116,6 +116,29 @@ def test_islands_do_not_squeeze_the_rest() -> None:
     assert places.max() <= 1
 
 
+def test_it_says_how_far_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("umap")
+    told: list[tuple[str, int, int | None]] = []
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(6):
+        (pictures / f"{number}.jpg").write_bytes(jpeg(seed=number))
+    options = nasnet.EmbedOptions(size=(32, 32))
+    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7", options=options)
+    nasnet.write_map(
+        nasnet.read_features(tmp_path / "f.parquet"),
+        tmp_path / "m.html",
+        pictures=pictures,
+        on_step=lambda *step: told.append(step),
+    )
+    assert told[0] == ("placing 6 pictures by UMAP", 0, None)
+    epochs = [step for step in told if step[0] == "placing pictures"]
+    assert epochs[-1] == ("placing pictures", 500, 500)
+    assert [step[:2] for step in told if step[2] == 6] == [
+        ("reading small pictures", n) for n in range(1, 7)
+    ]
+
+
 def test_a_group_is_shown_by_the_picture_in_its_middle(tmp_path: Path) -> None:
     found = two_groups()
     labels = {id: "one" if n < 20 else "two" for n, id in enumerate(found.ids)}
@@ -126,15 +149,18 @@ def test_a_group_is_shown_by_the_picture_in_its_middle(tmp_path: Path) -> None:
     assert data["examples"][0] == (mine @ mine.mean(axis=0)).argmax()
 
 
-def test_umap_is_imported_without_tensorflow(tmp_path: Path) -> None:
+def test_a_map_is_made_without_tensorflow_and_torch(tmp_path: Path) -> None:
     pytest.importorskip("umap")
-    for name in ("tensorflow", "keras"):
+    for name in ("tensorflow", "keras", "torch"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported')")
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"
-        "from nasnet.features.map_page import import_umap\n"
-        "assert import_umap().UMAP\n"
+        "import sys, numpy, nasnet\n"
+        "from nasnet.features.map_page import project\n"
+        "project(numpy.eye(20, dtype='float32'), nasnet.MapOptions())\n"
+        "assert 'umap' in sys.modules\n"
+        "assert not {'tensorflow', 'keras', 'torch'} & set(sys.modules)\n"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
     done = subprocess.run(
@@ -164,7 +190,12 @@ def test_the_command_draws_by_folder_or_table(tmp_path: Path) -> None:
     shared = [str(file), "-o", str(page), "--method", "pca"]
     result = invoke("map", *shared, "--colour", "folder")
     assert result.exit_code == 0, result.output
-    assert "placing 4 pictures by PCA\nfinding groups\nreading 4 small pictures\n" in result.stderr
+    assert "placing 4 pictures by PCA\nfinding groups\n" in result.stderr
+    refused = invoke("map", *shared)
+    assert refused.exit_code == 1
+    assert f"{page} exists: name another, or replace it with --overwrite" in refused.stderr
+    shared.append("--overwrite")
+    assert invoke("map", *shared, "-q").output == ""
     assert data_of(page)["groups"] == ["a", "b"]
     assert invoke("map", *shared).exit_code == 0, "by folder, as there are two"
     assert data_of(page)["groups"] == ["a", "b"]

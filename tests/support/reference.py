@@ -30,8 +30,10 @@ def compute(program: Program, images: npt.NDArray[Any]) -> dict[str, Array]:
 def _windows(x: Array, op: Operation, fill: float) -> Array:
     """[n, rows, columns, channels, kernel rows, kernel columns]."""
     padded = np.pad(x, ((0, 0), *op.padding, (0, 0)), constant_values=fill)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, op.kernel, axis=(1, 2))
-    return np.asarray(windows[:, :: op.stride, :: op.stride])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, op.span, axis=(1, 2))
+    windows = windows[..., :: op.dilation, :: op.dilation]
+    down, across = op.strides
+    return np.asarray(windows[:, ::down, ::across])
 
 
 def _apply(  # noqa: C901 - one case a kind, nothing more

@@ -18,7 +18,6 @@ from nasnet.train.discover.statistics import (
     ranks,
     ranks_at_equal_cost,
     reliability,
-    share_of_random_below,
 )
 
 SCORES = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.0, 6.0])
@@ -28,7 +27,6 @@ SCORES = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.0, 6.0])
 def test_the_expected_best_is_the_mean_over_all_subsets(count: int) -> None:
     best = np.array([max(chosen) for chosen in combinations(SCORES, count)])
     assert expected_best(SCORES, count) == pytest.approx(best.mean())
-    assert share_of_random_below(SCORES, count, 6.0) == pytest.approx((best < 6.0).mean())
     shares = np.array([0.05, 0.5, 0.95])
     expected = np.quantile(best, shares, method="inverted_cdf")
     np.testing.assert_array_equal(best_quantiles(SCORES, count, shares), expected)

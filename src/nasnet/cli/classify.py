@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from json import dumps
 
-from nasnet.cli.flags import File, Quiet, Source, Weights, command, failed
+from nasnet.cli.flags import File, Quiet, Source, Weights, check_free, command, failed
 from nasnet.cli.terminal import download_progress, note, rows_progress, say, without_pandas
 from nasnet.errors import InputError
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
@@ -29,6 +29,7 @@ def classify(
     output: File | None = None,
     json: bool = False,
     strict: bool = False,
+    overwrite: bool = False,
     quiet: Quiet = False,
     options: ClassifyOptions,
 ) -> int:
@@ -47,12 +48,14 @@ def classify(
         output: write a table as well: .csv, .jsonl or .parquet, one row a picture and class.
         json: one JSON object a picture, a line each.
         strict: exit with status 1 if any picture failed; without it only if all did.
+        overwrite: replace a table that is there.
         quiet: no progress and no summary.
         options: how to classify.
     """
     without_pandas()
     if output is not None and output.suffix not in _ENDINGS:
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
+    check_free(output, overwrite=overwrite)
     kept: list[Classified] = []
     failures = count = unsure = 0
     least = 0.0
@@ -77,7 +80,8 @@ def classify(
                 say(_json(one) if json else _text(one))
     if output is not None:
         write_whole(output, _table(kept, output.suffix))
-        note(f"{output}: {len(kept):,} pictures, {failures:,} failed")
+        if not quiet:
+            note(f"{output}: {len(kept):,} pictures, {failures:,} failed")
     if not quiet:
         known = spec.opened.weights
         note(f"weights: {known.source} ({known.status})")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import command
+from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import download_progress, say
 from nasnet.exporting.convert import Conversion, convert as convert_weights
 from nasnet.network.plan import Borders
@@ -30,6 +30,7 @@ def convert(
     padding: Borders | None = None,
     averages: Averages = "auto",
     overwrite: bool = False,
+    quiet: Quiet = False,
     options: FetchOptions,
 ) -> None:
     """Convert the weights IN into the file OUT, read it back and compare every value.
@@ -53,6 +54,7 @@ def convert(
         averages: of a training checkpoint: its variables, their moving averages, or the genuine
             ones.
         overwrite: replace OUT if it is there.
+        quiet: no summary.
         options: where to look for a handle.
     """
     with download_progress() as on_download:
@@ -70,6 +72,8 @@ def convert(
     report = _report(done)
     if json:
         say(dumps(report))
+        return
+    if quiet:
         return
     for key, value in report.items():
         for line in value if isinstance(value, list) else [value]:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 
-from nasnet.cli.flags import UsageError, command
+from nasnet.cli.flags import Quiet, UsageError, check_free, command
 from nasnet.cli.terminal import note, say
 from nasnet.features.contact_sheet import write_copies
 from nasnet.features.index import Copy, Group, Level, near_duplicates
@@ -28,6 +28,8 @@ def dedup(
     print0: bool = False,
     page: Path | None = None,
     source: str | None = None,
+    overwrite: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the copies of pictures in FEATURES. Nothing is deleted.
 
@@ -46,7 +48,10 @@ def dedup(
             Links, their targets, and what has changed since the vectors were computed are left out.
         page: write an HTML page to look at as well.
         source: where the pictures are; what the set was made from if not given.
+        overwrite: replace a page that is there.
+        quiet: no summary.
     """
+    check_free(page, overwrite=overwrite)
     if json and print0:
         raise UsageError("--json and --print0: one of them")
     signed = signed_again(read_signed(features), source)
@@ -57,13 +62,15 @@ def dedup(
         for group in groups:
             _tell(group, as_json=json)
     copies = sum(len(group.copies) for group in groups)
-    note(f"{len(groups):,} groups; {copies:,} pictures are copies of another")
+    if not quiet:
+        note(f"{len(groups):,} groups; {copies:,} pictures are copies of another")
     unsigned = len(signed.lacking)
     if unsigned:
         note(f"{unsigned:,} pictures have no signature and were left out")
     if page is not None:
         write_copies(groups, signed.meta, page, count=len(signed.ids), pictures=source)
-        note(f"{page}: open it in a browser")
+        if not quiet:
+            note(f"{page}: open it in a browser")
 
 
 def _tell(group: Group, *, as_json: bool) -> None:

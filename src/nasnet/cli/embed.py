@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import Quiet, Source, UsageError, Weights, command, failed
+from nasnet.cli.flags import Quiet, Source, UsageError, Weights, check_free, command, failed
 from nasnet.cli.terminal import download_progress, note, rows_progress, without_pandas
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
@@ -64,7 +64,7 @@ def embed(
             also a URL, or a folder of parts.
         weights: A published handle, builtin (the package's own), a checkpoint, module or
             safetensors file, or seeded:N (untrained).
-        overwrite: Replace an output that is there.
+        overwrite: Replace an output and a page that are there.
         append: Keep the vectors of an output that is there; add new pictures, retry failed ones.
         page: Write an HTML page to look at as well: pictures beside their nearest neighbours.
         strict: Exit with status 1 if any picture failed; without it only if all did.
@@ -79,6 +79,8 @@ def embed(
         raise UsageError("--overwrite and --append: one of them")
     if page is not None:
         _check_page(page, source, output, on_cluster=on == "ray")
+        # The page of a set that is added to is made anew.
+        check_free(page, overwrite=overwrite or append)
     mode: Mode = "overwrite" if overwrite else "append" if append else "resume"
     options = replace(options, sink=replace(options.sink, mode=mode))
     summary: EmbedSummary | ClusterSummary

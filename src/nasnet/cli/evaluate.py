@@ -5,7 +5,7 @@ from __future__ import annotations
 from json import dumps
 from pathlib import Path
 
-from nasnet.cli.flags import Quiet, command
+from nasnet.cli.flags import Quiet, check_free, command
 from nasnet.cli.terminal import TrainingProgress, note, say
 from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate as evaluate_module
 from nasnet.train.metrics import as_dict, table
@@ -20,6 +20,7 @@ def evaluate(
     limit: int = 30,
     json: bool = False,
     report: Path | None = None,
+    overwrite: bool = False,
     quiet: Quiet = False,
     options: EvaluateOptions,
 ) -> None:
@@ -36,9 +37,11 @@ def evaluate(
         limit: rows of the table of classes.
         json: everything as JSON on standard output.
         report: folder for a page to look at: confusion, calibration, the worst mistakes.
+        overwrite: replace a report that is there.
         quiet: no progress.
         options: how to judge.
     """
+    check_free(None if report is None else report / "report.html", overwrite=overwrite)
     with TrainingProgress(not quiet) as progress:
         found = evaluate_module(
             module,

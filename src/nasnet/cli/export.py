@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import command
+from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import download_progress, note, say, watched
 from nasnet.exporting.export import Exported, ExportOptions, export as export_network
 from nasnet.exporting.targets import TARGETS
@@ -27,6 +27,7 @@ def export(
     *,
     to: Annotated[str | None, Parameter(choices=tuple(TARGETS))] = None,
     json: bool = False,
+    quiet: Quiet = False,
     options: ExportOptions,
 ) -> None:
     """Export WEIGHTS to OUT for another runtime, run it there, and compare.
@@ -42,11 +43,12 @@ def export(
         output: the file or folder to write.
         to: the target; told from OUT's ending if not given.
         json: the summary as JSON, for programs.
+        quiet: no progress and no summary.
         options: how to export.
     """
     # TensorFlow tells of its kernels on standard error, from C++, unless it is asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    shows = watched()
+    shows = watched() and not quiet
     with download_progress() as on_download:
         done = export_network(
             weights,
@@ -57,7 +59,7 @@ def export(
         )
     if json:
         say(dumps(_report(done)))
-    else:
+    elif not quiet:
         _show(done)
 
 

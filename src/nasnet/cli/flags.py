@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import (
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validators
 from cyclopts.config import Env
 
+from nasnet.errors import OutputError
 from nasnet.text import user_text
 
 Params = ParamSpec("Params")
@@ -47,6 +49,17 @@ Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_ok
 File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
 Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+def check_free(*places: Path | None, overwrite: bool) -> None:
+    """Refuse to replace what is there unless that was asked for, before anything is computed.
+
+    Raises:
+        OutputError: one of the places, where one is given, is taken.
+    """
+    for place in places:
+        if place is not None and not overwrite and os.path.lexists(place):
+            raise OutputError(f"{place} exists: name another, or replace it with --overwrite")
 
 
 class UsageError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nasnet.cli.flags import Folder, command
+from nasnet.cli.flags import Folder, Quiet, command
 from nasnet.cli.terminal import say
 from nasnet.features.index import Kind, add_to_index, build_index
 
@@ -18,6 +18,7 @@ def index(
     add: bool = False,
     kind: Kind = "auto",
     overwrite: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Build an index over FEATURES, which `nasnet embed` wrote, or add to one.
 
@@ -34,12 +35,15 @@ def index(
         kind: exact; ivf, faiss' inverted lists (extra search); auto is exact up to a million
             pictures.
         overwrite: replace an index that is there.
+        quiet: no summary.
     """
     done = (
         add_to_index(output, features)
         if add
         else build_index(features, output, kind=kind, overwrite=overwrite)
     )
+    if quiet:
+        return
     kinds = "exact" if done.kind == "exact" else f"{done.kind}, recall@10 {done.recall:.3f}"
     say(f"{done.path}: {done.rows:,} pictures ({kinds}), {done.added:,} of them new")
     if done.known:

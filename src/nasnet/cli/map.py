@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import File, command
-from nasnet.cli.terminal import note
+from nasnet.cli.flags import File, Quiet, check_free, command
+from nasnet.cli.terminal import TrainingProgress, note
 from nasnet.errors import InputError, SourceError
 from nasnet.features.feature_set import read_features
 from nasnet.features.map_page import MapOptions, folders_of, write_map
@@ -28,6 +28,8 @@ def map_(
     output: File,
     colour: Annotated[str, Parameter(alias="--color")] = "auto",
     source: str | None = None,
+    overwrite: bool = False,
+    quiet: Quiet = False,
     options: MapOptions,
 ) -> None:
     """Draw the vectors in FEATURES as a map: one HTML file that opens without a network.
@@ -43,8 +45,11 @@ def map_(
         colour: auto: folder, if the pictures lie in 2 to 30 folders, else clusters; folder, a
             picture's own; clusters (k-means); none; or a .csv with the columns id and label.
         source: where the pictures are; what the set was made from if not given.
+        overwrite: replace a file that is there.
+        quiet: no progress and no summary.
         options: how to draw.
     """
+    check_free(output, overwrite=overwrite)
     found = read_features(features)
     if colour == "auto":
         folders = len({*folders_of(found.ids).values()})
@@ -52,15 +57,17 @@ def map_(
     labels = _labels(colour, found.ids)
     if colour != "clusters":
         options = replace(options, clusters=0)
-    count = write_map(
-        found,
-        output,
-        pictures=source or found.meta.source,
-        labels=labels,
-        options=options,
-        on_step=note,
-    )
-    note(f"{output}: {count:,} pictures")
+    with TrainingProgress(not quiet) as progress:
+        count = write_map(
+            found,
+            output,
+            pictures=source or found.meta.source,
+            labels=labels,
+            options=options,
+            on_step=progress.on_step,
+        )
+    if not quiet:
+        note(f"{output}: {count:,} pictures")
 
 
 def _labels(colour: str, ids: list[str]) -> dict[str, str] | None:

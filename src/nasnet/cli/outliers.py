@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import AtLeastOne, command
+from nasnet.cli.flags import AtLeastOne, Quiet, check_free, command
 from nasnet.cli.terminal import note, say
 from nasnet.features.contact_sheet import write_outliers
 from nasnet.features.feature_set import read_features
@@ -26,6 +26,8 @@ def outliers(
     json: bool = False,
     page: Path | None = None,
     source: str | None = None,
+    overwrite: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show the pictures in FEATURES that are farthest from their nearest neighbours.
 
@@ -38,7 +40,10 @@ def outliers(
         json: one JSON object a picture, a line each.
         page: write an HTML page to look at as well.
         source: for --page: where the pictures are; what the set was made from if not given.
+        overwrite: replace a page that is there.
+        quiet: no summary.
     """
+    check_free(page, overwrite=overwrite)
     found = read_features(features)
     far = find_outliers(found, count=count, neighbours=neighbours)
     for one in far:
@@ -52,4 +57,5 @@ def outliers(
     if page is not None:
         count = sum(error is None for error in found.errors)
         write_outliers(far, found.meta, page, count=count, pictures=source)
-        note(f"{page}: open it in a browser")
+        if not quiet:
+            note(f"{page}: open it in a browser")

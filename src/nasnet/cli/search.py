@@ -12,12 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import UsageError, command, failed
+from nasnet.cli.flags import Quiet, UsageError, check_free, command, failed
 from nasnet.cli.terminal import note, say, without_pandas
 from nasnet.features.columns import words_of
 from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space
-from nasnet.features.index import Index, open_index, picture_vectors
+from nasnet.features.index import (
+    Classifier,
+    Index,
+    classifier_for,
+    nearest_of_class,
+    open_index,
+    picture_vectors,
+)
 from nasnet.features.stored import read_stored
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.text import display_name
@@ -27,13 +34,14 @@ _SIDE = 160  # of pictures on the page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Query:
-    """What is searched with, and, for a picture, where it lies."""
+    """What is searched with, for a picture where it lies, and what is told of what is found."""
 
     name: str
     vector: npt.NDArray[np.float32]
     row: int = -1  # of the index itself, not to be found
     source: str = ""
     id: str = ""
+    score: str = "cosine"
 
 
 @command
@@ -46,11 +54,14 @@ def search(
     count: Annotated[
         int, Parameter(alias="-k", validator=validators.Number(gte=1, lte=10_000))
     ] = 10,
+    label: tuple[str, ...] = (),
     where: str | None = None,
     weights: Annotated[str | None, Parameter(alias="-w")] = None,
     json: bool = False,
     page: Path | None = None,
     source: str | None = None,
+    overwrite: bool = False,
+    quiet: Quiet = False,
 ) -> int:
     """Find the pictures of INDEX that are nearest to PICTURES, by cosine.
 
@@ -60,6 +71,7 @@ def search(
 
         nasnet search photos.index holiday.jpg --page found.html
         nasnet search features.parquet --id 2019/beach.jpg
+        nasnet search photos.index --label "golden retriever"
         nasnet search shop.index shoe.jpg --where "price < 20 and brand in ('Acme', 'Best')"
 
     Args:
@@ -68,24 +80,38 @@ def search(
         id: search with a picture of the index, by its id.
         vectors: search with vectors: a feature set, or a plain .npy [n, dimensions].
         count: how many to find.
+        label: search by the name of a class, such as "golden retriever": one of the 1000 that the
+            network was taught, or of a fine-tuned head's (--weights); no other words are known.
         where: only among pictures that this is true of, as in SQL: columns that were kept of the
             source (nasnet embed --keep), width, height, file_bytes, id, and folder, the picture's
             own; =, !=, <, <=, >, >=, in, like 'a%', between, contains, is null, and, or, not.
-        weights: for pictures: where the index's own weights are, if not by its name.
+        weights: for pictures and labels: where the index's own weights are, if not by its name; for
+            labels also a head fine-tuned on them.
         json: one JSON object a query, a line each.
         page: write an HTML page to look at as well.
         source: for --page: where the index's pictures are; what it was made from if not given.
+        overwrite: replace a page that is there.
+        quiet: no summary.
     """
+    check_free(page, overwrite=overwrite)
     without_pandas()
     opened = open_index(index)
     among = None if where is None else opened.matching(where)
     queries, failures = _queries(opened, pictures, id, vectors, weights)
-    if not queries and not failures:
+    if not (queries or failures or label):
         if where is None or among is None:
-            raise UsageError("name pictures, or --id, --vectors or --where")
+            raise UsageError("name pictures, or --id, --label, --vectors or --where")
         _list(opened, where, among, count, as_json=json)
         return 0
     found = [_search(opened, query, count, among) for query in queries]
+    if label:
+        classifier = classifier_for(opened.meta, weights=weights)
+        labelled = [_by_label(opened, classifier, one, count, among) for one in label]
+        if not json:
+            classes = len(classifier.named)
+            note(f"by label: how likely a class is among the network's {classes:,}, 0 to 1")
+        queries = [*(query for query, _ in labelled), *queries]
+        found = [*(near for _, near in labelled), *found]
     for query, near in zip(queries, found, strict=True):
         _tell(query, near, as_json=json)
     if among is not None and not len(among):
@@ -97,7 +123,8 @@ def search(
             note(f"{name}: {reason}")
     if page is not None:
         _write_page(opened, queries, found, source or opened.meta.source, page, where)
-        note(f"{page}: open it in a browser")
+        if not quiet:
+            note(f"{page}: open it in a browser")
     return failed(len(failures), len(failures) + len(queries))
 
 
@@ -142,7 +169,7 @@ class _Found:
     """A picture of the index, with the columns that were kept of its source."""
 
     id: str
-    cosine: float
+    score: float
     columns: Mapping[str, object]
 
     @property
@@ -155,12 +182,31 @@ def _search(
     opened: Index, query: _Query, count: int, among: npt.NDArray[np.int64] | None
 ) -> list[_Found]:
     rows, cosines = opened.nearest(query.vector[None], count + (query.row >= 0), where=among)
-    pairs = zip(rows[0].tolist(), cosines[0].tolist(), strict=True)
-    near = [(row, float(cosine)) for row, cosine in pairs if row != query.row][:count]
-    kept = opened.kept([row for row, _ in near])
+    others = rows[0] != query.row
+    return _found(opened, rows[0][others][:count], cosines[0][others][:count])
+
+
+def _by_label(
+    opened: Index,
+    classifier: Classifier,
+    label: str,
+    count: int,
+    among: npt.NDArray[np.int64] | None,
+) -> tuple[_Query, list[_Found]]:
+    rows, shares = nearest_of_class(opened, classifier, label, count, where=among)
+    place = classifier.place(label)
+    name, vector = classifier.names[place], classifier.query(place)
+    return _Query(name=name, vector=vector, score="share"), _found(opened, rows, shares)
+
+
+def _found(
+    opened: Index, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]
+) -> list[_Found]:
     return [
-        _Found(id=opened.ids[row], cosine=cosine, columns=columns)
-        for (row, cosine), columns in zip(near, kept, strict=True)
+        _Found(id=opened.ids[row], score=score, columns=columns)
+        for row, score, columns in zip(
+            rows.tolist(), scores.tolist(), opened.kept(rows), strict=True
+        )
     ]
 
 
@@ -181,7 +227,7 @@ def _list(
 def _tell(query: _Query, near: Sequence[_Found], *, as_json: bool) -> None:
     if as_json:
         found = [
-            {"id": one.id, "cosine": round(one.cosine, 6)}
+            {"id": one.id, query.score: round(one.score, 6)}
             | ({"columns": one.columns} if one.columns else {})
             for one in near
         ]
@@ -190,7 +236,7 @@ def _tell(query: _Query, near: Sequence[_Found], *, as_json: bool) -> None:
     say(display_name(query.name))
     for one in near:
         words = f"  {one.said}" if one.said else ""
-        say(f"  {one.cosine:.4f}  {display_name(one.id)}{words}")
+        say(f"  {one.score:.4f}  {display_name(one.id)}{words}")
 
 
 def _write_page(
@@ -213,8 +259,10 @@ def _write_page(
     rows = [
         SheetRow(
             id=query.name,
-            image=(images if query.row >= 0 else asked.get(query.source, {})).get(query.id, ""),
-            near=tuple((one.id, one.cosine) for one in near),
+            image=None
+            if query.score == "share"
+            else (images if query.row >= 0 else asked.get(query.source, {})).get(query.id, ""),
+            near=tuple((one.id, one.score) for one in near),
         )
         for query, near in zip(queries, found, strict=True)
     ]

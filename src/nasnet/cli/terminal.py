@@ -241,7 +241,17 @@ class TrainingProgress:
             if done == total:
                 self._close()
 
-    def _update(self, what: str, unit: str, done: int, total: int, extra: str) -> None:
+    def on_step(self, what: str, done: int, total: int | None) -> None:
+        """Show what is being done, and how far it is where that is known."""
+        if not self._shows:
+            return
+        if total is None and not watched():
+            self._close()
+            note(what)
+        else:
+            self._update(what, "steps", done, total, "")
+
+    def _update(self, what: str, unit: str, done: int, total: int | None, extra: str) -> None:
         if self._bar is None or what != self._what:
             self._close()
             self._what = what

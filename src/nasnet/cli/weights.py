@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from nasnet.cli.flags import DEFAULTS, File, Share, UsageError, command
+from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_free, command
 from nasnet.cli.terminal import note, say
 from nasnet.errors import InputError
 from nasnet.text import display_name, read_toml
@@ -64,6 +64,8 @@ def pack(
     full: bool = False,
     temperature: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 1.0,
     min_confidence: Share | None = None,
+    overwrite: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write WEIGHTS as one small file to hand on: kernels as float16, with a model card.
 
@@ -77,9 +79,12 @@ def pack(
         temperature: divide the classifier's logits by it, so that its probabilities come true.
         min_confidence: the least probability, 0 to 1, at which `nasnet classify` names a picture;
             as it was, if not given.
+        overwrite: replace an output that is there.
+        quiet: no summary.
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a packed file ends in .safetensors")
+    check_free(output, overwrite=overwrite)
     texts = _card(card) if card is not None else {}
     opened = open_weights(weights)
     named = replace(opened.weights, source=texts.get("name", opened.weights.source))
@@ -88,7 +93,8 @@ def pack(
     if min_confidence is not None:
         named = replace(named, min_confidence=min_confidence)
     write_safetensors(named, output, half=not full, card=texts)
-    note(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}")
+    if not quiet:
+        note(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}")
 
 
 def _card(path: Path) -> dict[str, str]:

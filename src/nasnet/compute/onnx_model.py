@@ -135,9 +135,10 @@ def _convolution(w: _Writer, op: Operation, inputs: list[str], groups: int) -> N
         [*inputs, kernel, *bias],
         op.name,
         kernel_shape=list(op.kernel),
-        strides=[op.stride] * 2,
+        strides=list(op.strides),
         pads=_pads(op),
         group=groups,
+        **({"dilations": [op.dilation] * 2} if op.dilation > 1 else {}),
     )
 
 

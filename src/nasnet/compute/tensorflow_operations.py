@@ -61,7 +61,7 @@ def _padding(op: Operation) -> str:
 
 
 def _conv(op: Operation, inputs: Sequence[Tensor], arrays: Sequence[Any], mode: Mode) -> Tensor:
-    y = _tf().nn.conv2d(inputs[0], arrays[0], op.stride, _padding(op))
+    y = _tf().nn.conv2d(inputs[0], arrays[0], op.strides, _padding(op), dilations=op.dilation)
     return y + arrays[1] if len(arrays) > 1 else y
 
 

@@ -122,7 +122,8 @@ def _conv(w: _Writer, op: Operation, inputs: list[Any]) -> Any:  # noqa: ANN401
     layer = w.layers.Conv2D(
         op.shape[-1],
         op.kernel,
-        strides=op.stride,
+        strides=op.strides,
+        dilation_rate=op.dilation,
         padding=_padding(op),
         use_bias=False,
         name=w.name(op),

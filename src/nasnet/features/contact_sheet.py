@@ -124,12 +124,12 @@ class SheetRow:
 
     Attributes:
         id: of the picture.
-        image: it, small, as a data URL; empty if it cannot be shown.
+        image: it, small, as a data URL; empty if it cannot be shown, None for the name of a class.
         near: (id, cosine) of the others, the nearest first.
     """
 
     id: str
-    image: str
+    image: str | None
     near: tuple[tuple[str, float], ...]
 
 

@@ -20,13 +20,20 @@ from nasnet.features.reduction import unit
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
-from nasnet.system import write_whole
+from nasnet.system import small_fit, write_whole
 from nasnet.text import display_name
 
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _LEAST_FOR_UMAP = 5
 _MARGIN = 0.25  # of the middle 96 %, on each side, for what lies outside it
+
+
+# Told of a map: what is being done, how many steps of it are done, and of how many, if known.
+OnStep = Callable[[str, int, int | None], None]
+
+
+def _nothing(what: str, done: int, total: int | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +69,15 @@ class MapOptions:
             )
 
 
-def project(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[np.float32]:
+def project(
+    vectors: npt.NDArray[np.float32], options: MapOptions, on_step: OnStep = _nothing
+) -> npt.NDArray[np.float32]:
     """Two dimensions for many: by UMAP (McInnes et al. 2018) on cosines, or by PCA.
 
     Args:
         vectors: float32 [n, dimensions], finite.
         options: how.
+        on_step: told how far UMAP is.
 
     Returns:
         float32 [n, 2], each axis from 0 to 1; the larger spread fills it.
@@ -77,7 +87,7 @@ def project(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArra
     """
     some = unit(vectors)
     if options.method == "umap" and len(some) >= _LEAST_FOR_UMAP:
-        places = _umap(some, options)
+        places = _umap(some, options, on_step)
     else:
         places = _pca(some)
     places = _drawn_in(places)
@@ -94,7 +104,23 @@ def _drawn_in(places: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(np.clip(places, low - room, high + room), np.float32)
 
 
-def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[np.float32]:
+class _Epochs:
+    """The file that tqdm draws UMAP's bar on, as `done total`; nothing else tells how far it is."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+
+    def write(self, text: str) -> None:
+        numbers = [int(word) for word in text.split() if word.isdigit()]
+        if len(numbers) == 2:
+            self._on_step("placing pictures", *numbers)
+
+    def flush(self) -> None: ...
+
+
+def _umap(
+    vectors: npt.NDArray[np.float32], options: MapOptions, on_step: OnStep
+) -> npt.NDArray[np.float32]:
     # UMAP warns that TensorFlow is absent, that a seed means one job, and about its spectrum.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -105,6 +131,12 @@ def _umap(vectors: npt.NDArray[np.float32], options: MapOptions) -> npt.NDArray[
             random_state=options.seed,
             n_jobs=1,
             init="spectral" if len(vectors) > options.neighbours + 3 else "random",
+            tqdm_kwds={
+                "disable": False,
+                "file": _Epochs(on_step),
+                "bar_format": "{n_fmt} {total_fmt}\n",
+                "mininterval": 0.2,
+            },
         )
         return np.asarray(made.fit_transform(vectors), np.float32)
 
@@ -143,7 +175,7 @@ def write_map(
     pictures: Any = None,  # noqa: ANN401
     labels: Mapping[str, str] | None = None,
     options: MapOptions | None = None,
-    on_step: Callable[[str], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> int:
     """Write the map of a feature set.
 
@@ -154,7 +186,8 @@ def write_map(
         labels: id -> name of its group; ids that are not in it are `other`. Groups are found if
             none are given.
         options: how.
-        on_step: told what is being done.
+        on_step: told what is being done, and how far it is: (what, done, of how many); the last is
+            None where nobody can know.
 
     Returns:
         How many pictures are on it.
@@ -171,18 +204,17 @@ def write_map(
         raise InputError(
             f"{len(good)} of {len(features.ids)} pictures have a vector: a map needs two"
         )
-    tell = on_step or (lambda text: None)
+    tell = on_step or _nothing
     vectors = features.vectors[good]
     ids = [features.ids[row] for row in good]
-    tell(f"placing {len(ids):,} pictures by {options.method.upper()}")
-    places = project(vectors, options)
-    tell("finding groups")
+    tell(f"placing {len(ids):,} pictures by {options.method.upper()}", 0, None)
+    places = project(vectors, options, tell)
+    tell("finding groups", 0, None)
     names, group = _groups(vectors, ids, labels, options)
     examples = _examples(vectors, np.array(group), len(names))
     images: dict[str, str] = {}
     if pictures is not None and options.pictures:
         shown = {*spread_evenly(len(ids), options.pictures).tolist(), *examples}
-        tell(f"reading {len(shown):,} small pictures")
         images = thumbnails(
             pictures,
             {ids[row] for row in shown},
@@ -190,6 +222,7 @@ def write_map(
             side=options.thumbnail,
             source=options.source,
             quality=70,
+            on_done=lambda done: tell("reading small pictures", done, len(shown)),
         )
     data = {
         "ids": [display_name(id) for id in ids],
@@ -219,7 +252,8 @@ def _groups(
     if labels is None and options.clusters > 1 and len(ids) > options.clusters:
         cluster = needs("sklearn.cluster", extra="map")
         made = cluster.KMeans(options.clusters, n_init=4, random_state=options.seed)
-        found = made.fit_predict(unit(vectors)).tolist()
+        with small_fit(vectors.size):
+            found = made.fit_predict(unit(vectors)).tolist()
         ranked = [n for n, _ in Counter(found).most_common()]  # the largest is the first
         return [f"group {n + 1}" for n in range(len(ranked))], [ranked.index(n) for n in found]
     known = labels or {}

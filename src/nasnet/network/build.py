@@ -138,6 +138,7 @@ class _Builder:
         parameters: Mapping[str, tuple[int, ...]] | None = None,
         kernel: tuple[int, int] = (1, 1),
         stride: int = 1,
+        dilation: int = 1,
         padding: Padding = NO_PADDING,
         cell: int | None = None,
         scale: float = 1.0,
@@ -154,6 +155,7 @@ class _Builder:
             parameters=tuple(parameters),
             kernel=kernel,
             stride=stride,
+            dilation=dilation,
             padding=padding,
             cell=cell,
             scale=scale,
@@ -167,15 +169,16 @@ class _Builder:
         return height, width, channels
 
     def window(
-        self, source: str, kernel: tuple[int, int], stride: int, valid: bool
+        self, source: str, kernel: tuple[int, int], strides: tuple[int, int], valid: bool
     ) -> tuple[int, int, Padding]:
         """Output height, width and the padding of a window that slides over `source`."""
         height, width, _ = self.shape(source)
+        down, across = strides
         if valid:
-            rows = (height - kernel[0]) // stride + 1
-            return rows, (width - kernel[1]) // stride + 1, NO_PADDING
-        padding = same_padding(height, kernel[0], stride), same_padding(width, kernel[1], stride)
-        return -(-height // stride), -(-width // stride), padding
+            rows = (height - kernel[0]) // down + 1
+            return rows, (width - kernel[1]) // across + 1, NO_PADDING
+        padding = same_padding(height, kernel[0], down), same_padding(width, kernel[1], across)
+        return -(-height // down), -(-width // across), padding
 
     def relu(self, source: str) -> str:
         # All readers of a tensor share one ReLU: TF-Slim writes one each, the values are equal.
@@ -192,10 +195,20 @@ class _Builder:
         *,
         kernel: int | tuple[int, int] = 1,
         stride: int = 1,
+        dilation: int = 1,
         valid: bool = False,
     ) -> str:
         window = (kernel, kernel) if isinstance(kernel, int) else kernel
-        rows, columns, padding = self.window(source, window, stride, valid)
+        steps = Operation(
+            name=name,
+            kind="conv",
+            inputs=(),
+            shape=(),
+            kernel=window,
+            stride=stride,
+            dilation=dilation,
+        )
+        rows, columns, padding = self.window(source, steps.span, steps.strides, valid)
         return self.add(
             name,
             "conv",
@@ -204,6 +217,7 @@ class _Builder:
             parameters={f"{name}/weights": (*window, self.shape(source)[2], filters)},
             kernel=window,
             stride=stride,
+            dilation=dilation,
             padding=padding,
         )
 
@@ -214,16 +228,17 @@ class _Builder:
         return self.add(name, "batch_norm", (source,), shape, parameters=parameters)
 
     def pool(
-        self, name: str, kind: Literal["avg_pool", "max_pool"], source: str, stride: int
+        self, name: str, kind: Literal["avg_pool", "max_pool"], source: str, size: int, stride: int
     ) -> str:
-        rows, columns, padding = self.window(source, (3, 3), stride, valid=False)
+        window = (size, size)
+        rows, columns, padding = self.window(source, window, (stride, stride), valid=False)
         shape = (rows, columns, self.shape(source)[2])
         return self.add(
             name,
             kind,
             (source,),
             shape,
-            kernel=(3, 3),
+            kernel=window,
             stride=stride,
             padding=padding,
             zeros=self.zeros and stride > 1,
@@ -236,7 +251,9 @@ class _Builder:
             name = f"{scope}/separable_{label}"
             relu = self.relu(source)
             channels = self.shape(source)[2]
-            rows, columns, padding = self.window(relu, (kernel, kernel), stride, valid=False)
+            rows, columns, padding = self.window(
+                relu, (kernel, kernel), (stride, stride), valid=False
+            )
             depthwise = self.add(
                 f"{name}/depthwise",
                 "depthwise",
@@ -284,21 +301,54 @@ class _Builder:
             return self.batch_norm(f"{scope}/prev_bn", f"{scope}/prev_1x1")
         return previous
 
+    def spatially_separable(
+        self, scope: str, source: str, filters: int, size: int, stride: int
+    ) -> str:
+        """A row of pixels, then a column: ReLU, convolution, batch norm for each of them.
+
+        The row steps across, the column down, as in the authors' AmoebaNet code (tensorflow/tpu,
+        `amoeba_net/network_utils.py`), so that every row of the map is read.
+        """
+        for kernel in ((1, size), (size, 1)):
+            label = f"{kernel[0]}x{kernel[1]}"
+            name = f"{scope}/{label}"
+            self.conv(name, self.relu(source), filters, kernel=kernel, stride=stride)
+            source = self.batch_norm(f"{scope}/bn_{label}", name)
+        return source
+
+    def dilated(self, scope: str, source: str, filters: int, stride: int) -> str:
+        """ReLU, one full 3x3 convolution with a gap of one pixel, batch norm.
+
+        Frameworks take no dilation with a stride: every pixel is computed and some are kept.
+        """
+        name = f"{scope}/dilated_3x3"
+        self.conv(name, self.relu(source), filters, kernel=3, dilation=2)
+        if stride > 1:
+            rows, columns, _ = self.shape(name)
+            shape = (-(-rows // stride), -(-columns // stride), filters)
+            name = self.add(f"{name}/subsample", "subsample", (name,), shape, stride=stride)
+        return self.batch_norm(f"{scope}/bn_dilated_3x3", name)
+
     def branch(self, scope: str, operation: str, source: str, filters: int, stride: int) -> str:
         channels = self.shape(source)[2]
-        if operation == "none":
-            if stride == 1 and channels == filters:
-                return source
+        if operation == "none" and stride == 1 and channels == filters:
+            return source
+        if operation in ("none", "1x1"):
             self.conv(f"{scope}/1x1", self.relu(source), filters, stride=stride)
             return self.batch_norm(f"{scope}/bn_1", f"{scope}/1x1")
+        if operation == "3x3":
+            self.conv(f"{scope}/3x3", self.relu(source), filters, kernel=3, stride=stride)
+            return self.batch_norm(f"{scope}/bn_3x3", f"{scope}/3x3")
+        if operation in ("1x3_3x1", "1x7_7x1"):
+            return self.spatially_separable(scope, source, filters, int(operation[2]), stride)
+        if operation.startswith("dilated"):
+            return self.dilated(scope, source, filters, stride)
         if operation.startswith("separable"):
             return self.separable(scope, source, filters, int(operation[10]), stride)
-        pooled = self.pool(
-            f"{scope}/pool",
-            "avg_pool" if operation.startswith("avg") else "max_pool",
-            source,
-            stride,
+        kind: Literal["avg_pool", "max_pool"] = (
+            "avg_pool" if operation.startswith("avg") else "max_pool"
         )
+        pooled = self.pool(f"{scope}/pool", kind, source, int(operation[-1]), stride)
         if channels == filters:
             return pooled
         self.conv(f"{scope}/1x1", pooled, filters)
@@ -315,11 +365,19 @@ class _Builder:
         number: int,
     ) -> str:
         source = _present(source)
-        adjusted = self.adjust_previous(scope, source, previous, filters)
+        if filters < 2:
+            raise InputError(
+                f"nasnet_{self.spec.name}: {scope} would have {filters} filters: take more than "
+                f"{self.spec.num_conv_filters} num_conv_filters"
+            )
+        if 1 in genotype.hiddenstate_indices or 1 in genotype.output:
+            adjusted = self.adjust_previous(scope, source, previous, filters)
+        else:
+            adjusted = source  # stands for a state that nothing reads
         self.conv(f"{scope}/1x1", self.relu(source), filters)
         states = [self.batch_norm(f"{scope}/beginning_bn", f"{scope}/1x1"), adjusted]
         drops_paths = self.spec.drop_path_keep_prob < 1.0
-        for pair in range(len(genotype.operations) // 2):
+        for pair, how in enumerate(genotype.combine):
             sides = []
             for side, position in (("left", 2 * pair), ("right", 2 * pair + 1)):
                 index = genotype.hiddenstate_indices[position]
@@ -332,20 +390,20 @@ class _Builder:
                     shape = self.shape(out)
                     out = self.add(f"{branch}/drop_path", "drop_path", (out,), shape, cell=number)
                 sides.append(out)
-            shape = self.shape(sides[0])
-            states.append(self.add(f"{scope}/comb_iter_{pair}/combine", "add", sides, shape))
+            rows, columns, width = self.shape(sides[0])
+            shape = (rows, columns, width if how == "add" else 2 * width)
+            states.append(self.add(f"{scope}/comb_iter_{pair}/combine", how, sides, shape))
         rows, columns, _ = self.shape(states[-1])
         parts = []
-        for index, (state, used) in enumerate(zip(states, genotype.used_hiddenstates, strict=True)):
-            if used:
-                continue
-            shape = self.shape(state)
-            if shape != (rows, columns, filters):
+        for index in genotype.output:
+            state, shape = states[index], self.shape(states[index])
+            # What a block concatenates is twice as wide, and stays so.
+            if index < 2 and shape != (rows, columns, filters):
                 step = 1 if shape[:2] == (rows, columns) else 2
                 reduction = f"{scope}/cell_output/reduction_{index}"
                 state = self.factorized_reduction(reduction, state, filters, step)
             parts.append(state)
-        out_shape = (rows, columns, filters * len(parts))
+        out_shape = (rows, columns, sum(self.shape(part)[2] for part in parts))
         return self.add(f"{scope}/cell_output/concat", "concat", parts, out_shape)
 
     def dense(self, scope: str, source: str, units: int) -> str:
@@ -364,7 +422,7 @@ class _Builder:
                 f"the auxiliary head needs a 5x5 map, {source} has {self.shape(relu)[0]}x"
                 f"{self.shape(relu)[1]} px: use larger pictures or leave the head out"
             )
-        rows, columns, _ = self.window(relu, (5, 5), 3, valid=True)
+        rows, columns, _ = self.window(relu, (5, 5), (3, 3), valid=True)
         shape = (rows, columns, self.shape(relu)[2])
         pooled = self.add(f"{scope}/pool", "avg_pool", (relu,), shape, kernel=(5, 5), stride=3)
         self.conv(f"{scope}/proj", pooled, 128)

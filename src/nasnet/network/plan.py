@@ -22,7 +22,7 @@ Kind = Literal[
     "avg_pool",  # divides by the pixels that exist, not by the window, unless `zeros`
     "max_pool",  # borders never win, unless `zeros`
     "shift",  # one pixel up and left, zeros move in at the bottom and right
-    "subsample",  # every stride-th pixel from offset on, zeros beyond the edge; made by rewrites
+    "subsample",  # every stride-th pixel from offset on, zeros beyond the edge
     "drop_path",
     "add",
     "concat",
@@ -54,7 +54,8 @@ class Operation:
         shape: of the result, without the batch: (height, width, channels) or (channels,).
         parameters: TF-Slim variable names, in the order the kind defines.
         kernel: window of convolutions and pools, (height, width).
-        stride: of convolutions and pools.
+        stride: of convolutions and pools; `strides` says along which axes.
+        dilation: of convolutions, in both axes: the window's pixels are that far apart.
         padding: pixels around the input, ((top, bottom), (left, right)).
         cell: for `drop_path`, the cell's number as path dropout counts them.
         scale: for `rescale`, the factor on the pixels.
@@ -69,11 +70,26 @@ class Operation:
     parameters: tuple[str, ...] = ()
     kernel: tuple[int, int] = (1, 1)
     stride: int = 1
+    dilation: int = 1
     padding: Padding = NO_PADDING
     cell: int | None = None
     scale: float = 1.0
     offset: float = 0.0
     zeros: bool = False
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Steps down and across: a window of one row steps across alone, one of a column down."""
+        rows, columns = self.kernel
+        if rows == columns:
+            return self.stride, self.stride
+        return self.stride if rows > 1 else 1, self.stride if columns > 1 else 1
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Rows and columns that the window spans, the gaps of its dilation included."""
+        rows, columns = self.kernel
+        return (rows - 1) * self.dilation + 1, (columns - 1) * self.dilation + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

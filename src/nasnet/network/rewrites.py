@@ -112,7 +112,8 @@ def fold_batch_norm(program: Program) -> Program:
     """Put every batch norm into the convolution before it (inference statistics).
 
     A batch norm over a concatenation of convolutions (factorized reduction) goes into each of
-    them. Computed in float64, rounded once.
+    them, one over picked pixels (a strided dilated convolution) into what they are picked from.
+    Computed in float64, rounded once.
     """
     by_name = {op.name: op for op in program.plan.operations}
     readers = _reader_counts(program.plan)
@@ -123,9 +124,11 @@ def fold_batch_norm(program: Program) -> Program:
     for norm in program.plan.operations:
         if norm.kind != "batch_norm":
             continue
-        source = by_name[norm.inputs[0]]
-        parts = [by_name[name] for name in source.inputs] if source.kind == "concat" else [source]
-        sole = all(readers[op.name] == 1 for op in {*parts, source})
+        source = first = by_name[norm.inputs[0]]
+        if first.kind == "subsample" and not first.offset:
+            first = by_name[first.inputs[0]]  # picked pixels, none of them beyond the edge
+        parts = [by_name[name] for name in first.inputs] if first.kind == "concat" else [first]
+        sole = all(readers[op.name] == 1 for op in {*parts, first, source})
         if not sole or any(op.kind != "conv" or len(op.parameters) != 1 for op in parts):
             continue
         beta, gamma, mean, variance = (arrays[name].astype(np.float64) for name in norm.parameters)

@@ -2,54 +2,154 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nasnet.errors import InputError
 
+# The thirteen operations of Zoph et al. 2018, section 3, under the names of TF-Slim and, where it
+# has none, of the same authors' AmoebaNet code; `build` says what each is.
 CellOperation = Literal[
-    "separable_3x3_2", "separable_5x5_2", "separable_7x7_2", "avg_pool_3x3", "max_pool_3x3", "none"
+    "none",  # identity
+    "1x3_3x1",
+    "1x7_7x1",
+    "dilated_3x3_rate_2",
+    "avg_pool_3x3",
+    "max_pool_3x3",
+    "max_pool_5x5",
+    "max_pool_7x7",
+    "1x1",
+    "3x3",
+    "separable_3x3_2",
+    "separable_5x5_2",
+    "separable_7x7_2",
 ]
+OPERATIONS: tuple[CellOperation, ...] = get_args(CellOperation)
+Combination = Literal["add", "concat"]
+_MOST_BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Genotype:
     """One searched cell (Zoph et al. 2018, section 3; TF-Slim `NasNetANormalCell` and its twin).
 
-    State 0 is the cell's projected input, state 1 the adjusted input of the cell before; pair `i`
-    of operations (left, right) adds up to state `i + 2`.
+    State 0 is the cell's projected input, state 1 the adjusted input of the cell before; block `i`
+    combines its pair of operations (left, right) to state `i + 2`.
 
     Attributes:
-        operations: left and right operation of each of the pairs, flattened.
+        operations: left and right operation of each of the blocks, flattened.
         hiddenstate_indices: the state each operation reads, in the same order.
         used_hiddenstates: 1 for a state that is left out of the output's concatenation. It is
-            carried over from TF-Slim, not derived: the trained weights depend on it.
+            carried over from TF-Slim, not derived: the trained weights depend on it. `genotype`
+            derives it as the paper does.
+        combine: how each block combines its two, `add` (elementwise) or `concat` (side by side,
+            twice as wide); empty for `add` in all.
     """
 
     operations: tuple[CellOperation, ...]
     hiddenstate_indices: tuple[int, ...]
     used_hiddenstates: tuple[int, ...]
+    combine: tuple[Combination, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a row that no cell can be built from."""
-        pairs = len(self.operations) // 2
+        """Refuse a row that no cell can be built from, or parts of which nothing would read."""
+        count = len(self.operations) // 2
         if len(self.operations) % 2 or len(self.hiddenstate_indices) != len(self.operations):
             raise InputError(
                 f"a genotype needs two operations and two state indices per pair, found "
                 f"{len(self.operations)} operations and {len(self.hiddenstate_indices)} indices"
             )
-        if len(self.used_hiddenstates) != pairs + 2:
+        if count > _MOST_BLOCKS:
+            raise InputError(f"a genotype has at most {_MOST_BLOCKS} pairs, found {count}")
+        for operation in self.operations:
+            if operation not in OPERATIONS:
+                raise InputError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+        if len(self.used_hiddenstates) != count + 2:
             raise InputError(
-                f"a genotype of {pairs} pairs has {pairs + 2} states, "
+                f"a genotype of {count} pairs has {count + 2} states, "
                 f"used_hiddenstates names {len(self.used_hiddenstates)}"
             )
         for position, index in enumerate(self.hiddenstate_indices):
             if not 0 <= index < position // 2 + 2:
                 raise InputError(
-                    f"operation {position} of a genotype reads state {index}, which is not made yet"
+                    f"block {position // 2} of a genotype reads state {index}, which is not made "
+                    f"yet: it may read 0 to {position // 2 + 1}"
                 )
+        combine = self.combine or ("add",) * count
+        if len(combine) != count or not {*combine} <= {"add", "concat"}:
+            raise InputError(
+                f"a genotype of {count} pairs needs as many of add or concat, found {combine}"
+            )
+        object.__setattr__(self, "combine", combine)
         if all(self.used_hiddenstates):
             raise InputError("a genotype whose states are all used has an empty output")
+        read = {*self.hiddenstate_indices, *self.output}
+        if 0 not in read:
+            raise InputError("no block of a genotype reads state 0, the cell's input")
+        for block in range(count):
+            if block + 2 not in read:
+                raise InputError(
+                    f"block {block} of a genotype is dead: nothing reads state {block + 2}, and "
+                    "it is not in the output"
+                )
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks, in order."""
+        sides = tuple(zip(self.operations, self.hiddenstate_indices, strict=True))
+        rows = zip(sides[::2], sides[1::2], self.combine, strict=True)
+        return tuple(Block(left=left, right=right, combine=how) for left, right, how in rows)
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The states that the output concatenates."""
+        return tuple(i for i, used in enumerate(self.used_hiddenstates) if not used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Two operations with the states they read, and how their results are combined."""
+
+    left: tuple[CellOperation, int]
+    right: tuple[CellOperation, int]
+    combine: Combination = "add"
+
+    @property
+    def sides(self) -> tuple[tuple[CellOperation, int], tuple[CellOperation, int]]:
+        """Both operations, the left one first."""
+        return self.left, self.right
+
+
+def genotype(blocks: Iterable[Block], output: Iterable[int] | None = None) -> Genotype:
+    """The genotype of these blocks.
+
+    Args:
+        blocks: in an order in which each reads only earlier states.
+        output: the states that the output concatenates; None for all that no block reads, as
+            the paper's cells have it.
+
+    Raises:
+        InputError: no cell can be built from it; the text says which block.
+    """
+    rows = list(blocks)
+    sides = [side for block in rows for side in block.sides]
+    read = {state for _, state in sides}
+    states = range(len(rows) + 2)
+    chosen = {i for i in states if i not in read} if output is None else {*output}
+    unknown = sorted(chosen - {*states})
+    if unknown:
+        raise InputError(f"the output of a genotype names state {unknown[0]}, which no block makes")
+    if output is None and rows:
+        # The paper's rule is for what the cell makes; an input that nothing reads is left out.
+        chosen -= {0, 1}
+    return Genotype(
+        operations=tuple(operation for operation, _ in sides),
+        hiddenstate_indices=tuple(state for _, state in sides),
+        used_hiddenstates=tuple(int(i not in chosen) for i in states),
+        combine=tuple(block.combine for block in rows),
+    )
 
 
 NORMAL_A = Genotype(
@@ -77,12 +177,32 @@ REDUCTION_A = Genotype(
 )
 
 
+# Least and most of a spec's values. A code may come with a stranger's file: what it asks for is
+# kept to what a machine can hold.
+_RANGES: dict[str, tuple[float, float]] = {
+    "stem_filters": (1, 4096),
+    "num_conv_filters": (4, 4096),
+    "num_cells": (1, 200),
+    "num_reduction_layers": (0, 8),
+    "filter_scaling_rate": (1, 4),
+    "drop_path_keep_prob": (0.01, 1),
+    "dense_dropout_keep_prob": (0.01, 1),
+    "total_training_steps": (1, 10**12),
+    "batch_norm_decay": (0, 1),
+    "batch_norm_epsilon": (1e-12, 1),
+    "weight_decay": (0, 1),
+    "image_size": (32, 4096),
+    "num_classes": (0, 10**6),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """One network of the family: TF-Slim's hyper-parameters under TF-Slim's names.
 
     Attributes:
-        name: the preset's name, `mobile`, `large` or `cifar`, or one of your own.
+        name: the preset's name, `mobile`, `large` or `cifar`, or one of your own: letters, digits,
+            `_` and `-`.
         stem: `imagenet` (strided convolution, two reduction cells) or `cifar` (one convolution).
         stem_filters: output channels of the stem's convolution (`int(32 * stem_multiplier)`).
         num_conv_filters: filters of the first normal cells.
@@ -121,6 +241,18 @@ class Spec:
     num_classes: int
     normal: Genotype = NORMAL_A
     reduction: Genotype = REDUCTION_A
+
+    def __post_init__(self) -> None:
+        """Refuse a name that does not fit a code, a file or a scope, and what is out of range."""
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
+            raise InputError(f"a network's name has letters, digits, _ and -; found {self.name!r}")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise InputError(
+                    f"{name} of a network lies in [{least}, {most}], found {getattr(self, name)}"
+                )
+        if self.stem not in ("imagenet", "cifar"):
+            raise InputError(f"no stem {self.stem!r}; there are imagenet, cifar")
 
     @property
     def reduction_indices(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ def thumbnails(
     side: int,
     source: SourceOptions | None = None,
     quality: int = _QUALITY,
+    on_done: Callable[[int], None] | None = None,
 ) -> dict[str, str]:
     """Small JPEG pictures, by id; those that cannot be read any more are left out.
 
@@ -38,6 +39,7 @@ def thumbnails(
         side: the longest side, in pixels.
         source: how the source is read.
         quality: of the JPEG files.
+        on_done: told how many are done, now and then.
 
     Raises:
         SourceError: the source cannot be opened.
@@ -51,6 +53,8 @@ def thumbnails(
         if item.id not in missing:
             continue
         missing.discard(item.id)
+        if on_done is not None:
+            on_done(len(wanted) - len(missing))
         try:
             pixels = open_picture(item.read(), decoding, target=(side, side)).pixels
         except PictureError:

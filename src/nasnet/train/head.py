@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, needs
+from nasnet.system import small_fit
 from nasnet.train.metrics import temperature
 from nasnet.weights.weights import Weights, frozen
 
@@ -255,7 +256,7 @@ def _fit(rows: _Rows, c: float, options: HeadFit) -> tuple[Doubles, Doubles, int
         scale[scale == 0] = 1.0
     scaled = ((vectors - mean) / scale).astype(vectors.dtype)
     model = LogisticRegression(C=c, max_iter=options.max_iter, tol=options.tol)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), small_fit(scaled.size):
         # Stopping early is a regularization like any other, and the folds have the last word.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(scaled, rows.labels, sample_weight=rows.with_classes)

@@ -125,8 +125,8 @@ def _same(operation: Operation, x: Tensor) -> tuple[tuple[int, int], tuple[int, 
     """Padding for the size that comes; a window larger than its step always pads if it is SAME."""
     if operation.padding == NO_PADDING:
         return NO_PADDING
-    (rows, columns), step = operation.kernel, operation.stride
-    return same_padding(x.shape[2], rows, step), same_padding(x.shape[3], columns, step)
+    (rows, columns), (down, across) = operation.span, operation.strides
+    return same_padding(x.shape[2], rows, down), same_padding(x.shape[3], columns, across)
 
 
 def _convolve(
@@ -145,7 +145,15 @@ def _convolve(
     if operation.kernel == (1, 1) and step > 1 and x.shape[1] < _ONEDNN_LANES:
         # The same sums: the pixels the strided convolution would read.
         x, step = x[:, :, ::step, ::step], 1
-    return F.conv2d(x, weights, biases, stride=step, padding=(top, left), groups=groups)
+    return F.conv2d(
+        x,
+        weights,
+        biases,
+        stride=operation.strides if step > 1 else 1,
+        padding=(top, left),
+        dilation=operation.dilation,
+        groups=groups,
+    )
 
 
 def _pool(operation: Operation, x: Tensor) -> Tensor:

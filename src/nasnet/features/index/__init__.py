@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from nasnet.features.index.copies import LEVELS, Copy, Group, Level, near_duplicates
 from nasnet.features.index.folder import KINDS, Kind, add_to_index, build_index
+from nasnet.features.index.labels import (
+    Classifier,
+    classifier_for,
+    classifier_of,
+    nearest_of_class,
+)
 from nasnet.features.index.opened import Index, meta_of_index, open_index
 from nasnet.features.index.pictures import picture_vectors
 from nasnet.features.index.similar import Outlier, outliers
@@ -11,6 +17,7 @@ from nasnet.features.index.similar import Outlier, outliers
 __all__ = [
     "KINDS",
     "LEVELS",
+    "Classifier",
     "Copy",
     "Group",
     "Index",
@@ -19,8 +26,11 @@ __all__ = [
     "Outlier",
     "add_to_index",
     "build_index",
+    "classifier_for",
+    "classifier_of",
     "meta_of_index",
     "near_duplicates",
+    "nearest_of_class",
     "open_index",
     "outliers",
     "picture_vectors",

@@ -111,7 +111,7 @@ class Index:
             begin += len(part)
         return found
 
-    def kept(self, rows: Sequence[int]) -> list[dict[str, object]]:
+    def kept(self, rows: Rows | Sequence[int]) -> list[dict[str, object]]:
         """The columns that were kept of the source, of some rows."""
         names = [name for name in self.columns.column_names if name not in OWN_COLUMNS]
         if not names:

@@ -36,12 +36,6 @@ def best_quantiles(scores: Array, count: int, shares: Array) -> Array:
     return np.sort(scores)[np.minimum(at, len(scores) - 1)]
 
 
-def share_of_random_below(scores: Array, count: int, best: float) -> float:
-    """Share of random searches of that many trainings whose best is below this one."""
-    below = int((np.asarray(scores) < best).sum())
-    return comb(below, count) / comb(len(scores), count)
-
-
 def _best_shares(total: int, count: int) -> Array:
     """Chance that the i-th lowest of `total` scores is the best of `count` of them."""
     if not 1 <= count <= total:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nasnet.errors import OutputError, needs
@@ -14,7 +14,7 @@ from nasnet.train.report.lettering import lettering_for
 from nasnet.train.report.page import page
 from nasnet.train.report.wall import mistakes
 
-_PAGE = "report.html"
+PAGE = "report.html"
 _CHARTS = {
     "curves": curves,
     "confusion": confusion,
@@ -54,9 +54,8 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
                 charts[name], pictures[f"{name}.png"] = svg(figure), png(figure)
         if (figure := mistakes(report, lettering)) is not None:
             pictures[f"{_SHEET}.png"] = png(figure)
-    files = {_PAGE: page(report, charts, lettering).encode("utf-8"), **pictures}
-    _publish(files, folder)
-    return tuple(folder / name for name in files)
+    files = {PAGE: page(report, charts, lettering).encode("utf-8"), **pictures}
+    return publish(files, folder, figures=(*_CHARTS, _SHEET))
 
 
 def _names(report: Report) -> list[str]:
@@ -66,13 +65,28 @@ def _names(report: Report) -> list[str]:
     return names
 
 
-def _publish(files: Mapping[str, bytes], folder: Path) -> None:
+def publish(
+    files: Mapping[str, bytes], folder: Path, *, figures: Iterable[str]
+) -> tuple[Path, ...]:
+    """Write a page and its figures, all or none, and remove figures of an earlier page.
+
+    Args:
+        files: by name, the page first, as `report.html`.
+        folder: made if it is missing.
+        figures: names, without `.png`, of all figures that such a page may have.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        OutputError: the folder cannot be made or written; what lay there stays.
+    """
     try:
         # The page, which shows the others, appears last.
-        with staged(folder / _PAGE, last=_PAGE) as page:
+        with staged(folder / PAGE, last=PAGE) as page:
             for name, content in files.items():
                 page.with_name(name).write_bytes(content)
-        for name in (*_CHARTS, _SHEET):
+        for name in figures:
             if f"{name}.png" not in files:
                 (folder / f"{name}.png").unlink(missing_ok=True)
     except (OSError, OutputError) as error:
@@ -80,3 +94,4 @@ def _publish(files: Mapping[str, bytes], folder: Path) -> None:
             f"the report cannot be written to {folder}: {error}; name a folder that can be "
             "written, on a disk with room"
         ) from error
+    return tuple(folder / name for name in files)

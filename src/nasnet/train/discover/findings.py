@@ -1,0 +1,335 @@
+"""What the trainings of a run say: who is best, whether chance does as well, what a score is worth.
+
+Records in, numbers and sentences out; the report draws them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nasnet.errors import InputError
+from nasnet.train.discover.predictor import Predictor, normal_scores
+from nasnet.train.discover.records import Record
+from nasnet.train.discover.search import KNOWN
+from nasnet.train.discover.search_space import Cell, SearchSpace
+from nasnet.train.discover.statistics import (
+    Array,
+    Ranks,
+    best_quantiles,
+    better_by_chance,
+    expected_best,
+    expected_best_band,
+    ranks,
+    reliability,
+)
+
+RANDOM = "random"
+_FOLDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One cell of the run.
+
+    Attributes:
+        key: its canonical text.
+        records: its trainings that have a score, by fidelity, one a seed.
+    """
+
+    key: str
+    records: Mapping[int, tuple[Record, ...]]
+
+    @property
+    def largest(self) -> Record:
+        """A training of the largest fidelity it has."""
+        return self.records[max(self.records)][0]
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Of one picture, as it was measured last."""
+        every = [r.milliseconds for _, mine in sorted(self.records.items()) for r in mine]
+        return next((found for found in reversed(every) if found is not None), None)
+
+    def seeds(self, fidelity: int) -> tuple[float, ...]:
+        """Scores at a fidelity that it has, one a seed."""
+        return tuple(r.score for r in self.records[fidelity] if r.score is not None)
+
+    def score(self, fidelity: int) -> float:
+        """Their mean."""
+        return float(np.mean(self.seeds(fidelity)))
+
+    def arms(self, fidelity: int) -> tuple[str, ...]:
+        """The strategies that asked for it at a fidelity."""
+        return tuple(dict.fromkeys(n for r in self.records.get(fidelity, ()) for n in r.arms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomCurve:
+    """The expected best score of 1 to n random trainings; all float64 [n].
+
+    Attributes:
+        expected: the unbiased estimate.
+        low, high: its 95 % confidence band.
+        fifth, ninety_fifth: 90 of 100 single random searches end between these.
+    """
+
+    expected: Array
+    low: Array
+    high: Array
+    fifth: Array
+    ninety_fifth: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """The finalists of a strategy against those of random search, at the largest fidelity.
+
+    Attributes:
+        name: of the strategy.
+        ours, random: mean scores of the finalists, one a cell.
+        shared: cells that are finalists of both.
+        p: one-sided, of the exact permutation test; nan with fewer than two on a side.
+    """
+
+    name: str
+    ours: tuple[float, ...]
+    random: tuple[float, ...]
+    shared: int
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """Of the means."""
+        return float(np.mean(self.ours) - np.mean(self.random))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foresight:
+    """How well cells are ranked before they are trained, by tenfold cross-validation.
+
+    Attributes:
+        predicted, scored: of each cell, float64 [n], in normal scores and in scores.
+        predictor: ranks by the predictor.
+        cost: ranks by multiply-adds alone; None where all have the same.
+        filters: ranks by the width that fits the budget alone; None where all have the same.
+    """
+
+    predicted: Array
+    scored: Array
+    predictor: Ranks
+    cost: Ranks | None
+    filters: Ranks | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that a report shows of a run.
+
+    Attributes:
+        rows: the cells that have a score, the best first: by the largest fidelity, then the score.
+        known: NASNet-A and what else was known before.
+        best: the cell with the best score at the largest fidelity.
+        top: that fidelity.
+        trainings: how many, by fidelity.
+        failed: how many of them failed, why and how often in `errors`.
+        seconds: of all trainings.
+        arms: scores of fidelity 0 by strategy, in their order.
+        random: what random search is expected to find; None where it was not one of the arms.
+        ahead: how far the best cheap score of each other strategy lies above random search's
+            expected best of as many trainings.
+        contests: finalists of each strategy against random search's.
+        foresight: what is known of a cell before it is trained; None below 20 cells.
+        reliability: of one score at the largest fidelity; None with one seed.
+        agreement: of the scores of two fidelities.
+        errors: reasons of failures with their number, the most frequent first.
+    """
+
+    rows: tuple[Row, ...]
+    known: tuple[Row, ...]
+    best: Row
+    top: int
+    trainings: Mapping[int, int]
+    failed: int
+    seconds: float
+    arms: Mapping[str, Array]
+    random: RandomCurve | None
+    ahead: Mapping[str, float]
+    contests: tuple[Contest, ...]
+    foresight: Foresight | None
+    reliability: float | None
+    agreement: Mapping[tuple[int, int], Ranks]
+    errors: tuple[tuple[str, int], ...]
+
+
+def findings(
+    records: Sequence[Record], space: SearchSpace[Cell], cells: Mapping[str, Cell]
+) -> Findings:
+    """What a run's records say.
+
+    Args:
+        records: in the order in which they came.
+        space: that was searched; the predictor learns from its features.
+        cells: the cell of each key of the records.
+
+    Raises:
+        InputError: no training of the run has a score.
+    """
+    rows = _rows(records)
+    known = {record.key for record in records if KNOWN in record.arms}
+    found = [row for row in rows if row.key not in known]
+    if not found:
+        raise InputError(f"none of {len(records)} trainings has a score, so there is no report")
+    top = max(max(row.records) for row in found)
+    finalists = [row for row in found if top in row.records]
+    arms = _arms(records)
+    random = arms.get(RANDOM)
+    ahead = {}
+    for name, scores in arms.items():
+        if random is not None and name != RANDOM:
+            count = min(len(scores), len(random))
+            ahead[name] = float(scores[:count].max()) - expected_best(random, count)
+    failures: dict[str, int] = {}
+    for record in records:
+        if record.score is None:
+            failures[record.error] = failures.get(record.error, 0) + 1
+    return Findings(
+        rows=tuple(sorted(found, key=_worth, reverse=True)),
+        known=tuple(row for row in rows if row.key in known),
+        best=max(finalists, key=lambda row: row.score(top)),
+        top=top,
+        trainings={
+            fidelity: sum(record.fidelity == fidelity for record in records)
+            for fidelity in sorted({record.fidelity for record in records})
+        },
+        failed=sum(failures.values()),
+        seconds=sum(record.seconds for record in records),
+        arms=arms,
+        random=None if random is None else _random_curve(random),
+        ahead=ahead,
+        contests=_contests(finalists, arms, top) if top > 0 else (),
+        foresight=_foresight(rows, space, cells),
+        reliability=_reliability(finalists, top),
+        agreement=_agreement(rows),
+        errors=tuple(sorted(failures.items(), key=lambda pair: -pair[1])),
+    )
+
+
+def _worth(row: Row) -> tuple[int, float]:
+    return max(row.records), row.score(max(row.records))
+
+
+def _rows(records: Sequence[Record]) -> list[Row]:
+    by_key: dict[str, dict[int, tuple[Record, ...]]] = {}
+    for record in records:
+        if record.score is not None:
+            mine = by_key.setdefault(record.key, {})
+            mine[record.fidelity] = (*mine.get(record.fidelity, ()), record)
+    return [Row(key=key, records=mine) for key, mine in by_key.items()]
+
+
+def _arms(records: Sequence[Record]) -> dict[str, Array]:
+    """Cheap scores of each strategy in order.
+
+    What failed, and what was known before, is there as the worst score: it cost a training and
+    found nothing.
+    """
+    cheap = [record for record in records if record.fidelity == 0]
+    worst = min((r.score for r in cheap if r.score is not None), default=0.0)
+    arms: dict[str, list[float]] = {}
+    for record in cheap:
+        nothing = record.score is None or KNOWN in record.arms
+        for name in record.arms:
+            if name != KNOWN:
+                arms.setdefault(name, []).append(worst if nothing else record.score or 0.0)
+    return {name: np.array(scores) for name, scores in arms.items()}
+
+
+def _random_curve(scores: Array) -> RandomCurve:
+    counts = range(1, len(scores) + 1)
+    bands = np.array([expected_best_band(scores, count) for count in counts])
+    ends = np.array([best_quantiles(scores, n, np.array([0.05, 0.95])) for n in counts])
+    return RandomCurve(
+        expected=np.array([expected_best(scores, count) for count in counts]),
+        low=bands[:, 0],
+        high=bands[:, 1],
+        fifth=ends[:, 0],
+        ninety_fifth=ends[:, 1],
+    )
+
+
+def _contests(finalists: Sequence[Row], arms: Mapping[str, Array], top: int) -> tuple[Contest, ...]:
+    def of(name: str) -> dict[str, float]:
+        return {row.key: row.score(top) for row in finalists if name in row.arms(top)}
+
+    random = of(RANDOM)
+    contests = []
+    for name in arms:
+        ours = of(name)
+        if name == RANDOM or not ours or not random:
+            continue
+        enough = min(len(ours), len(random)) >= 2
+        contests.append(
+            Contest(
+                name=name,
+                ours=tuple(ours.values()),
+                random=tuple(random.values()),
+                shared=len(ours.keys() & random.keys()),
+                p=better_by_chance(np.array([*ours.values()]), np.array([*random.values()]))
+                if enough
+                else float("nan"),
+            )
+        )
+    return tuple(contests)
+
+
+def _foresight(
+    rows: Sequence[Row], space: SearchSpace[Cell], cells: Mapping[str, Cell]
+) -> Foresight | None:
+    """Each tenth of the cells is predicted from the others."""
+    cheap = [row for row in rows if 0 in row.records]
+    if len(cheap) < 2 * _FOLDS:
+        return None
+    features = np.array([space.features(cells[row.key]) for row in cheap])
+    scores = np.array([row.score(0) for row in cheap])
+    cost = np.array([float(row.records[0][0].multiply_adds) for row in cheap])
+    filters = np.array([float(row.records[0][0].filters) for row in cheap])
+    predicted = np.zeros(len(cheap))
+    order = np.random.default_rng(0).permutation(len(cheap))
+    for held in np.array_split(order, _FOLDS):
+        known = np.setdiff1d(order, held)
+        learned = Predictor.fit(features[known], normal_scores(scores[known]))
+        predicted[held] = learned.predict(features[held])[0]
+    return Foresight(
+        predicted=predicted,
+        scored=scores,
+        predictor=ranks(predicted, scores),
+        cost=_ranked(cost, scores),
+        filters=_ranked(filters, scores),
+    )
+
+
+def _ranked(one: Array, other: Array) -> Ranks | None:
+    alike = len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0
+    return None if alike else ranks(one, other)
+
+
+def _reliability(finalists: Sequence[Row], top: int) -> float | None:
+    counts = {len(row.seeds(top)) for row in finalists}
+    if len(finalists) < 3 or len(counts) != 1 or counts == {1}:
+        return None
+    return reliability(np.array([row.seeds(top) for row in finalists]))
+
+
+def _agreement(rows: Sequence[Row]) -> dict[tuple[int, int], Ranks]:
+    """Ranks of the cells that have both fidelities."""
+    found = {}
+    for low, high in ((0, 1), (0, 2), (1, 2)):
+        both = [row for row in rows if low in row.records and high in row.records]
+        scores = [np.array([row.score(at) for row in both]) for at in (low, high)]
+        ranked = _ranked(scores[0], scores[1])
+        if ranked is not None:
+            found[low, high] = ranked
+    return found
