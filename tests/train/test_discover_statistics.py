@@ -90,9 +90,11 @@ def test_ranks_at_equal_cost_do_not_count_the_cost() -> None:
     cost = rng.random(400)
     skill = rng.normal(size=400)
     score = 50 * cost + skill
+    level = np.repeat([1.0, 2.0], 200)
     assert ranks(cost, score).spearman > 0.95
     assert abs(ranks_at_equal_cost(rng.normal(size=400), score, cost)) < 0.2
     assert ranks_at_equal_cost(skill, score, cost, groups=40) > 0.5
+    assert ranks_at_equal_cost(level, score, level, groups=2) == 0
 
 
 def test_reliability_is_the_share_of_the_cells() -> None:

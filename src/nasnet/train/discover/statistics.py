@@ -160,11 +160,15 @@ def ranks(one: Array, other: Array) -> Ranks:
 def ranks_at_equal_cost(one: Array, other: Array, cost: Array, *, groups: int = 10) -> float:
     """Mean Spearman correlation within groups of cells of about the same cost.
 
-    Over all cells of a space, cost alone ranks them well; this is what is left without it.
+    Over all cells of a space, cost alone ranks them well; this is what is left without it. A
+    score that is the same for a whole group ranks nothing there: 0.
     """
     order = np.argsort(cost, kind="stable")
-    parts = [part for part in np.array_split(order, groups) if len(part) > 2]
-    return float(np.mean([ranks(one[part], other[part]).spearman for part in parts]))
+    found = []
+    for part in (part for part in np.array_split(order, groups) if len(part) > 2):
+        alike = np.ptp(one[part]) == 0 or np.ptp(other[part]) == 0
+        found.append(0.0 if alike else ranks(one[part], other[part]).spearman)
+    return float(np.mean(found))
 
 
 def reliability(scores: Array) -> float:

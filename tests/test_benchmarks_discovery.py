@@ -1,0 +1,87 @@
+"""The tables of trained cells are read as they are published; no table is part of the project."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.discovery import predictor_on
+from benchmarks.tables import NasBench201
+from nasnet.train.discover.guided import Guided
+from nasnet.train.discover.search import Search
+from nasnet.train.discover.search_space import Result
+
+NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> NasBench201:
+    """All cells; one is as good as it has convolutions of 3x3."""
+    lines = [
+        "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*names) for names in product(NAMES, repeat=6)
+    ]
+    worth = [50.0 + 5 * line.count("nor_conv_3x3") for line in lines]
+    table = {"cellstr": lines, "cifar10-val": worth, "cifar10-val-200": [w + 10 for w in worth]}
+    path = tmp_path_factory.mktemp("tables") / "made.parquet"
+    pq.write_table(pa.table(table), path)
+    return NasBench201(path, "cifar10")
+
+
+def test_every_cell_is_there_with_its_scores(space: NasBench201) -> None:
+    assert len(space.cheap) == 5**6
+    assert space.cheap[3, 3, 3, 3, 3, 3] == 80
+    assert space.full[0, 1, 2, 3, 4, 0] == 65
+
+
+def test_what_no_way_leads_through_costs_nothing_and_is_not_seen(space: NasBench201) -> None:
+    """State 1 is fed and not read: its convolution does nothing."""
+    dead, none = (3, 2, 0, 1, 0, 1), (0, 2, 0, 1, 0, 1)
+    assert space.cost(dead) == space.cost(none)
+    np.testing.assert_array_equal(space.features(dead), space.features(none))
+    assert space.cost((3, 2, 1, 1, 0, 1)) > space.cost(none)
+    deep, convolved = space.features((3, 0, 3, 0, 0, 1))[-3:-1]
+    assert (deep, convolved) == (3, 2)
+
+
+def test_a_mutation_is_another_operation_on_one_edge(space: NasBench201) -> None:
+    rng = np.random.default_rng(0)
+    cell = space.sample(rng)
+    for _ in range(20):
+        other = space.mutate(cell, rng)
+        assert sum(a != b for a, b in zip(cell, other, strict=True)) == 1
+        assert other in space.cheap
+
+
+def test_the_guided_strategy_finds_the_best_of_15625(space: NasBench201) -> None:
+    search = Search(space, (Guided(),), trainings=60)
+    while trials := search.ask():
+        for trial in trials:
+            search.tell(trial.id, Result(score=space.cheap[trial.cell]))
+    assert max(proposal.score or 0 for proposal in search.history("guided")) == 80
+
+
+def test_the_predictor_is_judged_beside_the_cost(tmp_path: Path) -> None:
+    """Accuracies that only the row of convolutions explains."""
+    rng = np.random.default_rng(0)
+    kinds = ["sep_conv_3x3", "skip_connect", "max_pool_3x3"]
+    operations = rng.choice(kinds, (300, 8)).tolist()
+    inputs = [[int(rng.integers(at // 2 + 2)) for at in range(8)] for _ in operations]
+    accuracy = []
+    for cell, reads in zip(operations, inputs, strict=True):
+        row = [0, 0]
+        for at in range(0, 8, 2):
+            row.append(max(row[reads[i]] + (cell[i] == kinds[0]) for i in (at, at + 1)))
+        accuracy.append(80.0 + max(row) + 0.1 * rng.normal())
+    path = tmp_path / "darts.parquet"
+    table = {"normal_ops": operations, "normal_inputs": inputs, "accuracy": accuracy}
+    pq.write_table(pa.table(table), path)
+    lines = predictor_on(path, repeats=2).splitlines()
+    equal = {line.split("|")[1].strip(): float(line.split("|")[3]) for line in lines[3:]}
+    assert equal["predictor"] > 0.5
+    assert equal["predictor"] > equal["without the row of convolutions"] + 0.2
+    assert abs(equal["cost alone"]) < 0.3
