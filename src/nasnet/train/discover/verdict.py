@@ -56,7 +56,7 @@ def contest(one: Contest, measure: str) -> str:
     shared = f", {one.shared} of them the same cells" if one.shared else ""
     return (
         f"{one.name.capitalize()} search was {'' if better else 'not '}better than random search: "
-        f"at the largest fidelity its {len(one.ours)} best cells are on average "
+        f"in the longest training its {len(one.ours)} best cells are on average "
         f"{beside(one.difference, measure)} random search's {len(one.random)}{shared} "
         f"(exact permutation test, one-sided {chance(one.p)})."
     )
