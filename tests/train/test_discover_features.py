@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from nasnet.network.spec import NORMAL_A, OPERATIONS, REDUCTION_A
-from nasnet.train.discover.cell_features import cell_features, convolutions
+from nasnet.train.discover.cell_features import cell_features, convolutions, feature_names
 
 
 def test_the_normal_cell_of_nasnet_a() -> None:
     """All ten operations read inputs: five separables, three average pools, two identities."""
     names = OPERATIONS
     found = cell_features(NORMAL_A)
+    words = dict(zip(feature_names("normal cell"), found, strict=True))
+    assert words["normal cell: separable 5x5 on an input"] == 2
+    assert words["normal cell: reads of the cell before"] == 6
+    assert words["normal cell: blocks that add"] == 5
     counts = dict(zip(names, found[: len(names)], strict=True))
     assert {name: n for name, n in counts.items() if n} == {
         "separable_3x3_2": 3,

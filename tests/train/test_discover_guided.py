@@ -117,6 +117,18 @@ def test_the_predictor_agrees_with_the_textbook() -> None:
     assert np.corrcoef(mean, scores[20:])[0, 1] > 0.8
 
 
+def test_an_effect_is_what_one_more_adds() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.integers(0, 5, (200, 4)).astype(float)
+    features[:, 3] = 1.0
+    worth = 2 * features[:, 0] - features[:, 1] + 0.1 * rng.normal(size=200)
+    means, deviations = Predictor.fit(features, worth - worth.mean()).effects()
+    assert means[0] == pytest.approx(2, abs=0.2)
+    assert means[1] == pytest.approx(-1, abs=0.2)
+    assert abs(means[2]) < 3 * deviations[2]
+    assert (means[3], deviations[3]) == (0, 0)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_normal_scores_are_the_ranks(count: int) -> None:
     values = np.random.default_rng(count).normal(size=count)

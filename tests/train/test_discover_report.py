@@ -52,7 +52,9 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def found(rows: tuple[Record, ...]) -> Findings:
-    return findings(rows, SPACE, {row.key: tuple(map(int, row.key)) for row in rows})
+    cells = {row.key: tuple(map(int, row.key)) for row in rows}
+    names = [f"{letter} at {place}" for place in range(8) for letter in range(5)]
+    return findings(rows, SPACE, cells, names)
 
 
 def test_the_findings_are_those_of_the_records() -> None:
@@ -112,6 +114,12 @@ def test_a_short_run_says_that_it_proves_less() -> None:
     assert few.foresight is None
     with pytest.raises(InputError, match="none of 1 trainings has a score"):
         found((replace(records()[0], score=None),))
+
+
+def test_the_surest_effects_are_those_of_the_space() -> None:
+    told = found(records())
+    alike = [one.mean * SPACE.single[int(one.name[-1]), int(one.name[0])] for one in told.effects]
+    assert sum(product > 0 for product in alike[:10]) >= 8
 
 
 def test_what_is_known_before_a_training_is_known_from_the_others() -> None:

@@ -19,6 +19,30 @@ def convolutions(operation: str) -> int:
     return int(operation not in ("none", "1x1") and "pool" not in operation)
 
 
+def feature_names(cell: str) -> tuple[str, ...]:
+    """What each number of `cell_features` is, in words.
+
+    Args:
+        cell: which one it is, such as `normal cell`.
+    """
+    words = [
+        ("identity" if one == "none" else one.removesuffix("_rate_2").removesuffix("_2"))
+        for one in OPERATIONS
+    ]
+    counts = [f"{word} on {what}" for what in ("an input", "a block") for word in words]
+    rest = [
+        "reads of this cell's input",
+        "reads of the cell before",
+        "blocks one after another, longest",
+        "blocks one after another, mean",
+        "convolutions one after another, longest",
+        "convolutions one after another, mean",
+        "states put out",
+        "blocks that add",
+    ]
+    return tuple(f"{cell}: {name.replace('_', ' ')}" for name in (*counts, *rest))
+
+
 def cell_features(cell: Genotype) -> npt.NDArray[np.float64]:
     """Counts and shape of a cell, float64 [f], the same f for all cells.
 

@@ -125,6 +125,20 @@ class Foresight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What one more of a feature adds to the cheap score, others being equal.
+
+    Attributes:
+        name: of the feature.
+        mean, deviation: in standard deviations of the ranks.
+    """
+
+    name: str
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that a report shows of a run.
 
@@ -142,6 +156,7 @@ class Findings:
             expected best of as many trainings.
         contests: finalists of each strategy against random search's.
         foresight: what is known of a cell before it is trained; None below 20 cells.
+        effects: of features, the surest first, as the predictor sees them after all trainings.
         reliability: of one score at the largest fidelity; None with one seed.
         agreement: of the scores of two fidelities.
         errors: reasons of failures with their number, the most frequent first.
@@ -159,13 +174,17 @@ class Findings:
     ahead: Mapping[str, float]
     contests: tuple[Contest, ...]
     foresight: Foresight | None
+    effects: tuple[Effect, ...]
     reliability: float | None
     agreement: Mapping[tuple[int, int], Ranks]
     errors: tuple[tuple[str, int], ...]
 
 
 def findings(
-    records: Sequence[Record], space: SearchSpace[Cell], cells: Mapping[str, Cell]
+    records: Sequence[Record],
+    space: SearchSpace[Cell],
+    cells: Mapping[str, Cell],
+    names: Sequence[str] = (),
 ) -> Findings:
     """What a run's records say.
 
@@ -173,6 +192,7 @@ def findings(
         records: in the order in which they came.
         space: that was searched; the predictor learns from its features.
         cells: the cell of each key of the records.
+        names: of the space's features, for their effects; none for no effects.
 
     Raises:
         InputError: no training of the run has a score.
@@ -182,6 +202,8 @@ def findings(
     found = [row for row in rows if row.key not in known]
     if not found:
         raise InputError(f"none of {len(records)} trainings has a score, so there is no report")
+    cheap = [row for row in rows if 0 in row.records]
+    features = np.array([space.features(cells[row.key]) for row in cheap])
     top = max(max(row.records) for row in found)
     finalists = [row for row in found if top in row.records]
     arms = _arms(records)
@@ -210,7 +232,8 @@ def findings(
         random=None if random is None else _random_curve(random),
         ahead=ahead,
         contests=_contests(finalists, arms, top) if top > 0 else (),
-        foresight=_foresight(rows, space, cells),
+        foresight=_foresight(cheap, features),
+        effects=_effects(cheap, features, names),
         reliability=_reliability(finalists, top),
         agreement=_agreement(rows),
         errors=tuple(sorted(failures.items(), key=lambda pair: -pair[1])),
@@ -285,14 +308,10 @@ def _contests(finalists: Sequence[Row], arms: Mapping[str, Array], top: int) -> 
     return tuple(contests)
 
 
-def _foresight(
-    rows: Sequence[Row], space: SearchSpace[Cell], cells: Mapping[str, Cell]
-) -> Foresight | None:
+def _foresight(cheap: Sequence[Row], features: Array) -> Foresight | None:
     """Each tenth of the cells is predicted from the others."""
-    cheap = [row for row in rows if 0 in row.records]
     if len(cheap) < 2 * _FOLDS:
         return None
-    features = np.array([space.features(cells[row.key]) for row in cheap])
     scores = np.array([row.score(0) for row in cheap])
     cost = np.array([float(row.records[0][0].multiply_adds) for row in cheap])
     filters = np.array([float(row.records[0][0].filters) for row in cheap])
@@ -309,6 +328,19 @@ def _foresight(
         cost=_ranked(cost, scores),
         filters=_ranked(filters, scores),
     )
+
+
+def _effects(cheap: Sequence[Row], features: Array, names: Sequence[str]) -> tuple[Effect, ...]:
+    if not names or len(cheap) < 2 * _FOLDS:
+        return ()
+    scores = np.array([row.score(0) for row in cheap])
+    means, deviations = Predictor.fit(features, normal_scores(scores)).effects()
+    found = [
+        Effect(name=name, mean=float(mean), deviation=float(deviation))
+        for name, mean, deviation in zip(names, means, deviations, strict=True)
+        if deviation > 0
+    ]
+    return tuple(sorted(found, key=lambda one: -abs(one.mean) / one.deviation))
 
 
 def _ranked(one: Array, other: Array) -> Ranks | None:

@@ -77,6 +77,17 @@ class Predictor:
         assert best is not None
         return best[1]
 
+    def effects(self) -> tuple[Array, Array]:
+        """What one more of each feature adds to a score, others being equal: mean and deviation.
+
+        The linear kernel's part, [f] each; 0 for a feature that is the same in all cells.
+        """
+        prior = self.linear / _alive(self.inputs)
+        half = self.inputs.T @ self.basis / np.sqrt(self.values)
+        variance = prior - prior**2 * (half**2).sum(1)
+        mean = prior * (self.inputs.T @ self.weights)
+        return mean / self.spread, np.sqrt(np.maximum(variance, 0)) / self.spread
+
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean [m] and covariance [m, m] of the scores of cells with these features [m, f]."""
         new = (features - self.mean) / self.spread
@@ -88,8 +99,13 @@ class Predictor:
 
 def _kernel(one: Array, other: Array, linear: float, length: float) -> Array:
     """Both kernels at all pairs of rows; about 1 for a row with itself."""
-    alive = max(int((np.abs(other).max(0) > 0).sum()), 1)
+    alive = _alive(other)
     product = one @ other.T / alive
     squares = (one**2).sum(1)[:, None] / alive + (other**2).sum(1) / alive - 2 * product
     near: Array = np.exp(-np.maximum(squares, 0) / (4 * length**2))  # 2 is the mean square distance
     return linear * product + (1 - linear) * near
+
+
+def _alive(inputs: Array) -> int:
+    """Features that differ between cells, at least 1."""
+    return max(int((np.abs(inputs).max(0) > 0).sum()), 1)
