@@ -18,6 +18,11 @@ from nasnet.weights.module_folder import Task
 from nasnet.weights.weights import Weights, fingerprint, program_of
 
 Arrays = npt.NDArray[Any]
+# The recipe `photo/1` in words, for whoever runs the file without this package.
+_PREPROCESSING = (
+    "photo/1: turned upright by its EXIF, transparency on white, RGB, the whole picture resized to "
+    "image_size by Pillow's BILINEAR (antialiased)"
+)
 Precision = Literal["f32", "f16", "int16x8", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Their activations are whole numbers too, whose ranges pictures must tell.
@@ -104,6 +109,7 @@ class Request:
             "task": self.task,
             "image_size": f"{self.height}x{self.width}",
             "pixels": "RGB in [0, 1]" if self.pixels == "float32" else "RGB from 0 to 255",
+            "preprocessing": _PREPROCESSING,
             "precision": self.precision,
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
         }

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,10 @@ class Features:
     errors: list[str | None]
     meta: FeatureMeta
     columns: pyarrow.Table | None = None
+
+
+# A set in any form that a user may have it in: `as_features` makes the one from the others.
+FeatureSource = Union[Features, "pyarrow.Table", str, "os.PathLike[str]"]
 
 
 def columns_with_ids(features: Features) -> pyarrow.Table:
@@ -283,6 +287,19 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         end -= len(part)
     whole = pyarrow.concat_tables(columns or [others(schema.empty_table())])
     return Features(ids=ids, vectors=vectors, errors=errors, meta=meta, columns=whole)
+
+
+def as_features(found: FeatureSource) -> Features:
+    """A feature set, however it is given: read, as a table of `nasnet.embed`, or its file.
+
+    Raises:
+        OutputError: it is none, unfinished, or damaged.
+    """
+    if isinstance(found, Features):
+        return found
+    if isinstance(found, str | os.PathLike):
+        return read_features(found)
+    return features_of(found)
 
 
 def features_of(table: pyarrow.Table) -> Features:

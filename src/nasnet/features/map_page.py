@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, hidden, needs
-from nasnet.features.feature_set import FeatureMeta, Features
+from nasnet.features.feature_set import FeatureMeta, FeatureSource, as_features
 from nasnet.features.page import policy, render, source, weights_facts, weights_warning
 from nasnet.features.reduction import unit
 from nasnet.pictures.sampling import spread_evenly
@@ -169,7 +169,7 @@ def folders_of(ids: Sequence[str]) -> dict[str, str]:
 
 
 def write_map(
-    features: Features,
+    features: FeatureSource,
     path: str | os.PathLike[str],
     *,
     pictures: Any = None,  # noqa: ANN401
@@ -180,7 +180,8 @@ def write_map(
     """Write the map of a feature set.
 
     Args:
-        features: the vectors; rows without one are left out.
+        features: the vectors, as a file, as `read_features` gave them, or as a table of
+            `nasnet.embed`; rows without one are left out.
         path: the HTML file.
         pictures: the source they were computed from, for small pictures; none are shown without.
         labels: id -> name of its group; ids that are not in it are `other`. Groups are found if
@@ -199,6 +200,7 @@ def write_map(
         OutputError: the page cannot be written.
     """
     options = options or MapOptions()
+    features = as_features(features)
     good = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
     if len(good) < 2:
         raise InputError(

@@ -19,9 +19,10 @@ from nasnet.errors import InputError, OutputError
 from nasnet.features.columns import one_table
 from nasnet.features.feature_set import (
     Features,
+    FeatureSource,
+    as_features,
     check_same_space,
     columns_with_ids,
-    read_features,
 )
 from nasnet.features.index.approximate import build_approximate
 from nasnet.features.index.layout import (
@@ -70,7 +71,7 @@ class Added:
 
 
 def build_index(
-    features: Features | str | os.PathLike[str],
+    features: FeatureSource,
     path: str | os.PathLike[str],
     *,
     kind: Kind = "auto",
@@ -92,7 +93,7 @@ def build_index(
     """
     if kind not in KINDS:
         raise InputError(f"no kind of index {kind!r}; there are {', '.join(KINDS)}")
-    found = _read(features)
+    found = as_features(features)
     folder = Path(path)
     sweep(folder.parent, folder.name)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -113,9 +114,7 @@ def build_index(
     return _told(folder, added)
 
 
-def add_to_index(
-    path: str | os.PathLike[str], features: Features | str | os.PathLike[str]
-) -> Added:
+def add_to_index(path: str | os.PathLike[str], features: FeatureSource) -> Added:
     """Add the pictures of a feature set that an index does not have.
 
     Killed at any moment, the index is the old one or the new one.
@@ -128,7 +127,7 @@ def add_to_index(
         InputError: its vectors cannot be compared with those of the index.
         OutputError: the folder is no index, another process adds to it, or it cannot be written.
     """
-    found = _read(features)
+    found = as_features(features)
     folder = Path(path)
     if not folder.is_dir():
         raise OutputError(f"{folder} is no index")
@@ -166,10 +165,6 @@ def _write(
     if added[0]:
         write_contents(folder, summed(folder, _with_approximate(folder, contents)))
     return added
-
-
-def _read(features: Features | str | os.PathLike[str]) -> Features:
-    return features if isinstance(features, Features) else read_features(features)
 
 
 def _with_rows(

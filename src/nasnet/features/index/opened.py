@@ -15,8 +15,9 @@ from nasnet.features.columns import one_table
 from nasnet.features.feature_set import (
     FeatureMeta,
     Features,
+    FeatureSource,
+    as_features,
     columns_with_ids,
-    features_of,
     read_features,
     read_meta,
 )
@@ -193,7 +194,7 @@ class Index:
         return [[self.ids[row] for row in some] for some in rows], cosines
 
 
-def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index:
+def open_index(path: FeatureSource) -> Index:
     """Open an index's folder; or a feature set as an exact index in memory.
 
     Every file is compared with its checksum, about 2 GB a second. An index of up to 512 MB is read
@@ -209,10 +210,8 @@ def open_index(path: str | os.PathLike[str] | Features | pyarrow.Table) -> Index
         InputError: a feature set without one vector.
         MissingExtraError: it needs faiss, which is not installed.
     """
-    if isinstance(path, Features):
-        return _in_memory(path)
     if not isinstance(path, str | os.PathLike):
-        return _in_memory(features_of(path))
+        return _in_memory(as_features(path))
     folder = Path(path)
     if not folder.is_dir() and folder.name != CONTENTS:
         return _in_memory(read_features(folder))

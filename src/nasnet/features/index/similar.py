@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasnet.errors import InputError
-from nasnet.features.feature_set import Features
+from nasnet.features.feature_set import FeatureSource, as_features
 from nasnet.features.index.neighbours import nearest_of_rows
 from nasnet.features.reduction import unit
 
@@ -27,14 +27,14 @@ class Outlier:
     near: tuple[tuple[str, float], ...]
 
 
-def outliers(features: Features, *, count: int = 20, neighbours: int = 10) -> list[Outlier]:
+def outliers(features: FeatureSource, *, count: int = 20, neighbours: int = 10) -> list[Outlier]:
     """The pictures that are farthest from their nearest neighbours.
 
     The mean distance to the k nearest (Angiulli and Pizzuti 2002, "Fast outlier detection in high
     dimensional spaces").
 
     Args:
-        features: the set.
+        features: the set: its file, what `read_features` gave, or a table of `nasnet.embed`.
         count: how many to give.
         neighbours: k.
 
@@ -43,9 +43,11 @@ def outliers(features: Features, *, count: int = 20, neighbours: int = 10) -> li
 
     Raises:
         InputError: count or neighbours below 1, or fewer than two vectors.
+        OutputError: the file is no feature set, or damaged.
     """
     if min(count, neighbours) < 1:
         raise InputError(f"count and neighbours start at 1, found {count}, {neighbours}")
+    features = as_features(features)
     rows = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
     if len(rows) < 2:
         raise InputError("outliers need two pictures with vectors at the least")
