@@ -145,7 +145,7 @@ def test_overwriting_an_index_leaves_what_others_keep_beside_it(tmp_path: Path) 
     (folder / "notes.txt").write_text("mine")
     nasnet.build_index(features(12), folder, overwrite=True)
     assert len(nasnet.open_index(folder)) == 12
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".jsonl", ".npy", ".txt"]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npy", ".parquet", ".txt"]
 
 
 FULL = """
