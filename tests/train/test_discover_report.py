@@ -27,7 +27,7 @@ from nasnet.train.discover.report import (
 from nasnet.train.discover.search import Halving, Search
 from nasnet.train.discover.statistics import expected_best
 from nasnet.train.discover.strategies import RandomSearch, Strategy
-from nasnet.train.discover.verdict import against_known, verdict
+from nasnet.train.discover.verdict import advice, against_known, verdict
 from tests.support.made_up_space import Letters, MadeUpSpace, records_of, run
 
 SPACE = MadeUpSpace(1)
@@ -87,6 +87,15 @@ def test_the_known_cell_is_a_training_and_not_a_find() -> None:
     assert "points below NASNet-A in" in against_known(told, "NASNet-A", "accuracy")
 
 
+def test_finalists_that_cannot_be_told_apart_are_chosen_by_their_speed() -> None:
+    alike = tuple(replace(r, score=0.5 + 0.1 * r.seed) if r.fidelity == 2 else r for r in records())
+    other = found(alike)
+    assert other.as_good[0] == other.best
+    assert len(other.as_good) == len({r.key for r in alike if r.fidelity == 2}) - 1
+    fastest = min(r.milliseconds or 9 for r in alike if r.fidelity == 2 and "known" not in r.arms)
+    assert f"{fastest:.2f} ms" in advice(other)
+
+
 def test_the_verdict_names_the_better_one() -> None:
     told = found(records())
     assert told.contests[0].p < 0.05
@@ -105,6 +114,7 @@ def test_the_verdict_names_the_better_one() -> None:
 def test_a_short_run_says_that_it_proves_less() -> None:
     told = found(records(halving=False))
     assert told.contests == ()
+    assert advice(told) == ""
     assert "above what random search is expected to find" in verdict(told, "accuracy")
     assert "is not shown" in verdict(told, "accuracy")
     assert against_known(told, "NASNet-A", "accuracy")

@@ -18,6 +18,7 @@ from nasnet.train.discover.search_space import Cell, SearchSpace
 from nasnet.train.discover.statistics import (
     Array,
     Ranks,
+    as_good_as_the_best,
     best_quantiles,
     better_by_chance,
     expected_best,
@@ -146,6 +147,7 @@ class Findings:
         rows: the cells that have a score, the best first: by the largest fidelity, then the score.
         known: NASNet-A and what else was known before.
         best: the cell with the best score at the largest fidelity.
+        as_good: finalists that its score cannot be told from, the best itself first.
         top: that fidelity.
         trainings: how many, by fidelity.
         failed: how many of them failed, why and how often in `errors`.
@@ -165,6 +167,7 @@ class Findings:
     rows: tuple[Row, ...]
     known: tuple[Row, ...]
     best: Row
+    as_good: tuple[Row, ...]
     top: int
     trainings: Mapping[int, int]
     failed: int
@@ -221,6 +224,9 @@ def findings(
         rows=tuple(sorted(found, key=_worth, reverse=True)),
         known=tuple(row for row in rows if row.key in known),
         best=max(finalists, key=lambda row: row.score(top)),
+        as_good=tuple(
+            finalists[at] for at in as_good_as_the_best([row.seeds(top) for row in finalists])
+        ),
         top=top,
         trainings={
             fidelity: sum(record.fidelity == fidelity for record in records)

@@ -18,6 +18,7 @@ from nasnet.train.discover import charts
 from nasnet.train.discover.findings import Findings
 from nasnet.train.discover.statistics import Array, Paired, paired
 from nasnet.train.discover.verdict import (
+    advice,
     against_known,
     beside,
     chance,
@@ -124,6 +125,7 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
             "known_drawn": [(title, Markup(picture)) for title, picture in search.known_drawn],
             "verdict": verdict(found, measure),
             "against": against_known(found, known, measure),
+            "advice": advice(found),
             "contests": [contest(one, measure) for one in found.contests],
             "score": lambda value: shown(value, measure),
             "levels": [f"fidelity {level}" for level in found.trainings],

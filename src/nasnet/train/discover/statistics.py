@@ -5,6 +5,7 @@ Tests and ranks are SciPy's (extra `discover`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -105,6 +106,32 @@ def paired(values: Array, base: Array) -> Paired:
         p=float(stats.t.sf(mean / error, free)),
         pairs=len(differences),
     )
+
+
+def as_good_as_the_best(scores: Sequence[Sequence[float]]) -> list[int]:
+    """Which of some cells cannot be told from the one with the best mean, that one first.
+
+    The others' means are below it by less than the one-sided 95 % bound of a difference of two
+    means (Student's t, one variance over the seeds of all cells).
+
+    Args:
+        scores: of each cell, one a seed; without two seeds of some cell only the best is named.
+    """
+    stats = needs("scipy.stats", extra="discover")
+    means = [float(np.mean(each)) for each in scores]
+    order = sorted(range(len(scores)), key=lambda at: -means[at])
+    free = sum(len(each) - 1 for each in scores)
+    if free == 0:
+        return order[:1]
+    squares = sum(float(np.var(each)) * len(each) for each in scores)
+    bound = float(stats.t.ppf(0.95, free)) * np.sqrt(squares / free)
+    best = order[0]
+
+    def near(at: int) -> bool:
+        error = np.sqrt(1 / len(scores[at]) + 1 / len(scores[best]))
+        return bool(means[best] - means[at] < bound * error)
+
+    return [best, *(at for at in order[1:] if near(at))]
 
 
 def better_by_chance(values: Array, base: Array) -> float:

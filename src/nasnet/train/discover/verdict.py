@@ -62,6 +62,25 @@ def contest(one: Contest, measure: str) -> str:
     )
 
 
+def advice(found: Findings) -> str:
+    """Which of the finalists to take; empty where one seed leaves nothing to say."""
+    if found.top == 0 or len(found.best.seeds(found.top)) < 2:
+        return ""
+    if len(found.as_good) == 1:
+        return "No other finalist comes near the best one: by its seeds alone, it is to be taken."
+    timed = [row for row in found.as_good if row.milliseconds is not None]
+    fastest = min(timed, key=lambda row: row.milliseconds or 0.0, default=None)
+    quick = (
+        ""
+        if fastest is None
+        else f" The fastest of them is {fastest.key}, {fastest.milliseconds:.2f} ms."
+    )
+    return (
+        f"{len(found.as_good)} finalists cannot be told apart from the best by their seeds "
+        f"(one-sided 95 %); among these, take the one that runs fastest for you.{quick}"
+    )
+
+
 def against_known(found: Findings, name: str, measure: str) -> str:
     """The best cell beside what was known before; empty where that was not trained as long."""
     known = [row for row in found.known if found.top in row.records]
