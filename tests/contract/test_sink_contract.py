@@ -70,7 +70,7 @@ def test_a_stopped_run_is_gone_on_with(output: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
-@pytest.mark.parametrize("scenario", ["new", "append", "overwrite"])
+@pytest.mark.parametrize("scenario", ["new", "append", "overwrite", "sync"])
 @pytest.mark.parametrize("suffix", [".parquet", ".npy"])
 def test_killed_anywhere_it_ends_with_every_row_once(
     suffix: str, scenario: str, tmp_path: Path

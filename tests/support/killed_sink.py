@@ -13,6 +13,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,20 +28,29 @@ import nasnet.features.store
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import read_features
 from nasnet.features.store import Batch, SinkOptions, open_sink
+from nasnet.pictures.sources import Item
 from tests.support.sink_rows import DIMENSIONS, META, rows
 
 ROWS = 30
 OLD = 12  # rows of the file that is there before
+GONE, CHANGED = 2, 4  # of them, to synchronise: so many at the beginning, and this one
 ROOM = str(Path(nasnet.features.store.__file__).parent)
 KILLED = 9
 
 
 def source(scenario: str) -> Batch:
-    """What the run is to write; appending finds the failures of the old rows repaired."""
+    """What the run is to write: in what was there before, failures are repaired.
+
+    To synchronise, the first rows are gone, and one is another picture.
+    """
     batch = rows(0, ROWS)
-    if scenario != "append":
+    if scenario not in ("append", "sync"):
         return batch
     errors = [None if index < OLD else error for index, error in enumerate(batch.errors)]
+    if scenario == "sync":
+        batch.vectors[CHANGED] += 0.5
+        sizes = [size + (index == CHANGED) for index, size in enumerate(batch.file_bytes)]
+        return cut(replace(batch, errors=errors, file_bytes=sizes), list(range(GONE, ROWS)))
     return Batch(
         ids=batch.ids,
         vectors=batch.vectors,
@@ -78,8 +88,13 @@ def run(output: Path, scenario: str, mode: str) -> None:
     sink = open_sink(output, meta=META, dimensions=DIMENSIONS, options=options)
     try:
         batch = source(scenario)
-        places = [place for place, id in enumerate(batch.ids) if sink.wants(id)]
-        before = [id for id, _ in sink.committed()]
+        if sink.synced is not None:
+            items = zip(batch.ids, batch.file_bytes, strict=True)
+            wanted = [sink.synced.wants(Item(id, partial(bytes, size))) for id, size in items]
+            places = [place for place, one in enumerate(wanted) if one]
+        else:
+            places = [place for place, id in enumerate(batch.ids) if sink.wants(id)]
+        before = [id for id, _ in sink.committed()] if sink.synced is None else []
         assert before == [batch.ids[place] for place in places[: len(before)]]
         places = places[len(before) :]
         for start in range(0, len(places), 3):
@@ -137,9 +152,9 @@ def complaint(output: Path, scenario: str, moments: list[int]) -> str:
     in_child(lambda: prepare(output, scenario))
     first = "resume" if scenario == "new" else scenario
     for number, moment in enumerate(moments):
-        mode = first if number == 0 or scenario == "append" else "resume"
+        mode = first if number == 0 or scenario in ("append", "sync") else "resume"
         in_child(partial(dying, partial(run, output, scenario, mode), moment))
-    again = "append" if scenario == "append" else "resume"
+    again = scenario if scenario in ("append", "sync") else "resume"
     parts = output.with_name(output.name + ".parts")
     status, text = in_child(lambda: run(output, scenario, again))
     done = "is there already" in text

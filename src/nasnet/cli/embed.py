@@ -15,7 +15,7 @@ from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_
 from nasnet.features.feature_set import read_features
 from nasnet.weights.opening import DEFAULT_HANDLE
 
-Mode = Literal["resume", "overwrite", "append"]
+Mode = Literal["resume", "overwrite", "append", "sync"]
 
 _STATUS = {
     "genuine": "the published weights, bit for bit",
@@ -35,6 +35,7 @@ def embed(
     weights: Weights = DEFAULT_HANDLE,
     overwrite: bool = False,
     append: bool = False,
+    sync: bool = False,
     page: Path | None = None,
     strict: bool = False,
     on: Literal["here", "ray"] = "here",
@@ -66,6 +67,8 @@ def embed(
             safetensors file, or seeded:N (untrained).
         overwrite: Replace an output and a page that are there.
         append: Keep the vectors of an output that is there; add new pictures, retry failed ones.
+        sync: The same, and compute those anew that have changed (by size, or written since), and
+            leave out those that are gone.
         page: Write an HTML page to look at as well: pictures beside their nearest neighbours.
         strict: Exit with status 1 if any picture failed; without it only if all did.
         on: Where: on this machine, or on all machines of a Ray cluster (extra nasnet[ray]), the
@@ -75,13 +78,13 @@ def embed(
         cluster: how to share the work.
     """
     without_pandas()
-    if overwrite and append:
-        raise UsageError("--overwrite and --append: one of them")
+    if overwrite + append + sync > 1:
+        raise UsageError("--overwrite, --append and --sync: one of them")
     if page is not None:
         _check_page(page, source, output, on_cluster=on == "ray")
         # The page of a set that is added to is made anew.
         check_free(page, overwrite=overwrite or append)
-    mode: Mode = "overwrite" if overwrite else "append" if append else "resume"
+    mode: Mode = "overwrite" if overwrite else "append" if append else "sync" if sync else "resume"
     options = replace(options, sink=replace(options.sink, mode=mode))
     summary: EmbedSummary | ClusterSummary
     if on == "ray":
@@ -89,7 +92,7 @@ def embed(
     else:
         summary = _embed_here(source, output, weights, options, quiet=quiet)
     if not quiet:
-        _report(summary)
+        _report(summary, synced=sync)
     if page is not None:
         from nasnet.features.contact_sheet import write_contact_sheet
         from nasnet.features.signatures import read_signed
@@ -178,7 +181,7 @@ def _embed_on_cluster(
         )
 
 
-def _report(summary: EmbedSummary | ClusterSummary) -> None:
+def _report(summary: EmbedSummary | ClusterSummary, *, synced: bool) -> None:
     rate = (summary.rows - summary.resumed) / max(summary.seconds, 1e-9)
     note(
         f"{summary.output}: {summary.rows:,} rows, {summary.rows - summary.failures:,} vectors, "
@@ -186,6 +189,11 @@ def _report(summary: EmbedSummary | ClusterSummary) -> None:
     )
     if summary.resumed:
         note(f"continued after {summary.resumed:,} rows of an earlier run")
+    if synced and isinstance(summary, EmbedSummary):
+        note(
+            f"{summary.added:,} new, {summary.changed:,} changed, {summary.removed:,} gone, "
+            f"{summary.rows - summary.added - summary.changed:,} as they were"
+        )
     note(f"weights: {summary.weights} ({_STATUS.get(summary.status, summary.status)})")
     note(f"recipe: {summary.recipe}; engine: {summary.engine}")
     if isinstance(summary, ClusterSummary):

@@ -95,6 +95,9 @@ class EmbedSummary:
         engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
         recipe: the preprocessing, with its version.
         notes: what a user should know about the weights and the source.
+        added: of a run that synchronises: pictures that the file had not.
+        changed: of the same: pictures that are others than they were, computed anew.
+        removed: of the same: rows of pictures that are gone.
     """
 
     output: Path
@@ -108,6 +111,9 @@ class EmbedSummary:
     engine: str
     recipe: str
     notes: tuple[str, ...]
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
 
 
 def embed(
@@ -213,9 +219,14 @@ def embed_to_file(
         )
         resumed = sink.resume_at
         try:
-            items = _after_committed((item for item in pictures if sink.wants(item.id)), sink)
+            synced = sink.synced
+            items: Iterator[Item]
+            if synced is not None:
+                items = filter(synced.wants, pictures)
+            else:
+                items = _after_committed((one for one in pictures if sink.wants(one.id)), sink)
             counted = pictures
-            if options.sink.mode == "append":  # those that are there already do not come
+            if options.sink.mode in ("append", "sync"):  # those that are there already do not come
                 counted = replace(pictures, count=None)
             batches = extractor.batches(items, signed=True)
             for batch in _watched(batches, counted, on_event, resumed=resumed):
@@ -238,6 +249,9 @@ def embed_to_file(
         engine=f"{meta.engine}, {meta.precision}",
         recipe=meta.recipe,
         notes=(*extractor.notes, *pictures.notes),
+        added=synced.added if synced else 0,
+        changed=synced.changed if synced else 0,
+        removed=synced.removed if synced else 0,
     )
 
 

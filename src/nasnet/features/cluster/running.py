@@ -76,7 +76,7 @@ def embed_on_cluster(
     """
     options, cluster = options or EmbedOptions(), cluster or ClusterOptions()
     started = time.monotonic()
-    if options.sink.mode == "append":
+    if options.sink.mode in ("append", "sync"):
         raise InputError(
             "a run on a cluster adds to no file: write the new pictures to an output of their own "
             "and join the two by nasnet merge"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ def pending(parts: Parts, mode: str, *, shards: bool) -> Manifest | None:
 
     Args:
         parts: of the output, held.
-        mode: `resume`, `overwrite` or `append`.
+        mode: `resume`, `overwrite`, `append` or `sync`.
         shards: whether this run's parts are shards of the source.
 
     Raises:
@@ -109,7 +109,7 @@ def take_up(
     Args:
         parts: of the output, held.
         meta: what the feature set will say about itself; a run that continues has said it before.
-        mode: `resume`, `overwrite` or `append`.
+        mode: `resume`, `overwrite`, `append` or `sync`.
         dimensions: length of a vector.
         vector_dtype: `float32` or `float16`.
         kept: the user's columns.
@@ -121,9 +121,9 @@ def take_up(
     manifest = pending(parts, mode, shards=shard_rows > 0)
     output = parts.output
     exists = output is not None and output.exists
-    appends = exists and mode == "append"
+    appends = exists and mode in ("append", "sync")
     old = read_schema(output.name) if output is not None and appends else None
-    if old is not None:
+    if old is not None and mode == "append":
         kept = _as_there(kept_fields(old), kept)
     schema = feature_schema(dimensions, meta, vector_dtype=vector_dtype, kept=kept)
     if output is not None:
@@ -139,12 +139,24 @@ def take_up(
     if output is not None and old is not None:
         if "signature" not in old.names:
             raise OutputError(f"{output.name} has no signatures of pictures: use --overwrite")
-        check_continues(read_meta(output.name), vector_text(old), meta, vector, output.name)
-        check_columns(column_texts(old), columns, output.name)
+        before = read_meta(output.name)
+        check_continues(before, vector_text(old), meta, vector, output.name)
+        lost = {one.name for one in kept_fields(old)} - {one.name for one in kept}
+        if mode == "append" or lost:
+            check_columns(column_texts(old), columns, output.name)
+        if mode == "append":
+            meta = replace(meta, created=before.created)  # its pictures were seen then
+            schema = schema.with_metadata(feature_schema(dimensions, meta).metadata)
+        elif place_of(before.source) != place_of(meta.source):
+            raise OutputError(
+                f"{output.name} was made of {before.source}, and all its rows would go if it were "
+                f"made to be what {meta.source} is: start it where that one was started, or use "
+                "--append or --overwrite"
+            )
     manifest = Manifest(
         meta=meta,
         vector=vector,
-        mode="append" if appends else "overwrite" if exists else "new",
+        mode=mode if appends else "overwrite" if exists else "new",
         base=_base(output) if output is not None and appends else "",
         shard_rows=shard_rows,
         source=place_of(meta.source),
@@ -189,7 +201,7 @@ def _check_free(output: Output, mode: str, *, shards: bool) -> None:
         if mode == "resume":
             remedy = "--overwrite starts anew"
             if not shards:
-                remedy = f"--append adds what it lacks, {remedy}"
+                remedy = f"--append adds what it lacks, {remedy}, --sync makes it what is there now"
             raise OutputError(f"{output.name} is there already: {remedy}")
         return
     other = output.neighbour() if mode != "overwrite" else None
@@ -209,18 +221,18 @@ def _check_begun(
         raise OutputError(
             f"{folder} is left of a run on {where}: go on with that one, or use --overwrite"
         )
-    if manifest.mode == "append":
-        if mode != "append":
+    if manifest.mode in ("append", "sync"):
+        if mode != manifest.mode:
             raise OutputError(
-                f"{name}: a run with --append is unfinished: start it that way again, or use "
-                "--overwrite"
+                f"{name}: a run with --{manifest.mode} is unfinished: start it that way again, or "
+                "use --overwrite"
             )
         if not output.exists or _base(output) != manifest.base:
             raise OutputError(
-                f"{name} has changed since a run with --append began: remove {folder} and start "
+                f"{name} has changed since a run with --{mode} began: remove {folder} and start "
                 "again"
             )
-    elif output.exists and (mode == "append" or manifest.mode == "new"):
+    elif output.exists and (mode in ("append", "sync") or manifest.mode == "new"):
         raise OutputError(
             f"{name} is there, and {folder} is left of another run for it: remove one of them"
         )

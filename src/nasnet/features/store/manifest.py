@@ -37,8 +37,9 @@ class Manifest:
     Attributes:
         meta: what the feature set will say about itself.
         vector: type of the vectors, such as `float[1056]`.
-        mode: `new`, `overwrite` (the finished file was there before and is replaced) or `append`.
-        base: of `append`: rows and creation time of the file that is appended to.
+        mode: `new`, `overwrite` (the finished file was there before and is replaced), `append` or
+            `sync`.
+        base: of the last two: rows and creation time of the file that is appended to.
         publishing: names of the final files once all are whole.
         shard_rows: rows in a shard, at most; 0 where parts are of no shards.
         shards: how many there are, once the run is over.

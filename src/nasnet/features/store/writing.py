@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features.columns import kept_fields
-from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.feature_set import FeatureMeta, read_meta
 from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.beginning import Run, open_parts, take_up
 from nasnet.features.store.formats import FORMATS, Tables
 from nasnet.features.store.parts import Parts
 from nasnet.features.store.rows import Batch, record_batch
+from nasnet.features.store.sync import COLUMNS as SYNCED, Synced
+from nasnet.pictures.sources import OWN_COLUMNS
 from nasnet.system import unbroken
 
 if TYPE_CHECKING:
@@ -35,14 +37,15 @@ class SinkOptions:
     Attributes:
         mode: `resume` continues an unfinished run and refuses to touch a finished file;
             `overwrite` starts anew; `append` keeps the vectors of a finished file, adds pictures
-            it does not have, and tries its failed ones again.
+            it does not have, and tries its failed ones again; `sync` also computes those anew that
+            have changed, and leaves out those that are gone.
         part_rows: rows in one part; a killed run loses no more than one.
         part_seconds: a part is closed after this long even with fewer rows; a run's first parts
             after 1, 2, 4 ... seconds.
         vector_dtype: how vectors are stored; `float16` halves the file and keeps three digits.
     """
 
-    mode: Literal["resume", "overwrite", "append"] = "resume"
+    mode: Literal["resume", "overwrite", "append", "sync"] = "resume"
     part_rows: int = 512
     part_seconds: float = 10.0
     vector_dtype: Literal["float32", "float16"] = "float32"
@@ -126,8 +129,15 @@ class Sink:
         # The first parts are small: a run that is killed again and again gets forward.
         self._seconds = min(_FIRST_SECONDS, options.part_seconds)
         self._done = False
-        appends = run.manifest.mode == "append"
-        self._known = Known(self._old(_KNOWN)) if appends else None
+        continues = run.manifest.mode in ("append", "sync")
+        self._known: Known | Synced | None = None
+        if options.mode == "sync":
+            parts_of = (parts.table(number, SYNCED) for number in range(len(self._counts)))
+            old = self._old(SYNCED) if continues else iter(())
+            created = read_meta(output).created if continues else ""
+            self._known = Synced(old, created, parts_of, run.manifest.meta.created)
+        elif continues:
+            self._known = Known(self._old(_KNOWN))
 
     @property
     def dimensions(self) -> int:
@@ -152,7 +162,12 @@ class Sink:
         To be asked once for each picture of the source, in its order, those that an earlier run
         has committed included: the second time an id comes along, its second row is meant.
         """
-        return self._known is None or self._known.wants(id)
+        return not isinstance(self._known, Known) or self._known.wants(id)
+
+    @property
+    def synced(self) -> Synced | None:
+        """What a run that synchronises knows; it is to be asked in place of `wants`."""
+        return self._known if isinstance(self._known, Synced) else None
 
     def write(self, batch: Batch) -> None:
         """Take rows; they are safe once their part is whole.
@@ -196,6 +211,11 @@ class Sink:
         if not self._counts and self._known is None:
             raise OutputError(f"{self.output}: no rows were written, so no file was made")
         rows, tables = self._all()
+        if tables is None:
+            self._parts.clear()
+            self._done = True
+            self._held.close()
+            return rows, 0
         failures = 0
 
         def counted() -> Tables:
@@ -234,18 +254,25 @@ class Sink:
     def _old(self, columns: tuple[str, ...]) -> Tables:
         return self._format.read(self.output, self.schema, columns)
 
-    def _all(self) -> tuple[int, Tables]:
-        """All rows of the finished file, and how many they are."""
+    def _all(self) -> tuple[int, Tables | None]:
+        """All rows of the finished file, and how many they are; None if it has just these."""
         numbers = range(len(self._counts))
         if self._known is None:
             return self.resume_at, chain.from_iterable(map(self._parts.tables, numbers))
-        ids = (self._parts.table(number, ("id",)) for number in numbers)
-        merge = plan_merge(self._old(_KNOWN), ids)
-        rows = self._format.rows(self.output) + self.resume_at - merge.replaced
 
         @lru_cache(maxsize=2)
         def part(number: int) -> pyarrow.Table:
             return self._parts.table(number)
 
+        if isinstance(self._known, Synced):
+            there = self._manifest.mode == "sync"
+            plan = self._known.plan(self._parts.table(number, _KNOWN) for number in numbers)
+            if plan.alike and not self._counts and not self._order:
+                return plan.rows, None
+            found = self._old(OWN_COLUMNS) if there else iter(())
+            return plan.rows, plan.tables(found, part, self.schema, self._order)
+        ids = (self._parts.table(number, ("id",)) for number in numbers)
+        merge = plan_merge(self._old(_KNOWN), ids)
+        rows = self._format.rows(self.output) + self.resume_at - merge.replaced
         old = self._old(tuple(self.schema.names))
         return rows, merge.tables(old, part, len(numbers))
