@@ -14,6 +14,8 @@ from markupsafe import Markup
 
 from nasnet.errors import needs
 from nasnet.features.page import policy, render
+from nasnet.network.drawing import cell_svg
+from nasnet.network.spec import NORMAL_A, REDUCTION_A, Genotype
 from nasnet.train.discover import charts
 from nasnet.train.discover.findings import Findings
 from nasnet.train.discover.statistics import Array, Paired, paired
@@ -34,8 +36,6 @@ from nasnet.train.report.lettering import lettering_for
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Drawings = Sequence[tuple[str, str]]  # title and SVG of each cell of a network
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
@@ -48,8 +48,8 @@ class Search:
         measure: what a score is, such as `accuracy`, which is shown in percent.
         known: name of what was known before, such as NASNet-A.
         found: what the trainings say.
-        best: the best network's cells, drawn.
-        known_drawn: those of the known network.
+        best: normal and reduction cell of the best network; None for no drawing.
+        known_cells: those of the known network.
     """
 
     title: str
@@ -58,8 +58,8 @@ class Search:
     measure: str = "accuracy"
     known: str = "NASNet-A"
     found: Findings
-    best: Drawings = ()
-    known_drawn: Drawings = ()
+    best: tuple[Genotype, Genotype] | None = None
+    known_cells: tuple[Genotype, Genotype] = (NORMAL_A, REDUCTION_A)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,8 +121,8 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
             "measure": measure,
             "known": known,
             "found": found,
-            "best": [(title, Markup(picture)) for title, picture in search.best],
-            "known_drawn": [(title, Markup(picture)) for title, picture in search.known_drawn],
+            "best": _drawn(search.best) if search.best else (),
+            "known_drawn": _drawn(search.known_cells) if search.best else (),
             "verdict": verdict(found, measure),
             "against": against_known(found, known, measure),
             "advice": advice(found),
@@ -132,6 +132,12 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
             "listed": listed,
         },
     )
+
+
+def _drawn(cells: tuple[Genotype, Genotype]) -> list[tuple[str, Markup]]:
+    """Title and SVG of both cells; not escaped, for the drawing is our own."""
+    titles = ("Normal cell", "Reduction cell")
+    return [(t, Markup(cell_svg(c, title=t))) for t, c in zip(titles, cells, strict=True)]
 
 
 def with_pairs(networks: Sequence[Compared]) -> list[Compared]:
