@@ -26,7 +26,6 @@ from nasnet.text import display_name
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _LEAST_FOR_UMAP = 5
-_MARGIN = 0.25  # of the middle 96 %, on each side, for what lies outside it
 
 
 # Told of a map: what is being done, how many steps of it are done, and of how many, if known.
@@ -80,7 +79,7 @@ def project(
         on_step: told how far UMAP is.
 
     Returns:
-        float32 [n, 2], each axis from 0 to 1; the larger spread fills it.
+        float32 [n, 2], x from 0 to 1 along the larger spread, y from 0 to 1 or less.
 
     Raises:
         MissingExtraError: umap-learn is not installed.
@@ -90,18 +89,20 @@ def project(
         places = _umap(some, options, on_step)
     else:
         places = _pca(some)
-    places = _drawn_in(places)
-    low, high = places.min(axis=0), places.max(axis=0)
-    span = float((high - low).max()) or 1.0
-    middle = (low + high) / 2
-    return np.asarray((places - middle) / span + 0.5, np.float32)
+    places = _drawn_in(_pca(places))
+    places -= places.min(axis=0)
+    return np.asarray(places / (float(places.max()) or 1.0), np.float32)
 
 
 def _drawn_in(places: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Islands far out, moved nearer, so that they do not squeeze the rest into a corner."""
-    low, high = np.percentile(places, [2, 98], axis=0)
-    room = (high - low) * _MARGIN
-    return np.asarray(np.clip(places, low - room, high + room), np.float32)
+    """The same with less emptiness, so that islands far out do not squeeze the rest.
+
+    Half of a place along an axis is where it was, half its rank among all: gaps shrink, and what
+    lay left of another does so still.
+    """
+    span = np.ptp(places, axis=0)
+    ranks = np.stack([np.searchsorted(np.sort(axis), axis) for axis in places.T], axis=1)
+    return np.asarray(places + ranks / len(places) * span, np.float32)
 
 
 class _Epochs:

@@ -1,7 +1,11 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { ids, x, y, group, groups, images, examples } = data;
+  const { ids, group, groups, images, examples } = data;
+  const span = (all) => all.reduce((most, one) => Math.max(most, one), 0);
+  // The longer side lies along the longer side of the screen.
+  const upright = innerHeight > innerWidth && span(data.x) > span(data.y);
+  const [x, y] = upright ? [data.y, data.x] : [data.x, data.y];
   const canvas = document.getElementById("map");
   const pen = canvas.getContext("2d");
   const card = document.getElementById("card");
@@ -31,10 +35,10 @@
   const visible = (n) => shown[group[n]];
 
   function whole() {
-    const side = Math.min(size.width, size.height) * 0.92;
-    view.scale = side;
-    view.left = (size.width - side) / 2;
-    view.top = (size.height - side) / 2;
+    const [wide, high] = [span(x) || 1, span(y) || 1];
+    view.scale = 0.92 * Math.min(size.width / wide, size.height / high);
+    view.left = (size.width - view.scale * wide) / 2;
+    view.top = (size.height - view.scale * high) / 2;
     draw();
   }
 
@@ -78,6 +82,7 @@
       pen.fill();
     }
     pen.globalAlpha = 1;
+    paintPictures();
     pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--ink");
     pen.lineWidth = 1.5;
     pen.beginPath();
@@ -101,6 +106,38 @@
       pen.arc(px, py, radius + 4, 0, 2 * Math.PI);
       pen.stroke();
     }
+  }
+
+  // Small pictures over the points, as many as have room: one of each group, and nearer in others.
+  const loaded = new Map();
+  const SIDE = 40;
+  function paintPictures() {
+    const taken = new Set();
+    const near = view.scale > 1.4 * Math.min(size.width / span(x), size.height / span(y));
+    const one = (n) => {
+      const [px, py] = place(n);
+      if (!images[n] || !visible(n)) return;
+      if (px < 0 || py < 0 || px > size.width || py > size.height) return;
+      const [i, j] = [Math.floor(px / SIDE), Math.floor(py / SIDE)];
+      for (let a = i - 1; a <= i + 1; a++)
+        for (let b = j - 1; b <= j + 1; b++) if (taken.has(`${a},${b}`)) return;
+      taken.add(`${i},${j}`);
+      if (!loaded.has(n)) {
+        const made = new Image();
+        made.src = images[n];
+        made.onload = draw;
+        loaded.set(n, made);
+      }
+      const image = loaded.get(n);
+      if (!image.naturalWidth) return;
+      const part = Math.min(image.naturalWidth, image.naturalHeight);
+      const [left, top] = [(image.naturalWidth - part) / 2, (image.naturalHeight - part) / 2];
+      pen.fillStyle = colour(group[n]);
+      pen.fillRect(px - SIDE / 2 - 2, py - SIDE / 2 - 2, SIDE + 4, SIDE + 4);
+      pen.drawImage(image, left, top, part, part, px - SIDE / 2, py - SIDE / 2, SIDE, SIDE);
+    };
+    examples.forEach(one);
+    if (near) for (let n = 0; n < ids.length; n++) one(n);
   }
 
   function resize() {
