@@ -127,6 +127,20 @@ def test_a_short_run_says_that_it_proves_less() -> None:
         found((replace(records()[0], score=None),))
 
 
+def test_the_best_of_many_is_lucky() -> None:
+    """Scores of pure chance: without its luck the best is worth no more than the others."""
+    luck = np.random.default_rng(0)
+    chance = tuple(replace(row, score=float(luck.normal())) for row in records(halving=False))
+    low, high = found(chance).worth["guided"]
+    assert len(low) == 40
+    assert low[-1] < 0.3 < found(chance).arms["guided"].max()
+    told = found(records(halving=False))
+    best = told.best.score(0)
+    low, high = told.worth["guided"]
+    assert low[-1] < best < high[-1] + 0.02
+    assert np.all(low <= high)
+
+
 def test_the_surest_effects_are_those_of_the_space() -> None:
     told = found(records())
     alike = [one.mean * SPACE.single[int(one.name[-1]), int(one.name[0])] for one in told.effects]

@@ -58,6 +58,16 @@ def search(found: Findings, measure: str) -> Figure:
             linestyle=_LINES[which % len(_LINES)],
             label=f"{name} search, this run",
         )
+        if name in found.worth:
+            axes.fill_between(
+                np.arange(1, len(scores) + 1),
+                *found.worth[name],
+                step="post",
+                color="C0",
+                alpha=0.16,
+                linewidth=0,
+                label=f"{name} search, its best without luck",
+            )
     _score_axis(axes, measure, "y")
     axes.set(xlabel="trainings", ylabel="best cheap score", xlim=(0, None))
     axes.grid(axis="y")

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasnet.errors import InputError
-from nasnet.train.discover.predictor import Predictor, normal_scores
+from nasnet.train.discover.foresight import (
+    Effect,
+    Foresight,
+    effects,
+    foresight,
+    ranks_or_none,
+    worth,
+)
 from nasnet.train.discover.records import Record
 from nasnet.train.discover.search import KNOWN
 from nasnet.train.discover.search_space import Cell, SearchSpace
@@ -23,12 +30,10 @@ from nasnet.train.discover.statistics import (
     better_by_chance,
     expected_best,
     expected_best_band,
-    ranks,
     reliability,
 )
 
 RANDOM = "random"
-_FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,38 +113,6 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foresight:
-    """How well cells are ranked before they are trained, by tenfold cross-validation.
-
-    Attributes:
-        predicted, scored: of each cell, float64 [n], in normal scores and in scores.
-        predictor: ranks by the predictor.
-        cost: ranks by multiply-adds alone; None where all have the same.
-        filters: ranks by the width that fits the budget alone; None where all have the same.
-    """
-
-    predicted: Array
-    scored: Array
-    predictor: Ranks
-    cost: Ranks | None
-    filters: Ranks | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
-    """What one more of a feature adds to the cheap score, others being equal.
-
-    Attributes:
-        name: of the feature.
-        mean, deviation: in standard deviations of the ranks.
-    """
-
-    name: str
-    mean: float
-    deviation: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that a report shows of a run.
 
@@ -153,6 +126,8 @@ class Findings:
         failed: how many of them failed, why and how often in `errors`.
         seconds: of all trainings.
         arms: scores of fidelity 0 by strategy, in their order.
+        worth: what the best cell so far is worth without its luck, by strategy: ends of a 95 %
+            band, float64 [n] each, nan before there is one.
         random: what random search is expected to find; None where it was not one of the arms.
         ahead: how far the best cheap score of each other strategy lies above random search's
             expected best of as many trainings.
@@ -173,6 +148,7 @@ class Findings:
     failed: int
     seconds: float
     arms: Mapping[str, Array]
+    worth: Mapping[str, tuple[Array, Array]]
     random: RandomCurve | None
     ahead: Mapping[str, float]
     contests: tuple[Contest, ...]
@@ -207,15 +183,19 @@ def findings(
         raise InputError(f"none of {len(records)} trainings has a score, so there is no report")
     cheap = [row for row in rows if 0 in row.records]
     features = np.array([space.features(cells[row.key]) for row in cheap])
+    scores = np.array([row.score(0) for row in cheap])
+    cost = np.array([float(row.records[0][0].multiply_adds) for row in cheap])
+    filters = np.array([float(row.records[0][0].filters) for row in cheap])
     top = max(max(row.records) for row in found)
     finalists = [row for row in found if top in row.records]
     arms = _arms(records)
+    bands = worth(features, scores)
     random = arms.get(RANDOM)
     ahead = {}
-    for name, scores in arms.items():
+    for name, each in arms.items():
         if random is not None and name != RANDOM:
-            count = min(len(scores), len(random))
-            ahead[name] = float(scores[:count].max()) - expected_best(random, count)
+            count = min(len(each), len(random))
+            ahead[name] = float(each[:count].max()) - expected_best(random, count)
     failures: dict[str, int] = {}
     for record in records:
         if record.score is None:
@@ -235,11 +215,12 @@ def findings(
         failed=sum(failures.values()),
         seconds=sum(record.seconds for record in records),
         arms=arms,
+        worth={} if bands is None else _best_worth(records, arms, cheap, bands),
         random=None if random is None else _random_curve(random),
         ahead=ahead,
         contests=_contests(finalists, arms, top) if top > 0 else (),
-        foresight=_foresight(cheap, features),
-        effects=_effects(cheap, features, names),
+        foresight=foresight(features, scores, cost, filters),
+        effects=effects(features, scores, names),
         reliability=_reliability(finalists, top),
         agreement=_agreement(rows),
         errors=tuple(sorted(failures.items(), key=lambda pair: -pair[1])),
@@ -274,6 +255,26 @@ def _arms(records: Sequence[Record]) -> dict[str, Array]:
             if name != KNOWN:
                 arms.setdefault(name, []).append(worst if nothing else record.score or 0.0)
     return {name: np.array(scores) for name, scores in arms.items()}
+
+
+def _best_worth(
+    records: Sequence[Record],
+    arms: Mapping[str, Array],
+    cheap: Sequence[Row],
+    bands: tuple[Array, Array],
+) -> dict[str, tuple[Array, Array]]:
+    """The band of the cell that has the best score so far, at each training of each strategy."""
+    places = {row.key: at for at, row in enumerate(cheap)}
+    found = {}
+    for name, scores in arms.items():
+        keys = [r.key for r in records if r.fidelity == 0 and name in r.arms]
+        bests = [int(np.argmax(scores[: at + 1])) for at in range(len(scores))]
+        rows = [places.get(keys[at]) for at in bests]
+        low, high = (
+            np.array([np.nan if at is None else float(ends[at]) for at in rows]) for ends in bands
+        )
+        found[name] = low, high
+    return found
 
 
 def _random_curve(scores: Array) -> RandomCurve:
@@ -314,46 +315,6 @@ def _contests(finalists: Sequence[Row], arms: Mapping[str, Array], top: int) -> 
     return tuple(contests)
 
 
-def _foresight(cheap: Sequence[Row], features: Array) -> Foresight | None:
-    """Each tenth of the cells is predicted from the others."""
-    if len(cheap) < 2 * _FOLDS:
-        return None
-    scores = np.array([row.score(0) for row in cheap])
-    cost = np.array([float(row.records[0][0].multiply_adds) for row in cheap])
-    filters = np.array([float(row.records[0][0].filters) for row in cheap])
-    predicted = np.zeros(len(cheap))
-    order = np.random.default_rng(0).permutation(len(cheap))
-    for held in np.array_split(order, _FOLDS):
-        known = np.setdiff1d(order, held)
-        learned = Predictor.fit(features[known], normal_scores(scores[known]))
-        predicted[held] = learned.predict(features[held])[0]
-    return Foresight(
-        predicted=predicted,
-        scored=scores,
-        predictor=ranks(predicted, scores),
-        cost=_ranked(cost, scores),
-        filters=_ranked(filters, scores),
-    )
-
-
-def _effects(cheap: Sequence[Row], features: Array, names: Sequence[str]) -> tuple[Effect, ...]:
-    if not names or len(cheap) < 2 * _FOLDS:
-        return ()
-    scores = np.array([row.score(0) for row in cheap])
-    means, deviations = Predictor.fit(features, normal_scores(scores)).effects()
-    found = [
-        Effect(name=name, mean=float(mean), deviation=float(deviation))
-        for name, mean, deviation in zip(names, means, deviations, strict=True)
-        if deviation > 0
-    ]
-    return tuple(sorted(found, key=lambda one: -abs(one.mean) / one.deviation))
-
-
-def _ranked(one: Array, other: Array) -> Ranks | None:
-    alike = len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0
-    return None if alike else ranks(one, other)
-
-
 def _reliability(finalists: Sequence[Row], top: int) -> float | None:
     counts = {len(row.seeds(top)) for row in finalists}
     if len(finalists) < 3 or len(counts) != 1 or counts == {1}:
@@ -367,7 +328,7 @@ def _agreement(rows: Sequence[Row]) -> dict[tuple[int, int], Ranks]:
     for low, high in ((0, 1), (0, 2), (1, 2)):
         both = [row for row in rows if low in row.records and high in row.records]
         scores = [np.array([row.score(at) for row in both]) for at in (low, high)]
-        ranked = _ranked(scores[0], scores[1])
+        ranked = ranks_or_none(scores[0], scores[1])
         if ranked is not None:
             found[low, high] = ranked
     return found
