@@ -1,10 +1,12 @@
 """How fast this package is beside every other implementation that is installed, in one run.
 
-    python -m benchmarks [--quick] [--peers A,B] [--pictures DIR] [--out DIR]
+    python -m benchmarks [--quick] [--time-limit MINUTES] [--peers A,B] [--pictures DIR] [--out DIR]
 
 Nothing is installed by itself. All peers compute the same network with the same untrained weights
 on the same pictures, each in a process of its own, in interleaved turns; how far their vectors
-lie apart stands beside their speed. `--out` gets benchmark.md, benchmark.json and benchmark.svg.
+lie apart stands beside their speed. `--out` gets benchmark.md, benchmark.json and benchmark.svg,
+anew after each round, so that a run that is stopped leaves what it has. `--quick` gives a rough
+figure in two minutes.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ import argparse
 import os
 import platform
 import shlex
+import signal
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.chart import chart
 from benchmarks.machine import processor
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, QUICK
 from benchmarks.report import Context, markdown, to_json
 from benchmarks.running import SECTIONS, Results, RunOptions, run_all
 from nasnet.network.build import build_plan
 from nasnet.network.spec import MOBILE
 from nasnet.network.summary import summarise
-from nasnet.system import usable_cores
+from nasnet.system import usable_cores, write_whole
 
 __all__ = ["main", "parsed"]
 
@@ -43,19 +46,27 @@ def main() -> None:
         multiply_adds=multiply_adds(),
     )
     results = Results()
+    out: Path | None = arguments.out
+
+    def keep() -> None:
+        if out is not None and results.peers:
+            _write(out, results, options, context)
+
+    # A time limit of a batch system sends SIGTERM: what there is by then is told as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run_all(options, results, lambda line: print(line, file=sys.stderr, flush=True))
+        run_all(options, results, lambda line: print(line, file=sys.stderr, flush=True), keep)
     except KeyboardInterrupt:
         print("broken off: this is what there is", file=sys.stderr)
-    report = markdown(results, options, context)
-    print(report)
-    if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "benchmark.md").write_text(report, encoding="utf-8")
-        whole = to_json(results, options, context)
-        (arguments.out / "benchmark.json").write_text(whole, encoding="utf-8")
-        picture = chart(results, context.multiply_adds)
-        (arguments.out / "benchmark.svg").write_text(picture, encoding="utf-8")
+    print(markdown(results, options, context))
+    keep()
+
+
+def _write(out: Path, results: Results, options: RunOptions, context: Context) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "benchmark.md", markdown(results, options, context).encode())
+    write_whole(out / "benchmark.json", to_json(results, options, context).encode())
+    write_whole(out / "benchmark.svg", chart(results, context.multiply_adds).encode())
 
 
 def multiply_adds() -> int:
@@ -66,8 +77,10 @@ def multiply_adds() -> int:
 def parsed(arguments: argparse.Namespace) -> RunOptions:
     """Options as the run takes them."""
     quick = arguments.quick
-    peers = tuple(arguments.peers.split(",")) if arguments.peers else tuple(PEERS)
+    every = QUICK if quick else tuple(PEERS)
+    peers = tuple(arguments.peers.split(",")) if arguments.peers else every
     sections = tuple(arguments.sections.split(",")) if arguments.sections else SECTIONS
+    minutes = arguments.time_limit or (2.0 if quick else None)
     _known(peers, PEERS, "--peers")
     _known(sections, SECTIONS, "--sections")
     return RunOptions(
@@ -75,11 +88,14 @@ def parsed(arguments: argparse.Namespace) -> RunOptions:
         sections=sections,
         rounds=arguments.rounds or (2 if quick else 5),
         seconds=arguments.seconds or (0.5 if quick else 2.0),
-        batches=tuple(int(size) for size in (arguments.batches or "1,4,8,32").split(",")),
+        batches=tuple(
+            int(size) for size in (arguments.batches or ("1,4" if quick else "1,4,8,32")).split(",")
+        ),
         threads=arguments.threads or usable_cores(),
         photos=None if arguments.pictures is None else str(arguments.pictures),
         files=arguments.files or (64 if quick else 400),
         calls=arguments.calls or (100 if quick else 1000),
+        time_limit=None if minutes is None else minutes * 60,
     )
 
 
@@ -93,7 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--quick", action="store_true", help="a look: few rounds, short turns")
+    parser.add_argument(
+        "--quick", action="store_true", help="a rough figure in two minutes: few rounds"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, metavar="MINUTES", help="leave out what takes longer"
+    )
     parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; all if not given")
     parser.add_argument("--sections", help=f"of {', '.join(SECTIONS)}; all if not given")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="JPEG files; else samples")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from nasnet.network.plan import Borders
 
-__all__ = ["PEERS", "WEIGHTS", "Peer", "PeerRow", "absent", "make_peer", "write_vectors"]
+__all__ = ["PEERS", "QUICK", "WEIGHTS", "Peer", "PeerRow", "absent", "make_peer", "write_vectors"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -85,6 +85,7 @@ _CADENE = "pip install torch pretrainedmodels"
 _KERAS = "pip install tensorflow"
 _OURS, _OTHERS = "benchmarks.own_engines", "benchmarks.graph_peers"
 _FROM_TORCH, _FROM_KERAS = "benchmarks.torch_peers", "benchmarks.keras_peers"
+_MOBILE = "benchmarks.mobile_peers"
 
 # Order is that of the table; `nasnet-f32` and `nasnet-bf16` are what ratios are taken of.
 PEERS: Mapping[str, PeerRow] = {
@@ -201,7 +202,23 @@ PEERS: Mapping[str, PeerRow] = {
         packages=("openvino",),
         pip="pip install openvino",
     ),
+    "litert": PeerRow(
+        title="LiteRT with XNNPACK, our export",
+        room=_MOBILE,
+        kind="litert",
+        packages=("ai_edge_litert", "tensorflow"),
+        pip="pip install ai-edge-litert tensorflow",
+    ),
+    "mnn": PeerRow(
+        title="MNN, naive export",
+        room=_MOBILE,
+        kind="mnn",
+        packages=("MNN",),
+        pip="pip install MNN",
+    ),
 }
+# What `--quick` measures: the engines that a reader compares with, and what starts in seconds.
+QUICK = ("nasnet-f32", "nasnet-auto", "onnxruntime", "openvino", "mnn", "keras-call")
 
 
 def absent(peers: Sequence[str]) -> dict[str, str]:

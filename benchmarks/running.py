@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ class RunOptions:
         photos: a folder of JPEG files; samples if not given.
         files: how many files the samples are repeated to.
         calls: how many calls the thousandth-call section makes.
+        time_limit: seconds for all of it; what is not measured by then is left out.
     """
 
     peers: tuple[str, ...]
@@ -59,6 +60,7 @@ class RunOptions:
     photos: str | None
     files: int
     calls: int
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,22 @@ class _Stage:
     photos: str
     pixels: Path
     say: Callable[[str], None]
+    keep: Callable[[], None]
+    deadline: float
+
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self.deadline
+
+    def rounds(self, what: str) -> Iterator[int]:
+        """The numbers of the rounds, as long as there is time; what each brought is kept."""
+        for number in range(self.options.rounds):
+            if number and self.over():
+                self.say(f"{what}: the time is up after {number} of {self.options.rounds} rounds")
+                return
+            yield number
+            self.say(f"{what}: round {number + 1} of {self.options.rounds}")
+            self.keep()
 
     def child(self, name: str) -> Child:
         threads = self.options.threads
@@ -173,6 +191,9 @@ class _Stage:
         """Children of these peers, one after another so that none disturbs the next."""
         children: dict[str, Child] = {}
         for name in names:
+            if self.over():
+                self.results.failed.setdefault(name, "the time was up before it started")
+                continue
             self.say(f"starting {name}")
             child = self.child(name)
             stack.callback(child.close)
@@ -187,14 +208,22 @@ class _Stage:
         return children
 
 
-def run_all(options: RunOptions, results: Results, say: Callable[[str], None]) -> None:
+def run_all(
+    options: RunOptions,
+    results: Results,
+    say: Callable[[str], None],
+    keep: Callable[[], None] = lambda: None,
+) -> None:
     """Measure.
 
     Args:
         options: what.
         results: filled as the run goes on, so that one that is broken off leaves what it has.
         say: told what happens, a line at a time.
+        keep: called after each round, to write down what there is.
     """
+    limit = float("inf") if options.time_limit is None else options.time_limit
+    deadline = time.monotonic() + limit
     results.absent = absent(options.peers)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
@@ -210,15 +239,18 @@ def run_all(options: RunOptions, results: Results, say: Callable[[str], None]) -
             photos=photos,
             pixels=pixels,
             say=say,
+            keep=keep,
+            deadline=deadline,
         )
-        if {"throughput", "latency"} & set(options.sections):
+        wanted = set(options.sections)
+        if {"throughput", "latency"} & wanted:
             _inference(stage, images)
-        if "jpeg" in options.sections:
-            _jpeg(stage)
-        if "cold" in options.sections:
-            _cold(stage)
-        if "calls" in options.sections:
-            _calls(stage)
+        for section, measure in (("jpeg", _jpeg), ("cold", _cold), ("calls", _calls)):
+            if section in wanted and stage.over():
+                say(f"{section}: the time is up, so it is not measured")
+            elif section in wanted:
+                measure(stage)
+                keep()
 
 
 def agreement(
@@ -269,7 +301,7 @@ def _inference(stage: _Stage, images: Pixels) -> None:
         for task in tasks:  # compiled and warm before the first round
             for name in _takers(children, task):
                 stage.ask(name, children[name], {**task, "seconds": 0})
-        for number in range(options.rounds):
+        for number in stage.rounds("inference"):
             if MATRIX in children:
                 rates = stage.ask(MATRIX, children[MATRIX], {"seconds": options.seconds})
                 for precision, rate in (rates or {}).items():
@@ -279,7 +311,6 @@ def _inference(stage: _Stage, images: Pixels) -> None:
                 order = next(schedule(_takers(children, task), 1, seed=number))
                 for name in order:
                     _turn(stage, name, children[name], {**task, "seconds": options.seconds})
-            stage.say(f"inference: round {number + 1} of {options.rounds}")
         for name, child in children.items():
             if name != MATRIX and (found := stage.ask(name, child, {"do": "peak"})):
                 results.peers[name].peak_mb = found["mb"]
@@ -318,21 +349,20 @@ def _jpeg(stage: _Stage) -> None:
             found = stage.ask(name, children[name], task)
             if found is None or found["rate"] is None:
                 children.pop(name).close()
-        for number, order in enumerate(schedule(list(children), stage.options.rounds, seed=1)):
-            for name in order:
+        for number in stage.rounds("JPEG to Parquet"):
+            for name in next(schedule(list(children), 1, seed=1000 + number)):
                 output = str(stage.folder / f"{name}.parquet")
                 task = {"do": "jpeg", "photos": stage.photos, "output": output}
                 if found := stage.ask(name, children[name], task):
                     stage.results.peers[name].jpeg.append(found["rate"])
-            stage.say(f"JPEG to Parquet: round {number + 1} of {stage.options.rounds}")
         for name, child in children.items():
             if found := stage.ask(name, child, {"do": "peak"}):
                 stage.results.peers[name].jpeg_peak_mb = found["mb"]
 
 
 def _cold(stage: _Stage) -> None:
-    for number, order in enumerate(schedule(stage.there(), stage.options.rounds, seed=2)):
-        for name in order:
+    for number in stage.rounds("cold start"):
+        for name in next(schedule(stage.there(), 1, seed=2000 + number)):
             if name not in stage.there():
                 continue
             start = time.perf_counter()
@@ -341,12 +371,11 @@ def _cold(stage: _Stage) -> None:
                 if name in children and stage.ask(name, children[name], {"do": "first"}):
                     seconds = time.perf_counter() - start
                     stage.results.peers[name].cold.append(seconds)
-        stage.say(f"cold start: round {number + 1} of {stage.options.rounds}")
 
 
 def _calls(stage: _Stage) -> None:
     for name in stage.there():
-        if not PEERS[name].calls:
+        if not PEERS[name].calls or stage.over():
             continue
         with ExitStack() as stack:
             children = stage.started([name], stack)

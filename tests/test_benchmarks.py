@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
+from benchmarks import __main__ as command, running
 from benchmarks.chart import bars, chart
 from benchmarks.child import serve
 from benchmarks.matrix import operations_a_second
 from benchmarks.operations import costs, table as operations_table
-from benchmarks.peers import PEERS, absent, make_peer, write_vectors
+from benchmarks.peers import PEERS, QUICK, absent, make_peer, write_vectors
 from benchmarks.photos import make_photos, network_input
 from benchmarks.precision import cost, table
 from benchmarks.report import Context, best_batch, markdown, share, to_json
@@ -226,7 +228,10 @@ def test_options_and_their_refusals() -> None:
     assert quick.seconds < whole.seconds
     assert quick.calls < whole.calls == 1000
     assert whole.peers == ("openvino", "cadene")
-    assert quick.peers == tuple(PEERS)
+    assert quick.peers == QUICK
+    assert set(QUICK) < set(options().peers) == set(PEERS)
+    assert (quick.time_limit, whole.time_limit) == (120, None)
+    assert options("--time-limit", "3").time_limit == 180
     with pytest.raises(SystemExit, match=r"no caffe; there are nasnet-f32"):
         options("--peers", "caffe")
     with pytest.raises(SystemExit, match="no cooking"):
@@ -243,6 +248,32 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, pixels in enumerate(source):
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return make_photos(folder / "photos", count=3, source=str(folder))
+
+
+def test_when_the_time_is_up_a_round_ends_the_run_and_nobody_new_starts(tmp_path: Path) -> None:
+    results = Results()
+    told: list[str] = []
+    kept: list[int] = []
+
+    def stage(seconds: float) -> running._Stage:
+        return running._Stage(
+            options=options("--rounds", "3"),
+            results=results,
+            folder=tmp_path,
+            photos="",
+            pixels=tmp_path / "none.npy",
+            say=told.append,
+            keep=lambda: kept.append(len(told)),
+            deadline=time.monotonic() + seconds,
+        )
+
+    assert list(stage(3600).rounds("cold start")) == [0, 1, 2]
+    assert len(kept) == 3, "what each round brought is kept"
+    assert list(stage(-1).rounds("cold start")) == [0]
+    assert told[-1] == "cold start: the time is up after 1 of 3 rounds"
+    with ExitStack() as stack:
+        assert stage(-1).started(["openvino"], stack) == {}
+    assert results.failed == {"openvino": "the time was up before it started"}
 
 
 def test_photos_are_repeated_until_there_are_enough(photos: Path) -> None:
