@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from nasnet.errors import InputError, NasnetError
-from nasnet.features.index import Copy, Group, Index, near_duplicates
+from nasnet.features.index import (
+    Copy,
+    Group,
+    Index,
+    classifier_of,
+    near_duplicates,
+    nearest_of_class,
+)
 from nasnet.features.signatures import read_signed
 from nasnet.serve.answers import JSON, Refusal, add_route, json_answer, overloaded
+from nasnet.serve.options import NearestIndex
 from nasnet.serve.photos import Drawn, State
 from nasnet.serve.service import Service
+from nasnet.weights.weights import Weights
 
+Floats = npt.NDArray[np.float32]
+Rows64 = npt.NDArray[np.int64]
+WhereText = Annotated[
+    str | None,
+    Query(max_length=10_000, description="Only rows this is true of, such as price < 20."),
+]
+_LONGEST = 500  # characters of a refusal
 _GROUPS = 200  # of copies in an answer, at most
 _COPIES = 24  # of a group, at most
 # The map is one file with its script and pictures in it; it may reach nothing at all.
@@ -31,7 +49,8 @@ class Collection(BaseModel):
     """What there is to search in, and how far it is.
 
     Of a folder (`--photos`), `total` are its pictures, `done` those that have been looked at and
-    `failures` those that cannot be read; `problem` says why.
+    `failures` those that cannot be read; `problem` says why. With `labels`, its pictures are found
+    by the names of classes; `columns` are those that were kept of its source.
     """
 
     rows: int
@@ -44,6 +63,8 @@ class Collection(BaseModel):
     pictures: bool
     copies: bool
     map: Drawn
+    labels: bool
+    columns: list[str]
 
 
 class Rows(BaseModel):
@@ -54,14 +75,15 @@ class Rows(BaseModel):
 
 
 class Near(BaseModel):
-    """A row and its cosine similarity."""
+    """A row, and its cosine similarity; of a class, how likely it is, 0 to 1."""
 
     id: str
     score: float
+    columns: dict[str, Any]
 
 
 class NearRows(BaseModel):
-    """The nearest rows of one, without itself."""
+    """The nearest rows of one, without itself, or those that show a class."""
 
     id: str
     neighbours: list[Near]
@@ -116,6 +138,8 @@ def routes(service: Service) -> APIRouter:
                 pictures=service.options.folder is not None,
                 copies=copies.file() is not None,
                 map=_map(service)[1],
+                labels=bool(service.default.labels) and isinstance(index, Index),
+                columns=index.kept_names if isinstance(index, Index) else [],
             )
         )
 
@@ -123,15 +147,32 @@ def routes(service: Service) -> APIRouter:
         start: Annotated[int, Query(ge=0)] = 0,
         step: Annotated[int, Query(ge=1, description="Every how many rows.")] = 1,
         count: Annotated[int, Query(ge=1, le=1000)] = 60,
+        where: WhereText = None,
     ) -> Response:
-        ids = _index(service).ids
+        index = _index(service)
+        ids = index.ids
+        if where is not None:
+            found = await asyncio.to_thread(matching_rows, index, where)
+            ids = [ids[row] for row in found]
         return json_answer(Rows(rows=len(ids), ids=ids[start : start + step * count : step]))
 
     async def neighbours(
-        id: Annotated[str, Query(min_length=1)],
+        id: Annotated[str | None, Query(min_length=1, description="A row.")] = None,
+        label: Annotated[
+            str | None, Query(min_length=1, max_length=200, description="Or the name of a class.")
+        ] = None,
         k: Annotated[int, Query(ge=1, le=1000)] = 12,
+        where: WhereText = None,
     ) -> Response:
-        return json_answer(await asyncio.to_thread(_near, _index(service), id, k))
+        if (id is None) == (label is None):
+            raise Refusal(400, "expected id or label, one of them")
+        index = _index(service)
+        if label is not None:
+            weights = service.default.spec.opened.weights
+            found = await asyncio.to_thread(_labelled, index, weights, label, k, where)
+        else:
+            found = await asyncio.to_thread(_near, index, str(id), k, where)
+        return json_answer(found)
 
     async def duplicates() -> Response:
         return json_answer(await copies.found())
@@ -150,7 +191,7 @@ def routes(service: Service) -> APIRouter:
     for path, handler, about, answer, refusals in (
         ("/collection", collection, "What there is to search in", Collection, (404,)),
         ("/collection/rows", rows, "Ids of the collection", Rows, (400, 404)),
-        ("/neighbours", neighbours, "Nearest rows of a row", NearRows, (400, 404)),
+        ("/neighbours", neighbours, "Nearest rows of a row or a class", NearRows, (400, 404)),
         ("/copies", duplicates, "Copies of the same picture", Copies, (404, 429)),
     ):
         add_route(router, path, handler, about, answers={JSON: answer}, refusals=refusals)
@@ -172,18 +213,50 @@ def _index(service: Service) -> Index:
     return service.index
 
 
-def _near(index: Index, id: str, k: int) -> NearRows:
+def _near(index: Index, id: str, k: int, where: str | None) -> NearRows:
     try:
         row = index.row(id)
     except InputError as error:
         raise Refusal(404, str(error)[:200]) from None
-    ids, scores = index.search(index.vectors([row]), k + 1)
-    found = [
-        Near(id=near, score=score)
-        for near, score in zip(ids[0], scores[0].tolist(), strict=True)
-        if near != id
+    among = None if where is None else matching_rows(index, where)
+    rows, scores = index.nearest(index.vectors([row]), k + 1, where=among)
+    others = rows[0] != row
+    rows, scores = rows[0][others][:k], scores[0][others][:k]
+    return NearRows(id=id, neighbours=_shown_rows(index, rows, scores))
+
+
+def _labelled(index: Index, weights: Weights, label: str, k: int, where: str | None) -> NearRows:
+    among = None if where is None else matching_rows(index, where)
+    try:
+        classifier = classifier_of(weights)
+        rows, shares = nearest_of_class(index, classifier, label, k, where=among)
+    except InputError as error:
+        raise Refusal(404, str(error)[:_LONGEST]) from None
+    name = classifier.names[classifier.place(label)]
+    return NearRows(id=name, neighbours=_shown_rows(index, rows, shares))
+
+
+def _shown_rows(index: Index, rows: Rows64, scores: Floats) -> list[Near]:
+    return [
+        Near(id=index.ids[row], score=score, columns=columns)
+        for row, score, columns in zip(
+            rows.tolist(), scores.tolist(), index.kept(rows), strict=True
+        )
     ]
-    return NearRows(id=id, neighbours=found[:k])
+
+
+def matching_rows(index: NearestIndex | None, where: str) -> Rows64:
+    """The rows that a condition of a request is true of.
+
+    Raises:
+        Refusal: it cannot be read, or the index knows no columns.
+    """
+    if not isinstance(index, Index):
+        raise Refusal(400, "this index knows no columns")
+    try:
+        return index.matching(where)
+    except InputError as error:
+        raise Refusal(400, str(error)[:_LONGEST]) from None
 
 
 class _Once:

@@ -9,7 +9,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nasnet.features.index import Index
 from nasnet.features.store import Batch, record_batch
 from nasnet.serve.answers import (
     BINARY,
@@ -32,6 +33,7 @@ from nasnet.serve.answers import (
 )
 from nasnet.serve.batching import Computed
 from nasnet.serve.bodies import beside, files_of, read_body, while_there
+from nasnet.serve.collection import WhereText, matching_rows
 from nasnet.serve.service import Model, Service, softmax
 
 Floats = npt.NDArray[np.float32]
@@ -97,10 +99,11 @@ class Classes(BaseModel):
 
 
 class Neighbour(BaseModel):
-    """A row of the index, and its cosine similarity."""
+    """A row of the index, its cosine similarity, and the columns kept of its source."""
 
     id: str
     score: float
+    columns: dict[str, Any] = {}
 
 
 class Neighbours(BaseModel):
@@ -180,13 +183,17 @@ def routes(service: Service) -> APIRouter:
     async def search(
         request: Request,
         k: Annotated[int, Query(ge=1, le=1000, description="How many neighbours.")] = 12,
+        where: WhereText = None,
     ) -> Response:
         if service.index is None:
             if service.photos is not None and service.photos.progress.state != "failed":
                 raise overloaded("the collection's first vectors are on their way", seconds=2)
             raise Refusal(404, "no index is served: start with --photos or --index")
+        among = None
+        if where is not None:  # before a picture is computed for nothing
+            among = await asyncio.to_thread(matching_rows, service.index, where)
         done = await _compute(request, service, service.default)
-        data = await asyncio.to_thread(_neighbours, done, service, k)
+        data = await asyncio.to_thread(_neighbours, done, service, k, among)
         return Response(data, media_type=JSON)
 
     async def similarity(request: Request, model: _ModelName = None) -> Response:
@@ -330,16 +337,27 @@ def _classified(done: _Done, top: int) -> bytes:
     return render_json(Results(model=done.model.name, results=results))
 
 
-def _neighbours(done: _Done, service: Service, k: int) -> bytes:
-    assert service.index is not None
-    ids, scores = service.index.search(done.vectors()[done.good], min(k, len(service.index)))
-    rows = iter(zip(ids, scores.tolist(), strict=True))
+def _neighbours(
+    done: _Done, service: Service, k: int, among: npt.NDArray[np.int64] | None
+) -> bytes:
+    index = service.index
+    assert index is not None
+    vectors, k = done.vectors()[done.good], min(k, len(index))
+    if isinstance(index, Index):
+        rows, scores = index.nearest(vectors, k, where=among)
+        ids = [[index.ids[row] for row in some] for some in rows]
+        columns = [index.kept(some) for some in rows]
+    else:
+        ids, scores = index.search(vectors, k)
+        columns = [[{} for _ in some] for some in ids]
+    found = iter(zip(ids, scores.tolist(), columns, strict=True))
     results = []
     for id, one in done.rows:
         neighbours = None
         if one.error is None:
             neighbours = [
-                Neighbour(id=near, score=score) for near, score in zip(*next(rows), strict=True)
+                Neighbour(id=near, score=score, columns=kept)
+                for near, score, kept in zip(*next(found), strict=True)
             ]
         results.append(Neighbours(id=id, neighbours=neighbours, error=one.error))
     return render_json(Results(model=done.model.name, results=results))

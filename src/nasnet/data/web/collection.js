@@ -1,16 +1,19 @@
 // The collection on the page: how far it is, its pictures, copies among them, the map.
 
 import { askJson, ask } from "/assets/server.js";
-import { countText, leftText, showGroups, showTiles } from "/assets/showing.js";
+import { countText, leftText, showGroups, showNeighbours, showTiles } from "/assets/showing.js";
 
 const part = (id) => document.getElementById(id);
 const AT_ONCE = 24; // pictures in the gallery at first, and by each "Show more"
+const FOUND = 24; // pictures of a class
 const LOOK = 1000; // milliseconds between two looks while something is under way
 
 let step = 1; // every how many rows: so that what is seen is spread over the collection
 let offset = 0; // of the next pictures to be shown
 let shown = 0;
 let copiesAsked = false;
+let latest = null; // of GET /collection
+let finding = false; // whether the gallery shows what was asked for
 
 /**
  * Show the collection, and go on while it grows.
@@ -21,14 +24,27 @@ let copiesAsked = false;
 export function showCollection(choose, attempt) {
   part("collection").hidden = false;
   part("more").addEventListener("click", () => attempt(() => more(choose)));
+  part("find").addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(() => find(choose));
+  });
   attempt(() => look(choose, attempt));
 }
 
+/** The condition that all that is found has to fit, as values of a query; none where none is set. */
+export function condition() {
+  const where = part("where").value.trim();
+  return where ? { where } : {};
+}
+
 async function look(choose, attempt) {
-  const found = await askJson("/collection");
+  latest = await askJson("/collection");
+  const found = latest;
   describe(found);
-  if (found.rows && shown < AT_ONCE) await begin(found, choose);
-  part("more").hidden = !found.pictures || shown >= found.rows;
+  if (!finding) {
+    if (found.rows && shown < AT_ONCE) await begin(found, choose);
+    part("more").hidden = !found.pictures || shown >= found.rows;
+  }
   if (found.copies && !copiesAsked) {
     copiesAsked = true;
     attempt(() => copies(found.pictures && choose));
@@ -62,6 +78,34 @@ function describe(found) {
   part("collection-problem").textContent = failed;
   part("collection-problem").hidden = !failed;
   part("collection-note").hidden = !found.rows || !found.pictures;
+  part("find").hidden = !found.rows || !(found.labels || found.columns.length);
+  part("by-label").hidden = !found.labels;
+  part("by-columns").hidden = !found.columns.length;
+  part("where").placeholder = `${found.columns[0]} = …`;
+  const names = found.labels ? ["Only names of classes are known, no other words."] : [];
+  if (found.columns.length) {
+    names.push(`Columns: ${found.columns.join(", ")}, folder; as in price < 20 and brand = 'Acme'.`);
+  }
+  part("find-note").textContent = names.join(" ");
+}
+
+/** Show what a class's name and a condition find in place of the gallery. */
+async function find(choose) {
+  const label = part("label").value.trim();
+  finding = Boolean(label) || "where" in condition();
+  if (!finding) {
+    shown = 0;
+    part("gallery").replaceChildren();
+    await begin(latest, choose);
+  } else {
+    const query = new URLSearchParams({ ...condition(), ...(label ? { label, k: FOUND } : {}) });
+    const tiles = label
+      ? (await askJson(`/neighbours?${query}`)).neighbours
+      : (await askJson(`/collection/rows?${query}`)).ids.map((id) => ({ id }));
+    showNeighbours(part("gallery"), tiles, latest.pictures && choose);
+    if (!tiles.length) part("gallery").textContent = "No picture fits.";
+  }
+  part("more").hidden = finding || !latest.pictures || shown >= latest.rows;
 }
 
 async function begin(found, choose) {

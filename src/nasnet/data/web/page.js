@@ -1,7 +1,7 @@
 // The page: it asks what is served, and shows of a picture whatever the service can tell.
 
 import { ask, askJson, post, Refused } from "/assets/server.js";
-import { showCollection, showMap } from "/assets/collection.js";
+import { condition, showCollection, showMap } from "/assets/collection.js";
 import { keepPageOnDrop, makePicker, onPaste } from "/assets/picking.js";
 import { labelText, shareText, showAlike, showLabels, showNeighbours, showPicture, unsureText }
   from "/assets/showing.js";
@@ -138,9 +138,10 @@ async function classify(picture, signal) {
 }
 
 async function search(picture, signal) {
+  const asked = new URLSearchParams({ k: NEIGHBOURS, ...condition() });
   const { neighbours } = row === null
-    ? (await (await post(`/search?k=${NEIGHBOURS}`, [picture], signal)).json()).results[0]
-    : await askJson(`/neighbours?${new URLSearchParams({ id: row, k: NEIGHBOURS })}`, { signal });
+    ? (await (await post(`/search?${asked}`, [picture], signal)).json()).results[0]
+    : await askJson(`/neighbours?${asked}&${new URLSearchParams({ id: row })}`, { signal });
   showNeighbours(part("neighbours").querySelector("ol"), neighbours, info.pictures && goOn);
   return `${neighbours.length} nearest pictures`;
 }

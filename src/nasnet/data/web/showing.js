@@ -86,7 +86,7 @@ export const labelText = (one) => one.label || `class ${one.index}`;
  * The nearest rows of the index.
  *
  * @param {HTMLElement} list
- * @param {{id: string, score: number}[]} neighbours
+ * @param {{id: string, score?: number, columns?: object}[]} neighbours
  * @param {((id: string) => void) | null} onChoice where pictures can be shown and searched with
  */
 export function showNeighbours(list, neighbours, onChoice) {
@@ -137,19 +137,19 @@ export function leftText(seconds) {
   return `, about ${Math.round(seconds / 60)} min left`;
 }
 
-function named({ id, score, note }) {
-  const tile = make("div", "tile", caption(id, score, note));
+function named({ id, score, note, columns }) {
+  const tile = make("div", "tile", caption(id, score, note, columns));
   tile.title = id;
   return tile;
 }
 
-function pictured({ id, score, note }, onChoice) {
+function pictured({ id, score, note, columns }, onChoice) {
   const image = make("img");
   image.loading = "lazy";
   image.alt = "";
   image.src = `/picture?${new URLSearchParams({ id })}`;
   image.addEventListener("error", () => image.replaceWith(make("span", "blank", "no picture")));
-  const button = make("button", "tile", image, caption(id, score, note));
+  const button = make("button", "tile", image, caption(id, score, note, columns));
   button.type = "button";
   button.title = id;
   const more = score === undefined ? note && `, ${note}` : `, similarity ${decimal.format(score)}`;
@@ -158,10 +158,16 @@ function pictured({ id, score, note }, onChoice) {
   return button;
 }
 
-function caption(id, score, note) {
+function caption(id, score, note, columns = {}) {
   const beside = score === undefined ? note : decimal.format(score);
   const made = make("span", "text", make("span", "name", id.split("/").at(-1)));
   if (beside) made.append(make("span", "score", beside));
+  const known = Object.entries(columns).filter(([, value]) => value !== null);
+  if (known.length) {
+    const words = known.map(([name, value]) => `${name} ${value}`).join(", ");
+    made.append(make("span", "words", words));
+    made.title = words;
+  }
   return made;
 }
 

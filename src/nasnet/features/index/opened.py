@@ -112,9 +112,14 @@ class Index:
             begin += len(part)
         return found
 
+    @property
+    def kept_names(self) -> list[str]:
+        """The columns that were kept of the source."""
+        return [name for name in self.columns.column_names if name not in OWN_COLUMNS]
+
     def kept(self, rows: Rows | Sequence[int]) -> list[dict[str, object]]:
-        """The columns that were kept of the source, of some rows."""
-        names = [name for name in self.columns.column_names if name not in OWN_COLUMNS]
+        """The same of some rows, with their values."""
+        names = self.kept_names
         if not names:
             return [{} for _ in rows]
         import pyarrow
