@@ -26,7 +26,7 @@ SHARES = {
     "merge --overwrite": 1,
     "merge --overwrite, three files": 1,
     "index": 1,
-    "index --add": 1,
+    "index --append": 1,
     "index --overwrite": 1,
     "convert": 0.5,
     "convert --overwrite": 0.5,

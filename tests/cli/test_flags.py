@@ -343,3 +343,18 @@ def test_flags_of_writing_are_offered_where_something_is_written() -> None:
     for flag in ("--part-rows", "--vector-dtype", "--endpoint"):
         assert flag in invoke("embed", "--help").stdout
         assert flag not in invoke("classify", "--help").stdout
+
+
+def test_a_letter_and_its_flag_are_the_same_on_every_command() -> None:
+    """Whoever knows one command knows the others; `-k` is how many of the nearest or likeliest."""
+    found: dict[str, set[str]] = {}
+    for flag, letter in re.findall(r"^\* `(--[a-z-]+), (-[a-z])\b", reference(), re.MULTILINE):
+        found.setdefault(letter, set()).add(flag)
+    assert found == {
+        "-o": {"--output"},
+        "-q": {"--quiet"},
+        "-w": {"--weights"},
+        "-v": {"--verbose"},
+        "-n": {"--count"},
+        "-k": {"--count", "--top", "--neighbours"},
+    }

@@ -289,7 +289,7 @@ def test_pictures_that_are_none_are_said(tmp_path: Path) -> None:
 
 def test_the_command_shows_a_table_or_json(tmp_path: Path, photos: Path) -> None:
     arguments = ["seeded:7", str(tmp_path / "m.onnx"), "--size", "64"]
-    arguments += ["--pictures", str(photos), "--output", "classifier"]
+    arguments += ["--pictures", str(photos), "--task", "classifier"]
     result = invoke("export", *arguments)
     assert result.exit_code == 0, result.output
     assert "compared on 3 pictures" in result.output

@@ -90,7 +90,7 @@ def test_a_page_holds_its_pictures_and_no_markup_of_others(tmp_path: Path) -> No
     evil = "</script><b>@SCRIPT@&.jpg"
     found = replace(features(5), ids=["0.jpg", "1.jpg", "2.jpg", "3.jpg", evil])
     page = tmp_path / "m.html"
-    options = replace(PCA, pictures=3)
+    options = replace(PCA, thumbnails=3)
     nasnet.write_map(found, page, pictures=tmp_path, labels={evil: "<i>"}, options=options)
     text = page.read_text(encoding="utf-8")
     assert text.count("</script>") == 2
@@ -174,7 +174,7 @@ def test_a_map_is_made_without_tensorflow_and_torch(tmp_path: Path) -> None:
 
 
 def test_options_that_are_none_are_refused() -> None:
-    for wrong in ({"method": "tsne"}, {"neighbours": 1}, {"thumbnail": 2}):
+    for wrong in ({"method": "tsne"}, {"neighbours": 1}, {"thumbnail_size": 2}):
         with pytest.raises(InputError):
             nasnet.MapOptions(**wrong)
 

@@ -28,7 +28,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_recipe_that_made_them_is_found(old: Path) -> None:
-    done = invoke("check-vectors", old / "old.npy", "--pictures", old / "photos", "-w", "seeded:7",
+    done = invoke("check-vectors", old / "old.npy", "--source", old / "photos", "-w", "seeded:7",
                "--count", "2")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -48,7 +48,7 @@ def test_no_recipe_explains_vectors_of_other_weights(old: Path) -> None:
 def test_adopted_vectors_are_a_feature_set_like_any_other(old: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.parquet"
     done = invoke("adopt", old / "old.npy", "--ids", old / "ids.txt", "--recipe", "tf1-hub",
-               "-w", "seeded:7", "--pictures", old / "photos", "-o", out)  # fmt: skip
+               "-w", "seeded:7", "--source", old / "photos", "-o", out)  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert "checked on 4 pictures: smallest cosine 1.000000" in done.stderr
     options = nasnet.EmbedOptions(recipe="tf1-hub", sink=nasnet.SinkOptions(mode="append"))

@@ -36,7 +36,7 @@ from nasnet.pictures.sources import Item, Shard
 
 WEIGHTS = "seeded:7"
 OPTIONS = EmbedOptions(size=(48, 48), engine=EngineOptions(threads=1))
-SPREAD = ClusterOptions(worker_cores=1, shard_rows=6, patience=600)
+SPREAD = ClusterOptions(worker_cores=1, shard_rows=6, wait_seconds=600)
 ALONE = replace(SPREAD, max_workers=1)
 
 

@@ -179,8 +179,8 @@ SCENARIOS = {
         in_turn=True,
     ),
     "index": Scenario(command="index a.parquet -o i", before=TWO_SETS, seen=partial(index_in, "i")),
-    "index --add": Scenario(
-        command="index b.parquet -o i --add",
+    "index --append": Scenario(
+        command="index b.parquet -o i --append",
         before=each(TWO_SETS, partial(said, "index a.parquet -o i")),
         seen=partial(index_in, "i"),
     ),

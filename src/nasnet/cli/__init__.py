@@ -34,7 +34,8 @@ _LONGEST_LINE = 500  # of another library's message
 # Exit status -> what it means.
 STATUSES: Mapping[int, str] = {
     0: "done",
-    1: "something failed, told in one line; with `--strict`, a picture failed",
+    1: "something failed, told in one line; with `--strict`, a picture failed; the answer of "
+    "`check-vectors` is no",
     2: "a mistake in what was asked for: a flag, a value, a variable, the configuration file",
     130: "stopped by Ctrl-C, SIGTERM or SIGHUP (0 for `serve`, once it is ready)",
     141: "whoever read the output went away",

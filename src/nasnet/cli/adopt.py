@@ -26,18 +26,18 @@ def adopt(
     recipe: str,
     weights: Weights = DEFAULT_HANDLE,
     padding: Borders | None = None,
-    pictures: str | None = None,
+    source: str | None = None,
     overwrite: bool = False,
     quiet: Quiet = False,
     fetch: FetchOptions,
 ) -> None:
     """Make a feature set of VECTORS, a .npy [n, 1056] that another program stored.
 
-    The set can be searched, drawn, merged and added to as any other. With --pictures some pictures
+    The set can be searched, drawn, merged and added to as any other. With --source some pictures
     are computed again, and vectors that do not agree are refused; `nasnet
     check-vectors` says which recipe fits.
 
-        nasnet adopt old.npy --ids ids.txt --recipe tf1-hub --pictures photos -o features.parquet
+        nasnet adopt old.npy --ids ids.txt --recipe tf1-hub --source photos -o features.parquet
 
     Args:
         vectors: the array; float32 or anything that becomes it.
@@ -46,7 +46,7 @@ def adopt(
         recipe: how the pictures were prepared: tf1-hub, tf2-hub, slim-eval, cadene-eval or photo.
         weights: what computed them: a published handle, a file, or builtin.
         padding: whose border pixels: slim, or keras for keras.applications.
-        pictures: the source they were computed from, to check some of them.
+        source: the pictures they were computed from, to check some of them.
         overwrite: replace an output that is there.
         quiet: no summary.
         fetch: where to look for weights.
@@ -60,7 +60,7 @@ def adopt(
             weights=weights,
             recipe=recipe,
             padding=padding,
-            pictures=pictures,
+            pictures=source,
             overwrite=overwrite,
             fetch=fetch,
             on_fetch=None if quiet else on_download,
@@ -69,7 +69,7 @@ def adopt(
         return
     note(f"{done.output}: {done.rows:,} vectors; weights {done.meta.module}, {done.meta.recipe}")
     if done.checked is None:
-        note("not checked: --pictures computes some again and compares")
+        note("not checked: --source computes some again and compares")
     else:
         note(
             f"checked on {done.checked.rows} pictures: smallest cosine {done.checked.smallest:.6f}"

@@ -29,7 +29,7 @@ def check_vectors(
     /,
     *,
     ids: Path | None = None,
-    pictures: str | None = None,
+    source: str | None = None,
     weights: Weights = DEFAULT_HANDLE,
     count: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))] = 8,
     fetch: FetchOptions,
@@ -37,31 +37,31 @@ def check_vectors(
     """Say whether ONE and OTHER hold the same vectors, or which recipe explains ONE.
 
     Both are feature sets or plain .npy arrays. Rows are matched by id, or by number where one of
-    them has no ids. With --pictures some of ONE's pictures are computed again by every recipe and
+    them has no ids. With --source some of ONE's pictures are computed again by every recipe and
     with both kinds of border pixels. Ends with 0 if the answer is yes, and with 1 if it is no.
 
         nasnet check-vectors old.npy features.parquet --ids ids.txt
-        nasnet check-vectors old.npy --ids ids.txt --pictures photos --weights builtin
+        nasnet check-vectors old.npy --ids ids.txt --source photos --weights builtin
 
     Args:
         one: the vectors in question.
         other: those to compare them with.
         ids: for ONE, if it is a plain array: a text file with the id of each row on a line.
-        pictures: the source that ONE was computed from.
-        weights: for --pictures: what computes.
-        count: for --pictures: how many are computed again.
+        source: the pictures that ONE was computed from.
+        weights: for --source: what computes.
+        count: for --source: how many are computed again.
         fetch: where to look for weights.
     """
-    if other is None and pictures is None:
-        raise UsageError("name a second file, or --pictures")
+    if other is None and source is None:
+        raise UsageError("name a second file, or --source")
     stored = read_stored(one, ids=ids)
     same = True
     if other is not None:
         found = check(stored, read_stored(other))
         _tell(found)
         same = found.same
-    if pictures is not None:
-        same &= _explain(stored, pictures, weights, count, fetch)
+    if source is not None:
+        same &= _explain(stored, source, weights, count, fetch)
     return 0 if same else 1
 
 

@@ -36,7 +36,7 @@ def export(
 
         nasnet export builtin nasnet.onnx
         nasnet export builtin nasnet.tflite --precision int16x8 --calibrate photos/
-        nasnet export builtin module --to savedmodel --output classifier
+        nasnet export builtin module --to savedmodel --task classifier
 
     Args:
         weights: the weights to read.

@@ -19,7 +19,7 @@ def finetune(
     data: str,
     /,
     *,
-    out: Folder,
+    output: Folder,
     weights: Weights = DEFAULT_HANDLE,
     recipe: str = "finetune",
     quiet: Quiet = False,
@@ -32,7 +32,7 @@ def finetune(
 
     DATA is an image folder (DATA/class/picture.jpg, perhaps below train/ and val/), a CSV,
     Parquet or Arrow table with a label column, a Hugging Face dataset on disk, or WebDataset
-    shards. The folder --out becomes a module that `nasnet embed`, `nasnet evaluate` and
+    shards. The folder --output becomes a module that `nasnet embed`, `nasnet evaluate` and
     `nasnet.Module` load, with a report to look at in report/report.html. A run that was stopped
     or killed continues when it is started again.
 
@@ -41,7 +41,7 @@ def finetune(
 
     Args:
         data: labelled pictures.
-        out: folder for the module, the report, logs and checkpoints.
+        output: folder for the module, the report, logs and checkpoints.
         weights: what to start from: a published handle, a file, or seeded:N (untrained).
         recipe: how all layers are trained: one that comes with nasnet (finetune, mobile, cifar),
             or a TOML file, as for nasnet train.
@@ -62,7 +62,7 @@ def finetune(
     with TrainingProgress(not quiet) as progress:
         summary = finetune_module(
             data,
-            out,
+            output,
             weights=weights,
             options=options,
             on_event=progress.on_finetune,

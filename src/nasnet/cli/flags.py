@@ -176,6 +176,7 @@ FIELDS: dict[str, dict[str, Parameter]] = {
     },
     "ExportOptions": {
         "to": PYTHON_ONLY,  # whose choices are a table
+        "output": Parameter(name="--task"),
         "calibrate": Parameter(metavar="SOURCE"),
         "pictures": Parameter(metavar="SOURCE"),
     },
@@ -200,11 +201,9 @@ MEANINGLESS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Command -> flags that mean something else there than elsewhere: no variable sets them.
 OTHER_MEANING: dict[str, tuple[str, ...]] = {
-    "export": ("--precision", "--output", "--pictures", "--batch-size"),
-    "finetune": ("--batch-size", "--patience"),
-    "index": ("--kind",),
+    "export": ("--precision", "--pictures", "--batch-size"),
+    "finetune": ("--batch-size",),
     "info": ("--classes",),
-    "map": ("--pictures",),
     "outliers": ("--neighbours", "--count"),
     "serve": ("--pictures",),
     "train": ("--recipe",),

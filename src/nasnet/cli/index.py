@@ -15,8 +15,8 @@ def index(
     /,
     *,
     output: Folder,
-    add: bool = False,
-    kind: Kind = "auto",
+    append: bool = False,
+    method: Kind = "auto",
     overwrite: bool = False,
     quiet: Quiet = False,
 ) -> None:
@@ -26,21 +26,21 @@ def index(
     At any moment, and killed at any moment, it is the old index or the new one.
 
         nasnet index features.parquet -o photos.index
-        nasnet index more.parquet -o photos.index --add
+        nasnet index more.parquet -o photos.index --append
 
     Args:
         features: a feature set.
         output: the index's folder.
-        add: add the pictures that the index does not have.
-        kind: exact; ivf, faiss' inverted lists (extra search); auto is exact up to a million
+        append: add the pictures that the index does not have.
+        method: exact; ivf, faiss' inverted lists (extra search); auto is exact up to a million
             pictures.
         overwrite: replace an index that is there.
         quiet: no summary.
     """
     done = (
         add_to_index(output, features)
-        if add
-        else build_index(features, output, kind=kind, overwrite=overwrite)
+        if append
+        else build_index(features, output, kind=method, overwrite=overwrite)
     )
     if quiet:
         return

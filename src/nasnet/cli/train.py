@@ -19,7 +19,7 @@ def train(
     data: str,
     /,
     *,
-    out: Folder,
+    output: Folder,
     recipe: str = "mobile",
     weights: Annotated[str | None, Parameter(alias="-w")] = None,
     overwrite: bool = False,
@@ -39,7 +39,7 @@ def train(
 
     Args:
         data: the pictures.
-        out: folder for checkpoints, logs and, at the end, the module.
+        output: folder for checkpoints, logs and, at the end, the module.
         recipe: one that comes with nasnet (mobile, cifar, finetune, builtin, builtin-live), or a
             TOML file.
         weights: what to start from: a file, folder or handle of the recipe's network; initial
@@ -62,7 +62,7 @@ def train(
             with TrainingProgress(shows) as progress:
                 summary = train_network(
                     data,
-                    out,
+                    output,
                     table,
                     weights=open_weights(weights).weights if weights else None,
                     dataset=replace(options, seed=table.train.seed),
@@ -73,7 +73,7 @@ def train(
                 )
         except KeyboardInterrupt:
             if shows:
-                note(f"{out}: the same command continues from here")
+                note(f"{output}: the same command continues from here")
             raise
         if shows:
             result = summary.result
@@ -85,6 +85,6 @@ def train(
                 )
             best = f", best epoch {result.best_epoch}" if result.history else ""
             note(
-                f"{out}: {summary.pictures:,} pictures, {len(result.history)} epochs{best}, "
+                f"{output}: {summary.pictures:,} pictures, {len(result.history)} epochs{best}, "
                 f"{result.seconds:,.0f} s"
             )

@@ -44,8 +44,8 @@ class MapOptions:
         clusters: groups to find by k-means (extra `map`), where no labels are given; 0 for none.
         neighbours: of UMAP: few show small groups, many the whole.
         seed: of UMAP and k-means; the same map each time.
-        pictures: at most so many small pictures are put into the page, evenly spread.
-        thumbnail: their longest side, in pixels.
+        thumbnails: at most so many small pictures are put into the page, evenly spread.
+        thumbnail_size: their longest side, in pixels.
         source: how the pictures are read; as when the vectors were computed.
     """
 
@@ -53,18 +53,23 @@ class MapOptions:
     clusters: int = 12
     neighbours: int = 15
     seed: int = 1
-    pictures: int = 2000
-    thumbnail: int = 96
+    thumbnails: int = 2000
+    thumbnail_size: int = 96
     source: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:
         """Refuse what is no map."""
         if self.method not in METHODS:
             raise InputError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
-        if min(self.clusters, self.pictures) < 0 or self.neighbours < 2 or self.thumbnail < 16:
+        if (
+            min(self.clusters, self.thumbnails) < 0
+            or self.neighbours < 2
+            or self.thumbnail_size < 16
+        ):
             raise InputError(
-                "a map needs clusters and pictures from 0, neighbours from 2 and thumbnail from "
-                f"16, found {self.clusters}, {self.pictures}, {self.neighbours}, {self.thumbnail}"
+                "a map needs clusters and thumbnails from 0, neighbours from 2 and thumbnail_size "
+                f"from 16, found {self.clusters}, {self.thumbnails}, {self.neighbours}, "
+                f"{self.thumbnail_size}"
             )
 
 
@@ -216,13 +221,13 @@ def write_map(
     names, group = _groups(vectors, ids, labels, options)
     examples = _examples(vectors, np.array(group), len(names))
     images: dict[str, str] = {}
-    if pictures is not None and options.pictures:
-        shown = {*spread_evenly(len(ids), options.pictures).tolist(), *examples}
+    if pictures is not None and options.thumbnails:
+        shown = {*spread_evenly(len(ids), options.thumbnails).tolist(), *examples}
         images = thumbnails(
             pictures,
             {ids[row] for row in shown},
             recipe=features.meta.recipe,
-            side=options.thumbnail,
+            side=options.thumbnail_size,
             source=options.source,
             quality=70,
             on_done=lambda done: tell("reading small pictures", done, len(shown)),
@@ -239,7 +244,7 @@ def write_map(
     facts = f"{len(ids):,} pictures of {features.meta.source}, by {options.method.upper()}"
     if len(ids) < len(features.ids):
         facts += f"; {len(features.ids) - len(ids):,} more have no vector"
-    if pictures is not None and options.pictures and len(images) < len(ids):
+    if pictures is not None and options.thumbnails and len(images) < len(ids):
         facts += f"; small pictures of {len(images):,}"
     write_whole(Path(path), _page(features.meta, data, facts).encode())
     return len(ids)

@@ -22,7 +22,7 @@ class ClusterOptions:
         shard_rows: pictures in one shard, at most; what the end of a worker can cost, and the rows
             of one part; between 64 and 16,384 by the number of pictures if not given.
         attempts: how often a shard is tried before it is given up.
-        patience: seconds to wait for a first worker, or for another machine when all have gone;
+        wait_seconds: seconds to wait for a first worker, or for another machine when all have gone;
             machines may have to be started first.
         storage_options: for fsspec, where the output is a URL.
     """
@@ -32,7 +32,7 @@ class ClusterOptions:
     max_workers: int | None = None
     shard_rows: int | None = None
     attempts: int = 3
-    patience: float = 600.0
+    wait_seconds: float = 600.0
     storage_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

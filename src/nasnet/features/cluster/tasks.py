@@ -173,13 +173,13 @@ class Tasks:
             NasnetError: a worker cannot begin, for a reason all would have.
             ClusterError: workers end as soon as they begin, or none comes.
         """
-        patience, errors = self._cluster.patience, self._ray.exceptions
+        longest, errors = self._cluster.wait_seconds, self._ray.exceptions
         first = self._task(_describe, "begin").remote(self._extractor)
-        ready, _ = self._ray.wait([first], timeout=patience)
+        ready, _ = self._ray.wait([first], timeout=longest)
         if not ready:
             self._ray.cancel(first, force=True)
             raise ClusterError(
-                f"no worker of {self.layout.cores} cores came within {patience:.0f} s: the cluster "
+                f"no worker of {self.layout.cores} cores came within {longest:.0f} s: the cluster "
                 "is busy with other work, or its machines do not start"
             )
         try:
@@ -230,7 +230,7 @@ class Tasks:
             self.layout = layout_of(self._ray, self._cluster, self._engine)
             self._room = now
         except ClusterError:
-            if now - self._room > self._cluster.patience:
+            if now - self._room > self._cluster.wait_seconds:
                 raise
 
     def _outcome(self, ref: Any) -> Outcome:  # noqa: ANN401
