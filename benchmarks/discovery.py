@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--dataset", choices=list(DATASETS), default="cifar10")
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0, help="of the first repeat")
+    parser.add_argument("--noise", type=float, default=0.0, help="points, on each cheap score")
     parser.add_argument("--jobs", type=int, default=usable_cores())
     arguments = parser.parse_args()
     for table in arguments.table:
@@ -55,7 +56,7 @@ def main() -> None:
         columns = set(pq.read_schema(table).names)
         if "cellstr" in columns:
             seeds = range(arguments.seed, arguments.seed + arguments.repeats)
-            print(strategies_on(table, arguments.dataset, seeds, arguments.jobs))
+            print(strategies_on(table, arguments, seeds))
         elif "normal_ops" in columns:
             print(predictor_on(table))
         else:
@@ -69,13 +70,15 @@ def _processor_seconds() -> float:
     return sum(resource.getrusage(who).ru_utime for who in whose)
 
 
-def strategies_on(table: Path, dataset: str, seeds: Sequence[int], jobs: int) -> str:
+def strategies_on(table: Path, arguments: argparse.Namespace, seeds: Sequence[int]) -> str:
     """How good the best of five is, for each strategy and number of trainings."""
+    dataset, noise, jobs = arguments.dataset, arguments.noise, arguments.jobs
     with ProcessPoolExecutor(jobs) as pool:
-        parts = pool.map(partial(_repeats, table, dataset), np.array_split(seeds, 4 * jobs))
+        parts = pool.map(partial(_repeats, table, dataset, noise), np.array_split(seeds, 4 * jobs))
         found = np.concatenate(list(parts))
     lines = [
-        f"{table.name}, {dataset}, {len(seeds)} repeats: best of five, full training",
+        f"{table.name}, {dataset}, noise of {noise:g} points, {len(seeds)} repeats: best of five, "
+        "full training",
         "| trainings | strategy | accuracy, % | deviation | effect against random | 95 % |",
         "|---|---|---|---|---|---|",
     ]
@@ -94,9 +97,9 @@ def strategies_on(table: Path, dataset: str, seeds: Sequence[int], jobs: int) ->
     return "\n".join(lines)
 
 
-def _repeats(table: Path, dataset: str, seeds: Sequence[int]) -> Array:
+def _repeats(table: Path, dataset: str, noise: float, seeds: Sequence[int]) -> Array:
     """Accuracy by seed, strategy and number of trainings."""
-    space = NasBench201(table, dataset)
+    space = NasBench201(table, dataset, noise)
     return np.array([[_one(space, s, int(seed)) for s in STRATEGIES] for seed in seeds])
 
 
