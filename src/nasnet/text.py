@@ -15,7 +15,7 @@ import stat
 import types
 import typing
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -233,6 +233,15 @@ def _tuple(arguments: tuple[Any, ...], value: Any, where: str, error: type[Nasne
 def _short(value: object) -> str:
     """As `repr`, cut; a file may hold a value of any length."""
     return reprlib.repr(value)
+
+
+def meant(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean X?` where one of the choices is nearly the word, else nothing."""
+    import difflib  # where something is wrong, and not at every start
+
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def display_name(name: str, cells: int | None = None) -> str:

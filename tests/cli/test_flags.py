@@ -358,3 +358,26 @@ def test_a_letter_and_its_flag_are_the_same_on_every_command() -> None:
         "-n": {"--count"},
         "-k": {"--count", "--top", "--neighbours"},
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("embd x", "no command 'embd'; did you mean embed?"),
+        ("weights inspct x", 'Did you mean "inspect"?'),
+        ("search x --lable y", "Did you mean --label?"),
+        ("finetune x -o y --mode fll", 'Did you mean "full"?'),
+        ("embed p.jpg -o y.npy -w seeded:7 --recipe fhoto", "; did you mean photo?"),
+        ("embed p.jpg -o y.npy -w seeded:7 --endpoint cell_55", "; did you mean Cell_5?"),
+        ("train x -o y --recipe mobil", "and no file; did you mean mobile?"),
+        ("weights inspect builtn", "; did you mean builtin?"),
+    ],
+)
+def test_what_is_nearly_right_is_named(
+    line: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.jpg").write_bytes(jpeg())
+    result = invoke(*line.split())
+    assert result.exit_code in (1, 2)
+    assert told in result.stderr

@@ -7,7 +7,6 @@ Nothing of the library imports it. A file is imported when its command runs, so 
 from __future__ import annotations
 
 import atexit
-import difflib
 import gc
 import io
 import os
@@ -25,7 +24,7 @@ from nasnet.cli.flags import DEFAULTS, Environment, UsageError, unwrapped
 from nasnet.cli.terminal import note
 from nasnet.errors import InputError, NasnetError, SignatureError
 from nasnet.system import stopped_alike
-from nasnet.text import read_toml
+from nasnet.text import meant, read_toml
 
 CONFIG = "nasnet.toml"
 _REPORTS = "https://github.com/nasnet/nasnet/issues"
@@ -121,7 +120,8 @@ def _configured() -> dict[str, Any]:
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {name} stands in no table; begin with one, such as [embed]")
         if name not in COMMANDS:
-            raise UsageError(f"{path}: [{name}] is no command; there are {', '.join(COMMANDS)}")
+            hint = meant(name, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+            raise UsageError(f"{path}: [{name}] is no command{hint}")
     return tables
 
 
@@ -169,9 +169,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         wanted = arguments[0] if arguments else None
         if wanted is not None and not wanted.startswith("-") and wanted not in COMMANDS:
-            near = difflib.get_close_matches(wanted, COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-            raise UsageError(f"no command {wanted!r}: {hint}")
+            hint = meant(wanted, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+            raise UsageError(f"no command {wanted!r}{hint}")
         with stopped_alike():
             status = build_app(wanted)(
                 _plain_paths(arguments),

@@ -19,6 +19,7 @@ from nasnet.errors import InputError, PictureError
 from nasnet.pictures.decode import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.pictures.resize import bilinear, pillow_bilinear
 from nasnet.pictures.signature import signature
+from nasnet.text import meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,8 @@ def get_recipe(name: str, *, picture_pixels: int | None = None) -> Recipe:
         return RECIPES[name]
     versions = [known for known in RECIPES if known.split("/")[0] == name]
     if not versions:
-        raise InputError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+        near = meant(name, [known.split("/")[0] for known in RECIPES])
+        raise InputError(f"no recipe {name!r}; there are {', '.join(RECIPES)}{near}")
     return RECIPES[max(versions, key=lambda known: int(known.split("/")[1]))]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from nasnet.errors import InputError
 from nasnet.pictures.augment import preset
-from nasnet.text import made, read_toml
+from nasnet.text import made, meant, read_toml
 from nasnet.train.recipe import TrainRecipe
 
 _DATA = Path(__file__).parent.parent / "data"
@@ -41,6 +41,7 @@ def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> T
     if not path.is_file():
         raise InputError(
             f"{name}: no recipe of that name ({', '.join(shipped_recipes())}) and no file"
+            + meant(str(name), shipped_recipes())
         )
     table = read_toml(path, InputError)
     table.setdefault("name", path.stem)

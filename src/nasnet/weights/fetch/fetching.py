@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from nasnet.errors import FetchError
+from nasnet.text import meant
 from nasnet.weights.fetch import cache
 from nasnet.weights.fetch.events import (
     EventKind,
@@ -207,6 +208,7 @@ def _from_afar(text: str, care: Care) -> Fetched:
         raise FetchError(
             f"{text!r} is no existing file, folder or checkpoint, no URL, and no published "
             f"handle; the handles: {HANDLES_TEXT}, or nasnet_mobile, nasnet_large for short"
+            + meant(text, ("builtin", "seeded:7", "nasnet_mobile", "nasnet_large"))
         )
     if os.environ.get("TFHUB_MODEL_LOAD_FORMAT", "").upper() == "UNCOMPRESSED":
         raise FetchError(

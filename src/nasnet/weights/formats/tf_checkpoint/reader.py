@@ -5,7 +5,6 @@ Everything a file claims is checked before it is believed.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import os
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import WeightsError
+from nasnet.text import meant
 from nasnet.weights.formats import protobuf
 from nasnet.weights.formats.protobuf import MalformedError, Message, blame
 from nasnet.weights.formats.tf_checkpoint.paths import V1_REFUSAL, resolve_prefix
@@ -110,8 +110,7 @@ def read_tensor(checkpoint: Checkpoint, name: str, *, verify: bool = True) -> Ar
 
 
 def _missing(checkpoint: Checkpoint, name: str) -> str:
-    close = difflib.get_close_matches(name, checkpoint.entries, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = meant(name, checkpoint.entries)
     return f"{checkpoint.prefix} has no tensor {name} among its {len(checkpoint.entries)}{hint}"
 
 
