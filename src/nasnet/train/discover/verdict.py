@@ -73,7 +73,8 @@ def advice(found: Findings) -> str:
     quick = (
         ""
         if fastest is None
-        else f" The fastest of them is {fastest.key}, {fastest.milliseconds:.2f} ms."
+        else f" The fastest of them is cell {found.rows.index(fastest) + 1}, "
+        f"{fastest.milliseconds:.2f} ms."
     )
     return (
         f"{len(found.as_good)} finalists cannot be told apart from the best by their seeds "
