@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from nasnet.errors import InputError
 from nasnet.train.discover.guided import Guided
 from nasnet.train.discover.predictor import Predictor, normal_scores
 from nasnet.train.discover.search import Search
@@ -75,11 +76,28 @@ def test_failed_trainings_do_not_stop_it_and_are_avoided() -> None:
 
 def test_it_goes_on_where_every_training_failed() -> None:
     search = Search(MadeUpSpace(), (Guided(),), trainings=25)
-    count = 0
+    asked = []
     while trials := search.ask():
         search.tell(trials[0].id, Result(score=None))
-        count += 1
-    assert count == 25
+        asked.append(trials[0].key)
+    assert len(set(asked)) == 25
+
+
+class Few(MadeUpSpace):
+    """Twenty-five cells."""
+
+    def sample(self, rng: np.random.Generator) -> Letters:
+        return (*rng.integers(5, size=2).tolist(), 0, 0, 0, 0, 0, 0)
+
+    def mutate(self, cell: Letters, rng: np.random.Generator) -> Letters:
+        return self.sample(rng)
+
+
+def test_a_space_that_is_used_up_says_so() -> None:
+    space = Few()
+    assert len({trial.key for trial in run(Search(space, (Guided(),), trainings=25), space)}) == 25
+    with pytest.raises(InputError, match="no more new cells"):
+        run(Search(space, (Guided(),), trainings=26), space)
 
 
 def test_the_estimate_of_a_cell_is_drawn_to_cells_like_it() -> None:

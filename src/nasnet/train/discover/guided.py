@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nasnet.train.discover.predictor import Predictor, normal_scores
 from nasnet.train.discover.search_space import Cell, SearchSpace
-from nasnet.train.discover.strategies import Proposal, random_cells, rng_of
+from nasnet.train.discover.strategies import Proposal, new_cell, random_cells, rng_of
 
 _WALK = 0.3  # chance of one more mutation of a candidate
 
@@ -61,12 +61,15 @@ class Guided:
             return list(new.values())[len(history) : self.pool]
         rng = rng_of(self.name, seed, len(history))
         told = [p for p in history if p.known]
-        if all(p.score is None for p in told):
-            return [Proposal(cell=space.sample(rng), asked_by="random")]
-        predictor, estimates = self._learn(space, told)
         seen = {space.key(p.cell) for p in history}
-        order = np.argsort(-estimates, kind="stable")[: self.parents]
-        found = self._candidates(space, [told[at].cell for at in order], seen, rng)
+        found: list[Proposal[Cell]] = []
+        if any(p.score is not None for p in told):
+            predictor, estimates = self._learn(space, told)
+            order = np.argsort(-estimates, kind="stable")[: self.parents]
+            found = self._candidates(space, [told[at].cell for at in order], seen, rng)
+        if not found:  # every training failed, or the space is small and nearly used up
+            cell = new_cell(space, lambda: space.sample(rng), seen)
+            return [Proposal(cell=cell, asked_by="random")]
         waiting = [p.cell for p in history if not p.known]
         features = np.array([space.features(c) for c in [*waiting, *(p.cell for p in found)]])
         mean, covariance = predictor.predict(features)

@@ -91,11 +91,15 @@ def random_cells(space: SearchSpace[Cell], seed: int, count: int) -> list[Cell]:
     """
     rng = np.random.default_rng([seed, 0])
     seen: set[str] = set()
-    return [_new(space, lambda: space.sample(rng), seen) for _ in range(count)]
+    return [new_cell(space, lambda: space.sample(rng), seen) for _ in range(count)]
 
 
-def _new(space: SearchSpace[Cell], draw: Callable[[], Cell], seen: set[str]) -> Cell:
-    """The first draw that was not seen, which is then."""
+def new_cell(space: SearchSpace[Cell], draw: Callable[[], Cell], seen: set[str]) -> Cell:
+    """The first draw that was not seen, which is then.
+
+    Raises:
+        InputError: the space holds no more new cells.
+    """
     for _ in range(_TRIES):
         cell = draw()
         key = space.key(cell)
@@ -175,7 +179,7 @@ class Evolution:
             cell = space.mutate(parent, rng)
             if space.key(cell) not in seen:
                 return [Proposal(cell=cell, asked_by=f"mutation of {space.key(parent)}")]
-        return [Proposal(cell=_new(space, lambda: space.sample(rng), seen), asked_by="random")]
+        return [Proposal(cell=new_cell(space, lambda: space.sample(rng), seen), asked_by="random")]
 
     def estimates(self, space: SearchSpace[Cell], history: Sequence[Proposal[Cell]]) -> list[float]:
         """The scores themselves."""
