@@ -21,8 +21,9 @@ from torch import Tensor, nn  # noqa: E402
 
 from nasnet.compute.torch.model import NASNet as NASNet  # noqa: E402
 from nasnet.compute.torch.segment import feature_rows  # noqa: E402
-from nasnet.network.spec import PRESETS, preset  # noqa: E402
+from nasnet.network.spec import PRESETS, Spec  # noqa: E402
 from nasnet.weights.fetch import FetchOptions  # noqa: E402
+from nasnet.weights.networks import network_of  # noqa: E402
 from nasnet.weights.opening import DEFAULT_HANDLE, open_weights  # noqa: E402
 
 
@@ -99,7 +100,7 @@ class FeatureMaps(nn.Module):
 
 
 def create_model(
-    name: str = "nasnet_mobile",
+    name: str | Spec | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
@@ -115,7 +116,8 @@ def create_model(
     It takes [n, 3, height, width], RGB in [0, 1], and is in evaluation mode.
 
     Args:
-        name: `nasnet_mobile`, `nasnet_large` or `nasnet_cifar`.
+        name: `nasnet_mobile`, `nasnet_large` or `nasnet_cifar`, or a network of your own: its file
+            (`best.toml`), code or row. If not given, that of the weights, else `nasnet_mobile`.
         weights: a handle, file or `seeded:N` as `nasnet.Module` takes them; TF-Slim's initial
             values if None; `"published"` for the module's own handle.
         num_classes: of the classifier; 0 for features alone; None for what the weights have,
@@ -133,7 +135,6 @@ def create_model(
         FetchError: the handle cannot be had.
         WeightsError: the weights are damaged, or belong to another network.
     """
-    spec = preset(name)
     opened = None
     if weights is not None:
         handle = DEFAULT_HANDLE if weights == "published" else os.fspath(weights)
@@ -141,9 +142,10 @@ def create_model(
     classes = num_classes
     if classes is None and opened is not None:
         classes = opened.num_classes
+    spec = network_of(name or (opened.spec if opened else "mobile"))
     height, width = image_size or (None, None)
     network = NASNet(
-        spec.name,
+        spec,
         num_classes=0 if features_only else classes,
         aux_head=aux_head and not features_only,
         height=height,
@@ -165,7 +167,8 @@ def register_timm() -> bool:
     timm's `create_model("nasnet_mobile", pretrained=..., num_classes=..., features_only=...)`
     then gives them; `pretrained=True` opens the published handle, or with
     `pretrained_cfg_overlay={"file": path}` a file. `drop_rate` and `drop_path_rate` change dropout
-    and path dropout of the networks that have them.
+    and path dropout of the networks that have them. `nasnet_own` with `network="best.toml"` is a
+    network of your own; folders that were exported for Hugging Face name it so.
     """
     if importlib.util.find_spec("timm") is None:
         return False
@@ -173,8 +176,7 @@ def register_timm() -> bool:
         from timm.models import is_model, register_model
     except (ImportError, RuntimeError):  # timm is there, but torchvision is not, or is broken
         return False
-    for spec in PRESETS.values():
-        name = f"nasnet_{spec.name}"
+    for name in (*(f"nasnet_{preset}" for preset in PRESETS), "nasnet_own"):
         if not is_model(name):
             register_model(_entry_point(name))
     return True
@@ -196,6 +198,7 @@ def _entry_point(name: str) -> Any:  # noqa: ANN401
         global_pool: str = "avg",
         cache_dir: str | None = None,
         weights: str | None = None,
+        network: str | None = None,
     ) -> NASNet | FeatureMaps:
         if in_chans != 3:
             raise InputError(f"in_chans={in_chans}: these networks take RGB pictures")
@@ -203,14 +206,14 @@ def _entry_point(name: str) -> Any:  # noqa: ANN401
             raise InputError(f"global_pool={global_pool!r}: these networks average ('avg')")
         found = _file_of(name, pretrained_cfg, pretrained_cfg_overlay) if pretrained else None
         made = create_model(
-            name,
+            network or name,
             weights=weights or found,
             num_classes=num_classes,
             features_only=features_only,
             out_indices=out_indices,
         )
-        network = made if isinstance(made, NASNet) else made.network
-        _set_rates(network, drop_rate, drop_path_rate)
+        whole = made if isinstance(made, NASNet) else made.network
+        _set_rates(whole, drop_rate, drop_path_rate)
         return made
 
     make.__name__ = make.__qualname__ = name

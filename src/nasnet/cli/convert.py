@@ -85,7 +85,7 @@ def _report(done: Conversion) -> dict[str, str | list[str]]:
     head = f"{weights.num_classes} classes" if weights.num_classes else "no classifier"
     return {
         "read": f"{done.opened.weights.source}: {done.format}",
-        "network": f"nasnet_{weights.spec}, {head}, {done.tensors:,} tensors",
+        "network": f"{weights.network}, {head}, {done.tensors:,} tensors",
         "status": done.opened.verdict.word,
         "written": f"{done.output}: {done.to}, {FORMATS[done.to].title}",
         "read_back": "every value is equal, bit for bit",

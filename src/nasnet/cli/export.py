@@ -93,7 +93,7 @@ def _show(done: Exported) -> None:
     lines = {
         "written": f"{done.output}: {TARGETS[done.to].title}, {done.bytes / 1e6:.1f} MB",
         "weights": f"{request.weights.source} ({request.weights.status}), "
-        f"nasnet_{request.weights.spec}",
+        f"{request.weights.network}",
         "input": f"[{request.batch_size or 'any'}, {request.height}, {request.width}, 3] "
         f"{request.metadata()['pixels']}, {request.precision}",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from json import dumps
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -11,8 +12,12 @@ from cyclopts import Parameter, validators
 from nasnet.cli.flags import Size, command
 from nasnet.cli.terminal import say
 from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
+from nasnet.network.code import cell_lines, encode, encode_cell
+from nasnet.network.drawing import cell_svg, stacked
+from nasnet.network.spec import PRESETS, Spec
 from nasnet.network.summary import Block, summarise
+from nasnet.system import write_whole
+from nasnet.weights.networks import network_of
 
 
 @command
@@ -23,24 +28,39 @@ def info(
     size: Size | None = None,
     classes: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
     json: bool = False,
+    picture: Path | None = None,
 ) -> None:
-    """Print a network of the family: cells, shapes, parameters, multiply-adds.
+    """Print a network: cells, shapes, parameters, multiply-adds.
 
     Args:
-        name: mobile (the default), large or cifar.
+        name: mobile (the default), large or cifar, or a network of your own: its file (best.toml)
+            or its code.
         size: input size, HEIGHTxWIDTH or one number; the network's own if not given.
         classes: classes, background included; 0: none.
         json: as JSON, for programs.
+        picture: draw the cells into this .svg file.
     """
     height, width = size or (None, None)
-    plan = build_plan(preset(name), height=height, width=width, num_classes=classes)
+    spec = network_of(name)
+    plan = build_plan(spec, height=height, width=width, num_classes=classes)
     summary = summarise(plan)
+    cells = {"normal": spec.normal, "reduction": spec.reduction}
+    if picture is not None:
+        write_whole(picture, _drawn(spec).encode())
     if json:
-        endpoints = {end: list(plan.endpoint(end).shape) for end in plan.endpoints}
-        size_of_input = {"name": name, "height": plan.height, "width": plan.width}
-        say(dumps({**size_of_input, "endpoints": endpoints, **asdict(summary)}))
+        table: dict[str, object] = {"name": spec.name, "code": encode(spec)}
+        table |= {"height": plan.height, "width": plan.width}
+        table |= {"cells": {part: encode_cell(cell) for part, cell in cells.items()}}
+        table |= {"endpoints": {end: list(plan.endpoint(end).shape) for end in plan.endpoints}}
+        say(dumps({**table, **asdict(summary)}))
         return
-    say(f"nasnet_{name}, pictures of {plan.height}x{plan.width} px\n")
+    say(f"nasnet_{spec.name}, pictures of {plan.height}x{plan.width} px\n")
+    if spec.name not in PRESETS:
+        for part, cell in cells.items():
+            say(f"{part} cell")
+            for number, line in enumerate(cell_lines(cell)):
+                say(f"  {number + 2} = {line}")
+            say(f"  output: {', '.join(map(str, cell.output))}\n")
     row = "{:<17} {:<11} {:>14} {:>12} {:>9} {:>9}  {}"
     head = ("scope", "previous", "output", "parameters", "M mult.", "up to", "endpoint")
     say(row.format(*head))
@@ -50,6 +70,18 @@ def info(
         f"\n{summary.parameters:,} parameters, {summary.trainable:,} of them trainable; "
         f"{summary.multiply_adds / 1e6:,.1f} M multiply-adds a picture; "
         f"features: {plan.num_features}"
+    )
+    if spec.name not in PRESETS:
+        say(f"code: {encode(spec)}")
+
+
+def _drawn(spec: Spec) -> str:
+    """Both cells, one above the other, in one SVG."""
+    return stacked(
+        [
+            cell_svg(cell, f"{spec.name}, {part} cell")
+            for part, cell in (("normal", spec.normal), ("reduction", spec.reduction))
+        ]
     )
 
 

@@ -15,6 +15,7 @@ from nasnet.train.recipe import TrainRecipe
 
 # Flag -> the value of a recipe that it changes; all others are changed in a file.
 RECIPE_FLAGS = {
+    "network": "network",
     "epochs": "stages.epochs",
     "batch_size": "stages.batch_size",
     "preprocessing": "preprocessing",

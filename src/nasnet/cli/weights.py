@@ -116,7 +116,7 @@ def _report(opened: Opened) -> dict[str, str | list[str] | dict[str, str]]:
     return {
         "source": weights.source,
         "format": opened.format,
-        "network": f"nasnet_{weights.spec}",
+        "network": weights.network,
         "task": opened.task,
         "image_size": "x".join(str(side) for side in opened.image_size),
         "parameters": f"{values:,} in {len(names):,} tensors, {values - moving:,} trainable",

@@ -22,7 +22,7 @@ from nasnet.compute.engine import (
 )
 from nasnet.errors import UnsupportedError, needs
 from nasnet.network import rewrites
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 from nasnet.weights.weights import Weights, program_of
 
 _DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
@@ -111,7 +111,7 @@ class _Torch:
         from nasnet.compute.torch.operations import Behaviour, compute
         from nasnet.compute.torch.state import key_of, to_state
 
-        spec = preset(self._weights.spec)
+        spec = decode(self._weights.spec)
         program = program_of(self._weights, key.height, key.width)
         program = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
         torch = self._torch

@@ -13,6 +13,7 @@ import numpy as np
 from nasnet.errors import InputError, WeightsError
 from nasnet.exporting.outputs import row_for
 from nasnet.network.plan import Borders
+from nasnet.network.spec import PRESETS
 from nasnet.system import staged
 from nasnet.weights import layouts
 from nasnet.weights.classes import with_classes
@@ -123,8 +124,12 @@ def _fitted(
     if classes is not None:
         weights, note = with_classes(weights, classes)
         notes += [note] if note else []
+    if weights.spec not in PRESETS and not row.keeps_padding:
+        raise InputError(
+            f"{key} has no place for what {weights.network} is, only safetensors has: take that"
+        )
     if not layouts.places(row.layout, weights.spec, weights.num_classes):
-        raise InputError(f"{key} has no names for nasnet_{weights.spec}: take another format")
+        raise InputError(f"{key} has no names for {weights.network}: take another format")
     lost = len(weights.arrays) - len(_written(weights, row))
     if lost:
         notes.append(f"{lost} tensors of the auxiliary head are left out: {key} has none")

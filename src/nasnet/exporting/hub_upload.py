@@ -53,7 +53,7 @@ def push_to_hub(
             client.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
-                commit_message=f"nasnet_{done.request.weights.spec}, {done.request.task}",
+                commit_message=f"{done.request.weights.network}, {done.request.task}",
             )
     return str(address)
 

@@ -173,6 +173,11 @@ def _shift(w: _Writer, op: Operation, inputs: list[Any]) -> Any:  # noqa: ANN401
     return w.layers.Cropping2D(((1, 0), (1, 0)), name=w.name(op))(padded)
 
 
+def _subsample(w: _Writer, op: Operation, inputs: list[Any]) -> Any:  # noqa: ANN401
+    # Of a plan that was not rewritten: none begins at an offset.
+    return w.layers.MaxPooling2D(1, strides=op.stride, name=w.name(op))(inputs[0])
+
+
 def _rescale(w: _Writer, op: Operation, inputs: list[Any]) -> Any:  # noqa: ANN401
     return w.layers.Rescaling(op.scale, op.offset, name=w.name(op))(inputs[0])
 
@@ -186,6 +191,7 @@ _FORMS: Mapping[str, Callable[[_Writer, Operation, list[Any]], Any]] = {
     "avg_pool": _pool,
     "max_pool": _pool,
     "shift": _shift,
+    "subsample": _subsample,
     "add": lambda w, op, inputs: w.layers.Add(name=w.name(op))(inputs),
     "concat": lambda w, op, inputs: w.layers.Concatenate(name=w.name(op))(inputs),
     "global_pool": lambda w, op, inputs: w.layers.GlobalAveragePooling2D(name=w.name(op))(

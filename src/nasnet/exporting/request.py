@@ -101,7 +101,7 @@ class Request:
         weights = self.weights
         return {
             "made_by": f"nasnet {__version__}",
-            "network": f"nasnet_{weights.spec}",
+            "network": weights.network,
             "weights": weights.source,
             "weights_status": weights.status,
             "weights_fingerprint": fingerprint(weights),

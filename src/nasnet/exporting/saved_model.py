@@ -108,7 +108,7 @@ def run_saved_model(request: Request, path: Path) -> Run:
     """
     tf = needs("tensorflow", extra="tensorflow")
     module = tf.saved_model.load(str(path))
-    prefix = f"nasnet_{request.weights.spec}/"
+    prefix = f"{request.weights.network}/"
 
     def run(images: Arrays) -> dict[str, Arrays]:
         found = module(images, return_endpoints=True)

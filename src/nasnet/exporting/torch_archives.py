@@ -14,6 +14,8 @@ import numpy as np
 
 from nasnet.errors import needs
 from nasnet.exporting.request import Arrays, Request, Run
+from nasnet.network.spec import PRESETS
+from nasnet.weights.weights import Weights
 
 _LABELS_SHOWN = 50  # of a model card: the whole list is in config.json
 
@@ -107,10 +109,17 @@ def write_huggingface(request: Request, path: Path) -> None:
         "pretrained_cfg": described,
         "nasnet": dict(request.metadata()),
     }
+    if request.weights.spec not in PRESETS:
+        table["model_args"] = {"network": request.weights.spec}
     if request.labels:
         table["label_names"] = list(request.labels)
     file.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (path / "README.md").write_text(model_card(request), encoding="utf-8")
+
+
+def _described(weights: Weights) -> str:
+    own = weights.spec not in PRESETS
+    return f"`{weights.spec}`, a network of the space of" if own else f"NASNet-A ({weights.spec})"
 
 
 def model_card(request: Request, *, repository: str = "", about: str = "") -> str:
@@ -130,7 +139,7 @@ def model_card(request: Request, *, repository: str = "", about: str = "") -> st
         task, command = "image-feature-extraction", "embed photos/ -o features.parquet"
         output = f"{request.main}, the feature vector"
     facts = {
-        "Network": f"NASNet-A ({weights.spec}), arXiv 1707.07012, as TF-Slim computes it",
+        "Network": f"{_described(weights)}, arXiv 1707.07012, as TF-Slim computes it",
         "Weights": f"{weights.source} ({weights.status}), {told['weights_fingerprint']}",
         "Pictures": f"{told['image_size']} px, {told['pixels']}",
         "Output": output,

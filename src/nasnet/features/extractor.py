@@ -27,8 +27,8 @@ from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
 from nasnet.features.reduction import unit
 from nasnet.features.store import Batch
+from nasnet.network.code import decode
 from nasnet.network.plan import Borders
-from nasnet.network.spec import preset
 from nasnet.pictures import recipes
 from nasnet.pictures.recipes import Prepared
 from nasnet.pictures.sources import Item, open_source
@@ -97,7 +97,7 @@ class Extractor:
         self.notes: tuple[str, ...] = ()
         if isinstance(weights, Weights):
             self.weights = weights
-            side = preset(weights.spec).image_size
+            side = decode(weights.spec).image_size
             own = side, side
         else:
             opened = open_weights(
@@ -270,7 +270,7 @@ class Extractor:
             module=weights.source,
             weights_fingerprint=fingerprint(weights),
             weights_status=weights.status,
-            network=f"nasnet_{weights.spec}",
+            network=weights.network,
             endpoint=self.endpoint,
             recipe=self.recipe.name,
             recipe_text=recipes.describe(self.recipe),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError
 from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 from nasnet.weights.module_folder import Task
 
 IMAGE_MODULE_INFO = "image_module_info"  # the key under which hub modules attach the message
@@ -112,7 +112,8 @@ def build_signatures(
     """The signatures of a module.
 
     Args:
-        spec: the preset's name; it prefixes the keys of inner endpoints (`nasnet_mobile/Cell_3`).
+        spec: the network, as in `Weights.spec`; its name prefixes the keys of inner
+            endpoints (`nasnet_mobile/Cell_3`).
         task: what the signature `default` gives: pooled features or logits.
         num_classes: 0 where there is no classifier, hence no classification signature.
         height: input height in pixels.
@@ -121,7 +122,7 @@ def build_signatures(
     Raises:
         InputError: classification without a classifier.
     """
-    plan = build_plan(preset(spec), height=height, width=width, num_classes=num_classes)
+    plan = build_plan(decode(spec), height=height, width=width, num_classes=num_classes)
     if task == "classification" and not num_classes:
         raise InputError("these weights have no classifier (final_layer/FC): use feature_vector")
     images = TensorInfo(dtype=np.dtype(np.float32), shape=(None, height, width, 3))
@@ -130,7 +131,7 @@ def build_signatures(
     def signature(main: str, inner: bool, hparams: bool) -> Signature:
         endpoints = {"default": main}
         if inner:
-            endpoints |= {f"nasnet_{spec}/{name}": name for name in plan.endpoints}
+            endpoints |= {f"nasnet_{plan.spec.name}/{name}": name for name in plan.endpoints}
         outputs = {
             key: TensorInfo(dtype=np.dtype(np.float32), shape=(None, *plan.endpoint(name).shape))
             for key, name in endpoints.items()

@@ -49,13 +49,25 @@ _BLOCK = re.compile(r"(\w+)\.(\d{1,2})([+~])(\w+)\.(\d{1,2})")
 # Fields of a spec that have a shorter name in codes and files.
 _NAMES = {"num_conv_filters": "filters", "num_cells": "cells"}
 _CELLS = ("normal", "reduction")
+_NOT_COMPUTING = (
+    *("name", "image_size", "num_classes", "weight_decay", "batch_norm_decay"),
+    *("drop_path_keep_prob", "dense_dropout_keep_prob", "total_training_steps"),
+)
 _VALUES = tuple(f.name for f in fields(Spec) if f.name not in ("name", "stem", *_CELLS))
 
 
 def encode(spec: Spec) -> str:
-    """The code of a network: a preset's name, or all of it in one line without spaces."""
-    if spec == PRESETS.get(spec.name):
-        return spec.name
+    """The code of a network: a preset's name, or all of it in one line without spaces.
+
+    What is called like a preset and computes the same is that preset, however it trains.
+
+    Raises:
+        InputError: it is called like a preset, and is another network.
+    """
+    if spec.name in PRESETS:
+        if same_vectors(spec, PRESETS[spec.name]):
+            return spec.name
+        raise InputError(f"{spec.name} is a preset's name: give a network of your own another one")
     skeleton = skeleton_of(spec)
     values = [f"{key}={_text(value)}" for key, value in _differences(spec, skeleton).items()]
     cells = [encode_cell(cell) for cell in (spec.normal, spec.reduction)]
@@ -89,6 +101,20 @@ def decode(text: str) -> Spec:
     ]
     normal, reduction = found
     return _spec(name, skeleton, table, normal, reduction, where)
+
+
+def same_vectors(one: Spec, other: Spec) -> bool:
+    """Whether two networks compute the same of the same arrays; names and training do not count."""
+    return _computing(one) == _computing(other)
+
+
+def _computing(spec: Spec) -> tuple[Any, ...]:
+    return tuple(getattr(spec, f.name) for f in fields(Spec) if f.name not in _NOT_COMPUTING)
+
+
+def network_name(text: str) -> str:
+    """What people and graphs call the network of a preset's name or a code: `nasnet_mobile`."""
+    return f"nasnet_{text.partition(':')[0]}"
 
 
 def is_code(text: str) -> bool:
@@ -167,11 +193,17 @@ def to_toml(spec: Spec, *, origin: str = "") -> str:
     lines.append(f"origin = {_quoted(origin)}")
     for part, cell in zip(_CELLS, (spec.normal, spec.reduction), strict=True):
         lines += ["", f"[{part}]", "blocks = ["]
-        for block in cell.blocks:
-            sides = f" {_BETWEEN[block.combine]} ".join(f"{op}({n})" for op, n in block.sides)
-            lines.append(f'    "{sides}",')
+        lines += [f'    "{line}",' for line in cell_lines(cell)]
         lines += ["]", f"output = {list(cell.output)}"]
     return "\n".join(lines) + "\n"
+
+
+def cell_lines(cell: Genotype) -> list[str]:
+    """The blocks of a cell as the file has them, `separable_5x5_2(0) + none(1)`."""
+    return [
+        f" {_BETWEEN[block.combine]} ".join(f"{op}({state})" for op, state in block.sides)
+        for block in cell.blocks
+    ]
 
 
 def from_table(table: Mapping[str, Any], where: str) -> tuple[Spec, str]:

@@ -15,8 +15,8 @@ from nasnet.network.spec import Block, Genotype, Spec, genotype
 
 _TOLERANCE = 0.04
 _LEAST_MAP = 2
-# How much faster than by 2 the filters may grow, to reach a budget that lies between two widths.
-_FASTEST = 2.25
+# How much faster than usual the filters may grow, to reach a budget between two widths.
+_FASTEST = 1.125
 
 
 def multiply_adds(spec: Spec, size: int | None = None) -> int:
@@ -86,14 +86,14 @@ def fit_filters(spec: Spec, budget: int, size: int | None = None) -> Fitted:
             known[filters, rate] = multiply_adds(row, size)
         return known[filters, rate]
 
-    least = _least_filters(spec)
+    least = _least_filters(spec, spec.filter_scaling_rate)
     if cost(least) > budget:
         raise InputError(
             f"no width of {spec.name} costs {budget:,} multiply-adds or less: the narrowest, "
             f"{least} filters, costs {cost(least):,}"
         )
     low = _widest(cost, budget, least)
-    best = max(_grown(cost, spec, low, budget, least), key=lambda row: (cost(*row), row[0]))
+    best = max(_grown(cost, spec, low, budget), key=lambda row: (cost(*row), row[0]))
     found = cost(*best)
     if found < (1 - _TOLERANCE) * budget:
         raise InputError(
@@ -108,9 +108,9 @@ def fit_filters(spec: Spec, budget: int, size: int | None = None) -> Fitted:
     )
 
 
-def _least_filters(spec: Spec) -> int:
+def _least_filters(spec: Spec, rate: float) -> int:
     """Such that each cell has two filters, those of the stem included."""
-    return int(2 * spec.filter_scaling_rate**2) + 1 if spec.stem == "imagenet" else 4
+    return math.ceil(2 * rate**2) if spec.stem == "imagenet" else 4
 
 
 def _widest(cost: Callable[[int], int], budget: int, least: int) -> int:
@@ -136,15 +136,18 @@ def _widest(cost: Callable[[int], int], budget: int, least: int) -> int:
 
 
 def _grown(
-    cost: Callable[[int, float], int], spec: Spec, filters: int, budget: int, least: int
+    cost: Callable[[int, float], int], spec: Spec, filters: int, budget: int
 ) -> Iterator[tuple[int, float]]:
     """Widths near the budget and below it, until one is within the tolerance."""
     rate = spec.filter_scaling_rate
+    least = _least_filters(spec, rate)
     yield filters, rate
     if cost(filters, rate) >= (1 - _TOLERANCE) * budget:
         return
     for start in range(filters, max(least, filters - 3) - 1, -1):
-        low, high = rate, rate * _FASTEST / 2
+        low, high = rate, rate * _FASTEST
+        if spec.stem == "imagenet":
+            high = min(high, math.sqrt(start / 2))  # the stem's first cell keeps two filters
         for _ in range(7):
             middle = round((low + high) / 2, 4)
             if cost(start, middle) <= budget:

@@ -6,6 +6,8 @@ of the block it leads to, crosses no box.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from itertools import permutations
 from xml.sax.saxutils import escape
 
@@ -101,6 +103,22 @@ def cell_svg(genotype: Genotype, title: str = "") -> str:
         f'width="{width:g}" style="max-width:100%;height:auto" role="img" '
         f'aria-label="{escape(title or "a cell", {chr(34): "&quot;"})}"><style>{_STYLE}</style>'
         f"{heading if title else ''}{''.join(lines)}{''.join(shapes)}</svg>"
+    )
+
+
+def stacked(drawings: Iterable[str]) -> str:
+    """Drawings of `cell_svg` one below the other, as one SVG."""
+    parts, top, width = [], 0.0, 0.0
+    for drawing in drawings:
+        size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
+        assert size is not None, "a drawing of cell_svg has its size"
+        # Inside another drawing it is placed, and has its own height.
+        parts.append(drawing.replace("<svg ", f'<svg y="{top:g}" height="{size[2]}" ', 1))
+        top += float(size[2]) + 16
+        width = max(width, float(size[1]))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {top:g}" '
+        f'width="{width:g}" height="{top:g}">{"".join(parts)}</svg>'
     )
 
 

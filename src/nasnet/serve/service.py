@@ -300,7 +300,7 @@ def _open_model(
     tell(ServeEvent(kind="loading", text=f"loading {choice.handle}"))
     spec = load_module_spec(choice.handle, padding=options.padding, fetch_options=options.fetch)
     weights = spec.opened.weights
-    name = replace(choice, name=choice.name or f"nasnet_{weights.spec}").name
+    name = replace(choice, name=choice.name or weights.network).name
     assert name is not None
     model = Model(name, spec, options, metrics)
     engine = model.engine

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nasnet.errors import InputError, SourceError, needs
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.system import held
@@ -243,7 +243,7 @@ def _facts(
     seconds: float,
 ) -> tuple[tuple[str, str], ...]:
     weights = opened.weights
-    spec = preset(weights.spec)
+    spec = decode(weights.spec)
     return (
         ("Data", f"{found.name}: {len(found.classes)} classes"),
         ("Training pictures", f"{len(found.train):,}"),

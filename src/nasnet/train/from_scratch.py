@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasnet.errors import InputError, OutputError, SourceError
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 from nasnet.pictures.batch_processes import processes_for
 from nasnet.pictures.batches import Failure
 from nasnet.pictures.sources import (
@@ -94,7 +94,7 @@ def train(
     out = Path(folder)
     with held(out) if replicas.writes else nullcontext():
         found = _unlabelled(data, recipe) if recipe.teacher else open_dataset(data, options=dataset)
-        last = recipe.stages[-1].size or preset(preset_for(recipe, weights)).image_size
+        last = recipe.stages[-1].size or decode(preset_for(recipe, weights)).image_size
         size = (last, last)
         check(recipe, size, weights, replicas)
         network = network_for(recipe, found, weights, size)

@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from nasnet.errors import InputError
-from nasnet.network.spec import preset
+from nasnet.network.code import decode, encode
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.recipes import get_recipe
+from nasnet.weights.networks import network_of
 
 OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
 Schedule = Literal["cosine", "exponential", "constant"]
@@ -274,7 +275,8 @@ class TrainRecipe:
 
     Attributes:
         name: for reports.
-        network: a preset; that of the weights to start from if not given, mobile without any.
+        network: mobile, large or cifar, or a network of your own: its file (best.toml) or its
+            code; that of the weights to start from if not given, mobile without any.
         stages: what is shown when; their epochs add up to the run.
         train: how; its `epochs` are those of the stages, whatever is given.
         preprocessing: how pictures become pixels: photo, tf1-hub, tf2-hub, slim-eval or
@@ -310,7 +312,9 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         """Check the names, and that the parts fit each other."""
-        preset(self.network or "mobile")
+        if self.network is not None:
+            # A file may change or go away: what the recipe keeps is the network itself.
+            object.__setattr__(self, "network", encode(network_of(self.network)))
         get_recipe(self.preprocessing)
         if not self.stages:
             raise InputError("a recipe needs at least one [[stages]] table")
@@ -352,7 +356,7 @@ class TrainRecipe:
                 "mixup and crops make pictures a stored answer is not for: let the [teacher] have "
                 "views = 0, so that it is asked as training goes"
             )
-        spec = preset(self.network or "mobile")
+        spec = decode(self.network or "mobile")
         if spec.num_classes != 1001:
             raise InputError(
                 f"a teacher knows 1000 classes, nasnet_{spec.name} has {spec.num_classes}"

@@ -17,6 +17,7 @@ from nasnet.compute.engine import EngineOptions
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
+from nasnet.network.code import network_name
 from nasnet.pictures.batch_processes import Batches, open_loader, processes_for
 from nasnet.pictures.batches import Failure, LoaderOptions
 from nasnet.pictures.sources import Dataset, Example
@@ -97,8 +98,8 @@ def check(
     network = preset_for(recipe, weights)
     if weights and weights.spec != network:
         raise InputError(
-            f"the recipe {recipe.name} is for nasnet_{network}, {weights.source} holds weights of "
-            f"nasnet_{weights.spec}"
+            f"the recipe {recipe.name} is for {network_name(network)}, {weights.source} holds "
+            f"weights of {weights.network}"
         )
     device_of(recipe.train.device, replicas)
     for stage in recipe.stages:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 
 Table = Mapping[str, tuple[int, tuple[int, ...]]]  # TF-Slim name -> CRC-32C and shape
 
@@ -61,7 +61,7 @@ def judge(
         table: fingerprints to compare with; those of the published weights if not given.
     """
     table = published_table(spec) if table is None else table
-    plan = build_plan(preset(spec), num_classes=0)
+    plan = build_plan(decode(spec), num_classes=0)
     missing = tuple(name for name in plan.parameters if name not in arrays)
     matched = count_matches(plan.parameters, arrays.get, table)
     if missing:
@@ -109,7 +109,7 @@ def published_table(spec: str) -> Table:
     """The fingerprints of a preset's published weights; empty where none are known."""
     if spec not in _TABLES:
         return {}
-    plan = build_plan(preset(spec), num_classes=_PUBLISHED_CLASSES)
+    plan = build_plan(decode(spec), num_classes=_PUBLISHED_CLASSES)
     with resources.as_file(resources.files("nasnet") / "data" / _TABLES[spec]) as path:
         sums = np.load(path, allow_pickle=False)
     names = sorted(plan.parameters)

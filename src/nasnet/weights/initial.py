@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
+from nasnet.network.code import encode
+from nasnet.network.spec import Spec
+from nasnet.weights.networks import network_of
 from nasnet.weights.weights import Array, Weights, frozen
 
 _FACTOR = 2.0  # of `variance_scaling_initializer`, as NASNet's arg scopes set it
@@ -44,13 +46,13 @@ def initial_value(seed: int, name: str, shape: Sequence[int]) -> Array:
     return (values * math.sqrt(_TRUNCATION * _FACTOR / fan_out)).astype(np.float32)
 
 
-def initial(seed: int, *, spec: str = "mobile", aux_head: bool = False) -> Weights:
+def initial(seed: int, *, spec: str | Spec = "mobile", aux_head: bool = False) -> Weights:
     """Weights as TF-Slim initializes them."""
-    row = preset(spec)
+    row = network_of(spec)
     plan = build_plan(row, num_classes=row.num_classes, aux_head=aux_head)
     arrays = {name: initial_value(seed, name, shape) for name, shape in plan.parameters.items()}
     return Weights(
-        spec=row.name,
+        spec=encode(row),
         num_classes=row.num_classes,
         arrays=frozen(arrays),
         source=f"initial:{seed}",

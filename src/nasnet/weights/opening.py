@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from nasnet.errors import InputError, WeightsError
+from nasnet.network.code import decode
 from nasnet.network.plan import PADDINGS, Borders
-from nasnet.network.spec import preset
 from nasnet.weights import genuine
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch, parse_handle
 from nasnet.weights.fetch.handles import is_keras_file
@@ -41,7 +41,7 @@ DEFAULT_CLASSIFIER = "https://tfhub.dev/google/imagenet/nasnet_mobile/classifica
 BUILTIN = "builtin"
 _BUILTIN_FILE = Path(__file__).parent.parent / "data" / "builtin.safetensors"
 
-_SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>\w+))?")
+_SEEDED_SPEC = re.compile(r"(?P<seed>seeded:[^@]*)(?:@(?P<spec>.+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,7 @@ def _open_fetched(
             verified[path] = opened
         elif handle is not None and opened.weights.spec != handle.architecture:
             raise WeightsError(
-                f"{path} holds nasnet_{opened.weights.spec}, not nasnet_{handle.architecture}"
+                f"{path} holds {opened.weights.network}, not nasnet_{handle.architecture}"
             )
         elif is_keras_file(path.name) and opened.weights.status != "genuine":
             # A file that the module's publisher did not make counts for its numbers alone.
@@ -221,8 +221,7 @@ def _open_seeded(text: str) -> Opened | None:
     seed = parse_seeded(match["seed"]) if match else None
     if match is None or seed is None:
         return None
-    spec = preset(match["spec"] or "mobile")
-    weights = seeded(seed, spec=spec.name)
+    weights = seeded(seed, spec=match["spec"] or "mobile")
     if match["spec"]:
         weights = replace(weights, source=text)
     return _opened(weights, Content(title="made from a seed, untrained"), None)
@@ -230,8 +229,8 @@ def _open_seeded(text: str) -> Opened | None:
 
 def _opened(weights: Weights, content: Content, path: Path | None) -> Opened:
     """Weights, judged, with what their file says of itself."""
-    spec = preset(weights.spec)
-    verdict = genuine.judge(weights.arrays, spec=spec.name)
+    spec = decode(weights.spec)
+    verdict = genuine.judge(weights.arrays, spec=weights.spec)
     # A file cannot call itself genuine; that it calls itself untrained is believed, and that it
     # is the package's own if it is.
     status = verdict.status

@@ -20,11 +20,13 @@ import numpy.typing as npt
 
 from nasnet.errors import InputError, WeightsError
 from nasnet.network.build import build_plan
+from nasnet.network.code import decode, encode, network_name
 from nasnet.network.plan import PADDINGS, Borders, Plan
 from nasnet.network.rewrites import Program
-from nasnet.network.spec import PRESETS, preset
+from nasnet.network.spec import PRESETS
 from nasnet.system import write_whole
 from nasnet.text import open_regular, parse_json
+from nasnet.weights.networks import network_of
 
 Array = npt.NDArray[np.float32]
 FORMAT = "nasnet/1"  # our safetensors layout: TF-Slim names and shapes, float32 or float16
@@ -59,11 +61,19 @@ class Weights:
     padding: Borders = "slim"
     min_confidence: float = 0.0
 
+    @property
+    def network(self) -> str:
+        """What people and graphs call the network: `nasnet_mobile`, or `nasnet_` and a name."""
+        return network_name(self.spec)
+
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         if self.padding != "slim":
             digest.update(f"padding={self.padding};".encode())
+        if self.spec not in PRESETS:
+            # The same arrays in other cells give other vectors; the name says nothing of them.
+            digest.update(f"network={self.spec.partition(':')[2]};".encode())
         for name in sorted(self.arrays):
             if name.startswith("aux_"):
                 continue
@@ -80,7 +90,7 @@ def plan_of(weights: Weights, height: int | None = None, width: int | None = Non
         InputError: a size the network cannot take.
     """
     return build_plan(
-        preset(weights.spec),
+        decode(weights.spec),
         height=height,
         width=width,
         num_classes=weights.num_classes,
@@ -139,16 +149,16 @@ def seeded(
 
     Args:
         seed: any integer.
-        spec: a preset's name.
+        spec: a network: a preset's name, a code or a file.
         num_classes: as in `network.build.build_plan`.
         aux_head: make the auxiliary head's arrays as well.
     """
-    row = preset(spec)
+    row = network_of(spec)
     classes = row.num_classes if num_classes is None else num_classes
     plan = build_plan(row, num_classes=classes, aux_head=aux_head)
     arrays = {name: seeded_value(seed, name, shape) for name, shape in plan.parameters.items()}
     return Weights(
-        spec=row.name,
+        spec=encode(row),
         num_classes=classes,
         arrays=frozen(arrays),
         source=f"seeded:{seed}",
@@ -183,16 +193,18 @@ def check(
         shapes: TF-Slim name -> shape; names that are not the network's are left alone.
         file: how to call the file in messages.
         partial: let tensors be missing.
-        spec: the preset to take where the shapes are too few to tell.
+        spec: the code of a network of one's own, or the preset to take where the shapes are too
+            few to tell.
 
     Returns:
-        The preset's name and the number of classes (0 without a classifier).
+        The preset's name or the code, and the number of classes (0 without a classifier).
 
     Raises:
         WeightsError: a tensor is missing or has another shape; the text names the tensor, both
             shapes and the file.
     """
-    name = _recognise(shapes) or spec
+    own = spec if spec is not None and spec not in PRESETS else None
+    name = own or _recognise(shapes) or spec
     if name is None:
         known = min(shapes, default=None)
         found = f"the first of its {len(shapes)} tensors is {known!r}" if known else "it is empty"
@@ -206,19 +218,19 @@ def check(
             "expected [features, classes]"
         )
     classes = int(head[1]) if head is not None else 0
-    plan = build_plan(preset(name), num_classes=classes)
+    plan = build_plan(decode(name), num_classes=classes)
     missing = [key for key in plan.parameters if key not in shapes]
     if missing and not partial:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WeightsError(
-            f"{file}: tensor {missing[0]}{more} of nasnet_{name} is missing: the file is "
+            f"{file}: tensor {missing[0]}{more} of {network_name(name)} is missing: the file is "
             "incomplete or belongs to another network"
         )
     for key, shape in plan.parameters.items():
         if tuple(shapes.get(key, shape)) != shape:
             raise WeightsError(
                 f"{file}: tensor {key} has shape {list(shapes[key])}, "
-                f"nasnet_{name} needs {list(shape)}"
+                f"{network_name(name)} needs {list(shape)}"
             )
     return name, classes
 
@@ -300,10 +312,16 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
                 raise WeightsError(f"{file}: tensor {name} is {kind}, expected float32")
         arrays = {name: handle.get_tensor(name) for name in names}
     shapes = {name: array.shape for name, array in arrays.items()}
-    spec, classes = check(shapes, file=file, partial=partial)
-    said = metadata.get("spec", spec)
-    if said != spec:
-        raise WeightsError(f"{file}: says it is nasnet_{said}, but its shapes are nasnet_{spec}'s")
+    said = metadata.get("spec")
+    try:
+        said = said and encode(decode(said))
+    except InputError as error:
+        raise WeightsError(f"{file}: its network is not known here: {error}") from None
+    spec, classes = check(shapes, file=file, partial=partial, spec=said)
+    if said not in (None, spec):
+        raise WeightsError(
+            f"{file}: says it is {network_name(said)}, but its shapes are {network_name(spec)}'s"
+        )
     padding = metadata.get("padding", "slim")
     if padding not in PADDINGS:
         raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")

@@ -22,9 +22,11 @@ from nasnet.compute.torch.state import from_state, to_state
 from nasnet.errors import InputError, SignatureError, WeightsError
 from nasnet.network import rewrites
 from nasnet.network.build import build_plan
+from nasnet.network.code import decode, encode, same_vectors
 from nasnet.network.plan import IMAGES, Borders
-from nasnet.network.spec import Spec, preset
+from nasnet.network.spec import PRESETS, Spec
 from nasnet.weights.initial import initial_value
+from nasnet.weights.networks import network_of
 from nasnet.weights.weights import Weights, frozen
 
 Outputs = dict[str, Tensor]
@@ -58,7 +60,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
         """Make the network with TF-Slim's initial values.
 
         Args:
-            spec: a preset's name, or a network of your own.
+            spec: a preset's name, or a network of your own: its row, its code or its file.
             num_classes: of the classifier, background included where there is one; 0 leaves it
                 out; None means as many as the published network has.
             aux_head: with the auxiliary classifier that only training uses.
@@ -68,16 +70,18 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             padding: whose border pixels; see `network.build.build_plan`.
 
         Raises:
-            InputError: no such preset or padding, or a size that is too small.
+            InputError: no such network or padding, or a size that is too small.
         """
         super().__init__()
-        self.spec = preset(spec) if isinstance(spec, str) else spec
+        self.spec = network_of(spec)
         self.num_classes = self.spec.num_classes if num_classes is None else num_classes
         self.aux_head = aux_head and self.num_classes > 0
         self.padding: Borders = padding
         self.behaviour = Behaviour(spec=self.spec)
         self.grad_checkpointing = False
         self._seed = seed
+        # A row or a file would not come back from what the mixin writes; a code does.
+        self._hub_mixin_config.update(spec=encode(self.spec))
         self._render(height, width)
         self.initialize(seed)
         self.train(False)
@@ -128,9 +132,9 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
         Raises:
             WeightsError: a tensor is missing or has another shape.
         """
-        if weights.spec != self.spec.name:
+        if not same_vectors(decode(weights.spec), self.spec):
             raise WeightsError(
-                f"{weights.source} holds weights of nasnet_{weights.spec}, "
+                f"{weights.source} holds weights of {weights.network}, "
                 f"this network is nasnet_{self.spec.name}"
             )
         arrays: dict[str, Any] = {}
@@ -173,7 +177,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             WeightsError: a value is no finite number.
         """
         return Weights(
-            spec=self.spec.name,
+            spec=encode(self.spec),
             num_classes=self.num_classes,
             arrays=frozen(from_state(self.state_dict() if state is None else state)),
             source=source,
@@ -350,7 +354,8 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
     def default_cfg(self) -> dict[str, Any]:
         """Timm's description of the input: the network itself takes [0, 1] to [-1, 1]."""
         return {
-            "architecture": f"nasnet_{self.spec.name}",
+            # timm's registry has one name for all networks that are no presets
+            "architecture": f"nasnet_{self.spec.name if self.spec.name in PRESETS else 'own'}",
             "input_size": (3, self.spec.image_size, self.spec.image_size),
             "num_classes": self.num_classes,
             "num_features": self.num_features,

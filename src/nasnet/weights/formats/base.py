@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 from nasnet.weights import layouts
 from nasnet.weights.layouts import Recognised
 from nasnet.weights.module_folder import Task
@@ -217,7 +217,7 @@ def assemble(content: Content, path: Path, *, partial: bool = False) -> tuple[We
     spec, classes = check(shapes, file=file, partial=partial, spec=found.spec)
     # An auxiliary head for pictures of another size has other kernels: only training reads it,
     # and it would not fit there.
-    plan = build_plan(preset(spec), num_classes=classes, aux_head=True)
+    plan = build_plan(decode(spec), num_classes=classes, aux_head=True)
     arrays = {
         name: _array(found, name, tensor, file)
         for name, tensor in tensors.items()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nasnet.network.build import build_plan
+from nasnet.network.code import decode
 from nasnet.network.plan import IMAGES, Operation, Plan
-from nasnet.network.spec import preset
 from nasnet.weights import layouts
 
 # Operation -> layers that Keras makes of it, one behind the other; 1 if it is not here. A strided
@@ -41,7 +41,7 @@ def keras_layers(spec: str, *, classes: int) -> dict[str, str]:
     Returns:
         Name in the file (`separable_conv2d_7`) -> layer (`separable_conv_1_normal_left1_0`).
     """
-    plan = build_plan(preset(spec), num_classes=classes, padding="keras")
+    plan = build_plan(decode(spec), num_classes=classes, padding="keras")
     nodes = _nodes(plan, spec, classes)
     last = plan.endpoints["Predictions" if classes else "global_pool"]
     walk = _walk(nodes, last)

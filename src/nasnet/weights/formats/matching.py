@@ -14,8 +14,9 @@ import numpy as np
 
 from nasnet.errors import WeightsError
 from nasnet.network.build import build_plan
+from nasnet.network.code import decode
 from nasnet.network.plan import IMAGES, Operation, Plan
-from nasnet.network.spec import PRESETS, preset
+from nasnet.network.spec import PRESETS
 from nasnet.weights.formats.base import Content, in_memory
 from nasnet.weights.formats.graphs import Graph, GraphError, Node
 from nasnet.weights.weights import Array
@@ -56,7 +57,7 @@ def _match(graph: Graph) -> tuple[dict[str, Array], int]:
     """Arrays by TF-Slim name, and how many batch norms were folded into convolutions."""
     spec = _spec(graph)
     end = _end(graph)
-    plan = build_plan(preset(spec), num_classes=0)
+    plan = build_plan(decode(spec), num_classes=0)
     walk = _Walk(graph=graph, plan=plan, operations={op.name: op for op in plan.operations})
     walk.visit(_POOL, end)
     for name, shape in plan.parameters.items():

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from nasnet.errors import WeightsError
 from nasnet.network.build import build_plan
-from nasnet.network.spec import preset
+from nasnet.network.code import decode
 from nasnet.weights import layouts
 from nasnet.weights.formats.base import Content, in_memory, open_members, raw
 from nasnet.weights.formats.npy import npy_header
@@ -202,7 +202,7 @@ def tensornets_order(spec: str, *, aux_head: bool, gamma_first: bool = False) ->
         gamma_first: of a batch norm gamma comes before beta, as from TensorFlow 1.5 on.
     """
     norms = ("gamma", "beta", *_NORM_ORDER[2:]) if gamma_first else _NORM_ORDER
-    row = preset(spec)
+    row = decode(spec)
     plan = build_plan(row, num_classes=1, aux_head=aux_head)
     scopes = list(dict.fromkeys(name.partition("/")[0] for name in plan.parameters))
     known = layouts.places("tensornets", spec, 1, aux_head=aux_head)

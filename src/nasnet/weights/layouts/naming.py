@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 
 from nasnet.network.build import build_plan
-from nasnet.network.spec import PRESETS, Spec, preset
+from nasnet.network.code import decode
+from nasnet.network.spec import PRESETS, Spec
 from nasnet.weights.layouts.tables import LAYOUTS, Axes, Layout
 from nasnet.weights.weights import Array, Weights
 
@@ -50,8 +51,8 @@ def places(layout: str, spec: str, classes: int, *, aux_head: bool = False) -> M
     Empty where the layout does not know the network; without the auxiliary head's variables where
     it does not know these.
     """
-    table, row = LAYOUTS[layout], preset(spec)
-    if table.slots and row.stem != "imagenet":
+    table, row = LAYOUTS[layout], decode(spec)
+    if table.slots and (row.stem != "imagenet" or spec not in PRESETS):
         return {}
     plan = build_plan(row, num_classes=classes, aux_head=aux_head)
     found: dict[str, Place] = {}
