@@ -118,6 +118,14 @@ def test_a_name_is_told_from_the_confidence_that_the_weights_say(
     assert with_head(read_safetensors(packed), head, ("x", "y"), source="s").min_confidence == 0
 
 
+def test_builtin_calls_coins_no_golf_ball() -> None:
+    """What a newcomer saw first: a label with 60 % that is plainly wrong."""
+    data = pytest.importorskip("skimage.data")
+    (one,) = nasnet.classify([data.coins()], weights="builtin")
+    assert one.guesses[0].name == "golf ball"
+    assert not one.sure
+
+
 def test_a_temperature_divides_the_logits(tmp_path: Path, photos: Path) -> None:
     packed = tmp_path / "packed.safetensors"
     assert (
