@@ -308,3 +308,27 @@ def test_beside_mixup_half_of_the_pairs_are_cut() -> None:
         for found, _, _ in (mix(one, two, mixup=2, cutmix=2, random=random) for _ in range(200))
     )
     assert 70 < blended < 130
+
+
+def test_flat_pictures_are_of_one_colour_and_leave_all_other_draws_alone() -> None:
+    picture = np.random.default_rng(5).integers(0, 256, (40, 60, 3), np.uint8)
+
+    def views(flat: float) -> list[np.ndarray]:
+        return [
+            augment(
+                picture,
+                size=(8, 8),
+                options=Augmentation(flat=flat),
+                random=np.random.default_rng(seed),
+            )
+            for seed in range(40)
+        ]
+
+    plain, some = views(0.0), views(0.3)
+    flat = [np.ptp(view.reshape(-1, 3), axis=0).max() == 0 for view in some]
+    assert 4 < sum(flat) < 24
+    assert len({tuple(view[0, 0]) for view, one in zip(some, flat, strict=True) if one}) == sum(
+        flat
+    )
+    for view, other, one in zip(plain, some, flat, strict=True):
+        assert one or np.array_equal(view, other)

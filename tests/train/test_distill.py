@@ -34,6 +34,7 @@ from nasnet.train.distill import (
     open_answers,
     open_teacher,
 )
+from nasnet.train.distill.teachers import feature_width, picture_size
 from nasnet.train.from_scratch import train
 from nasnet.train.loop import TrainEvent
 from nasnet.train.recipe import Stage, TeacherRecipe, TrainOptions, TrainRecipe
@@ -288,6 +289,10 @@ def test_teachers_are_known_by_name() -> None:
     assert set(TEACHERS) == {f"efficientnet-lite{number}" for number in range(3)}
     with pytest.raises(InputError, match="no teacher 'socrates'; there are efficientnet-lite0"):
         open_teacher("socrates")
+    with pytest.raises(InputError, match="no teacher 'plato'"):
+        open_teacher(f"{NAME}+plato")
+    assert picture_size("efficientnet-lite0+efficientnet-lite2") == 260
+    assert feature_width(NAME) == 1280
 
 
 # -- with a teacher
@@ -308,6 +313,15 @@ def answered(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert [(event.done, event.total) for event in events] == [(5, 10), (10, 10), (10, 10)]
     assert not list(folder.glob("*.tmp"))
     return folder
+
+
+def test_joined_teachers_average_their_logits_and_join_their_features(teacher: Teacher) -> None:
+    images = np.stack([pixels(224, 224, seed=seed) for seed in range(2)])
+    alone, joined = teacher(images), open_teacher(f"{NAME}+{NAME}")(images)
+    np.testing.assert_allclose(joined.logits, alone.logits, rtol=1e-3, atol=1e-3)
+    assert joined.features.shape == (2, 2560)
+    for half in np.split(joined.features, 2, axis=1):
+        np.testing.assert_allclose(half, alone.features, rtol=1e-3, atol=1e-3)
 
 
 def test_a_teacher_answers_any_number_of_pictures_alike(teacher: Teacher) -> None:

@@ -281,7 +281,14 @@ def test_folders_that_cannot_be_made_are_said(data: Path, tmp_path: Path) -> Non
 
 
 def test_the_shipped_recipes_are_read() -> None:
-    assert shipped_recipes() == ("builtin", "builtin-live", "cifar", "finetune", "mobile")
+    assert shipped_recipes() == (
+        "builtin",
+        "builtin-joined",
+        "builtin-live",
+        "cifar",
+        "finetune",
+        "mobile",
+    )
     found = {name: read_recipe(name) for name in shipped_recipes()}
     assert {name: recipe.name for name, recipe in found.items()} == {n: n for n in found}
     mobile = found["mobile"]
@@ -447,6 +454,7 @@ def test_recipes_that_are_no_text_or_not_there(tmp_path: Path) -> None:
         read_recipe(path)
     for missing in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(
-            InputError, match=r"no recipe of that name \(builtin, builtin-live, cifar,"
+            InputError,
+            match=r"no recipe of that name \(builtin, builtin-joined, builtin-live, cifar,",
         ):
             read_recipe(missing)

@@ -40,8 +40,8 @@ def train(
     Args:
         data: the pictures.
         output: folder for checkpoints, logs and, at the end, the module.
-        recipe: one that comes with nasnet (mobile, cifar, finetune, builtin, builtin-live), or a
-            TOML file.
+        recipe: one that comes with nasnet (mobile, cifar, finetune, builtin, builtin-live,
+            builtin-joined), or a TOML file.
         weights: what to start from: a file, folder or handle of the recipe's network; initial
             values if not given.
         overwrite: start anew where a run is in the folder.

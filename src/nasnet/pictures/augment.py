@@ -33,6 +33,7 @@ _MOST: Mapping[str, float] = {
     "blur": 1.0,
     "erase": 1.0,
     "shrink": 1.0,
+    "flat": 1.0,
 }
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's "L"
 _TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])  # NTSC 1953
@@ -66,6 +67,8 @@ class Augmentation:
         erase: probability that a rectangle of up to a quarter of the area is filled with noise.
         shrink: probability that the window is first reduced to a fifth to a half of the size
             wanted and brought back: pictures seen small and unsharp.
+        flat: probability of a picture of one colour in place of this one. No photograph shows a
+            network what it has to say of such a picture, and what it then says can be of any size.
 
     Raises:
         InputError: a number is out of its range.
@@ -85,6 +88,7 @@ class Augmentation:
     blur: float = 0.0
     erase: float = 0.0
     shrink: float = 0.0
+    flat: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -184,6 +188,9 @@ def augment(
         _slim_colours(values, options, random)
     if random.random() < options.erase:
         _erase(values, random)
+    # Drawn last, and only where it is wanted: the other draws stay what they were without it.
+    if options.flat and random.random() < options.flat:
+        values[:] = random.integers(0, 256, 3, dtype=np.uint8)
     return values
 
 

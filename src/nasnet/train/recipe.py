@@ -238,7 +238,8 @@ class TeacherRecipe:
     """Whom a student learns from; see `nasnet.train.distill`.
 
     Attributes:
-        name: a key of `distill.TEACHERS`.
+        name: a key of `distill.TEACHERS`, or several joined by `+`: logits averaged, features
+            joined.
         views: fixed views of each picture, answered once and stored; 0 for a teacher that is
             asked as training goes: ever new views, which may be several at once (`crops`) and
             mixed (`mixup`).

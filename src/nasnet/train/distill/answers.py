@@ -24,7 +24,7 @@ from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.system import staged, write_whole
 from nasnet.text import read_json
-from nasnet.train.distill.teachers import Teacher, open_teacher
+from nasnet.train.distill.teachers import Teacher, feature_width, open_teacher
 from nasnet.train.loop.checkpoint import check_identity
 from nasnet.weights.formats.npy import map_npy
 
@@ -33,7 +33,8 @@ _CHUNK = 128  # pictures between two reports
 _SAMPLE = 8192  # rows the mean and deviation of features are taken over
 _REMEDY = "name another folder, or start anew with --overwrite"
 _DESCRIPTION = "answers.json"
-_WIDTHS = {"logits": 1000, "features": 1280}
+_WHAT = ("logits", "features")
+_CLASSES = 1000
 _SEEN = 12  # difference of a grey level that is not rounding: it is another view
 
 
@@ -57,7 +58,7 @@ class Answers:
     Attributes:
         rows: id of a picture -> its row.
         logits: per view, float16 [rows, 1000], mapped from disk.
-        features: per view, float16 [rows, 1280].
+        features: per view, float16 [rows, width]; 1280 a teacher.
     """
 
     rows: Mapping[str, int]
@@ -123,6 +124,7 @@ def open_answers(
         OutputError: they cannot be stored.
         MissingExtraError: the teacher is not installed.
     """
+    widths = {"logits": _CLASSES, "features": feature_width(teacher)}
     description = {
         "teacher": teacher,
         "augment": asdict(augment),
@@ -160,7 +162,7 @@ def open_answers(
             )
             with _loaders(examples, options, workers) as loaders:
                 for view in missing:
-                    with _rooms(folder, view, len(examples)) as stored:
+                    with _rooms(folder, view, len(examples), widths) as stored:
                         _compute(asked, stored, view, loaders, told)
     except (OSError, OutputError) as error:
         reason = error if isinstance(error, OSError) else error.__cause__
@@ -169,10 +171,15 @@ def open_answers(
             f"{getattr(reason, 'strerror', None) or error}"
         ) from error
     report(AnswersEvent(done=total, total=total))
+
+    def mapped(what: str) -> tuple[Half, ...]:
+        shape = (len(examples), widths[what])
+        return tuple(_map(_file(folder, view, what), shape) for view in range(views))
+
     return Answers(
         rows={example.id: row for row, example in enumerate(examples)},
-        logits=tuple(_map(folder, view, "logits", len(examples)) for view in range(views)),
-        features=tuple(_map(folder, view, "features", len(examples)) for view in range(views)),
+        logits=mapped("logits"),
+        features=mapped("features"),
     )
 
 
@@ -181,18 +188,17 @@ def _file(folder: Path, view: int, what: str) -> Path:
 
 
 def _complete(folder: Path, view: int) -> bool:
-    return all(_file(folder, view, what).exists() for what in _WIDTHS)
+    return all(_file(folder, view, what).exists() for what in _WHAT)
 
 
-def _map(folder: Path, view: int, what: str, rows: int) -> Half:
-    file = _file(folder, view, what)
+def _map(file: Path, shape: tuple[int, int]) -> Half:
     try:
         mapped: Half = map_npy(file)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{file} is damaged, remove it: {error}") from error
-    if mapped.shape != (rows, _WIDTHS[what]) or mapped.dtype != np.float16:
+    if mapped.shape != shape or mapped.dtype != np.float16:
         raise TrainingError(
-            f"{file} is damaged, remove it: float16 {[rows, _WIDTHS[what]]} expected, found "
+            f"{file} is damaged, remove it: float16 {list(shape)} expected, found "
             f"{mapped.dtype} {list(mapped.shape)}"
         )
     return mapped
@@ -249,13 +255,15 @@ class _Probe:
 
 
 @contextlib.contextmanager
-def _rooms(folder: Path, view: int, rows: int) -> Iterator[dict[str, Half]]:
+def _rooms(
+    folder: Path, view: int, rows: int, widths: Mapping[str, int]
+) -> Iterator[dict[str, Half]]:
     """Where the answers to one view go; their files appear complete or not at all."""
-    names = {what: _file(folder, view, what).name for what in _WIDTHS}
+    names = {what: _file(folder, view, what).name for what in widths}
     with staged(folder / names["logits"]) as place:
         stored = {
             what: _room(place.with_name(names[what]), (rows, width))
-            for what, width in _WIDTHS.items()
+            for what, width in widths.items()
         }
         yield dict(stored)
         for array in stored.values():

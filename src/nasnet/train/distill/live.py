@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.pictures.sampling import spread_evenly
-from nasnet.train.distill.teachers import TEACHERS, open_network
+from nasnet.train.distill.teachers import open_network, picture_size
 
 _SAMPLE = 1024  # pictures the mean and deviation of features are taken over
 _BATCH = 64
@@ -42,7 +42,7 @@ class LiveTeacher:
         """Load a teacher.
 
         Args:
-            name: a key of `TEACHERS`.
+            name: a key of `TEACHERS`, or several joined by `+`.
             examples: the pictures to come; some are looked at for `sample`.
             augment: how they are varied.
             seed: of those views.
@@ -54,7 +54,7 @@ class LiveTeacher:
         """
         self._network: Any = open_network(name).to(device, memory_format=torch.channels_last)
         self._device = device
-        self._size = (TEACHERS[name].size,) * 2
+        self._size = (picture_size(name),) * 2
         self._examples = examples
         self._augment = augment
         self._seed = seed

