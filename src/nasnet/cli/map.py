@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from nasnet.cli.flags import File, Quiet, check_free, command
 from nasnet.cli.terminal import TrainingProgress, note
 from nasnet.errors import InputError, SourceError
-from nasnet.features.feature_set import read_features
+from nasnet.features.columns import groups_by
+from nasnet.features.feature_set import Features, read_features
 from nasnet.features.map_page import MapOptions, folders_of, write_map
 from nasnet.pictures.sources.columns import CsvTable
 from nasnet.pictures.sources.files import open_file
@@ -38,12 +39,14 @@ def map_(
 
         nasnet map features.parquet -o map.html
         nasnet map features.parquet -o map.html --colour clusters --clusters 8
+        nasnet map shop.parquet -o map.html --colour price
 
     Args:
         features: a feature set.
         output: the HTML file.
         colour: auto: folder, if the pictures lie in 2 to 30 folders, else clusters; folder, a
-            picture's own; clusters (k-means); none; or a .csv with the columns id and label.
+            picture's own; clusters (k-means); none; a column that was kept of the source (many
+            different numbers become five ranges); or a .csv with the columns id and label.
         source: where the pictures are; what the set was made from if not given.
         overwrite: replace a file that is there.
         quiet: no progress and no summary.
@@ -54,7 +57,7 @@ def map_(
     if colour == "auto":
         folders = len({*folders_of(found.ids).values()})
         colour = "folder" if 2 <= folders <= _MOST_FOLDERS else "clusters"
-    labels = _labels(colour, found.ids)
+    labels = _labels(colour, found)
     if colour != "clusters":
         options = replace(options, clusters=0)
     with TrainingProgress(not quiet) as progress:
@@ -70,11 +73,20 @@ def map_(
         note(f"{output}: {count:,} pictures")
 
 
-def _labels(colour: str, ids: list[str]) -> dict[str, str] | None:
+def _labels(colour: str, features: Features) -> dict[str, str] | None:
     if colour in ("clusters", "none"):
         return None
     if colour == "folder":
-        return folders_of(ids)
+        return folders_of(features.ids)
+    columns = features.columns
+    names = [] if columns is None else columns.column_names
+    if columns is not None and colour in names:
+        return dict(zip(features.ids, groups_by(columns, colour), strict=True))
+    if not colour.lower().endswith((".csv", ".tsv")):
+        raise InputError(
+            f"--colour: no {colour!r}; there are auto, folder, clusters, none, a .csv with the "
+            f"columns id and label, and the columns {', '.join(names) or '(none)'}"
+        )
     try:
         table = CsvTable(colour, partial(open_file, colour))
         for column in ("id", "label"):

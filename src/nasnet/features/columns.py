@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from nasnet.errors import InputError
 from nasnet.pictures.sources import OWN_COLUMNS
@@ -13,6 +17,7 @@ from nasnet.text import display_name
 if TYPE_CHECKING:
     import pyarrow
 
+_MOST_VALUES, _RANGES = 12, 5  # of numbers that are groups
 _CELLS = 40  # of a terminal that a value takes at most
 FOLDER = "folder"  # which is a part of the id, and need not be kept
 _APART = ("id", "vector", "error", "signature")  # what `Features` gives apart, or not at all
@@ -53,9 +58,39 @@ def words_of(columns: Mapping[str, object]) -> str:
     for name, value in columns.items():
         if value is None:
             continue
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        words.append(f"{display_name(name)} {display_name(text, _CELLS)}")
+        words.append(f"{display_name(name)} {display_name(_text(value), _CELLS)}")
     return ", ".join(words)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def words_of_rows(table: pyarrow.Table, rows: npt.NDArray[np.int64]) -> list[str]:
+    """The user's columns of some rows, each on a line; nothing where there are none."""
+    names = [name for name in table.column_names if name not in OWN_COLUMNS]
+    return [words_of(row) for row in table.select(names).take(rows).to_pylist()] if names else []
+
+
+def groups_by(table: pyarrow.Table, column: str) -> list[str]:
+    """What a column says of each row, as the name of a group; empty for null.
+
+    Numbers of many values are put into five ranges of about as many rows each.
+    """
+    from pyarrow import types
+
+    values = table[column].to_pylist()
+    kind = table[column].type
+    there = [one for one in values if one is not None]
+    number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    if not number or len(set(there)) <= _MOST_VALUES:
+        return ["" if one is None else _text(one) for one in values]
+    numbers = np.array([np.nan if one is None else float(one) for one in values])
+    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _RANGES + 1)))
+    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges.tolist())]
+    places = np.clip(np.searchsorted(edges, numbers, "right") - 1, 0, len(names) - 1)
+    known = np.isfinite(numbers)
+    return [names[place] if one else "" for place, one in zip(places, known, strict=True)]
 
 
 def one_table(tables: Sequence[pyarrow.Table]) -> pyarrow.Table:

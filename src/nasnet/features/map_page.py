@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, hidden, needs
+from nasnet.features.columns import words_of_rows
 from nasnet.features.feature_set import FeatureMeta, FeatureSource, as_features
 from nasnet.features.page import policy, render, source, weights_facts, weights_warning
 from nasnet.features.reduction import unit
@@ -240,6 +241,7 @@ def write_map(
         "groups": [display_name(name) for name in names],
         "images": [images.get(id, "") for id in ids],
         "examples": examples,
+        "words": [] if features.columns is None else words_of_rows(features.columns, good),
     }
     facts = f"{len(ids):,} pictures of {features.meta.source}, by {options.method.upper()}"
     if len(ids) < len(features.ids):

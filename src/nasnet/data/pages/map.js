@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { ids, group, groups, images, examples } = data;
+  const { ids, group, groups, images, examples, words } = data;
   const span = (all) => all.reduce((most, one) => Math.max(most, one), 0);
   // The longer side lies along the longer side of the screen.
   const upright = innerHeight > innerWidth && span(data.x) > span(data.y);
@@ -177,7 +177,8 @@
     const picture = document.getElementById("picture");
     picture.hidden = !images[n];
     if (images[n]) picture.src = images[n];
-    const text = groups.length > 1 ? `${ids[n]} (${groups[group[n]]})` : ids[n];
+    const of = groups.length > 1 ? ` (${groups[group[n]]})` : "";
+    const text = ids[n] + of + (words[n] ? `: ${words[n]}` : "");
     document.getElementById("caption").textContent = text;
     if (aloud) document.getElementById("told").textContent = text;
     const [px, py] = place(n);
@@ -355,7 +356,8 @@
     const text = find.value.trim().toLowerCase();
     turn = next ? turn + 1 : 0;
     const hits = [];
-    if (text) ids.forEach((id, n) => id.toLowerCase().includes(text) && visible(n) && hits.push(n));
+    if (text) ids.forEach((id, n) => visible(n) &&
+      `${id} ${words[n] || ""}`.toLowerCase().includes(text) && hits.push(n));
     const told = hits.length ? `${(turn % hits.length) + 1} of ${hits.length}` : "none";
     document.getElementById("found").textContent = text ? told : "";
     if (!hits.length) return choose(-1);
