@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import nasnet
+from nasnet.weights.genuine import HEAD
 from nasnet.weights.module_folder import ModuleFolder, write_folder
+from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import seeded, write_safetensors
 from tests.support.pictures import jpeg
 
@@ -76,6 +82,20 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def _with_columns(desk: Path) -> None:
+    """A table, a list and shards, each with columns beside its pictures."""
+    columns = {"price": [1.5, None], "brand": ["a", "b"]}
+    table = pa.table({"picture": [jpeg(seed=seed) for seed in (1, 2)], **columns})
+    pq.write_table(table, desk / "products.parquet")
+    (desk / "photos.csv").write_text("path,taken\nholiday.jpg,2024-01-31\nphoto.jpg,\n")
+    (desk / "shards").mkdir()
+    with tarfile.open(desk / "shards" / "0.tar", "w") as tar:
+        for name, data in (("0.jpg", jpeg()), ("0.json", b'{"caption": "a cat"}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
     for extra in ("h5py", "torch", "sklearn", "umap", "onnxruntime"):
@@ -86,6 +106,15 @@ def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
         (desk / "NASNet-mobile.h5").unlink()  # the page makes it
     if page == "fine-tuning":
         shutil.rmtree(desk / "mine")  # as well
+    if page == "embed":
+        _with_columns(desk)
+    if page == "search":  # a head of one's own
+        own = open_weights("builtin").weights
+        head = {name: own.arrays[name][..., [282, 208]] for name in HEAD}
+        cats = replace(
+            own, arrays={**own.arrays, **head}, num_classes=2, labels=("my cat", "my dog")
+        )
+        write_safetensors(cats, desk / "cats.safetensors")
     if page == "keras":  # vectors that Keras would have stored
         with nasnet.Extractor("seeded:7", recipe="tf2-hub", padding="keras") as extractor:
             np.save(desk / "old.npy", extractor.embed(desk / "photos"))

@@ -17,6 +17,7 @@ import pytest
 import nasnet
 from nasnet import EmbedOptions, SourceOptions
 from nasnet.errors import InputError, OutputError
+from nasnet.features.columns import groups_by, words_of_rows
 from nasnet.features.feature_set import read_features, read_schema
 from nasnet.features.store import FORMATS, SinkOptions, open_sink
 from nasnet.features.store.merge import merge
@@ -220,3 +221,38 @@ def test_embed_keeps_the_columns_of_its_source(tmp_path: Path) -> None:
     assert read_schema(tmp_path / "x.parquet").names[-2:] == ["price", "tags"]
     assert np.isnan(written.vectors[1]).all()  # a picture that failed has its columns too
     assert written.columns["price"].to_pylist() == [10, 20, None]
+
+
+def test_a_column_makes_groups_and_words() -> None:
+    table = pa.table(
+        {
+            "width": [1] * 20,
+            "price": [None, *(float(one) for one in range(19))],
+            "stars": [row % 3 for row in range(20)],
+            "brand": ["x", None] * 10,
+        }
+    )
+    by_price = groups_by(table, "price")
+    assert by_price[:2] == ["", "0 to 3.6"]
+    assert by_price[-1] == "14.4 to 18"
+    assert len(set(by_price)) == 6
+    assert groups_by(table, "stars")[:4] == ["0", "1", "2", "0"]
+    assert groups_by(table, "brand")[:2] == ["x", ""]
+    words = words_of_rows(table, np.array([1, 2]))
+    assert words == ["price 0, stars 1", "price 1, stars 2, brand x"]
+    assert words_of_rows(table.select(["width"]), np.array([1])) == []
+
+
+def test_a_map_is_coloured_by_a_column(tmp_path: Path) -> None:
+    write(tmp_path / "f.parquet", pa.table({"brand": ["x", "y", "x"]}))
+    drawn = ("map", tmp_path / "f.parquet", "-o", tmp_path / "m.html", "--method", "pca")
+    (tmp_path / "0.jpg").write_bytes(jpeg(8, 8))
+    source = ("--source", tmp_path)
+    assert invoke(*drawn, *source, "--colour", "brand").exit_code == 0
+    page = (tmp_path / "m.html").read_text()
+    assert '"groups": ["x", "y"]' in page
+    assert '"words": ["brand x", "brand y", "brand x"]' in page
+    wrong = invoke(*drawn, *source, "--colour", "brant", "--overwrite")
+    assert wrong.exit_code == 2
+    assert "no 'brant'; there are auto, folder, clusters, none" in wrong.stderr
+    assert "file_bytes, brand" in wrong.stderr
