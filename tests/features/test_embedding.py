@@ -169,3 +169,27 @@ def test_a_modules_spec_serves_as_weights() -> None:
     spec = nasnet.load_module_spec("seeded:7", image_size=(64, 48))
     table = nasnet.embed(mixed(1), weights=spec)
     assert table.schema.metadata[b"nasnet.size"] == b"64x48"
+
+
+def test_long_calls_log_and_draw_a_bar_when_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(seed=number))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    options = nasnet.EmbedOptions(size=(32, 32))
+    with caplog.at_level("INFO", logger="nasnet"):
+        nasnet.embed(tmp_path, weights="seeded:7", options=options)
+    told = [one.getMessage() for one in caplog.records if one.name.startswith("nasnet.features")]
+    assert told == [
+        f"{tmp_path}: embedding: 0 of 4, 0 failed",
+        f"{tmp_path}: done: 4 of 4, 1 failed",
+    ]
+    assert capsys.readouterr().err == ""
+    nasnet.embed(tmp_path, weights="seeded:7", options=options, progress=True)
+    assert "embedding" in capsys.readouterr().err
+    ways = nasnet.ClassifyOptions(embed=options)
+    assert (
+        len(list(nasnet.classify(tmp_path, weights="seeded:7", options=ways, progress=True))) == 4
+    )
+    assert "100%" in capsys.readouterr().err

@@ -70,7 +70,10 @@ def tuned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_head_learns_colours_and_reports(data: Path, tmp_path: Path) -> None:
+def test_a_head_learns_colours_and_reports(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="nasnet")
     events: list[FinetuneEvent] = []
     summary = nasnet.finetune(
         data, tmp_path / "mine", weights="seeded:7", options=options(), on_event=events.append
@@ -78,6 +81,7 @@ def test_a_head_learns_colours_and_reports(data: Path, tmp_path: Path) -> None:
     assert summary.train == 24
     assert summary.evaluation.scores.count == 6
     assert {event.what for event in events} == {"features", "validation"}
+    assert f"{tmp_path / 'mine'}: features: 24 done" in caplog.messages
     assert summary.report is not None
     page = summary.report.read_text(encoding="utf-8")
     labels = re.search('id="labels">(.*?)</script>', page)

@@ -88,6 +88,7 @@ def classify(
     *,
     weights: WeightsSource = DEFAULT_CLASSIFIER,
     options: ClassifyOptions | None = None,
+    progress: bool = False,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
 ) -> Generator[Classified, None, None]:
@@ -98,6 +99,7 @@ def classify(
         weights: with a classifier: a classification module's handle, `builtin`, a folder that
             `nasnet finetune` wrote, or any file of weights.
         options: how.
+        progress: draw a bar on standard error.
         on_event: told how far it is.
         on_fetch: told of downloads.
 
@@ -122,7 +124,9 @@ def classify(
         )
     names = class_names(opened.weights)
     asked = replace(options.embed, endpoint=_ENDPOINT)
-    batches = embed_batches(source, weights=opened, options=asked, on_event=on_event)
+    batches = embed_batches(
+        source, weights=opened, options=asked, progress=progress, on_event=on_event
+    )
     least = options.min_confidence
     if least is None:
         least = opened.weights.min_confidence

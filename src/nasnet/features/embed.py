@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import SourceError
-from nasnet.features.extractor import Extractor
+from nasnet.features.extractor import Extractor, progress_bar
 from nasnet.features.feature_set import feature_schema
 from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
 from nasnet.network.plan import Borders
@@ -22,6 +24,9 @@ from nasnet.weights.opening import DEFAULT_HANDLE, Averages, WeightsSource
 
 if TYPE_CHECKING:
     import pyarrow
+
+_LOG = logging.getLogger(__name__)
+_LOG_EVERY_S = 10.0  # between two lines about the same run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +126,7 @@ def embed(
     *,
     weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
+    progress: bool = False,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
 ) -> pyarrow.Table:
@@ -131,6 +137,7 @@ def embed(
             or an iterable of paths, bytes, arrays, PIL images, or (id, any of these).
         weights: a published handle, a file, `seeded:N`, or a module's spec.
         options: how.
+        progress: draw a bar on standard error; the logger `nasnet` tells at INFO in any case.
         on_event: told how far it is.
         on_fetch: told of downloads.
 
@@ -149,7 +156,12 @@ def embed(
     import pyarrow
 
     batches = embed_batches(
-        source, weights=weights, options=options, on_event=on_event, on_fetch=on_fetch
+        source,
+        weights=weights,
+        options=options,
+        progress=progress,
+        on_event=on_event,
+        on_fetch=on_fetch,
     )
     first = next(batches)
     return pyarrow.Table.from_batches([first, *batches])
@@ -160,6 +172,7 @@ def embed_batches(
     *,
     weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
+    progress: bool = False,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
 ) -> Generator[pyarrow.RecordBatch, None, None]:
@@ -172,7 +185,9 @@ def embed_batches(
     with extractor_of(weights, options, on_fetch) as extractor:
         meta = extractor.meta(pictures.name)
         schema = feature_schema(extractor.dimensions, meta, kept=pictures.columns)
-        for batch in _watched(extractor.batches(pictures, signed=True), pictures, on_event):
+        for batch in _watched(
+            extractor.batches(pictures, signed=True), pictures, on_event, progress=progress
+        ):
             yield record_batch(batch, schema)
 
 
@@ -182,6 +197,7 @@ def embed_to_file(
     *,
     weights: WeightsSource = DEFAULT_HANDLE,
     options: EmbedOptions | None = None,
+    progress: bool = False,
     on_event: Callable[[EmbedEvent], None] | None = None,
     on_fetch: Callable[[FetchEvent], None] | None = None,
     on_batch: Callable[[Batch], None] | None = None,
@@ -196,6 +212,7 @@ def embed_to_file(
         output: `.parquet`, `.arrow`, or `.npy` (with `.ids.jsonl` and `.json` beside it).
         weights: as for `embed`.
         options: how.
+        progress: draw a bar on standard error; the logger `nasnet` tells at INFO in any case.
         on_event: told how far it is.
         on_fetch: told of downloads.
         on_batch: given the rows of this run, some at a time, once they are written.
@@ -229,7 +246,7 @@ def embed_to_file(
             if options.sink.mode in ("append", "sync"):  # those that are there already do not come
                 counted = replace(pictures, count=None)
             batches = extractor.batches(items, signed=True)
-            for batch in _watched(batches, counted, on_event, resumed=resumed):
+            for batch in _watched(batches, counted, on_event, resumed=resumed, progress=progress):
                 sink.write(batch)
                 if on_batch is not None:
                     on_batch(batch)
@@ -282,9 +299,11 @@ def _watched(
     on_event: Callable[[EmbedEvent], None] | None,
     *,
     resumed: int = 0,
+    progress: bool = False,
 ) -> Iterator[Batch]:
-    """Hand batches on and report after each."""
+    """Hand batches on and report after each: to whom it may concern, to a log and on a bar."""
     done, failures = resumed, 0
+    logged = time.monotonic()
 
     def report() -> None:
         if on_event is not None:
@@ -298,12 +317,24 @@ def _watched(
                 )
             )
 
-    report()
-    for batch in batches:
-        yield batch
-        done += len(batch.ids)
-        failures += sum(error is not None for error in batch.errors)
+    def log(what: str) -> None:
+        of = "" if pictures.count is None else f" of {pictures.count:,}"
+        _LOG.info("%s: %s: %s%s, %s failed", pictures.name, what, f"{done:,}", of, failures)
+
+    log("embedding")
+    with progress_bar(pictures.count) if progress else nullcontext(lambda done: None) as advance:
+        advance(resumed)
         report()
+        for batch in batches:
+            yield batch
+            done += len(batch.ids)
+            failures += sum(error is not None for error in batch.errors)
+            advance(len(batch.ids))
+            report()
+            if time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
+                log("embedding")
+    log("done")
 
 
 def _after_committed(items: Iterator[Item], sink: Sink) -> Iterator[Item]:

@@ -244,7 +244,7 @@ class Extractor:
         if isinstance(pictures, list | tuple | np.ndarray) and not len(pictures):
             return parts[0]
         source = open_source(Path(pictures) if isinstance(pictures, os.PathLike) else pictures)
-        with _bar(source.count) if progress else nullcontext(lambda done: None) as advance:
+        with progress_bar(source.count) if progress else nullcontext(lambda done: None) as advance:
             for batch in self.batches(source, batch_size=batch_size):
                 failed = next(
                     (one for one in zip(batch.ids, batch.errors, strict=True) if one[1]), None
@@ -285,7 +285,7 @@ class Extractor:
 
 
 @contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on standard error that grows by how many are done."""
     from rich.console import Console
     from rich.progress import Progress

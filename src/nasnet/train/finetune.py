@@ -6,6 +6,7 @@ The public function `finetune`; the library reports events, the command line dra
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from nasnet.weights.weights import Weights
 if TYPE_CHECKING:
     from nasnet.train.loop import TrainEvent
 
+_LOG = logging.getLogger(__name__)
 Tell = Callable[[FinetuneEvent], None]
 History = Sequence[dict[str, float]]
 
@@ -78,7 +80,14 @@ def finetune(
     with held(out):
         if options.overwrite:
             clear(out, RUN_FILES)
-        return _run(found, opened, out, options, on_event or (lambda event: None), on_train)
+
+        def tell(event: FinetuneEvent) -> None:
+            if event.text or event.done == event.total:
+                _LOG.info("%s: %s: %s", out, event.what, event.text or f"{event.done:,} done")
+            if on_event is not None:
+                on_event(event)
+
+        return _run(found, opened, out, options, tell, on_train)
 
 
 def _run(

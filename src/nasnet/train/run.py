@@ -5,6 +5,7 @@ Needs torch (extra `torch`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -39,6 +40,8 @@ from nasnet.train.recipe import Stage, TrainRecipe
 from nasnet.weights.weights import Weights, fingerprint
 
 Size = tuple[int, int]
+
+_LOG = logging.getLogger(__name__)
 
 
 def network_for(recipe: TrainRecipe, data: Dataset, weights: Weights | None, size: Size) -> NASNet:
@@ -145,6 +148,10 @@ def follow(
     """
 
     def tell(event: TrainEvent) -> None:
+        if event.kind == "epoch":
+            _LOG.info("%s: epoch %d of %d: %s", folder, event.epoch, event.epochs, event.row)
+        elif event.kind == "note":
+            _LOG.info("%s: %s", folder, event.text)
         if event.kind == "epoch" and on_epoch is not None:
             on_epoch(trainer.best())
         if on_event is not None:
