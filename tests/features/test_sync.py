@@ -15,6 +15,7 @@ from nasnet.errors import OutputError
 from nasnet.features.embed import EmbedSummary
 from nasnet.features.store import SinkOptions
 from nasnet.pictures.sources import Item, open_source
+from nasnet.pictures.sources.item import refusal
 from nasnet.pictures.sources.stamps import has_changed
 from nasnet.weights.opening import Opened, open_weights
 from tests.support.cli import invoke
@@ -137,3 +138,4 @@ def test_a_picture_has_changed_by_its_size_or_its_time(tmp_path: Path) -> None:
     assert not has_changed(Item("x", lambda: b"12345"), 5, 0)
     assert has_changed(Item("x", lambda: b"123456"), 5, 0)
     assert has_changed(Item("x", lambda: np.zeros((5, 5, 3), np.uint8)), 75, 0)
+    assert not has_changed(Item("x", refusal("HTTP 503")), 5, 0)

@@ -14,7 +14,8 @@ def has_changed(item: Item, size: int | None, since: float) -> bool:
     """Whether a picture is another than it was.
 
     A file is, if its size differs, or it was written since then. What lies in an archive or a
-    table, or far away, has no time of its own: it is read, and its size alone counts.
+    table, or far away, has no time of its own: it is read, and its size alone counts. What cannot
+    be read there now, since its server is down, say, has not changed.
 
     Args:
         item: the picture as it is now.
@@ -29,7 +30,10 @@ def has_changed(item: Item, size: int | None, since: float) -> bool:
             path = path if os.path.exists(path) else meant_by(path) or path  # noqa: PTH110 - no UTF-8
             status = os.stat(path)  # noqa: PTH116 - names that are no UTF-8
             return status.st_size != size or status.st_mtime >= since
-        data = item.read()
-    except (OSError, ValueError, PictureError):
+    except (OSError, ValueError):
         return True  # and its row will say why
+    try:
+        data = item.read()
+    except PictureError:
+        return False
     return not isinstance(data, bytes | bytearray | memoryview) or len(data) != size
