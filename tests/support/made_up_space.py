@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from nasnet.network.code import encode
+from nasnet.network.spec import MOBILE
 from nasnet.train.discover.records import Record
 from nasnet.train.discover.search import Search
 from nasnet.train.discover.search_space import Result, Trial
@@ -66,7 +69,7 @@ def records_of(
         cost = int(space.cost(trial.cell) * (1 + (trial.fidelity == 2)))
         made.append(
             Record(
-                code=f"mobile-{trial.key}",
+                code=encode(replace(MOBILE, name="found")),
                 key=trial.key,
                 fidelity=trial.fidelity,
                 seed=trial.seed,

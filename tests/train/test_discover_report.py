@@ -12,7 +12,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from nasnet.errors import InputError
-from nasnet.network.spec import NORMAL_A, REDUCTION_A
 from nasnet.train.discover.charts import on_front
 from nasnet.train.discover.findings import Findings, findings
 from nasnet.train.discover.guided import Guided
@@ -173,7 +172,6 @@ def test_the_page_of_a_search(tmp_path: Path, halving: bool, measure: str) -> No
         notes=("one & only",),
         measure=measure,
         found=told,
-        best=(REDUCTION_A, NORMAL_A),
     )
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "finalists.png").touch()  # of an earlier run that went further

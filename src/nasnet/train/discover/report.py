@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from nasnet.errors import needs
 from nasnet.features.page import policy, render
+from nasnet.network.code import decode
 from nasnet.network.drawing import cell_svg
-from nasnet.network.spec import NORMAL_A, REDUCTION_A, Genotype
 from nasnet.train.discover import charts
-from nasnet.train.discover.findings import Findings
+from nasnet.train.discover.findings import Findings, Row
 from nasnet.train.discover.statistics import Array, Paired, paired
 from nasnet.train.discover.verdict import (
     advice,
@@ -47,9 +47,7 @@ class Search:
         notes: sentences a reader must know.
         measure: what a score is, such as `accuracy`, which is shown in percent.
         known: name of what was known before, such as NASNet-A.
-        found: what the trainings say.
-        best: normal and reduction cell of the best network; None for no drawing.
-        known_cells: those of the known network.
+        found: what the trainings say; the cells are drawn from the records' codes.
     """
 
     title: str
@@ -58,8 +56,6 @@ class Search:
     measure: str = "accuracy"
     known: str = "NASNet-A"
     found: Findings
-    best: tuple[Genotype, Genotype] | None = None
-    known_cells: tuple[Genotype, Genotype] = (NORMAL_A, REDUCTION_A)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,6 +93,7 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
     """Write `report.html` and its charts, all or none; returns their paths, the page first.
 
     Raises:
+        InputError: a record's code is none.
         MissingExtraError: matplotlib is missing.
         OutputError: the folder cannot be made or written.
     """
@@ -121,8 +118,8 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
             "measure": measure,
             "known": known,
             "found": found,
-            "best": _drawn(search.best) if search.best else (),
-            "known_drawn": _drawn(search.known_cells) if search.best else (),
+            "best": _drawn(found.best),
+            "known_drawn": _drawn(found.known[0]) if found.known else (),
             "verdict": verdict(found, measure),
             "against": against_known(found, known, measure),
             "advice": advice(found),
@@ -134,10 +131,11 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
     )
 
 
-def _drawn(cells: tuple[Genotype, Genotype]) -> list[tuple[str, Markup]]:
+def _drawn(row: Row) -> list[tuple[str, Markup]]:
     """Title and SVG of both cells; not escaped, for the drawing is our own."""
-    titles = ("Normal cell", "Reduction cell")
-    return [(t, Markup(cell_svg(c, title=t))) for t, c in zip(titles, cells, strict=True)]
+    network = decode(row.largest.code)
+    cells = (("Normal cell", network.normal), ("Reduction cell", network.reduction))
+    return [(title, Markup(cell_svg(cell, title=title))) for title, cell in cells]
 
 
 def with_pairs(networks: Sequence[Compared]) -> list[Compared]:
