@@ -28,7 +28,12 @@ from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingf
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path
 from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
 from nasnet.pictures.sources.opening import kind_of, refusals
-from nasnet.pictures.sources.splits import divide, parts_of_files, stratified
+from nasnet.pictures.sources.splits import (
+    Measured,
+    divide,
+    parts_of_files,
+    stratified,
+)
 from nasnet.pictures.sources.table_rows import csv_listing, table_listing
 from nasnet.pictures.sources.webdataset import expand_braces, shards_listing
 
@@ -39,7 +44,12 @@ _KINDS = (
 )
 
 
-def open_dataset(data: str | os.PathLike[str], *, options: DatasetOptions | None = None) -> Dataset:
+def open_dataset(
+    data: str | os.PathLike[str],
+    *,
+    options: DatasetOptions | None = None,
+    measured: Measured = "any",
+) -> Dataset:
     """Open labelled pictures and split them.
 
     Args:
@@ -49,6 +59,9 @@ def open_dataset(data: str | os.PathLike[str], *, options: DatasetOptions | None
             a folder or pattern such as `shards-{000..003}.tar`. Folders and patterns of tables are
             read like those of tars.
         options: which columns, which split.
+        measured: which part of the data is the validation set: `any` takes their test part only
+            where they have no validation part, `validation` never takes it (what is left is split
+            by hash), `test` prefers it.
 
     Returns:
         Classes and examples. Nothing of the pictures has been read.
@@ -59,7 +72,7 @@ def open_dataset(data: str | os.PathLike[str], *, options: DatasetOptions | None
     options = options or DatasetOptions()
     listing = _listing(data, options)
     rows, notes = labelled(listing)
-    division = divide(listing, rows, separate=options.validation is not None)
+    division = divide(listing, rows, separate=options.validation is not None, measured=measured)
     classes = classes_of(listing, division.train)
     train = to_examples(listing, division.train, classes, whose="the training pictures")
     given = division.validation

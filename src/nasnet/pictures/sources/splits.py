@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources.examples import Example, Listing, several
@@ -23,6 +24,15 @@ _PARTS: Mapping[str, str] = {
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+}
+
+
+# What is measured on -> the parts that serve for it, the first one there is.
+Measured = Literal["any", "validation", "test"]
+_SERVING: Mapping[Measured, tuple[str, ...]] = {
+    "any": ("validation", "test"),
+    "validation": ("validation",),
+    "test": ("test", "validation"),
 }
 
 
@@ -53,15 +63,17 @@ class Division:
     notes: tuple[str, ...]
 
 
-def divide(listing: Listing, rows: Sequence[Item], *, separate: bool) -> Division:
+def divide(
+    listing: Listing, rows: Sequence[Item], *, separate: bool, measured: Measured = "any"
+) -> Division:
     """Rows by the split the data bring.
-
-    Their test part serves only where they have no validation part.
 
     Args:
         listing: for its name.
         rows: with labels.
         separate: a validation set is given apart from them.
+        measured: on which part: `any` takes the test part only where there is no validation part,
+            `validation` never takes it, `test` prefers it.
 
     Raises:
         SourceError: they have a split, but nothing to train on.
@@ -74,8 +86,8 @@ def divide(listing: Listing, rows: Sequence[Item], *, separate: bool) -> Divisio
     train = parts.pop("train", [])
     if not train:
         raise SourceError(f"{listing.name}: it has the splits {', '.join(parts)}, but no train")
-    chosen = "validation" if "validation" in parts else "test"
-    validation = None if separate else parts.pop(chosen, None)
+    chosen = next((part for part in _SERVING[measured] if part in parts), None)
+    validation = None if separate or chosen is None else parts.pop(chosen)
     notes = []
     if validation is not None:
         notes.append(
