@@ -128,6 +128,35 @@ def read_toml(path: Path, error: type[NasnetError]) -> dict[str, Any]:
 _TOO_DEEP = f"nested more than {_DEEPEST} levels deep"
 
 
+def toml(table: Mapping[str, Any]) -> str:
+    """A table as TOML: text, numbers, switches, lists of them, tables, and lists of tables.
+
+    Values that are None are left out.
+    """
+    kept = {key: value for key, value in table.items() if value is not None}
+    lines = [f"{key} = {_toml_value(v)}" for key, v in kept.items() if not _is_tables(v)]
+    for key, value in kept.items():
+        if not _is_tables(value):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            head = f"[[{key}]]" if isinstance(value, list) else f"[{key}]"
+            lines += ["", head, toml(one).rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_tables(value: object) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _read(path: Path, error: type[NasnetError], remedy: str, *, most: int = _MOST_BYTES) -> bytes:
     try:
         with open_regular(path) as file:

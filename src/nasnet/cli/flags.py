@@ -201,6 +201,8 @@ MEANINGLESS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Command -> flags that mean something else there than elsewhere: no variable sets them.
 OTHER_MEANING: dict[str, tuple[str, ...]] = {
+    "compare": ("--pictures", "--epochs", "--size", "--cells", "--batch-size", "--learning-rate"),
+    "discover": ("--pictures", "--epochs", "--held-out"),
     "export": ("--precision", "--pictures", "--batch-size"),
     "finetune": ("--batch-size",),
     "info": ("--classes",),

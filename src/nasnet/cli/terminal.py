@@ -91,7 +91,7 @@ class Progress:
             text += f" of {total:,}"
         text += f" {self._unit}, {rate:,.1f}/s"
         if total is not None and rate > 0:
-            text += f", {_duration((total - done) / rate)} left"
+            text += f", {duration((total - done) / rate)} left"
         return text + (f", {extra}" if extra else "")
 
 
@@ -138,7 +138,8 @@ class _Bar:
             self._bar.stop()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: `2 h 05 min`, `3 min 10 s`, `7 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -234,10 +235,10 @@ class TrainingProgress:
         else:
             self.on_done(event.what, event.done, event.total)
 
-    def on_done(self, what: str, done: int, total: int) -> None:
-        """Show how many pictures are done."""
+    def on_done(self, what: str, done: int, total: int, unit: str = "pictures") -> None:
+        """Show how many pictures, or others, are done."""
         if self._shows:
-            self._update(what, "pictures", done, total, "")
+            self._update(what, unit, done, total, "")
             if done == total:
                 self._close()
 

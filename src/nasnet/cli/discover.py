@@ -1,0 +1,110 @@
+"""`nasnet discover`: a search for cells, which can be stopped and gone on with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nasnet.cli.flags import Folder, Quiet, command
+from nasnet.cli.terminal import Progress, duration, note, say
+from nasnet.pictures.sources import DatasetOptions
+from nasnet.train.discover.options import DiscoverOptions
+
+if TYPE_CHECKING:
+    from nasnet.train.discover.progress import DiscoverEvent
+
+
+@command
+def discover(
+    data: str,
+    /,
+    *,
+    out: Folder,
+    overwrite: bool = False,
+    quiet: Quiet = False,
+    options: DiscoverOptions,
+    dataset: DatasetOptions,
+) -> None:
+    """Search for cells on the labelled pictures in DATA.
+
+    Small networks of many cells are trained, the best of them again and longer, and the best of
+    these once more and larger. A test part of the data stays closed. A run that was stopped or
+    killed goes on when it is started again, and loses only the trainings that were under way:
+
+        nasnet discover photos/ -o run --hours 3 --jobs 2
+        nasnet train photos/ -o trained --network run/best.toml
+
+    The folder holds discover.toml (what the run is), trials.jsonl (a line for each training),
+    table.parquet (the same as a table), best.toml (the network that was found), front.toml (at
+    three budgets) and report.html.
+
+    Args:
+        data: the pictures, as nasnet train takes them.
+        out: folder of the run.
+        overwrite: start anew where another run is in the folder.
+        quiet: no progress and no summary.
+        options: how.
+        dataset: how the pictures are read.
+    """
+    from nasnet.train.discover.run import discover as search
+
+    shown = _Shown(not quiet)
+    try:
+        found = search(
+            data,
+            out,
+            options,
+            dataset=dataset,
+            overwrite=overwrite,
+            on_pictures=shown.on_pictures,
+            on_progress=shown.on_progress,
+        )
+    except KeyboardInterrupt:
+        shown.close()
+        if not quiet:
+            note(f"{out}: the same command continues from here")
+        raise
+    shown.close()
+    if not quiet:
+        note(f"{out}: {len(found.records)} trainings; see report.html")
+        note(found.verdict)
+        say(str(out / "best.toml"))
+
+
+class _Shown:
+    """Progress of a search on the terminal."""
+
+    def __init__(self, shows: bool) -> None:
+        self._shows = shows
+        self._bar: Progress | None = None
+        self._what = ""
+
+    def on_pictures(self, done: int, total: int) -> None:
+        """Show how many pictures are made small."""
+        self._update("pictures", "pictures", done, total, "")
+
+    def on_progress(self, event: DiscoverEvent) -> None:
+        """Show how many trainings are done, and how good the best one is."""
+        told = []
+        if event.best is not None:
+            told.append(f"best {event.best:.4f}")
+        if event.random is not None:
+            told.append(f"random search {event.random:.4f}")
+        if event.seconds_left:
+            told.append(f"about {duration(event.seconds_left)} of training left")
+        what = ("trainings", "the best quarter again", "the best five")[event.fidelity]
+        self._update(what, "trainings", event.done, event.planned, ", ".join(told))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _update(self, what: str, unit: str, done: int, total: int | None, extra: str) -> None:
+        if not self._shows:
+            return
+        if self._bar is None or what != self._what:
+            self.close()
+            self._what, self._bar = what, Progress(what, unit)
+            self._bar.begin(done)
+        self._bar.update(done, total, extra)

@@ -1,0 +1,114 @@
+"""One training of a search: a small network for some epochs, in the product's own trainer.
+
+Needs torch (extra `torch`). What the search judges is in `options.MEASURES`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from nasnet.compute.torch.model import NASNet
+from nasnet.network.spec import Spec
+from nasnet.train.discover.options import Lesson
+from nasnet.train.discover.small_pictures import SmallPictures, opened
+from nasnet.train.loop import Classification, Trainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a child tells.
+
+    Attributes:
+        measures: name of `MEASURES` -> value.
+        curve: accuracy on the held-out pictures after each epoch.
+        losses: mean training loss of each epoch.
+        seconds: by the clock.
+        cpu_seconds: of the processor.
+    """
+
+    measures: dict[str, float]
+    curve: list[float]
+    losses: list[float]
+    seconds: float
+    cpu_seconds: float
+
+
+def learn(
+    spec: Spec, pictures: Path, lesson: Lesson, seed: int, *, test: Path | None = None
+) -> Outcome:
+    """Train a network from initial values, in this process.
+
+    Args:
+        spec: the network.
+        pictures: folder of an array that `small_pictures` made.
+        lesson: how.
+        seed: of the initial values and of the order of pictures.
+        test: folder of an array whose pictures are measured on once, at the end: `test` of the
+            measures.
+
+    Raises:
+        TrainingError: the loss is no number.
+    """
+    began, cpu = time.monotonic(), time.process_time()
+    torch.set_num_threads(1)
+    found = opened(pictures)
+    network = NASNet(
+        spec, num_classes=len(found.classes), height=found.size, width=found.size, seed=seed
+    )
+    with torch.no_grad():
+        # TF-Slim's initial classifier guesses so wildly that some hundred steps go into unlearning
+        # it, and how wildly is the seed's luck. One of zeros guesses nothing.
+        for parameter in network.get_classifier().parameters():
+            parameter.zero_()
+    measured: dict[str, float] = {}
+
+    def validate(_: object) -> Mapping[str, float]:
+        measured.update(measure(network, found, lesson))
+        # Not called `accuracy`, by which the trainer would keep the best epoch's weights in a file.
+        return {"held_out": measured["accuracy"]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            network,
+            Classification(),
+            lesson.options(seed),
+            Path(folder),
+            identity={},
+            labels=found.classes,
+        )
+        batches = found.batches(lesson.pictures, lesson.batch_size, seed)
+        history = trainer.fit(lambda epoch: batches, validate).history
+    if test is not None:
+        measured["test"] = measure(network, opened(test), lesson)["accuracy"]
+    losses = [row["train_loss"] for row in history]
+    return Outcome(
+        measures=measured | {"speed": -float(np.mean(losses))},
+        curve=[row["validation_held_out"] for row in history],
+        losses=losses,
+        seconds=time.monotonic() - began,
+        cpu_seconds=time.process_time() - cpu,
+    )
+
+
+def measure(network: NASNet, pictures: SmallPictures, lesson: Lesson) -> dict[str, float]:
+    """Accuracy and mean log likelihood on held-out pictures, the moving averages in use."""
+    right, likelihood, count = 0, 0.0, 0
+    network.train(False)
+    with torch.inference_mode():
+        for images, labels in pictures.held_out(lesson.validation):
+            pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
+            logits = network.compute(pixels, ("Logits",))["Logits"].float()
+            wanted = torch.from_numpy(labels)
+            right += int((logits.argmax(1) == wanted).sum())
+            likelihood -= float(F.cross_entropy(logits, wanted, reduction="sum"))
+            count += len(labels)
+    network.train(True)
+    return {"accuracy": right / count, "likelihood": likelihood / count}

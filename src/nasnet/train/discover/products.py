@@ -1,0 +1,168 @@
+"""What a run leaves beside its results: a table for any tool, the best network, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nasnet.errors import InputError
+from nasnet.network.code import decode_cell, encode, to_toml
+from nasnet.network.cost import Fitted, fit_filters
+from nasnet.network.spec import PRESETS
+from nasnet.system import staged, write_whole
+from nasnet.text import toml
+from nasnet.train.discover.findings import Findings, findings
+from nasnet.train.discover.nasnet_space import Cells, NasnetSpace
+from nasnet.train.discover.options import DiscoverOptions
+from nasnet.train.discover.records import Record, columns
+from nasnet.train.discover.report import Search as Page, write_search
+from nasnet.train.discover.verdict import verdict
+
+TABLE, BEST, FRONT, REPORT = "table.parquet", "best.toml", "front.toml", "report.html"
+PRODUCTS = (TABLE, BEST, FRONT, REPORT)
+_BUDGETS = (0.5, 1.0, 2.0)  # of the network that is found, in `front.toml`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """What a run came to.
+
+    Attributes:
+        folder: of the run.
+        records: all trainings.
+        best: the network of the best cell, as wide as the budget allows.
+        verdict: whether the search was better than random search, in a sentence.
+    """
+
+    folder: Path
+    records: tuple[Record, ...]
+    best: Fitted
+    verdict: str
+
+
+def delivered(cells: Cells, options: DiscoverOptions, share: float = 1.0) -> Fitted:
+    """The network that these cells become: the whole skeleton, as wide as the budget allows.
+
+    Args:
+        cells: normal and reduction cell.
+        options: of the run.
+        share: of its budget.
+
+    Raises:
+        InputError: no width fits.
+    """
+    spec = replace(PRESETS[options.skeleton], name="found", normal=cells[0], reduction=cells[1])
+    assert options.multiply_adds is not None
+    return fit_filters(spec, round(options.multiply_adds * share))
+
+
+def cells_of(key: str) -> Cells:
+    """The cells of a record's key."""
+    normal, reduction = map(decode_cell, key.split(":"))
+    return normal, reduction
+
+
+def write_table(folder: Path, records: Sequence[Record]) -> None:
+    """`table.parquet`: one row a training, in an order that does not depend on which ended first.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = sorted(records, key=lambda one: (one.fidelity, one.key, one.seed))
+    found = columns(rows)
+    kinds = {"score": pa.float64(), "milliseconds": pa.float64(), "error": pa.string()}
+    arrays = {
+        name: pa.array([list(v) if isinstance(v, tuple) else v for v in values], kinds.get(name))
+        for name, values in found.items()
+    }
+    with staged(folder / TABLE) as place:
+        pq.write_table(pa.table(arrays), place)
+
+
+def write_products(
+    folder: Path,
+    data: str,
+    records: Sequence[Record],
+    space: NasnetSpace,
+    options: DiscoverOptions,
+) -> Discovery:
+    """Write what the results come to so far: table, best network, front of budgets, report.
+
+    Args:
+        folder: of the run.
+        data: its name.
+        records: all results, in the order in which they came.
+        space: of the first trainings.
+        options: of the run.
+
+    Raises:
+        InputError: no training has a score.
+        OutputError: something cannot be written.
+    """
+    write_table(folder, records)
+    cells = {record.key: cells_of(record.key) for record in records}
+    found = findings(records, space, cells)
+    best = delivered(cells[found.best.key], options)
+    origin = (
+        f"nasnet discover on {data}, seed {options.seed}: the best of {len(found.rows)} cells in "
+        f"{len(records)} trainings"
+    )
+    write_whole(folder / BEST, to_toml(best.spec, origin=origin).encode())
+    write_whole(folder / FRONT, _front(cells[found.best.key], found, options).encode())
+    write_search(_page(data, found, records, best, options), folder)
+    return Discovery(
+        folder=folder,
+        records=tuple(records),
+        best=best,
+        verdict=verdict(found, options.score),
+    )
+
+
+def _front(cells: Cells, found: Findings, options: DiscoverOptions) -> str:
+    """The best cells at half the budget, the budget and twice of it: codes for `--network`."""
+    rows = []
+    for share in _BUDGETS:
+        try:
+            fitted = delivered(cells, options, share)
+        except InputError:  # these cells have no width so small
+            continue
+        rows.append(
+            {
+                "budget": round((options.multiply_adds or 0) * share),
+                "multiply_adds": fitted.multiply_adds,
+                "filters": fitted.spec.num_conv_filters,
+                "score": found.best.score(found.top),
+                "network": encode(fitted.spec),
+            }
+        )
+    return toml({"networks": rows})
+
+
+def _page(
+    data: str,
+    found: Findings,
+    records: Sequence[Record],
+    best: Fitted,
+    options: DiscoverOptions,
+) -> Page:
+    counts = ", ".join(f"{count} of fidelity {level}" for level, count in found.trainings.items())
+    width = best.spec.num_conv_filters
+    facts = [
+        ("Data", data),
+        ("Skeleton", options.skeleton),
+        ("Budget", f"{options.multiply_adds or 0:,} multiply-adds"),
+        ("Best network", f"{best.multiply_adds:,} multiply-adds, {width} filters"),
+        ("Trainings", counts),
+        ("Time in trainings", f"{sum(one.seconds for one in records) / 3600:.1f} h"),
+        ("Seed", str(options.seed)),
+    ]
+    return Page(
+        title="A search for cells",
+        facts=facts,
+        measure=options.score,
+        found=found,
+    )
