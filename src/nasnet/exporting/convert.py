@@ -140,6 +140,8 @@ def _fitted(
 
 def _written(weights: Weights, row: Format) -> list[str]:
     """The variables that a format has a place for."""
+    if weights.spec not in PRESETS:
+        return list(weights.arrays)  # only our own format takes them, and it takes all
     places = layouts.places(row.layout, weights.spec, weights.num_classes, aux_head=True)
     return [name for name in weights.arrays if name in places]
 
