@@ -11,7 +11,7 @@ import pytest
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, Module
 from nasnet.errors import InputError, SignatureError, SourceError
-from nasnet.features.feature_set import vectors_of
+from nasnet.features.arrow import vectors_of
 from nasnet.pictures.recipes import get_recipe, prepare
 from tests.support.pictures import jpeg, pixels
 

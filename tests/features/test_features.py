@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import InputError, OutputError
+from nasnet.features.arrow import vectors_of
 from nasnet.features.feature_set import (
     SPACE,
     check_same_space,
@@ -19,7 +20,6 @@ from nasnet.features.feature_set import (
     read_features,
     read_meta,
     read_schema,
-    vectors_of,
 )
 from nasnet.features.store import FORMATS, record_batch
 from tests.support.sink_rows import DIMENSIONS, META, opened, rows, write

@@ -17,7 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import InputError, OutputError
-from nasnet.features.feature_set import feature_schema, read_features, vectors_of
+from nasnet.features.arrow import vectors_of
+from nasnet.features.feature_set import (
+    feature_schema,
+    read_features,
+)
 from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
 from nasnet.features.store.beginning import open_parts
 from nasnet.features.store.merge import merge
@@ -334,9 +338,9 @@ def test_text_that_no_file_can_hold_is_written_out() -> None:
     assert found["error"].to_pylist() == [r"b\udcff"]
 
 
-def test_only_two_kinds_of_numbers_are_stored() -> None:
-    with pytest.raises(InputError, match="float32 or float16, not 'int8'"):
-        feature_schema(5, META, vector_dtype="int8")
+def test_only_three_kinds_of_numbers_are_stored() -> None:
+    with pytest.raises(InputError, match="float32, float16 or int8, not 'int16'"):
+        feature_schema(5, META, vector_dtype="int16")
 
 
 def test_a_large_append_finds_its_rows_again(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from nasnet import Module
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine, EngineOptions, Images, Outputs
 from nasnet.errors import InputError, PictureError, WeightsError
-from nasnet.features.feature_set import vectors_of
+from nasnet.features.arrow import vectors_of
 from nasnet.train.estimator import NASNetClassifier, NASNetFeatures, computing
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.weights.opening import Opened, open_weights

@@ -75,7 +75,4 @@ def adopt(
             f"checked on {done.checked.rows} pictures: smallest cosine {done.checked.smallest:.6f}"
         )
     if done.normalized:
-        note(
-            "note: these vectors have length 1, and those that nasnet computes have not: search "
-            "and maps take both, but do not --append to this set"
-        )
+        note("these vectors have length 1: what `nasnet embed --append` adds will have too")

@@ -10,7 +10,6 @@ from cyclopts import Parameter, validators
 from nasnet.cli.flags import UsageError, Weights, command
 from nasnet.cli.terminal import download_progress, note, say
 from nasnet.features.stored import (
-    SAME,
     Comparison,
     Stored,
     check_vectors as check,
@@ -83,7 +82,7 @@ def _explain(stored: Stored, pictures: str, weights: str, count: int, fetch: Fet
             stored, pictures, weights, count=count, fetch=fetch, on_fetch=on_download
         )
     best = ways[0]
-    same = best.smallest >= SAME
+    same = best.smallest >= stored.same
     say(
         f"yes: --recipe {best.recipe} --padding {best.padding} made these vectors"
         if same
@@ -92,6 +91,6 @@ def _explain(stored: Stored, pictures: str, weights: str, count: int, fetch: Fet
     say(f"{'recipe':16}{'padding':9}smallest cosine   median   ({best.rows} pictures)")
     for way in ways:
         say(f"{way.recipe:16}{way.padding:9}{way.smallest:15.6f} {way.median:8.6f}")
-    if not same and best.median >= SAME:
+    if not same and best.median >= stored.same:
         note("most agree: are some of the pictures others now?")
     return same

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import note, rows_progress
+from nasnet.features.store.form import VectorType
 from nasnet.features.store.merge import merge as merge_sets
 
 
@@ -18,6 +20,9 @@ def merge(
     output: Annotated[str, Parameter(alias="-o")],
     overwrite: bool = False,
     keep_duplicates: bool = False,
+    vector_dtype: VectorType | None = None,
+    normalize: bool = False,
+    pca: int | Path | None = None,
     quiet: Quiet = False,
 ) -> None:
     """Join PARTS, feature sets of the same weights, recipe and size, into one file.
@@ -29,15 +34,29 @@ def merge(
         nasnet embed photos -o part0.parquet --shard 0/2     # on one machine
         nasnet embed photos -o part1.parquet --shard 1/2     # on another
         nasnet merge part0.parquet part1.parquet -o features.parquet
+        nasnet merge features.parquet -o small.parquet --pca 256 --vector-dtype int8
 
     Args:
         parts: the feature sets.
         output: the file to write: .parquet, .arrow or .npy; or a URL.
         overwrite: replace an output that is there.
         keep_duplicates: take both rows where an id comes twice; else refuse.
+        vector_dtype: how vectors are stored: float32, float16 or int8; as in the parts if not
+            given. This and what follows also makes a smaller set of one alone.
+        normalize: store vectors of length 1.
+        pca: dimensions to keep, or a feature set whose projection is to be taken.
         quiet: no progress and no summary.
     """
-    join = partial(merge_sets, parts, output, overwrite=overwrite, keep_duplicates=keep_duplicates)
+    join = partial(
+        merge_sets,
+        parts,
+        output,
+        overwrite=overwrite,
+        keep_duplicates=keep_duplicates,
+        vector_dtype=vector_dtype,
+        normalize=normalize,
+        pca=pca,
+    )
     if quiet:
         join()
         return

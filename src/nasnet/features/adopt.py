@@ -35,8 +35,7 @@ class Adopted:
         rows: how many vectors.
         meta: what the set says about itself.
         checked: how the vectors agree with pictures computed again; None where there were none.
-        normalized: whether all have length 1, which vectors that are computed here have not: their
-            cosines are the same, but a set should not mix both.
+        normalized: whether all have length 1; then those that are added to the set will have too.
     """
 
     output: Path
@@ -107,7 +106,9 @@ def adopt(
             )
     source = stored.name if pictures is None else str(pictures)
     meta = extractor.meta(source, engine=f"adopted from {stored.name}", precision="f32")
-    options = SinkOptions(mode="overwrite" if overwrite else "resume")
+    lengths = np.linalg.norm(stored.vectors, axis=1)
+    normalized = bool(np.allclose(lengths, 1, atol=1e-3))
+    options = SinkOptions(mode="overwrite" if overwrite else "resume", normalize=normalized)
     sink = open_sink(Path(output), meta=meta, dimensions=extractor.dimensions, options=options)
     unknown = np.zeros(_ROWS, np.int32)
     try:
@@ -125,11 +126,10 @@ def adopt(
         rows, _ = sink.finish()
     finally:
         sink.close()
-    lengths = np.linalg.norm(stored.vectors, axis=1)
     return Adopted(
         output=Path(output),
         rows=rows,
         meta=meta,
         checked=checked,
-        normalized=bool(np.allclose(lengths, 1, atol=1e-3)),
+        normalized=normalized,
     )

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nasnet.errors import InputError
+from nasnet.features.arrow import vectors_of
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
-from nasnet.features.feature_set import vectors_of
 from nasnet.weights.classes import class_names
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_CLASSIFIER, WeightsSource, open_weights

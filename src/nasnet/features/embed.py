@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.compute.engine import EngineOptions
-from nasnet.errors import SourceError
+from nasnet.errors import InputError, SourceError
 from nasnet.features.extractor import Extractor, progress_bar
 from nasnet.features.feature_set import feature_schema
 from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
@@ -224,6 +224,7 @@ def embed_to_file(
     options = options or EmbedOptions()
     started = time.monotonic()
     pictures = open_source(source, options=options.source)
+    _check_projection(options, pictures.count)
     reasons: Counter[str] = Counter()
     with extractor_of(weights, options, on_fetch) as extractor:
         meta, width = extractor.meta(pictures.name), extractor.dimensions
@@ -270,6 +271,20 @@ def embed_to_file(
         changed=synced.changed if synced else 0,
         removed=synced.removed if synced else 0,
     )
+
+
+def _check_projection(options: EmbedOptions, count: int | None) -> None:
+    """Refuse before anything is computed what would be refused when the file is made."""
+    pca = options.sink.pca
+    if not isinstance(pca, int) or options.sink.mode == "append":
+        return
+    if options.source.shard[1] > 1:
+        raise InputError(
+            f"--pca {pca} of a shard would be another projection than that of the next one: leave "
+            "it to `nasnet merge`, or name a set whose projection all take (--pca FILE)"
+        )
+    if count is not None and count <= pca:
+        raise InputError(f"--pca {pca} needs more than {pca} pictures, and there are {count:,}")
 
 
 def extractor_of(

@@ -9,13 +9,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
+from nasnet.features.arrow import arrow_table, is_of_vectors, vectors_of
 from nasnet.features.columns import from_json, npy_fields, others
 from nasnet.features.npy import (
     check_npy,
@@ -26,6 +27,7 @@ from nasnet.features.npy import (
     read_rows,
     unreadable,
 )
+from nasnet.features.reduction import PROJECTION_KEY, Projection, projection_in, unit
 from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources.kept import settled
 from nasnet.text import open_regular
@@ -55,6 +57,8 @@ class FeatureMeta:
         source: what the pictures came from.
         version: of this package.
         created: when the run began, UTC, ISO 8601.
+        normalized: `yes` where all vectors have length 1.
+        projection: what brought them to fewer dimensions, such as `pca 256 1f3a90c2`, or `none`.
     """
 
     module: str
@@ -71,6 +75,8 @@ class FeatureMeta:
     version: str
     created: str
     padding: str = "slim"
+    normalized: str = "no"
+    projection: str = "none"
 
 
 # What must be equal for two vectors to be compared with each other.
@@ -88,6 +94,7 @@ class Features:
         meta: what the set says about itself.
         columns: the other columns: width, height, file_bytes, and those kept of the source; a row
             each. None where nothing is known of any.
+        projection: what brought the vectors to fewer dimensions, and brings others there.
     """
 
     ids: list[str]
@@ -95,6 +102,7 @@ class Features:
     errors: list[str | None]
     meta: FeatureMeta
     columns: pyarrow.Table | None = None
+    projection: Projection | None = None
 
 
 # A set in any form that a user may have it in: `as_features` makes the one from the others.
@@ -114,6 +122,8 @@ def columns_with_ids(features: Features) -> pyarrow.Table:
 def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
     """Refuse to compare vectors of different weights, endpoints, recipes, sizes or paddings.
 
+    Vectors of all dimensions may be compared with projected ones, once they are projected too.
+
     Raises:
         InputError: they differ; the text names in what.
     """
@@ -124,6 +134,12 @@ def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
                 f"these vectors cannot be compared: {key.replace('_', ' ')} is {mine} here and "
                 f"{theirs} there; compute both sets alike"
             )
+    projections = {one.projection, other.projection} - {"none"}
+    if len(projections) > 1:
+        raise InputError(
+            f"these vectors cannot be compared: projection is {one.projection} here and "
+            f"{other.projection} there; project both alike (--pca FILE)"
+        )
 
 
 def feature_schema(
@@ -133,21 +149,30 @@ def feature_schema(
     vector_dtype: str = "float32",
     signed: bool = True,
     kept: Sequence[pyarrow.Field] = (),
+    projection: Projection | None = None,
 ) -> pyarrow.Schema:
     """The columns of a feature set, with the metadata attached.
 
     Args:
         dimensions: length of a vector.
         meta: what the set says about itself.
-        vector_dtype: `float32` or `float16`.
+        vector_dtype: `float32`, `float16` or `int8`.
         signed: with the pictures' sizes in bytes and their signatures.
         kept: the user's columns, which come after our own.
+        projection: what brought the vectors to these dimensions.
     """
     import pyarrow
 
-    numbers = {"float32": pyarrow.float32(), "float16": pyarrow.float16()}
+    numbers = {
+        "float32": pyarrow.float32(),
+        "float16": pyarrow.float16(),
+        "int8": pyarrow.int8(),
+    }
     if vector_dtype not in numbers:
-        raise InputError(f"vectors are float32 or float16, not {vector_dtype!r}")
+        raise InputError(f"vectors are float32, float16 or int8, not {vector_dtype!r}")
+    own = {key: str(value) for key, value in asdict(meta).items()}
+    if projection is not None:
+        own[PROJECTION_KEY] = projection.encode()
     signatures = [
         pyarrow.field("file_bytes", pyarrow.int64()),
         pyarrow.field("signature", pyarrow.binary(SIGNATURE_BYTES)),
@@ -164,17 +189,22 @@ def feature_schema(
         ],
         # The source may be a name of any bytes: they come back as they were.
         metadata={
-            _PREFIX + key: str(value).encode(errors="surrogateescape")
-            for key, value in asdict(meta).items()
+            _PREFIX + key: value.encode(errors="surrogateescape") for key, value in own.items()
         },
     )
 
 
-def number_type(schema: pyarrow.Schema) -> np.dtype[Any]:
-    """NumPy's type of the vectors' numbers: float32 or float16."""
-    return np.dtype(
-        np.float16 if schema.field("vector").type.value_type == "halffloat" else np.float32
-    )
+def read_projection(path: str | os.PathLike[str]) -> Projection:
+    """What brought the vectors of a finished feature set to fewer dimensions.
+
+    Raises:
+        OutputError: it is none, or damaged.
+        InputError: its vectors have all their dimensions.
+    """
+    found = projection_in(meta_of(read_schema(path)))
+    if found is None:
+        raise InputError(f"{path}: its vectors have all their dimensions: it has no projection")
+    return found
 
 
 def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
@@ -214,37 +244,23 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
         elif file.suffix == ".npy":
             vectors = npy_vectors(file)
             meta = _meta(npy_meta(file), file)
-            kept = npy_fields(npy_meta(file))
             return feature_schema(
-                vectors.shape[1], meta, vector_dtype=vectors.dtype.name, kept=kept
+                vectors.shape[1],
+                meta,
+                vector_dtype=vectors.dtype.name,
+                kept=npy_fields(npy_meta(file)),
+                projection=projection_in(npy_meta(file)),
             )
         else:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
                 schema = reader.schema
-        whole = _is_of_vectors(schema)
+        whole = is_of_vectors(schema)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise unreadable(file, error) from error
     if not whole:
-        raise OutputError(
-            f"{file}: not written by nasnet: it has no column of vectors with an id and an error "
-            "each"
-        )
+        what = "no column of vectors with an id and an error each"
+        raise OutputError(f"{file}: not written by nasnet: it has {what}")
     return schema
-
-
-def _is_of_vectors(schema: pyarrow.Schema) -> bool:
-    """Whether the columns are those of a feature set."""
-    from pyarrow import types
-
-    if not {"id", "vector", "error"} <= set(schema.names):
-        return False
-    texts = [schema.field(name).type for name in ("id", "error")]
-    vector = schema.field("vector").type
-    return (
-        all(types.is_string(one) or types.is_large_string(one) for one in texts)
-        and types.is_fixed_size_list(vector)
-        and types.is_floating(vector.value_type)
-    )
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
@@ -286,7 +302,14 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         vectors[end - len(part) : end] = part
         end -= len(part)
     whole = pyarrow.concat_tables(columns or [others(schema.empty_table())])
-    return Features(ids=ids, vectors=vectors, errors=errors, meta=meta, columns=whole)
+    return Features(
+        ids=ids,
+        vectors=vectors,
+        errors=errors,
+        meta=meta,
+        columns=whole,
+        projection=projection_in(meta_of(schema)),
+    )
 
 
 def as_features(found: FeatureSource) -> Features:
@@ -314,6 +337,7 @@ def features_of(table: pyarrow.Table) -> Features:
         errors=table["error"].to_pylist(),
         meta=meta_of_table(table),
         columns=others(table),
+        projection=projection_in(meta_of(table.schema)),
     )
 
 
@@ -340,33 +364,6 @@ def _tables(file: Path) -> Iterator[pyarrow.Table]:
             yield arrow_table(reader, index)
 
 
-def arrow_table(reader: pyarrow.RecordBatchFileReader, index: int) -> pyarrow.Table:
-    """A batch of an Arrow file; damaged offsets would lead out of the file, and end the process.
-
-    Raises:
-        ArrowException: it is damaged.
-    """
-    import pyarrow
-
-    batch = reader.get_batch(index)
-    batch.validate(full=True)
-    return pyarrow.Table.from_batches([batch])
-
-
-def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
-    """The vectors of a table in one array, NaN where there is none."""
-    column = table["vector"]
-    dimensions = column.type.list_size
-    parts = []
-    for chunk in column.chunks:
-        start, length = chunk.offset * dimensions, len(chunk) * dimensions
-        values = chunk.values.slice(start, length).to_numpy(zero_copy_only=False)
-        rows = np.array(values, np.float32).reshape(len(chunk), dimensions)
-        rows[~np.asarray(chunk.is_valid())] = np.nan
-        parts.append(rows)
-    return np.concatenate(parts) if parts else np.zeros((0, dimensions), np.float32)
-
-
 def _read_npy(file: Path) -> Features:
     import pyarrow
 
@@ -389,12 +386,17 @@ def _read_npy(file: Path) -> Features:
     except (ValueError, TypeError, pyarrow.ArrowException) as error:
         raise unreadable(file, error) from error
     names = [name for name in schema.names if name != "vector"]
+    found = vectors.astype(np.float32, copy=False)
+    if vectors.dtype == np.int8:  # which knows no NaN
+        found = unit(found)
+        found[[error is not None for error in errors]] = np.nan
     return Features(
         ids=ids,
-        vectors=vectors.astype(np.float32, copy=False),
+        vectors=found,
         errors=errors,
         meta=meta,
         columns=others(pyarrow.table(columns, names)),
+        projection=projection_in(meta_of(schema)),
     )
 
 

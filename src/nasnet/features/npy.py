@@ -49,7 +49,7 @@ def npy_vectors(file: Path) -> npt.NDArray[np.floating[Any]]:
         OSError, ValueError: they cannot be read, or are none.
     """
     vectors = map_npy(file)
-    if vectors.ndim != 2 or vectors.dtype.name not in ("float32", "float16"):
+    if vectors.ndim != 2 or vectors.dtype.name not in ("float32", "float16", "int8"):
         raise ValueError(f"its array is {vectors.dtype.name} {list(vectors.shape)}")
     return vectors
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _KEY = "nasnet.crc32"
 _LENGTH = "nasnet.dimensions"
 _NOTE = "ARROW:schema"
+_LONG = 1 << 16  # bytes of a value that is kept once, not in Arrow's note as well
 _VECTOR = "vector"
 _NONE = "0" * 8
 _SIGNED = _KEY.encode() + b"\x18\x08"  # Thrift's head of the value, a text of 8 bytes
@@ -65,7 +66,7 @@ def write(
         lists,
         compression="zstd" if packed else "none",
         compression_level=1 if packed else None,
-        use_dictionary=["error"],
+        use_dictionary=["error", *(["vector.list.element"] if kind.value_type == "int8" else [])],
         write_statistics=["id", "width", "height", "error", "file_bytes"],
         write_page_checksum=True,
         store_schema=False,  # only at the end it is known which
@@ -74,9 +75,11 @@ def write(
             nulls |= table[_VECTOR].null_count > 0
             rows = table.set_column(vector, lists.field(vector), _lists(table[_VECTOR]))
             writer.write_table(rows.cast(lists), row_group_size=2 * _ROWS)
-        noted = base64.b64encode((lists if nulls else schema).serialize())
-        own = {_LENGTH: str(kind.list_size), _NOTE: noted, _KEY: _NONE}
-        writer.add_key_value_metadata({**(schema.metadata or {}), **own})
+        own = schema.metadata or {}
+        short = {key: value for key, value in own.items() if len(value) < _LONG}
+        noted = (lists if nulls else schema).with_metadata(short).serialize()
+        ours = {_LENGTH: str(kind.list_size), _NOTE: base64.b64encode(noted), _KEY: _NONE}
+        writer.add_key_value_metadata({**own, **ours})
     with path.open("rb+") as file:
         begin, end = _end(file)
         place = end.index(_SIGNED) + len(_SIGNED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, PictureError
+from nasnet.features.arrow import number_type
 from nasnet.features.extractor import Extractor
-from nasnet.features.feature_set import SPACE, FeatureMeta, read_features
+from nasnet.features.feature_set import SPACE, FeatureMeta, read_features, read_schema
 from nasnet.features.npy import meta_file
-from nasnet.features.reduction import unit
+from nasnet.features.reduction import Projection, unit
 from nasnet.network.plan import PADDINGS, Borders
 from nasnet.pictures.recipes import RECIPES
 from nasnet.pictures.sampling import spread_evenly
@@ -29,6 +30,7 @@ Floats = npt.NDArray[np.float32]
 
 # From here on two vectors are the same: decoders of JPEG differ by a level here and there.
 SAME = 0.9999
+_SAME_INT8 = 0.998
 # Below, no other way of preparing the same pictures explains the difference.
 _OTHER_WEIGHTS = 0.9
 
@@ -42,12 +44,16 @@ class Stored:
         ids: one a row; None where the file says none.
         vectors: float32 [rows, dimensions]; NaN where there is none.
         meta: what a feature set says about itself; None of a plain array.
+        projection: what brought the vectors to fewer dimensions, if anything did.
+        same: the least cosine of two vectors that are the same: less where numbers have 8 bits.
     """
 
     name: str
     ids: Sequence[str] | None
     vectors: Floats
     meta: FeatureMeta | None
+    projection: Projection | None = None
+    same: float = SAME
 
 
 def read_stored(
@@ -66,7 +72,14 @@ def read_stored(
     file = Path(path)
     if file.suffix != ".npy" or meta_file(file).exists():
         found = read_features(file)
-        return Stored(name=str(file), ids=found.ids, vectors=found.vectors, meta=found.meta)
+        return Stored(
+            name=str(file),
+            ids=found.ids,
+            vectors=found.vectors,
+            meta=found.meta,
+            projection=found.projection,
+            same=_SAME_INT8 if number_type(read_schema(file)) == np.int8 else SAME,
+        )
     vectors = _plain(file)
     names = None if ids is None else _lines(Path(ids))
     if names is not None and len(names) != len(vectors):
@@ -108,6 +121,7 @@ class Comparison:
         lengths: median of the first vectors' lengths as a share of the second's: 1 where nobody
             has normalized them.
         differ: what the two say differently about themselves: name -> both values.
+        least: the cosine from which on two vectors are the same.
     """
 
     rows: int
@@ -118,11 +132,12 @@ class Comparison:
     median: float
     lengths: float
     differ: Mapping[str, tuple[str, str]]
+    least: float = SAME
 
     @property
     def same(self) -> bool:
         """Whether both are of the same weights and recipe."""
-        return self.smallest >= SAME
+        return self.smallest >= self.least
 
     @property
     def verdict(self) -> str:
@@ -131,7 +146,7 @@ class Comparison:
             return "yes: the same weights and the same pixels"
         if self.same:
             return f"yes, but for their lengths, of which one is {self.lengths:.4g} of the other"
-        if self.median >= SAME:
+        if self.median >= self.least:
             return "no: most are the same, some are not: other pictures under the same id?"
         if self.median >= _OTHER_WEIGHTS:
             return "no: perhaps the same weights, but other pixels (recipe, size) or borders"
@@ -141,11 +156,20 @@ class Comparison:
 def check_vectors(one: Stored, other: Stored) -> Comparison:
     """Compare the vectors of the same pictures.
 
-    Rows are matched by id where both have ids, else by their number.
+    Rows are matched by id where both have ids, else by their number. Where only one set was
+    projected to fewer dimensions, the other is for this comparison.
 
     Raises:
-        InputError: there are none to compare.
+        InputError: there are none to compare, or both were projected, in two ways.
     """
+    if one.meta is not None and other.meta is not None:
+        names = {one.meta.projection, other.meta.projection} - {"none"}
+        if len(names) > 1:
+            raise InputError(
+                f"{one.name} and {other.name} were projected in two ways ({', '.join(names)}): "
+                "they cannot be compared"
+            )
+    one, other = _projected(one, other.projection), _projected(other, one.projection)
     if one.vectors.shape[1] != other.vectors.shape[1]:
         raise InputError(
             f"{one.name} has {one.vectors.shape[1]} dimensions, "
@@ -172,7 +196,15 @@ def check_vectors(one: Stored, other: Stored) -> Comparison:
         median=float(np.median(cosines)),
         lengths=float(np.median(lengths)),
         differ=differ,
+        least=min(one.same, other.same),
     )
+
+
+def _projected(stored: Stored, projection: Projection | None) -> Stored:
+    """Vectors of all dimensions, projected; others as they are."""
+    if projection is None or stored.vectors.shape[1] != projection.given:
+        return stored
+    return replace(stored, vectors=projection(stored.vectors), projection=projection)
 
 
 def _by_key(one: Stored, other: Stored) -> dict[str | int, int]:
@@ -248,19 +280,28 @@ def find_recipe(
     chosen = list(_chosen(stored, pictures, count, reading or SourceOptions()))
     if not chosen:
         raise nothing
+    size, endpoint = None, "global_pool"
+    if stored.meta is not None:
+        height, width = (int(side) for side in stored.meta.size.split("x"))
+        size, endpoint = (height, width), stored.meta.endpoint
     found: list[Fit] = []
     for padding in paddings:
         opened = open_weights(weights, padding=padding, fetch_options=fetch, on_event=on_fetch)
         for recipe in recipes:
-            with Extractor(opened, recipe=recipe) as extractor:
-                if extractor.dimensions != stored.vectors.shape[1]:
+            with Extractor(opened, recipe=recipe, size=size, endpoint=endpoint) as extractor:
+                length = stored.vectors.shape[1]
+                if stored.projection is not None:
+                    length = stored.projection.given
+                if extractor.dimensions != length:
                     raise InputError(
-                        f"{stored.name} has {stored.vectors.shape[1]} dimensions, and these "
+                        f"{stored.name} has {length} dimensions, and these "
                         f"weights give {extractor.dimensions}"
                     )
                 again = extractor.embed(
                     [(item.id, data) for _, item, data in chosen], on_error="nan"
                 )
+            if stored.projection is not None:
+                again = stored.projection(again)
             read = np.flatnonzero(np.isfinite(again).all(axis=1))
             if len(read):
                 rows = [chosen[place][0] for place in read]

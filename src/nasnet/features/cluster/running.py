@@ -27,6 +27,7 @@ from nasnet.features.cluster.tasks import Outcome, Tasks, connected
 from nasnet.features.embed import EmbedOptions, extractor_of
 from nasnet.features.store import FORMATS
 from nasnet.features.store.beginning import Run, open_parts, pending, take_up
+from nasnet.features.store.form import Form, wanted_form
 from nasnet.features.store.manifest import Manifest
 from nasnet.features.store.parts import Parts
 from nasnet.pictures.sources import Shard, Split, split_source
@@ -90,6 +91,17 @@ def embed_on_cluster(
         pending(parts, mode, shards=True)
         split = split_source(source, options=options.source)
         extractor = extractor_of(weights, options, on_fetch)
+        form = wanted_form(
+            options.sink.vector_dtype,
+            normalize=options.sink.normalize,
+            pca=options.sink.pca,
+            dimensions=extractor.dimensions,
+        )
+        if folder and form.parts_dtype != (form.dtype or "float32"):
+            raise InputError(
+                "parts in a folder hold vectors as they are computed: name a file for --normalize, "
+                "--pca and int8, or give them to `nasnet merge`, which makes a file of the folder"
+            )
         with connected(cluster, extractor) as ray:
             tasks = Tasks(ray, extractor, parts, options, cluster)
             first = tasks.begin()
@@ -99,13 +111,13 @@ def embed_on_cluster(
                 extractor.meta(split.name, engine=first.engine, precision=first.precision),
                 mode,
                 dimensions=extractor.dimensions,
-                vector_dtype=options.sink.vector_dtype,
+                form=form,
                 kept=split.columns,
                 shard_rows=rows,
             )
             run = _Progress(split=split, begun=begun, on_event=on_event)
             _drive(run, tasks, cluster.attempts)
-        manifest = _finish(parts, run)
+        manifest = _finish(parts, run, form)
     return ClusterSummary(
         output=text,
         rows=run.done,
@@ -221,7 +233,7 @@ def _usual_rows(count: int | None, workers: int) -> int:
     return max(64, min(16_384, wanted))
 
 
-def _finish(parts: Parts, run: _Progress) -> Manifest:
+def _finish(parts: Parts, run: _Progress, form: Form) -> Manifest:
     """Make sure that all is there, say so, and make the file if one is asked for."""
     there, schema = parts.numbers(), run.begun.schema
     if there != list(range(run.shards)):
@@ -238,13 +250,15 @@ def _finish(parts: Parts, run: _Progress) -> Manifest:
     parts.write_manifest(manifest)
     if parts.output is None:
         return manifest
-    seen = 0
+    raw = chain.from_iterable(parts.tables(number, ("vector", "error")) for number in there)
+    form, seen = form.made(raw, run.done), 0
+    schema = form.schema(schema, manifest.meta)
 
     def tables() -> Iterator[pyarrow.Table]:
         nonlocal seen
         for table in chain.from_iterable(map(parts.tables, there)):
             seen += table.num_rows
-            yield table.cast(schema)
+            yield form.given_to(table, schema).cast(schema)
         if seen != run.done:
             raise OutputError(
                 f"{parts.place.name}: {seen} rows where {run.done} were computed: damaged"

@@ -101,7 +101,13 @@ def build_index(
             raise OutputError(f"{folder} exists: add to it, name another folder, or overwrite it")
         if not (folder / CONTENTS).is_file():
             raise OutputError(f"{folder} is no index, so it is not replaced")
-    contents = Contents(kind=kind, dimensions=found.vectors.shape[1], meta=found.meta, parts=())
+    contents = Contents(
+        kind=kind,
+        dimensions=found.vectors.shape[1],
+        meta=found.meta,
+        parts=(),
+        projection="" if found.projection is None else found.projection.encode(),
+    )
     if (folder / CONTENTS).is_file():
         # Within the folder one file says what counts, and is replaced in one step: no file system
         # has to exchange two folders for that.
@@ -134,6 +140,14 @@ def add_to_index(path: str | os.PathLike[str], features: FeatureSource) -> Added
     with _changed(folder):
         contents = read_contents(folder)
         check_same_space(contents.meta, found.meta)
+        projection = contents.projected_by()
+        if projection is not None and found.projection is None:
+            found = replace(found, vectors=projection(found.vectors), projection=projection)
+        if found.vectors.shape[1] != contents.dimensions:
+            raise InputError(
+                f"vectors of {found.vectors.shape[1]} dimensions do not fit an index of "
+                f"{contents.dimensions}"
+            )
         before = [columns_of(folder, part, contents) for part in contents.parts]
         one_table([*before, columns_with_ids(found)])  # what cannot be found out later
         known = {id for table in before for id in table["id"].to_pylist()}

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.reduction import Projection, decode_projection
 from nasnet.system import write_whole
 from nasnet.text import made, open_regular, read_json
 
@@ -90,6 +91,7 @@ class Contents:
         parts: in the order of the rows.
         approximate: where there is one.
         sums: size and CRC-32 of each file, by its name.
+        projection: what brought the vectors to fewer dimensions, as text; empty for nothing.
     """
 
     kind: Literal["auto", "exact", "ivf"]
@@ -98,6 +100,18 @@ class Contents:
     parts: tuple[Part, ...]
     approximate: Approximate | None = None
     sums: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    projection: str = ""
+
+    def projected_by(self) -> Projection | None:
+        """What brought the vectors to fewer dimensions, if anything did.
+
+        Raises:
+            OutputError: it is damaged.
+        """
+        try:
+            return decode_projection(self.projection) if self.projection else None
+        except ValueError as error:
+            raise OutputError(f"{CONTENTS}: {error}; {_REMEDY}") from None
 
     @property
     def rows(self) -> int:

@@ -31,7 +31,7 @@ from nasnet.features.index.layout import (
 )
 from nasnet.features.index.neighbours import nearest
 from nasnet.features.index.where import matching
-from nasnet.features.reduction import unit
+from nasnet.features.reduction import Projection, unit
 from nasnet.pictures.sources import OWN_COLUMNS
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Index:
         *,
         approximate: Any = None,  # noqa: ANN401
         covered: int = 0,
+        projection: Projection | None = None,
     ) -> None:
         """Take what was opened; users call `open_index`.
 
@@ -71,8 +72,10 @@ class Index:
             meta: what the vectors say about themselves.
             approximate: a faiss index over the first rows.
             covered: how many.
+            projection: what brought them to fewer dimensions.
         """
         self.meta = meta
+        self._projection = projection
         self.columns = columns
         self.ids: list[str] = columns["id"].to_pylist()
         self.kind = "exact" if approximate is None else "ivf"
@@ -146,7 +149,8 @@ class Index:
         """The nearest rows of vectors, by cosine.
 
         Args:
-            vectors: float32 [n, dimensions], of any length.
+            vectors: float32 [n, dimensions], of any length; or of all dimensions, as they are
+                computed, where those of the index were projected to fewer: then these are too.
             k: how many; as many as there are if there are fewer.
             where: only rows that it is true of, see `matching`; or row numbers, int64. Among these
                 the search is exact, whatever the index is.
@@ -159,6 +163,9 @@ class Index:
                 cannot be read.
         """
         vectors = np.asarray(vectors, np.float32)
+        whole = self._projection
+        if whole is not None and vectors.ndim == 2 and vectors.shape[1] == whole.given:
+            vectors = whole(vectors)
         if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
             raise InputError(
                 f"vectors have shape {list(vectors.shape)}, expected [n, {self.dimensions}]"
@@ -240,6 +247,7 @@ def _of_folder(folder: Path, contents: Contents) -> Index:
         contents.meta,
         approximate=None if near is None else open_approximate(folder, contents, near),
         covered=0 if near is None else near.rows,
+        projection=contents.projected_by(),
     )
 
 
@@ -248,7 +256,10 @@ def _in_memory(features: Features) -> Index:
     if not len(good):
         raise InputError("not one row of this feature set has a vector")
     return Index(
-        columns_with_ids(features).take(good), [unit(features.vectors[good])], features.meta
+        columns_with_ids(features).take(good),
+        [unit(features.vectors[good])],
+        features.meta,
+        projection=features.projection,
     )
 
 

@@ -16,6 +16,7 @@ from nasnet.features.feature_set import (
     read_meta,
     read_schema,
 )
+from nasnet.features.store.form import Form
 from nasnet.features.store.manifest import (
     Manifest,
     check_columns,
@@ -100,7 +101,7 @@ def take_up(
     mode: str,
     *,
     dimensions: int,
-    vector_dtype: str,
+    form: Form,
     kept: Sequence[pyarrow.Field] = (),
     shard_rows: int = 0,
 ) -> Run:
@@ -111,7 +112,7 @@ def take_up(
         meta: what the feature set will say about itself; a run that continues has said it before.
         mode: `resume`, `overwrite`, `append` or `sync`.
         dimensions: length of a vector.
-        vector_dtype: `float32` or `float16`.
+        form: of the vectors in the finished file.
         kept: the user's columns.
         shard_rows: rows in a shard, if parts are shards; a run that continues keeps its own.
 
@@ -125,7 +126,7 @@ def take_up(
     old = read_schema(output.name) if output is not None and appends else None
     if old is not None and mode == "append":
         kept = _as_there(kept_fields(old), kept)
-    schema = feature_schema(dimensions, meta, vector_dtype=vector_dtype, kept=kept)
+    schema = feature_schema(dimensions, meta, vector_dtype=form.parts_dtype, kept=kept)
     if output is not None:
         output.format.check(Path(output.file), schema)
     vector, columns = vector_text(schema), column_texts(schema)
@@ -140,7 +141,8 @@ def take_up(
         if "signature" not in old.names:
             raise OutputError(f"{output.name} has no signatures of pictures: use --overwrite")
         before = read_meta(output.name)
-        check_continues(before, vector_text(old), meta, vector, output.name)
+        stored = vector_text(form.schema(schema, meta))
+        check_continues(before, vector_text(old), meta, stored, output.name)
         lost = {one.name for one in kept_fields(old)} - {one.name for one in kept}
         if mode == "append" or lost:
             check_columns(column_texts(old), columns, output.name)

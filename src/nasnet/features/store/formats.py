@@ -17,8 +17,11 @@ import numpy as np
 
 from nasnet.errors import OutputError
 from nasnet.features import parquet
+from nasnet.features.arrow import arrow_table, number_type, numbers_of, vectors_of
 from nasnet.features.columns import from_json, is_text_of, kept_fields, npy_columns, with_texts
-from nasnet.features.feature_set import arrow_table, meta_of, number_type, vectors_of
+from nasnet.features.feature_set import (
+    meta_of,
+)
 from nasnet.features.npy import check_npy, ids_file, meta_file, read_rows, unreadable
 from nasnet.features.store.rows import with_nulls
 from nasnet.features.sums import with_sums
@@ -149,7 +152,7 @@ def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) ->
     with path.open("wb") as vectors, ids_file(path).open("w", encoding="utf-8") as lines:
         np.lib.format.write_array_header_1_0(vectors, header)
         for table in tables:
-            vectors.write(vectors_of(table).astype(number, copy=False).tobytes())
+            vectors.write(numbers_of(vectors_of(table), number).tobytes())
             for row in with_texts(table.drop_columns(["vector"])).to_pylist():
                 if row["signature"] is not None:
                     row["signature"] = base64.b64encode(row["signature"]).decode("ascii")

@@ -22,6 +22,7 @@ from nasnet.errors import OutputError
 from nasnet.features.columns import kept_fields, with_all
 from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.features.store.beginning import open_parts
+from nasnet.features.store.form import Form, VectorType, form_of, wanted_form
 from nasnet.features.store.formats import FORMATS
 from nasnet.features.store.manifest import vector_text
 from nasnet.features.store.output import Output, open_output
@@ -32,7 +33,7 @@ from nasnet.pictures.sources.kept import united
 if TYPE_CHECKING:
     import pyarrow
 
-_ALIKE = (*SPACE, "recipe_text", "precision")
+_ALIKE = (*SPACE, "recipe_text", "precision", "normalized", "projection")
 _SHARD = re.compile(r"(?P<source>.*), shard (?P<index>\d+) of (?P<count>\d+)", re.DOTALL)
 _HASHES = 1 << 24  # of ids, held at once
 
@@ -66,6 +67,7 @@ class _Part:
     name: str
     meta: FeatureMeta
     vector: str
+    form: Form
     rows: int
     kept: Sequence[pyarrow.Field]
     tables: Callable[[Sequence[str]], Iterator[pyarrow.Table]]
@@ -77,6 +79,9 @@ def merge(
     *,
     overwrite: bool = False,
     keep_duplicates: bool = False,
+    vector_dtype: VectorType | None = None,
+    normalize: bool = False,
+    pca: int | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     on_event: Callable[[int, int], None] | None = None,
 ) -> MergeSummary:
@@ -92,6 +97,10 @@ def merge(
         output: `.parquet`, `.arrow` or `.npy`; may be a URL.
         overwrite: replace an output that is there.
         keep_duplicates: an id may come more than once, as in a list that names a picture twice.
+        vector_dtype: how vectors are stored; as in the parts if not given. This and what follows
+            also makes a smaller set of one alone; see `SinkOptions`.
+        normalize: store vectors of length 1.
+        pca: dimensions to keep, or a set whose projection is to be taken.
         storage_options: for fsspec, where a part or the output is a URL.
         on_event: told rows done and rows in all.
 
@@ -112,7 +121,10 @@ def merge(
     if not keep_duplicates:
         _check_ids(found)
     total = sum(part.rows for part in found)
-    schema = _schema(found, source)
+    form = _form(found[0], vector_dtype, normalize=normalize, pca=pca)
+    form = form.made(chain.from_iterable(part.tables(("vector", "error")) for part in found), total)
+    raw, meta = _schema(found, source)
+    schema = form.schema(raw, meta)
     done = failures = 0
 
     def tables() -> Iterator[pyarrow.Table]:
@@ -121,7 +133,7 @@ def merge(
             names = [*OWN_COLUMNS, *(field.name for field in part.kept)]
             for table in part.tables(names):
                 failures += table.num_rows - table["error"].null_count
-                yield with_all(table, schema)
+                yield form.given_to(with_all(table, raw), schema)
                 done += table.num_rows
                 if on_event is not None:
                     on_event(done, total)
@@ -168,6 +180,7 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
             name=text,
             meta=meta,
             vector=vector_text(schema),
+            form=form_of(schema),
             rows=kind.rows(file),
             kept=kept_fields(schema),
             tables=partial(kind.read, file, schema),
@@ -191,12 +204,14 @@ def _of_run(parts: Parts) -> _Part:
             f"{parts.name}: its parts have {rows:,} rows where {manifest.rows:,} were written: "
             "parts were removed or damaged; run the command that wrote it again with --overwrite"
         )
+    schema = parts.schema(next(iter(found)))
     return _Part(
         name=parts.name,
         meta=manifest.meta,
         vector=manifest.vector,
+        form=form_of(schema),
         rows=rows,
-        kept=kept_fields(parts.schema(next(iter(found)))),
+        kept=kept_fields(schema),
         tables=lambda columns: chain.from_iterable(
             parts.tables(number, columns) for number in found
         ),
@@ -275,7 +290,28 @@ def _find_duplicate(parts: Sequence[_Part], suspects: set[int]) -> None:
                 seen[id] = part.name
 
 
-def _schema(parts: Sequence[_Part], source: str) -> pyarrow.Schema:
+def _form(
+    part: _Part,
+    dtype: VectorType | None,
+    *,
+    normalize: bool,
+    pca: int | str | os.PathLike[str] | None,
+) -> Form:
+    """The form of what is made of parts of one form."""
+    there = part.form
+    if there.projection is not None and pca is not None:
+        raise OutputError(f"{part.name} has a projection already ({there.projection.name})")
+    length = int(part.vector.partition("[")[2].rstrip("]"))
+    wanted = wanted_form(dtype or there.dtype, normalize=normalize, pca=pca, dimensions=length)
+    return replace(
+        wanted,
+        normalized=wanted.normalized or (there.normalized and pca is None),
+        projection=wanted.projection or there.projection,
+    )
+
+
+def _schema(parts: Sequence[_Part], source: str) -> tuple[pyarrow.Schema, FeatureMeta]:
+    """Columns of the parts as they are, and what the whole says about itself."""
     metas = [part.meta for part in parts]
     meta = replace(
         metas[0],
@@ -283,10 +319,9 @@ def _schema(parts: Sequence[_Part], source: str) -> pyarrow.Schema:
         engine="; ".join(dict.fromkeys(one.engine for one in metas)),
         created=min(one.created for one in metas),
     )
-    kind, _, length = parts[0].vector.partition("[")
-    dtype = "float16" if kind == "halffloat" else "float32"
-    kept = _columns(parts)
-    return feature_schema(int(length.rstrip("]")), meta, vector_dtype=dtype, kept=kept)
+    length = int(parts[0].vector.partition("[")[2].rstrip("]"))
+    dtype = parts[0].form.dtype or "float32"
+    return feature_schema(length, meta, vector_dtype=dtype, kept=_columns(parts)), meta
 
 
 def _columns(parts: Sequence[_Part]) -> list[pyarrow.Field]:

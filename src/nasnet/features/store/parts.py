@@ -184,7 +184,7 @@ class Parts:
             OutputError: as for `tables`.
         """
         with self._read(number) as file:
-            return file.schema_arrow
+            return parquet.schema_of(file)
 
     def tables(self, number: int, columns: Sequence[str] | None = None) -> Iterator[pyarrow.Table]:
         """The rows of a part in order, a few at a time; all columns if none are named.

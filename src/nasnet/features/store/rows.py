@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import SourceError
-from nasnet.features.feature_set import number_type, vectors_of
+from nasnet.features.arrow import number_type, numbers_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,8 +55,9 @@ def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
 
     failed = np.array([error is not None for error in batch.errors], bool)
     kind = schema.field("vector").type
-    numbers = np.array(batch.vectors, number_type(schema))
-    numbers[failed] = np.nan
+    given = np.array(batch.vectors, np.float32)
+    given[failed] = np.nan
+    numbers = numbers_of(given, number_type(schema))
     vectors = pyarrow.FixedSizeListArray.from_arrays(
         pyarrow.array(numbers.reshape(-1)),
         kind.list_size,
@@ -105,7 +106,7 @@ def with_nulls(table: pyarrow.Table) -> pyarrow.Table:
         return table
     place = table.schema.get_field_index("vector")
     field = table.schema.field(place)
-    numbers = vectors_of(table).astype(number_type(table.schema), copy=False).reshape(-1)
+    numbers = numbers_of(vectors_of(table), number_type(table.schema)).reshape(-1)
     vectors = pyarrow.FixedSizeListArray.from_arrays(
         pyarrow.array(numbers), field.type.list_size, mask=pyarrow.array(failed)
     )

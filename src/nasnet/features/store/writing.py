@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features.columns import kept_fields
-from nasnet.features.feature_set import FeatureMeta, read_meta
+from nasnet.features.feature_set import FeatureMeta, read_meta, read_schema
 from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.beginning import Run, open_parts, take_up
+from nasnet.features.store.form import Form, VectorType, form_of, form_to_add, wanted_form
 from nasnet.features.store.formats import FORMATS, Tables
 from nasnet.features.store.parts import Parts
 from nasnet.features.store.rows import Batch, record_batch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _KNOWN = ("id", "error")
+_FITTED = ("vector", "error")
 _FIRST_SECONDS = 1.0  # until the first part is closed; each may take twice as long as the last
 
 
@@ -42,13 +44,21 @@ class SinkOptions:
         part_rows: rows in one part; a killed run loses no more than one.
         part_seconds: a part is closed after this long even with fewer rows; a run's first parts
             after 1, 2, 4 ... seconds.
-        vector_dtype: how vectors are stored; `float16` halves the file and keeps three digits.
+        vector_dtype: how vectors are stored: `float32`; `float16`, which halves the file and keeps
+            three digits; or `int8`, a quarter, which keeps 99 of 100 nearest neighbours and no
+            lengths. With `append` what the file has, else `float32`, if not given.
+        normalize: store vectors of length 1, whose products are cosines.
+        pca: dimensions to keep of the principal components of the run's own vectors, such as 256;
+            or a feature set whose projection is to be taken. It is stored in the file, and
+            searches and `append` use it.
     """
 
     mode: Literal["resume", "overwrite", "append", "sync"] = "resume"
     part_rows: int = 512
     part_seconds: float = 10.0
-    vector_dtype: Literal["float32", "float16"] = "float32"
+    vector_dtype: VectorType | None = None
+    normalize: bool = False
+    pca: int | Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that could hold nothing."""
@@ -84,16 +94,17 @@ def open_sink(
     parts = open_parts(output)
     with ExitStack() as stack:
         stack.enter_context(parts.held())
-        run = take_up(
-            parts,
-            meta,
-            options.mode,
+        form = wanted_form(
+            options.vector_dtype,
+            normalize=options.normalize,
+            pca=options.pca,
             dimensions=dimensions,
-            vector_dtype=options.vector_dtype,
-            kept=kept,
         )
+        if options.mode in ("append", "sync") and output.exists():
+            form = form_to_add(form_of(read_schema(output)), form, str(output))
+        run = take_up(parts, meta, options.mode, dimensions=dimensions, form=form, kept=kept)
         held = ExitStack()
-        sink = Sink(output, parts, run, options, held, [field.name for field in kept])
+        sink = Sink(output, parts, run, options, held, [field.name for field in kept], form)
         held.push(stack.pop_all())
     return sink
 
@@ -109,6 +120,7 @@ class Sink:
         options: SinkOptions,
         held: ExitStack,
         kept: Sequence[str],
+        form: Form,
     ) -> None:
         self.output = output
         self.schema = run.schema
@@ -117,6 +129,7 @@ class Sink:
         self._parts = parts
         self._manifest = run.manifest
         self._options = options
+        self._form = form
         self._held = held
         self._format = FORMATS[output.suffix]
         # Rows come in order, so those after a part that is missing are computed again.
@@ -210,7 +223,11 @@ class Sink:
         self.flush()
         if not self._counts and self._known is None:
             raise OutputError(f"{self.output}: no rows were written, so no file was made")
-        rows, tables = self._all()
+        numbers = range(len(self._counts))
+        raw = chain.from_iterable(self._parts.tables(number, _FITTED) for number in numbers)
+        form = self._form.made(raw, self.resume_at)
+        schema = form.schema(self.schema, self._manifest.meta)
+        rows, tables = self._all(form, schema)
         if tables is None:
             self._parts.clear()
             self._done = True
@@ -223,14 +240,12 @@ class Sink:
             for table in tables:
                 failures += table.num_rows - table["error"].null_count
                 # A cast brings all of pyarrow's compute functions into a process that had none.
-                same = table.schema.equals(self.schema)  # whatever its metadata says
+                same = table.schema.equals(schema)  # whatever its metadata says
                 yield (
-                    table.replace_schema_metadata(self.schema.metadata)
-                    if same
-                    else table.cast(self.schema)
+                    table.replace_schema_metadata(schema.metadata) if same else table.cast(schema)
                 )
 
-        self._parts.publish(self._manifest, self.schema, rows, counted())
+        self._parts.publish(self._manifest, schema, rows, counted())
         self._done = True
         self._held.close()
         return rows, failures
@@ -252,17 +267,18 @@ class Sink:
             self._held.close()
 
     def _old(self, columns: tuple[str, ...]) -> Tables:
-        return self._format.read(self.output, self.schema, columns)
+        return self._format.read(self.output, read_schema(self.output), columns)
 
-    def _all(self) -> tuple[int, Tables | None]:
+    def _all(self, form: Form, schema: pyarrow.Schema) -> tuple[int, Tables | None]:
         """All rows of the finished file, and how many they are; None if it has just these."""
         numbers = range(len(self._counts))
         if self._known is None:
-            return self.resume_at, chain.from_iterable(map(self._parts.tables, numbers))
+            tables = chain.from_iterable(map(self._parts.tables, numbers))
+            return self.resume_at, (form.given_to(table, schema) for table in tables)
 
         @lru_cache(maxsize=2)
         def part(number: int) -> pyarrow.Table:
-            return self._parts.table(number)
+            return form.given_to(self._parts.table(number), schema)
 
         if isinstance(self._known, Synced):
             there = self._manifest.mode == "sync"
@@ -270,9 +286,9 @@ class Sink:
             if plan.alike and not self._counts and not self._order:
                 return plan.rows, None
             found = self._old(OWN_COLUMNS) if there else iter(())
-            return plan.rows, plan.tables(found, part, self.schema, self._order)
+            return plan.rows, plan.tables(found, part, schema, self._order)
         ids = (self._parts.table(number, ("id",)) for number in numbers)
         merge = plan_merge(self._old(_KNOWN), ids)
         rows = self._format.rows(self.output) + self.resume_at - merge.replaced
-        old = self._old(tuple(self.schema.names))
+        old = self._old(tuple(schema.names))
         return rows, merge.tables(old, part, len(numbers))
