@@ -18,7 +18,12 @@ _HOMES = {
     for name in re.findall(r"(\w+) as", names)
 }
 # Their module needs an extra to be imported: not for `from nasnet import *`.
-_WITH_EXTRAS = {"NASNetClassifier", "NASNetFeatures"}
+_WITH_EXTRAS = {
+    "LangChainEmbeddings",
+    "LlamaIndexEmbedding",
+    "NASNetClassifier",
+    "NASNetFeatures",
+}
 
 __all__ = sorted(_HOMES.keys() - _WITH_EXTRAS)
 

@@ -64,6 +64,8 @@ from nasnet.features.index import (
     outliers as outliers,
     picture_vectors as picture_vectors,
 )
+from nasnet.features.langchain import LangChainEmbeddings as LangChainEmbeddings
+from nasnet.features.llama_index import LlamaIndexEmbedding as LlamaIndexEmbedding
 from nasnet.features.map_page import (
     MapOptions as MapOptions,
     write_map as write_map,
