@@ -13,9 +13,10 @@ import pytest
 import nasnet
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
-from nasnet.features.feature_set import feature_schema, read_projection
+from nasnet.features.feature_set import feature_schema
 from nasnet.features.reduction import decode_projection, fit, quantized, unit
 from nasnet.features.store import Batch, SinkOptions, open_sink
+from nasnet.features.store.form import read_projection
 from tests.support.cli import invoke
 from tests.support.pictures import jpeg
 from tests.support.sink_rows import META

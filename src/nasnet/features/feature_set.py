@@ -194,19 +194,6 @@ def feature_schema(
     )
 
 
-def read_projection(path: str | os.PathLike[str]) -> Projection:
-    """What brought the vectors of a finished feature set to fewer dimensions.
-
-    Raises:
-        OutputError: it is none, or damaged.
-        InputError: its vectors have all their dimensions.
-    """
-    found = projection_in(meta_of(read_schema(path)))
-    if found is None:
-        raise InputError(f"{path}: its vectors have all their dimensions: it has no projection")
-    return found
-
-
 def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
     """What is written in a schema's metadata about a feature set."""
     return {

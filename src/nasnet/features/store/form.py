@@ -21,7 +21,7 @@ from nasnet.features.feature_set import (
     FeatureMeta,
     feature_schema,
     meta_of,
-    read_projection,
+    read_schema,
 )
 from nasnet.features.reduction import Floats, Projection, check_dimensions, fit, projection_in, unit
 
@@ -144,6 +144,19 @@ def wanted_form(dtype: VectorType | None, *, normalize: bool, pca: Pca, dimensio
             f"{dimensions}"
         )
     return Form(dtype=dtype, normalized=normalized, projection=projection)
+
+
+def read_projection(path: str | os.PathLike[str]) -> Projection:
+    """What brought the vectors of a finished feature set to fewer dimensions.
+
+    Raises:
+        OutputError: it is none, or damaged.
+        InputError: its vectors have all their dimensions.
+    """
+    found = projection_in(meta_of(read_schema(path)))
+    if found is None:
+        raise InputError(f"{path}: its vectors have all their dimensions: it has no projection")
+    return found
 
 
 def form_of(schema: pyarrow.Schema) -> Form:
