@@ -262,8 +262,8 @@ def write_copies(
         "policy": policy(),
         "style": "sheet.css",
         "title": "Copies",
-        "what": f"{count:,} pictures of {meta.source}: {len(groups):,} groups, "
-        f"{copies:,} copies{first}",
+        "what": f"{len(groups):,} groups with {copies:,} copies among {count:,} pictures of "
+        f"{meta.source}{first}",
         "groups": shown,
         "most": _COPIES,
         "images": thumbnails(source, wanted, recipe=meta.recipe, side=_SIDE),
