@@ -26,7 +26,7 @@ from nasnet.train.discover.report import (
 )
 from nasnet.train.discover.search import Halving, Search
 from nasnet.train.discover.statistics import expected_best
-from nasnet.train.discover.strategies import RandomSearch, Strategy
+from nasnet.train.discover.strategies import MUTATION, RandomSearch, Strategy
 from nasnet.train.discover.verdict import advice, against_known, verdict
 from tests.support.made_up_space import Letters, MadeUpSpace, records_of, run
 
@@ -111,6 +111,19 @@ def test_the_verdict_names_the_better_one() -> None:
     )
 
 
+def test_finalists_that_descend_from_what_was_known_are_counted() -> None:
+    """Every mutation gets one that was known as its first ancestor, or none."""
+    first, *others = [r for r in records() if r.fidelity == 0 and r.asked_by.startswith(MUTATION)]
+    for parent, given in (("0" * 8, True), ("none", False)):
+        chain = {first.key: MUTATION + parent}
+        chain |= {b.key: MUTATION + a.key for a, b in zip([first, *others], others, strict=False)}
+        rows = tuple(replace(r, asked_by=chain.get(r.key, r.asked_by)) for r in records())
+        one = found(rows).contests[0]
+        last = {r.key for r in rows if r.fidelity == 2 and "guided" in r.arms}
+        assert one.descended == (len(last & chain.keys()) if given else 0)
+        assert ("which random search was not given" in verdict(found(rows), "accuracy")) == given
+
+
 def test_a_short_run_says_that_it_proves_less() -> None:
     told = found(records(halving=False))
     assert told.contests == ()
@@ -132,12 +145,13 @@ def test_the_best_of_many_is_lucky() -> None:
     chance = tuple(replace(row, score=float(luck.normal())) for row in records(halving=False))
     low, high = found(chance).worth["guided"]
     assert len(low) == 40
+    assert np.isnan(low[0])  # the known cell is no find
     assert low[-1] < 0.3 < found(chance).arms["guided"].max()
     told = found(records(halving=False))
     best = told.best.score(0)
     low, high = told.worth["guided"]
     assert low[-1] < best < high[-1] + 0.02
-    assert np.all(low <= high)
+    assert np.all(low[1:] <= high[1:])
 
 
 def test_the_surest_effects_are_those_of_the_space() -> None:

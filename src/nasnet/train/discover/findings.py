@@ -32,6 +32,7 @@ from nasnet.train.discover.statistics import (
     expected_best_band,
     reliability,
 )
+from nasnet.train.discover.strategies import MUTATION
 
 RANDOM = "random"
 
@@ -97,6 +98,8 @@ class Contest:
         name: of the strategy.
         ours, random: mean scores of the finalists, one a cell.
         shared: cells that are finalists of both.
+        descended: finalists of the strategy that are mutations of what was known before, by any
+            number of steps; random search was not given that.
         p: one-sided, of the exact permutation test; nan with fewer than two on a side.
     """
 
@@ -104,6 +107,7 @@ class Contest:
     ours: tuple[float, ...]
     random: tuple[float, ...]
     shared: int
+    descended: int
     p: float
 
     @property
@@ -218,7 +222,7 @@ def findings(
         worth={} if bands is None else _best_worth(records, arms, cheap, bands),
         random=None if random is None else _random_curve(random),
         ahead=ahead,
-        contests=_contests(finalists, arms, top) if top > 0 else (),
+        contests=_contests(finalists, arms, top, _descended(records)) if top > 0 else (),
         foresight=foresight(features, scores, cost, filters),
         effects=effects(features, scores, names),
         reliability=_reliability(finalists, top),
@@ -264,7 +268,7 @@ def _best_worth(
     bands: tuple[Array, Array],
 ) -> dict[str, tuple[Array, Array]]:
     """The band of the cell that has the best score so far, at each training of each strategy."""
-    places = {row.key: at for at, row in enumerate(cheap)}
+    places = {row.key: at for at, row in enumerate(cheap) if KNOWN not in row.arms(0)}
     found = {}
     for name, scores in arms.items():
         keys = [r.key for r in records if r.fidelity == 0 and name in r.arms]
@@ -290,7 +294,26 @@ def _random_curve(scores: Array) -> RandomCurve:
     )
 
 
-def _contests(finalists: Sequence[Row], arms: Mapping[str, Array], top: int) -> tuple[Contest, ...]:
+def _descended(records: Sequence[Record]) -> set[str]:
+    """Keys of the cells that are mutations of what was known before, however many steps away."""
+    parents = {
+        record.key: record.asked_by.removeprefix(MUTATION)
+        for record in records
+        if record.fidelity == 0 and record.asked_by.startswith(MUTATION)
+    }
+    found = {record.key for record in records if KNOWN in record.arms}
+    for key in parents:
+        line = [key]
+        while line[-1] in parents and line[-1] not in found and parents[line[-1]] not in line:
+            line.append(parents[line[-1]])
+        if line[-1] in found:
+            found.update(line)
+    return found
+
+
+def _contests(
+    finalists: Sequence[Row], arms: Mapping[str, Array], top: int, descended: set[str]
+) -> tuple[Contest, ...]:
     def of(name: str) -> dict[str, float]:
         return {row.key: row.score(top) for row in finalists if name in row.arms(top)}
 
@@ -307,6 +330,7 @@ def _contests(finalists: Sequence[Row], arms: Mapping[str, Array], top: int) -> 
                 ours=tuple(ours.values()),
                 random=tuple(random.values()),
                 shared=len(ours.keys() & random.keys()),
+                descended=len(ours.keys() & descended),
                 p=better_by_chance(np.array([*ours.values()]), np.array([*random.values()]))
                 if enough
                 else float("nan"),

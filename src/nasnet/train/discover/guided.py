@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nasnet.train.discover.predictor import Predictor, normal_scores
 from nasnet.train.discover.search_space import Cell, SearchSpace
-from nasnet.train.discover.strategies import Proposal, new_cell, random_cells, rng_of
+from nasnet.train.discover.strategies import MUTATION, Proposal, new_cell, random_cells, rng_of
 
 _WALK = 0.3  # chance of one more mutation of a candidate
 
@@ -124,7 +124,7 @@ class Guided:
                 cell, reason = space.sample(rng), "random"
             else:
                 parent = parents[int(rng.integers(len(parents)))]
-                cell, reason = space.mutate(parent, rng), f"mutation of {space.key(parent)}"
+                cell, reason = space.mutate(parent, rng), MUTATION + space.key(parent)
                 while rng.random() < _WALK:
                     cell = space.mutate(cell, rng)
             key = space.key(cell)

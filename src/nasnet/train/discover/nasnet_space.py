@@ -20,7 +20,7 @@ from nasnet.network.spec import (
     Spec,
     genotype,
 )
-from nasnet.train.discover.cell_features import cell_features
+from nasnet.train.discover.cell_features import cell_features, feature_names
 
 BLOCKS = 5
 Cells = tuple[Genotype, Genotype]  # normal, reduction
@@ -75,6 +75,11 @@ class NasnetSpace:
         fitted = self.fitted(cell)
         whole = [np.log(fitted.multiply_adds), np.log(fitted.spec.num_conv_filters)]
         return np.concatenate([whole, *(cell_features(one) for one in cell)])
+
+    def feature_names(self) -> tuple[str, ...]:
+        """What each of the features is, in words."""
+        whole = ("multiply-adds, logarithm", "width, logarithm")
+        return whole + feature_names("normal cell") + feature_names("reduction cell")
 
     def cost(self, cell: Cells) -> float:
         """See `SearchSpace.cost`."""

@@ -105,7 +105,7 @@ def write_products(
     """
     write_table(folder, records)
     cells = {record.key: cells_of(record.key) for record in records}
-    found = findings(records, space, cells)
+    found = findings(records, space, cells, space.feature_names())
     best = delivered(cells[found.best.key], options)
     origin = (
         f"nasnet discover on {data}, seed {options.seed}: the best of {len(found.rows)} cells in "
@@ -149,14 +149,12 @@ def _page(
     best: Fitted,
     options: DiscoverOptions,
 ) -> Page:
-    counts = ", ".join(f"{count} of fidelity {level}" for level, count in found.trainings.items())
     width = best.spec.num_conv_filters
     facts = [
         ("Data", data),
         ("Skeleton", options.skeleton),
         ("Budget", f"{options.multiply_adds or 0:,} multiply-adds"),
         ("Best network", f"{best.multiply_adds:,} multiply-adds, {width} filters"),
-        ("Trainings", counts),
         ("Time in trainings", f"{sum(one.seconds for one in records) / 3600:.1f} h"),
         ("Seed", str(options.seed)),
     ]

@@ -16,6 +16,7 @@ import numpy as np
 from nasnet.errors import InputError
 from nasnet.train.discover.search_space import Cell, SearchSpace
 
+MUTATION = "mutation of "  # what a mutation's reason begins with; the parent's key follows
 _TRIES = 1000  # draws until a space is taken to hold no more new cells
 
 
@@ -178,7 +179,7 @@ class Evolution:
             parent = living[max(drawn, key=lambda at: scores[at])].cell
             cell = space.mutate(parent, rng)
             if space.key(cell) not in seen:
-                return [Proposal(cell=cell, asked_by=f"mutation of {space.key(parent)}")]
+                return [Proposal(cell=cell, asked_by=MUTATION + space.key(parent))]
         return [Proposal(cell=new_cell(space, lambda: space.sample(rng), seen), asked_by="random")]
 
     def estimates(self, space: SearchSpace[Cell], history: Sequence[Proposal[Cell]]) -> list[float]:

@@ -53,12 +53,18 @@ def contest(one: Contest, measure: str) -> str:
     if math.isnan(one.p):
         return f"Too few finalists to say whether {one.name} search is better than random search."
     better = one.p < _SURE
+    given = (
+        f" {one.descended} of these {len(one.ours)} are mutations of what was known before, which "
+        "random search was not given."
+        if one.descended
+        else ""
+    )
     shared = f", {one.shared} of them the same cells" if one.shared else ""
     return (
         f"{one.name.capitalize()} search was {'' if better else 'not '}better than random search: "
         f"in the longest training its {len(one.ours)} best cells are on average "
         f"{beside(one.difference, measure)} random search's {len(one.random)}{shared} "
-        f"(exact permutation test, one-sided {chance(one.p)})."
+        f"(exact permutation test, one-sided {chance(one.p)}).{given}"
     )
 
 
