@@ -236,7 +236,7 @@ def main() -> None:
         ports = []
         for python in pythons:
             begun = time.perf_counter()
-            ports.append(stack.enter_context(served("f32", python)))
+            ports.append(stack.enter_context(served("f32", python)).port)
             ready = time.perf_counter() - begun
             print(f"ready after {ready:.1f} s; first float32: {first_predict(ports[-1])}")
         print(f"slowest /healthz in ms, the best of {arguments.rounds} rounds; {machine()}\n")

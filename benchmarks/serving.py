@@ -30,7 +30,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -94,7 +94,7 @@ def embed_request(pictures: int, format: str) -> Request:
         + b"\r\n"
     )
     return Request(
-        path=f"/embed?format={format}",
+        path="/embed" if format == "json" else f"/embed?format={format}",
         body=part * pictures + b"--x--\r\n",
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
@@ -144,17 +144,32 @@ def requests(pictures: int) -> dict[str, tuple[Request, Any]]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A service that runs."""
+
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def served(precision: str, python: str = sys.executable) -> Iterator[int]:
-    """The service and its port."""
+def served(precision: str, python: str = sys.executable) -> Iterator[Served]:
+    """The service."""
     command = [python, "-c", "from nasnet.cli import main; main()", "serve", "--port", "0"]
     command += ["-w", f"nasnet=seeded:{WEIGHTS}", "--precision", precision]
+    with ready(command) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def ready(command: Sequence[str]) -> Iterator[Served]:
+    """A service that says `ready at URL`."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         for line in process.stderr:
             if found := re.match(r"ready at http://.*:(\d+)/", line):
-                yield int(found[1])
+                yield Served(port=int(found[1]), pid=process.pid)
                 return
         raise SystemExit("the service did not start")
     finally:
@@ -214,7 +229,7 @@ def compare_answers(arguments: argparse.Namespace) -> None:
     runs: dict[tuple[str, int, str], list[Answers]] = {}
     with contextlib.ExitStack() as stack:
         ports = {
-            name: stack.enter_context(served(arguments.precision, python))
+            name: stack.enter_context(served(arguments.precision, python)).port
             for name, python in pythons.items()
         }
         for turn in range(arguments.rounds):
@@ -282,7 +297,8 @@ def main() -> None:
     kinds = {
         name: one for name, one in requests(arguments.pictures).items() if arguments.only in name
     }
-    with extractor, served(arguments.precision) as port:
+    with extractor, served(arguments.precision) as service:
+        port = service.port
         for turn in range(arguments.rounds):
             for (name, (request, picture)), clients in product(kinds.items(), arguments.clients):
                 alone(extractor, picture, 0)

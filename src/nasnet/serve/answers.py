@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
 import pydantic_core
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
@@ -135,6 +136,28 @@ async def packed(data: bytes, request: Request) -> tuple[bytes, dict[str, str]]:
     return data, {"Content-Encoding": kinds[0], "Vary": "Accept-Encoding"}
 
 
+class _Route(APIRoute):
+    """Without a query, a handler is called as it stands.
+
+    FastAPI's search for each parameter takes a third of the time that a request spends outside the
+    engine, and finds nothing but defaults then, and what the path says.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The usual way, or past it."""
+        usual = super().get_route_handler()
+        names = [one.name for one in self.dependant.path_params]
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                return await usual(request)
+            given = {name: request.path_params[name] for name in names}
+            answer: Response = await self.endpoint(request=request, **given)
+            return answer
+
+        return handle
+
+
 def add_route(
     router: APIRouter,
     path: str,
@@ -151,7 +174,8 @@ def add_route(
     Args:
         router: what to add to.
         path: template of the path.
-        handler: its parameters are those of the path and the query, as FastAPI reads them.
+        handler: its parameters are those of the path and the query, as FastAPI reads them; those
+            of a route with a body are the request, texts of the path, and have defaults else.
         summary: in a few words.
         answers: what comes back with 200; an object in JSON if not given.
         takes: what the body may be.
@@ -180,6 +204,7 @@ def add_route(
         response_class=Response,
         responses={200: good, **refused(*refusals, form=refused_as)},
         openapi_extra=extra,
+        route_class_override=_Route if takes else None,
     )
 
 

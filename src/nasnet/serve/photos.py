@@ -201,20 +201,22 @@ class Photos:
     def _compute(self, on_index: Callable[[Index], None], tell: Callable[..., None]) -> str:
         """Compute what has no vector; what a user should know of the failures."""
         options = self._options
-        begun = shown = time.monotonic()
+        begun = shown = 0.0
         known = len(self._ids)
-        resumed = failures = computed = 0
+        resumed = failures = computed = first = 0
 
         def on_event(event: EmbedEvent) -> None:
             nonlocal resumed, failures
             resumed, failures = event.resumed, event.failures
 
         def on_batch(batch: Batch) -> None:
-            nonlocal shown, computed
+            nonlocal begun, shown, computed, first
             computed += len(batch.ids)
             good = [row for row, error in enumerate(batch.errors) if error is None]
             self._take([batch.ids[row] for row in good], batch.vectors[good])
             now = time.monotonic()
+            if not begun:  # the first rows have waited for the engine, and tell no rate
+                begun, first = now, computed
             if now < shown + _BETWEEN:
                 return
             shown = now
@@ -223,7 +225,7 @@ class Photos:
             done = known + resumed + computed
             left = None
             if now > begun + _RATE_AFTER:
-                left = (len(self._listed) - done) * (now - begun) / computed
+                left = (len(self._listed) - done) * (now - begun) / (computed - first)
             tell(done=done, failures=failures, seconds_left=left)
 
         # Where it ends early, what there is becomes the file: the next start has it at once.
@@ -270,7 +272,7 @@ class Photos:
                 stderr=subprocess.DEVNULL,
             )
             with suppress(AttributeError, OSError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, 10)
+                os.setpriority(os.PRIO_PROCESS, process.pid, 5)
             while process.poll() is None:
                 if self._stopping.wait(0.2):
                     process.kill()  # the map appears whole or not at all
