@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (
     "embed",
     "search",
+    "other-tools",
     "classify",
     "fine-tuning",
     "export",
@@ -39,7 +40,8 @@ PAGES = (
 )
 # What else a machine would need: TensorFlow, a network, a server that goes on.
 ELSEWHERE = re.compile(
-    r"pip install|savedmodel|tflite|nasnet fetch|weights pack|python -m benchmarks|USER/NAME"
+    r"pip install|embedding-atlas|savedmodel|tflite|nasnet fetch|weights pack"
+    r"|python -m benchmarks|USER/NAME"
 )
 # The published module is behind a network; its lines are run with weights that are not.
 PUBLISHED = re.compile(r"(nasnet (?:embed|classify|finetune) (?!.*(?:-w|--weights)).*)")
