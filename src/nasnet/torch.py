@@ -168,7 +168,7 @@ def register_timm() -> bool:
     then gives them; `pretrained=True` opens the published handle, or with
     `pretrained_cfg_overlay={"file": path}` a file. `drop_rate` and `drop_path_rate` change dropout
     and path dropout of the networks that have them. `nasnet_own` with `network="best.toml"` is a
-    network of your own; folders that were exported for Hugging Face name it so.
+    network of your own; its exports for Hugging Face open by `NASNet.from_pretrained` alone.
     """
     if importlib.util.find_spec("timm") is None:
         return False
@@ -199,6 +199,7 @@ def _entry_point(name: str) -> Any:  # noqa: ANN401
         cache_dir: str | None = None,
         weights: str | None = None,
         network: str | None = None,
+        pretrained_model_args: Mapping[str, Any] | None = None,  # timm's copy of a folder's
     ) -> NASNet | FeatureMaps:
         if in_chans != 3:
             raise InputError(f"in_chans={in_chans}: these networks take RGB pictures")
