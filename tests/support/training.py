@@ -28,7 +28,7 @@ from nasnet.train.loop.checkpoint import read_checkpoint
 from nasnet.train.recipe import ScheduleRecipe, TrainOptions
 from tests.support.pictures import pixels
 
-SPEC = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
+SPEC = dataclasses.replace(CIFAR, name="small", num_cells=2, num_conv_filters=4, stem_filters=6)
 CLASSES = ("bird", "cat", "dog")
 STEADY = ScheduleRecipe(kind="constant")
 
