@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nasnet.errors import OutputError
-from nasnet.system import lock, small_fit, staged, sweep, write_whole
+from nasnet.features.fitting import small_fit
+from nasnet.system import lock, staged, sweep, write_whole
 from tests.support.leftovers import left_by_a_killed_run
 
 # Writes the same thing over and over, and is killed at the n-th call of one of these.

@@ -37,7 +37,6 @@ _AT_FDCWD = -100  # fcntl.h: paths are relative to the working directory
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-_SMALL = 32_000_000  # numbers to fit on, some 30,000 vectors, up to which one thread is faster
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = (
     Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
@@ -294,22 +293,6 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         taken.release()
-
-
-@contextlib.contextmanager
-def small_fit(numbers: int) -> Iterator[None]:
-    """Let BLAS work by one thread on few numbers: threads that wait for each other cost more.
-
-    Args:
-        numbers: how many are fitted on.
-    """
-    if numbers > _SMALL:
-        yield
-        return
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn, as every fit here does
-
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 def usable_cores() -> int:

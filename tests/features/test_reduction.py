@@ -213,7 +213,7 @@ def test_pictures_are_searched_in_a_small_set_by_every_command(photos: Path) -> 
         ("search", run / "i", photos / "03.jpg", "-k", "2"),
         ("embed", photos, "-o", run / "full.parquet", *flags),
         ("search", small, "--vectors", run / "full.parquet", "-k", "1"),
-        ("index", run / "full.parquet", "-o", run / "i", "--add"),
+        ("index", run / "full.parquet", "-o", run / "i", "--append"),
         ("check-vectors", small, run / "full.parquet"),
         ("dedup", small),
         ("outliers", small, "-n", "3"),

@@ -40,7 +40,7 @@ DECAY = 0.9
 PROGRESS = 0.75  # of path dropout's ramp
 # Odd and even maps of every depth; as small as the auxiliary head allows.
 SIZES = {"mobile": (75, 80), "cifar": (32, 32)}
-SMALL = dataclasses.replace(CIFAR, num_cells=3, num_conv_filters=4, stem_filters=6)
+SMALL = dataclasses.replace(CIFAR, name="small", num_cells=3, num_conv_filters=4, stem_filters=6)
 
 
 @pytest.fixture(autouse=True)

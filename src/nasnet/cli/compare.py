@@ -11,7 +11,7 @@ from nasnet.train.discover.comparing import CompareOptions
 @command
 def compare(
     *arguments: str,
-    out: Folder,
+    output: Folder,
     overwrite: bool = False,
     quiet: Quiet = False,
     options: CompareOptions,
@@ -29,7 +29,7 @@ def compare(
 
     Args:
         arguments: the networks, and at the end the pictures.
-        out: folder for results and page.
+        output: folder for results and page.
         overwrite: start anew where another comparison is in the folder.
         quiet: no progress; the verdict alone.
         options: how.
@@ -48,7 +48,7 @@ def compare(
             found = judged(
                 {name: network_of(name) for name in networks},
                 data,
-                out,
+                output,
                 options,
                 dataset=dataset,
                 overwrite=overwrite,
@@ -60,7 +60,7 @@ def compare(
             )
     except KeyboardInterrupt:
         if not quiet:
-            note(f"{out}: the same command continues from here")
+            note(f"{output}: the same command continues from here")
         raise
     for sentence in found.verdicts:
         say(sentence)

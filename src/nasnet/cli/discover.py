@@ -18,7 +18,7 @@ def discover(
     data: str,
     /,
     *,
-    out: Folder,
+    output: Folder,
     overwrite: bool = False,
     quiet: Quiet = False,
     options: DiscoverOptions,
@@ -39,7 +39,7 @@ def discover(
 
     Args:
         data: the pictures, as nasnet train takes them.
-        out: folder of the run.
+        output: folder of the run.
         overwrite: start anew where another run is in the folder.
         quiet: no progress and no summary.
         options: how.
@@ -51,7 +51,7 @@ def discover(
     try:
         found = search(
             data,
-            out,
+            output,
             options,
             dataset=dataset,
             overwrite=overwrite,
@@ -61,13 +61,13 @@ def discover(
     except KeyboardInterrupt:
         shown.close()
         if not quiet:
-            note(f"{out}: the same command continues from here")
+            note(f"{output}: the same command continues from here")
         raise
     shown.close()
     if not quiet:
-        note(f"{out}: {len(found.records)} trainings; see report.html")
+        note(f"{output}: {len(found.records)} trainings; see report.html")
         note(found.verdict)
-        say(str(out / "best.toml"))
+        say(str(output / "best.toml"))
 
 
 class _Shown:

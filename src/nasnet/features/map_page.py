@@ -16,12 +16,13 @@ import numpy.typing as npt
 from nasnet.errors import InputError, hidden, needs
 from nasnet.features.columns import words_of_rows
 from nasnet.features.feature_set import FeatureMeta, FeatureSource, as_features
+from nasnet.features.fitting import small_fit
 from nasnet.features.page import policy, render, source, weights_facts, weights_warning
 from nasnet.features.reduction import unit
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
-from nasnet.system import small_fit, write_whole
+from nasnet.system import write_whole
 from nasnet.text import display_name
 
 Method = Literal["umap", "pca"]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, needs
-from nasnet.system import small_fit
+from nasnet.features.fitting import small_fit
 from nasnet.train.metrics import temperature
 from nasnet.weights.weights import Weights, frozen
 

@@ -156,7 +156,8 @@ def csv_source(name: str, opener: Opener, folder: str, *, options: SourceOptions
     names, notes = chosen(name, table.header, options, without={ids or paths})
     texts = [TextColumn() for _ in names]
     count = 0
-    for _, *cells in table.rows(paths, *names):
+    # The ids are read too: one that is no text is refused now, not in the middle of a run.
+    for _, _, *cells in table.rows(paths, ids or paths, *names):
         count += 1
         for text, cell in zip(texts, cells, strict=True):
             text.see(cell)
