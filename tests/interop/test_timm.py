@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import nasnet.torch
 from benchmarks.torchvision_here import import_torchvision
 from nasnet.compute.torch.state import to_state
 from nasnet.errors import InputError
+from nasnet.network.code import encode
+from nasnet.network.spec import MOBILE
 from nasnet.weights.weights import seeded, write_safetensors
 from tests.support import ROOT
 from tests.support.pictures import pixels
@@ -64,7 +67,7 @@ def test_importing_the_package_is_all_it_takes(timm: Any) -> None:
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == ["nasnet_cifar", "nasnet_large", "nasnet_mobile"]
+    assert found.stdout.split() == ["nasnet_cifar", "nasnet_large", "nasnet_mobile", "nasnet_own"]
 
 
 def test_timm_makes_the_networks(timm: Any) -> None:
@@ -72,7 +75,7 @@ def test_timm_makes_the_networks(timm: Any) -> None:
 
     # timm has the large network of its own under another name: that one stays.
     assert timm.list_models("nasnet*") == [
-        *("nasnet_cifar", "nasnet_large", "nasnet_mobile", "nasnetalarge")
+        *("nasnet_cifar", "nasnet_large", "nasnet_mobile", "nasnet_own", "nasnetalarge")
     ]
     assert timm.is_model("nasnet_mobile")
     model = timm.create_model("nasnet_mobile", num_classes=5)
@@ -296,3 +299,10 @@ def test_a_few_steps_with_timms_parts_lower_the_loss(timm: Any) -> None:
         schedule.step(step + 1)
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.1
+
+
+def test_a_network_of_ones_own_is_one_of_timms_models(timm: Any) -> None:
+    code = encode(dataclasses.replace(MOBILE, name="found", num_cells=3, num_conv_filters=8))
+    model = timm.create_model("nasnet_own", network=code, num_classes=5)
+    assert (model.num_classes, model.num_features) == (5, 24 * 8)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
