@@ -11,17 +11,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.http_server import Loopback
 
 TOKEN = "hf_of_a_test"
 _COMMIT = "7" * 40
 _LARGE = 1 << 20
 
 
-class HubServer:
+class HubServer(Loopback):
     """The server; a context manager."""
 
     def __init__(self) -> None:
@@ -48,24 +48,8 @@ class HubServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        super().__init__(Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> HubServer:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def _read(self, handler: BaseHTTPRequestHandler) -> None:
         path = handler.path.partition("?")[0]

@@ -1,4 +1,4 @@
-"""`nasnet discover`: a search for cells, which can be stopped and gone on with."""
+"""`nasnet discover`: searches for cells; a stopped search can be resumed."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _SIDE = 160  # of pictures on the page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Query:
-    """What is searched with, for a picture where it lies, and what is told of what is found."""
+    """What to search with, where its picture lies, and what its scores are called."""
 
     name: str
     vector: npt.NDArray[np.float32]

@@ -206,7 +206,7 @@ def _train(
     on_training: Callable[[int, int], None] | None,
 ) -> None:
     """Train what is not in the journal, all networks with one seed before the next one."""
-    # The latency comes first: a network that the engine refuses is told before hours of training.
+    # Latency first: a network that the engine refuses ends the run before hours of training.
     wanted = [(name, seed) for seed in (_LATENCY, *range(options.seeds)) for name in specs]
     done = {(one.arms[0], one.seed) for one in journal.records}
     left = [one for one in wanted if one not in done]

@@ -1,4 +1,4 @@
-"""What a search for cells is told: its options, and how its children are trained."""
+"""The options of a search for cells, and how its children are trained."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Lesson:
     weight_decay: float = 0.05
 
     def options(self, seed: int) -> TrainOptions:
-        """What the trainer is told."""
+        """The options of the trainer."""
         return TrainOptions(
             epochs=self.epochs,
             optimizer=OptimizerRecipe(

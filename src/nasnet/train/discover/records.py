@@ -53,7 +53,7 @@ class Record:
 
     @property
     def result(self) -> Result:
-        """What the search is told."""
+        """The result of this training, as the search takes it."""
         return Result(score=self.score, curve=self.curve)
 
     def line(self) -> str:

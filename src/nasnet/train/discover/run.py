@@ -1,4 +1,4 @@
-"""A search for cells in a run folder: begun, or gone on with where it was stopped.
+"""A search for cells in a run folder: starts it, or resumes it where it was stopped.
 
 Needs torch (extra `discover`).
 """
