@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import reprlib
 import stat
 import types
@@ -131,17 +132,26 @@ _TOO_DEEP = f"nested more than {_DEEPEST} levels deep"
 def toml(table: Mapping[str, Any]) -> str:
     """A table as TOML: text, numbers, switches, lists of them, tables, and lists of tables.
 
-    Values that are None are left out.
+    Values that are None are left out. Keys may be any text, such as the name of a file.
     """
-    kept = {key: value for key, value in table.items() if value is not None}
+    return "\n".join(_toml_lines(table, "")) + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], above: str) -> list[str]:
+    kept = {_toml_key(key): value for key, value in table.items() if value is not None}
     lines = [f"{key} = {_toml_value(v)}" for key, v in kept.items() if not _is_tables(v)]
     for key, value in kept.items():
         if not _is_tables(value):
             continue
         for one in value if isinstance(value, list) else [value]:
-            head = f"[[{key}]]" if isinstance(value, list) else f"[{key}]"
-            lines += ["", head, toml(one).rstrip()]
-    return "\n".join(lines) + "\n"
+            head = f"[[{above}{key}]]" if isinstance(value, list) else f"[{above}{key}]"
+            lines += ["", head, *_toml_lines(one, f"{above}{key}.")]
+    return lines
+
+
+def _toml_key(key: str) -> str:
+    """A key without quotes is letters, digits, _ and -; a point in it would open a table."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
 
 
 def _is_tables(value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from nasnet.errors import InputError, SourceError
 from nasnet.network.cost import multiply_adds
+from nasnet.train.discover.comparing import CompareOptions, compare
 from nasnet.train.discover.options import DiscoverOptions
 from nasnet.train.discover.progress import DiscoverEvent
 from nasnet.train.discover.run import discover
@@ -97,8 +99,6 @@ def test_a_run_that_is_over_trains_nothing_again(run: Path, data: Path) -> None:
 def test_a_run_of_another_search_is_refused(
     run: Path, data: Path, changes: dict[str, object], told: str
 ) -> None:
-    from dataclasses import replace
-
     before = (run / "trials.jsonl").read_bytes()
     with pytest.raises(InputError, match=told):
         discover(data, run, replace(OPTIONS, **changes))  # type: ignore[arg-type]
@@ -136,3 +136,25 @@ def test_one_class_is_refused(data: Path, tmp_path: Path) -> None:
 def test_options_that_cannot_be_meant(values: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         DiscoverOptions(**values)  # type: ignore[arg-type]
+
+
+def test_a_comparison_goes_on_with_more_seeds(run: Path, data: Path, tmp_path: Path) -> None:
+    networks = {"cifar": network_of("cifar"), "best.toml": network_of(run / "best.toml")}
+    options = CompareOptions(seeds=1, cells=1, stem=8, pictures=16, epochs=1)
+    told: list[str] = []
+    compare(networks, data, tmp_path / "cmp", options, on_note=told.append)
+    assert "the test part" in told[0]
+    first = (tmp_path / "cmp" / "trials.jsonl").read_text()
+    found = compare(networks, data, tmp_path / "cmp", replace(options, seeds=2))
+    lines = (tmp_path / "cmp" / "trials.jsonl").read_text()
+    assert lines.startswith(first)
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [(row["arms"][0], row["seed"]) for row in rows] == [
+        (name, seed) for seed in (-1, 0, 1) for name in networks
+    ]
+    assert [list(one.test) for one in found.networks] == [
+        [row["score"] for row in rows if row["arms"] == [name] and row["seed"] >= 0]
+        for name in networks
+    ]
+    with pytest.raises(InputError, match="with epochs 1, not 2"):
+        compare(networks, data, tmp_path / "cmp", replace(options, epochs=2))
