@@ -259,7 +259,7 @@ def _value(hint: Any, value: Any, where: str, error: type[NasnetError]) -> Any: 
 
 
 def _tuple(arguments: tuple[Any, ...], value: Any, where: str, error: type[NasnetError]) -> Any:  # noqa: ANN401
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise error(f"{where}: {_short(value)} is no list")
     if arguments[-1] is not Ellipsis and len(value) != len(arguments):
         raise error(f"{where}: {_short(value)} has {len(value)} members, not {len(arguments)}")

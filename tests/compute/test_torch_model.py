@@ -386,3 +386,30 @@ def test_saving_and_loading_the_hugging_face_way(tmp_path: Path) -> None:
         torch.testing.assert_close(back(small()), made(small()))
     with pytest.raises(WeightsError, match="not opened"):
         NASNet._load_as_pickle(made, "pytorch_model.bin", "cpu", False)
+
+
+def test_training_by_averages_folds_batch_norm_into_convolutions_and_changes_nothing() -> None:
+    spec = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
+    network = NASNet(spec, num_classes=3).double()
+    random = torch.Generator().manual_seed(0)
+    for value in network.state_dict().values():
+        value.copy_(torch.rand(value.shape, generator=random).double() * 0.5 + 0.2)
+    network.behaviour.statistics = "moving"
+    network.behaviour.spec = dataclasses.replace(
+        spec, drop_path_keep_prob=1.0, dense_dropout_keep_prob=1.0
+    )
+    network.train()
+    images = torch.rand((2, 3, 32, 32), generator=random, dtype=torch.float64)
+
+    def found() -> list[torch.Tensor]:
+        network.zero_grad()
+        logits = network(images)
+        logits.square().sum().backward()
+        return [logits.detach(), *(parameter.grad for parameter in network.parameters())]
+
+    assert sum(len(segment._norms) for segment in network.segments) > 20
+    folded = found()
+    for segment in network.segments:
+        segment._norms = {}
+    for one, other in zip(folded, found(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

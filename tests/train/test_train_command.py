@@ -331,13 +331,25 @@ def test_single_values_of_a_recipe_are_changed() -> None:
     assert (found.stages[0].size, found.train.ema) == (224, own.train.ema)
 
 
+def test_a_stage_of_so_many_steps_shows_few_pictures_more_often() -> None:
+    recipe = read_recipe("finetune", {"stages.steps": 100, "stages.batch_size": 32})
+    assert [recipe.of(count).epochs for count in (5, 32, 200, 1000, 5000)] == [100, 100, 17, 4, 1]
+    assert recipe.of(200).train.epochs == 17
+    # The command's flags are one or the other; a file has to say one.
+    assert read_recipe("finetune", {"stages.epochs": 3}).of(1000).epochs == 3
+    with pytest.raises(InputError, match="so many epochs or so many steps long, not both"):
+        Stage(epochs=1, steps=2, batch_size=8)
+    with pytest.raises(InputError, match="needs epochs or steps"):
+        Stage(batch_size=8)
+
+
 @pytest.mark.parametrize(
     ("name", "path", "value", "message"),
     [
         ("builtin", "stages.epochs", 3, "^recipe builtin has 10 stages, and epochs may differ"),
         ("mobile", "augment", "wild", "^recipe mobile, augment: no augmentation 'wild'"),
         ("mobile", "train.optimizer.kinds", 3, "^recipe mobile, train, optimizer: no key 'kinds'"),
-        ("mobile", "train.clip", -1.0, "^recipe mobile, train: clip, patience"),
+        ("mobile", "train.clip", -1.0, "^recipe mobile, train: clip, validate_steps"),
         ("mobile", "network.size", 3, "^recipe mobile, network: "),
         ("mobile", "preprocessing", "none", "^recipe mobile: no recipe 'none'; there are photo"),
         ("mobile", "stages.batch_size", 3, "^recipe mobile: mixup needs an even batch, found 3"),

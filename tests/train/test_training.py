@@ -29,6 +29,7 @@ from nasnet.train.loop import (
 )
 from nasnet.train.loop.checkpoint import read_checkpoint
 from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
+from nasnet.train.loop.replicas import memory_kept
 from nasnet.train.recipe import OptimizerRecipe, ScheduleRecipe, TrainOptions
 from tests.support.training import (
     CLASSES,
@@ -69,6 +70,13 @@ def test_a_constant_stays_and_a_warm_up_rises_to_it() -> None:
     assert at(7, kind="constant") == 1
     rise = [at(n / 4, step=0.25, kind="constant", warmup_epochs=1.0) for n in range(6)]
     assert rise == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+
+
+def test_a_warm_up_may_be_a_share_of_the_run() -> None:
+    rise = [at(n, step=1, kind="constant", warmup_share=0.4) for n in range(5)]
+    assert rise == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert at(0, step=1, kind="constant", warmup_share=0.4, warmup_epochs=8.0) == 1 / 8
+    assert at(7, warmup_share=0.4) == pytest.approx(0.5)  # the cosine is half way from 4 to 10
 
 
 def test_a_cosine_begins_where_its_warm_up_ends() -> None:
@@ -419,6 +427,28 @@ def test_what_validation_says_is_logged(tmp_path: Path) -> None:
     assert [row["validation_loss"] for row in result.history] == [2.0, 2.0]
 
 
+def test_validations_may_lie_some_steps_apart_and_the_last_epoch_has_one(tmp_path: Path) -> None:
+    made = trainer(tmp_path, epochs=6, validate_steps=7)
+    with loader() as batches:  # 3 steps an epoch: 7 and 14 are passed in the third and the fifth
+        result = made.fit(lambda epoch: batches, lambda weights: {"loss": 2.0})
+    judged = [row["epoch"] for row in result.history if "validation_loss" in row]
+    assert judged == [3, 5, 6]
+
+
+def test_memory_that_is_freed_stays_at_hand() -> None:
+    resource = pytest.importorskip("resource")
+
+    def faults() -> int:
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+    with memory_kept():
+        torch.ones(10_000_000)
+        before = faults()
+        for _ in range(20):
+            torch.ones(10_000_000)
+        assert faults() - before < 30_000  # 20 times 40 MB are 200,000 pages of 4 KB
+
+
 def test_the_best_epoch_is_kept_and_patience_runs_out(tmp_path: Path) -> None:
     told = iter([0.2, 0.6, 0.5, 0.6, 0.9])
     biases = []
@@ -542,6 +572,20 @@ def test_only_what_is_trainable_moves(tmp_path: Path) -> None:
     fit(trainer(tmp_path, net=net, trainable=lambda key: key.startswith("final_layer")))
     moved = {key for key, value in net.named_parameters() if not torch.equal(value, before[key])}
     assert moved == {"final_layer.FC.weights", "final_layer.FC.biases"}
+
+
+def test_what_is_frozen_stays_with_its_averages_while_the_rest_moves(tmp_path: Path) -> None:
+    net = network()
+    before = {key: value.detach().clone() for key, value in net.state_dict().items()}
+    fit(trainer(tmp_path, net=net, frozen=("conv0", "cell_0")))
+    still = {key for key, value in net.state_dict().items() if torch.equal(value, before[key])}
+    assert still == {key for key in before if key.startswith(("conv0", "cell_0."))}
+    # A run after it, on the same network, moves all of it.
+    with pytest.raises(InputError, match="no scope begins with 'cell_9'; there are conv0, "):
+        trainer(tmp_path, net=net, frozen=("cell_9",))
+    (tmp_path / "again").mkdir()
+    fit(trainer(tmp_path / "again", net=net))
+    assert not [key for key, value in net.state_dict().items() if torch.equal(value, before[key])]
 
 
 @pytest.mark.parametrize(

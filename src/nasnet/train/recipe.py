@@ -75,6 +75,7 @@ class ScheduleRecipe:
             every `decay_epochs` epochs, in stairs (TF-Slim's `train_image_classifier`);
             `constant`.
         warmup_epochs: length of a linear rise from nought at the start.
+        warmup_share: length of that rise as a share of the run; the longer of both counts.
         last: what is left of the peak at the end of `cosine`, 0 to 1.
         restarts: of `cosine`: epochs, rising, at which it begins anew; each part ends at `last`.
         restart_peak: what is left of the peak at each new beginning, above 0 to 1.
@@ -84,6 +85,7 @@ class ScheduleRecipe:
 
     kind: Schedule = "cosine"
     warmup_epochs: float = 0.0
+    warmup_share: float = 0.0
     last: float = 0.0
     restarts: tuple[float, ...] = ()
     restart_peak: float = 1.0
@@ -101,6 +103,8 @@ class ScheduleRecipe:
                 "a schedule needs warmup_epochs from 0, decay_epochs above 0 and last in [0, 1]; "
                 f"found {self.warmup_epochs}, {self.decay_epochs}, {self.last}"
             )
+        if not 0 <= self.warmup_share < 1:
+            raise InputError(f"warmup_share lies in [0, 1), found {self.warmup_share}")
         bounds = (self.warmup_epochs, *self.restarts)
         if not all(a < b for a, b in pairwise(bounds)) or not 0 < self.restart_peak <= 1:
             raise InputError(
@@ -128,8 +132,11 @@ class TrainOptions:
             `moving` averages as they are (safer where pictures are few).
         batch_norm_momentum: decay of the moving averages (0.99 in the hub module, 0.9997 in
             TF-Slim).
+        frozen: how the TF-Slim scopes begin that stay as they are, averages included: `conv0` and
+            `cell_stem` are the stem, whose gradients take a third of a step.
         path_dropout: pinned at its `final` value, as the module's card says, or its published
             `ramp` over `Spec.total_training_steps`.
+        validate_steps: steps between two validations, at the ends of epochs; 0 for every epoch.
         patience: epochs without a better validation accuracy after which to stop; 0 for never.
         seed: of everything random.
         device: `cpu`, `cuda`, ...; `auto` takes a GPU where there is one.
@@ -149,7 +156,9 @@ class TrainOptions:
     precision: Literal["f32", "bf16", "f16", "auto"] = "f32"
     batch_norm: Literal["batch", "moving"] = "batch"
     batch_norm_momentum: float = 0.99
+    frozen: tuple[str, ...] = ()
     path_dropout: Literal["final", "ramp"] = "final"
+    validate_steps: int = 0
     patience: int = 0
     seed: int = 0
     device: str = "auto"
@@ -175,10 +184,11 @@ class TrainOptions:
             raise InputError(
                 f"workers and cache_gb start at 0, found {self.workers} and {self.cache_gb}"
             )
-        if not min(self.clip, self.patience, self.seed, self.checkpoint_seconds) >= 0:
+        numbers = (self.clip, self.validate_steps, self.patience, self.seed)
+        if not min(*numbers, self.checkpoint_seconds) >= 0:
             raise InputError(
-                "clip, patience, seed and checkpoint_seconds start at 0, found "
-                f"{self.clip}, {self.patience}, {self.seed}, {self.checkpoint_seconds}"
+                "clip, validate_steps, patience, seed and checkpoint_seconds start at 0, found "
+                f"{', '.join(map(str, numbers))}, {self.checkpoint_seconds}"
             )
 
 
@@ -210,14 +220,16 @@ class Stage:
     """Some epochs with pictures of one size.
 
     Attributes:
-        epochs: how many.
+        epochs: how many times each picture is shown; or else steps.
+        steps: at least so many, in whole epochs: few pictures are shown more often than many.
         size: height and width in pixels; those the module is for if not given.
         batch_size: pictures a step, over all processes.
         without: leave out pictures whose ids start so (`tiny/`, say).
         crops: views of each picture in a step, which has `batch * crops` of them.
     """
 
-    epochs: int
+    epochs: int = 0
+    steps: int = 0
     batch_size: int
     size: int | None = None
     without: tuple[str, ...] = ()
@@ -226,11 +238,21 @@ class Stage:
     def __post_init__(self) -> None:
         """Refuse an empty stage."""
         small = self.size is not None and self.size < 32
-        if min(self.epochs, self.batch_size, self.crops) < 1 or small:
+        length = self.epochs or self.steps
+        if min(length, self.batch_size, self.crops) < 1 or small:
             raise InputError(
-                "a stage needs epochs, batch_size and crops from 1 and size from 32, found "
-                f"{self.epochs}, {self.batch_size}, {self.crops}, {self.size}"
+                "a stage needs epochs or steps, batch_size and crops from 1 and size from 32, "
+                f"found {length}, {self.batch_size}, {self.crops}, {self.size}"
             )
+        if self.epochs and self.steps:
+            raise InputError("a stage is so many epochs or so many steps long, not both")
+
+    def of(self, pictures: int) -> Stage:
+        """The same in epochs, for so many pictures."""
+        if not self.steps:
+            return self
+        in_epoch = max(1, pictures // self.batch_size)
+        return dataclasses.replace(self, epochs=-(-self.steps // in_epoch), steps=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,8 +387,13 @@ class TrainRecipe:
 
     @property
     def epochs(self) -> int:
-        """Of all stages."""
-        return sum(stage.epochs for stage in self.stages)
+        """Of all stages; one for a stage of so many steps, before `of` knows the pictures."""
+        return sum(stage.epochs or 1 for stage in self.stages)
+
+    def of(self, pictures: int) -> TrainRecipe:
+        """The same, every stage in epochs, for so many pictures."""
+        stages = tuple(stage.of(pictures) for stage in self.stages)
+        return dataclasses.replace(self, stages=stages)
 
     def stage(self, epoch: int) -> Stage:
         """The stage an epoch belongs to."""

@@ -146,6 +146,7 @@ def follow(
         OutputError: a checkpoint or the log cannot be written.
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the step under way was finished and saved.
     """
+    recipe = recipe.of(len(data.train))
 
     def tell(event: TrainEvent) -> None:
         if event.kind == "epoch":

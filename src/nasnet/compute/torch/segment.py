@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasnet.compute.torch.operations import Behaviour, compute
+from nasnet.compute.torch.operations import Behaviour, compute, folded
 from nasnet.compute.torch.state import shape_in_torch
 from nasnet.network.plan import Operation, Plan
 
@@ -25,6 +25,11 @@ class _Step:
 
     operation: Operation
     holders: tuple[tuple[nn.Module, str], ...]
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Its present parameters by the last part of their names."""
+        return {leaf: getattr(holder, leaf) for holder, leaf in self.holders}
 
 
 class Segment(nn.Module):
@@ -55,6 +60,7 @@ class Segment(nn.Module):
             for op in operations
         ]
         self._last_use = self._find_last_uses()
+        self._norms = self._find_norms()
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -80,14 +86,38 @@ class Segment(nn.Module):
         uses = {name: i for i, step in enumerate(self._steps) for name in step.operation.inputs}
         return {name: i for name, i in uses.items() if name not in self.gives}
 
+    def _find_norms(self) -> dict[str, _Step]:
+        """Convolution without biases -> the batch norm that alone reads it."""
+        readers: dict[str, list[_Step]] = {}
+        for step in self._steps:
+            for name in step.operation.inputs:
+                readers.setdefault(name, []).append(step)
+        kinds = {step.operation.name: step for step in self._steps}
+        return {
+            name: own[0]
+            for name, own in readers.items()
+            if len(own) == 1
+            and own[0].operation.kind == "batch_norm"
+            and name not in self.gives
+            and name in kinds
+            and kinds[name].operation.kind == "conv"
+            and len(kinds[name].holders) == 1
+        }
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the scope's operations in order."""
         values = dict(zip(self.reads, inputs, strict=True))
+        folds = self._norms if self.behaviour.training and not self.behaviour.by_batch else {}
         for number, step in enumerate(self._steps):
             operation = step.operation
-            parameters = {leaf: getattr(holder, leaf) for holder, leaf in step.holders}
-            read = [values[name] for name in operation.inputs]
-            values[operation.name] = compute(operation, read, parameters, self.behaviour)
+            norm = folds.get(operation.name)
+            if operation.name not in values:  # a batch norm may be computed already
+                parameters = step.parameters
+                if norm is not None:
+                    parameters = folded(parameters, norm.parameters, self.behaviour)
+                read = [values[name] for name in operation.inputs]
+                name = operation.name if norm is None else norm.operation.name
+                values[name] = compute(operation, read, parameters, self.behaviour)
             for name in operation.inputs:  # what nothing reads any more need not stay
                 if self._last_use.get(name) == number:
                     values.pop(name, None)

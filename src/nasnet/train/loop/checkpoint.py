@@ -149,6 +149,13 @@ class State:
     history: History = field(default_factory=list)
 
 
+def due(options: TrainOptions, epoch: int, steps: int) -> bool:
+    """Whether an epoch of so many steps ends in a validation and a checkpoint."""
+    apart = max(options.validate_steps, 1)
+    again = (epoch + 1) * steps // apart > epoch * steps // apart
+    return again or epoch + 1 == options.epochs
+
+
 def seed_of(seed: int, epoch: int, step: int) -> int:
     """The seed of whatever is random in one step: a resumed run draws the same."""
     return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)

@@ -26,6 +26,7 @@ from nasnet.train.loop.checkpoint import (
     State,
     check_identity,
     comparable,
+    due,
     put_back,
     read_checkpoint,
     seed_of,
@@ -34,8 +35,8 @@ from nasnet.train.loop.checkpoint import (
 )
 from nasnet.train.loop.events import History, TrainEvent, TrainResult
 from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
-from nasnet.train.loop.passes import Captured, Objective, Pass, Plain, Work, clip_gradients
-from nasnet.train.loop.replicas import ALONE, Replicas, device_of, resolved, wrapped
+from nasnet.train.loop.passes import Captured, Objective, Pass, Plain, Work, clip_gradients, prepare
+from nasnet.train.loop.replicas import ALONE, Replicas, device_of, memory_kept, resolved, wrapped
 from nasnet.train.recipe import TrainOptions
 from nasnet.train.run_files import BEST, CHECKPOINT
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
@@ -86,9 +87,9 @@ class Trainer:
         network.to(self.device, memory_format=torch.channels_last)
         for tensor in objective.tensors().values():
             tensor.data = tensor.data.to(self.device)
-        self._set_behaviour()
         for key, parameter in network.named_parameters():
             parameter.requires_grad_(trainable(key))
+        prepare(network, options, replicas, self.device)
         own = {k: p for k, p in network.named_parameters() if p.requires_grad}
         if not own:
             raise TrainingError("nothing would move: every weight is frozen")
@@ -111,14 +112,6 @@ class Trainer:
         )
         self._state = State()
         self._stopping = Stopping()
-
-    def _set_behaviour(self) -> None:
-        behaviour = self.network.behaviour
-        behaviour.decay = self.options.batch_norm_momentum
-        behaviour.statistics = self.options.batch_norm
-        behaviour.replica = (self.replicas.rank, self.replicas.world)
-        behaviour.group = self.replicas.group
-        behaviour.progress = torch.ones((), device=self.device)
 
     def _trained_along(self) -> dict[str, nn.Parameter]:
         tensors = self.objective.tensors().items()
@@ -226,13 +219,15 @@ class Trainer:
         compute: Pass = Captured(work, self.network) if self._captures else Plain(work)
         no_sync = model.no_sync if self.replicas.group is not None else nullcontext
         early = self._out_of_patience()
-        with self._stopping:
+        with self._stopping, memory_kept():
             while state.epoch < options.epochs and not early:
                 batches = loader(state.epoch)
                 self._epoch(batches, compute, no_sync)
-                self._finish_epoch(validate, batches.steps())
+                judged = due(options, state.epoch, batches.steps())
+                self._finish_epoch(validate if judged else None, batches.steps())
                 early = self._out_of_patience()
-                self.save()
+                if judged:
+                    self.save()
                 if state.epoch < options.epochs and not early:
                     self._stop_if_asked()
         if self.replicas.agree(not state.moves):  # nor here

@@ -101,9 +101,8 @@ def make(
         for (factor, decays), members in groups.items()
     ]
     if options.kind == "adamw":
-        # On a GPU one kernel for all tensors; on a CPU its rounding would move old results.
-        fused = all(parameter.is_cuda for parameter in parameters.values())
-        return torch.optim.AdamW(rows, lr=options.learning_rate, foreach=not fused, fused=fused)
+        # One kernel a tensor, and on a GPU one for all of them.
+        return torch.optim.AdamW(rows, lr=options.learning_rate, fused=True)
     if options.kind == "sgd":
         momentum = options.momentum
         return torch.optim.SGD(
@@ -156,14 +155,15 @@ def factor(options: ScheduleRecipe, *, epoch: float, step: float, epochs: float)
         step: length of a step, in epochs: the first one of a rise has some rate already.
         epochs: length of the whole run.
     """
-    if epoch + step < options.warmup_epochs:
-        return (epoch + step) / options.warmup_epochs
+    rise = max(options.warmup_epochs, options.warmup_share * epochs)
+    if epoch + step < rise:
+        return (epoch + step) / rise
     if options.kind == "constant":
         return 1.0
     if options.kind == "exponential":
         return float(options.decay ** math.floor(epoch / options.decay_epochs))
     begun = sum(restart <= epoch for restart in options.restarts)
-    bounds = (options.warmup_epochs, *options.restarts, epochs)
+    bounds = (rise, *options.restarts, epochs)
     first, end = bounds[begun], bounds[begun + 1]
     share = min(max(epoch - first, 0.0) / max(end - first, 1e-9), 1.0)
     peak = options.restart_peak**begun

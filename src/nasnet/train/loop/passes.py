@@ -9,7 +9,7 @@ Needs torch (extra `torch`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasnet.compute.torch.model import NASNet
+from nasnet.errors import InputError
 from nasnet.pictures.batches import TrainBatch
-from nasnet.train.loop.replicas import autocast
+from nasnet.train.loop.replicas import Replicas, autocast
+from nasnet.train.recipe import TrainOptions
 
 Told = dict[str, float]
 Inputs = Mapping[str, Tensor]
@@ -259,6 +262,34 @@ class Classification:
 
     def _each(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self._smoothing)
+
+
+def prepare(
+    network: NASNet, options: TrainOptions, replicas: Replicas, device: torch.device
+) -> None:
+    """Let a network behave as the options say, and what they freeze stay as it is.
+
+    Raises:
+        InputError: they freeze what is not there.
+    """
+    scopes = [segment.scope for segment in network.segments]
+    for name in options.frozen:
+        if not any(scope.startswith(name) for scope in scopes):
+            raise InputError(
+                f"frozen: no scope begins with {name!r}; there are {', '.join(scopes)}"
+            )
+    behaviour = network.behaviour
+    behaviour.decay = options.batch_norm_momentum
+    behaviour.statistics = options.batch_norm
+    behaviour.replica = (replicas.rank, replicas.world)
+    behaviour.group = replicas.group
+    behaviour.progress = torch.ones((), device=device)
+    for segment in network.segments:
+        segment.behaviour = behaviour  # whatever a run before made of it
+        if segment.scope.startswith(options.frozen):
+            segment.requires_grad_(False)
+            # A copy, which `network.train()` does not reach: it normalizes by the averages.
+            segment.behaviour = replace(behaviour, training=False)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], clip: float) -> float:
