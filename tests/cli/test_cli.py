@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import nasnet
+from nasnet.cli import terminal
+from nasnet.train.loop import TrainEvent
 from tests.support.cli import invoke
 from tests.support.fetching import PATH, archive
 from tests.support.golden_seed import make_hub_module
@@ -286,3 +289,17 @@ def test_what_is_there_is_replaced_by_no_command_unasked(
     assert result.exit_code == 1, result.stderr
     assert "overwrite" in result.stderr
     assert all((tmp_path / name).read_text() == "kept" for name in names)
+
+
+def test_a_slow_training_shows_its_pictures_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 25))  # seconds; a step takes 25
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with terminal.TrainingProgress(shows=True) as progress:
+        for step in range(1, 4):
+            progress.on_event(
+                TrainEvent(kind="step", epoch=0, epochs=2, step=step, steps=4, done=32 * step)
+            )
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "epoch 1/2: 96 of 128 pictures, 0.85/s, 38 s left"

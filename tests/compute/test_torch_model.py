@@ -357,7 +357,9 @@ import torch
 from nasnet.network.spec import CIFAR
 from nasnet.compute.torch.model import NASNet
 
-spec = dataclasses.replace(CIFAR, name="small", num_cells=2, num_conv_filters=4, stem_filters=6)
+spec = dataclasses.replace(
+        CIFAR, name="small", num_cells=2, num_conv_filters=4, stem_filters=6
+    )
 made = NASNet(spec, num_classes=3).to(memory_format=torch.channels_last).train()
 x = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
 for _ in range(20):
@@ -389,7 +391,7 @@ def test_saving_and_loading_the_hugging_face_way(tmp_path: Path) -> None:
 
 
 def test_training_by_averages_folds_batch_norm_into_convolutions_and_changes_nothing() -> None:
-    spec = dataclasses.replace(CIFAR, num_cells=2, num_conv_filters=4, stem_filters=6)
+    spec = dataclasses.replace(CIFAR, name="small", num_cells=2, num_conv_filters=4, stem_filters=6)
     network = NASNet(spec, num_classes=3).double()
     random = torch.Generator().manual_seed(0)
     for value in network.state_dict().values():

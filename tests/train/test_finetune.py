@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -18,13 +19,18 @@ import nasnet
 from nasnet.cli.recipe_flags import RECIPE_FLAGS
 from nasnet.errors import InputError, SourceError, TrainingError
 from nasnet.pictures.batch_processes import Batches, open_loader
+from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.pictures.sources import DatasetOptions
+from nasnet.serve import ModelChoice, ServeOptions
+from nasnet.train.finetune import calibrated
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.metrics import score
+from nasnet.train.predict import Predicted
 from nasnet.train.recipe_files import read_recipe
-from nasnet.weights.weights import read_safetensors
+from nasnet.weights.weights import read_safetensors, seeded
 from tests.support.cli import invoke
+from tests.support.serving import Serving
 
 SIZE = (32, 32)
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -134,6 +140,33 @@ def test_embed_evaluate_and_onnx_give_the_same_numbers(tuned: Path, data: Path) 
     )
 
 
+def test_python_the_command_and_the_service_name_the_same_class_with_the_same_number(
+    tuned: Path, data: Path
+) -> None:
+    picture = data / "red" / "00.png"
+    options = nasnet.ClassifyOptions(top=3)
+    (found,) = nasnet.classify(picture, weights=tuned, options=options)
+    expected = {guess.name: guess.probability for guess in found.guesses}
+    assert next(iter(expected)) == "red"
+
+    table = tuned.parent / "guesses.csv"
+    invoke("classify", picture, "-w", tuned, "-k", "3", "-o", table)
+    with table.open(newline="", encoding="utf-8") as file:
+        written = {row["name"]: float(row["probability"]) for row in csv.DictReader(file)}
+    assert written == pytest.approx(expected, abs=1e-6)
+
+    with Serving(ServeOptions(models=(ModelChoice(handle=str(tuned)),), port=0)) as service:
+        (row,) = service.post("/classify?top=3", picture.read_bytes()).json["results"]
+    served = {one["label"]: one["probability"] for one in row["classes"]}
+    assert served == pytest.approx(expected, abs=1e-6)
+
+    pixels = prepare(picture.read_bytes(), get_recipe("photo"), *SIZE).pixels
+    logits = np.asarray(nasnet.Module(tuned)(pixels[None]), np.float64)[0]
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    labels = ("blue", "green", "red")
+    assert dict(zip(labels, shares, strict=True)) == pytest.approx(expected, abs=1e-6)
+
+
 def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
     nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=options())
     events: list[FinetuneEvent] = []
@@ -158,6 +191,7 @@ def test_full_mode_trains_all_layers_and_keeps_the_better(data: Path, tmp_path: 
     )
     assert seen.count("epoch") == 2
     assert seen.count("step") == 2 * 3
+    assert "note" in seen  # how long it takes, after the fourth step
     # The head alone is perfect here, so there is nothing better to keep.
     assert summary.kept == "head"
     assert any("no more than the head alone" in note for note in summary.notes)
@@ -167,11 +201,30 @@ def test_full_mode_trains_all_layers_and_keeps_the_better(data: Path, tmp_path: 
     nasnet.Module(tmp_path / "mine")
 
 
+def test_trained_layers_are_calibrated_on_the_validation_pictures() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 1000, 200)
+    likely = random.normal(0, 1, (200, 1001)).astype(np.float32)
+    likely[np.arange(200), labels] += 3
+    logits = Predicted(values=likely * 14, rows=np.arange(200), failures=())
+    weights = seeded(7)
+    cooler, found = calibrated(weights, logits, labels)
+    heat = float(re.search(r"temperature ([\d.]+)$", cooler.source)[1])  # type: ignore[index]
+    assert heat > 3
+    kernel = "final_layer/FC/weights"
+    np.testing.assert_allclose(cooler.arrays[kernel], weights.arrays[kernel] / heat, rtol=0.01)
+    np.testing.assert_allclose(found.values, logits.values / heat, rtol=0.01)
+    names = [str(number) for number in range(1001)]
+    before, after = (score(one.values, labels, names) for one in (logits, found))
+    assert after.top1 == before.top1
+    assert after.loss < 0.7 * before.loss
+
+
 def test_without_validation_the_tuned_network_is_kept_and_all_of_it_moved(
     data: Path, tmp_path: Path
 ) -> None:
     chosen = replace(
-        options("full", epochs=1, batch_norm="batch", warmup_epochs=0),
+        options("full", epochs=1, batch_norm="batch", warmup_epochs=0, frozen=[]),
         dataset=DatasetOptions(validation_fraction=0.0),
     )
     summary = nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=chosen)

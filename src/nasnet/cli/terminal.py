@@ -89,7 +89,7 @@ class Progress:
         text = f"{self._what}: {done:,}"
         if total is not None:
             text += f" of {total:,}"
-        text += f" {self._unit}, {rate:,.1f}/s"
+        text += f" {self._unit}, {_rate(rate)}"
         if total is not None and rate > 0:
             text += f", {duration((total - done) / rate)} left"
         return text + (f", {extra}" if extra else "")
@@ -123,7 +123,7 @@ class _Bar:
 
     def update(self, done: int, total: int | None, extra: str) -> None:
         speed = self._bar.tasks[0].speed
-        rate = f"{speed:,.0f}/s" if speed else ""
+        rate = _rate(speed) if speed else ""
         with suppress(OSError):
             self._bar.update(
                 self._task, completed=done, total=total, rate=rate, extra=printable(extra)
@@ -136,6 +136,11 @@ class _Bar:
     def close(self) -> None:
         with suppress(OSError):
             self._bar.stop()
+
+
+def _rate(speed: float) -> str:
+    """What a second brings, a slow one not as nought."""
+    return f"{speed:,.0f}/s" if speed >= 100 else f"{speed:.2g}/s"
 
 
 def duration(seconds: float) -> str:
@@ -211,13 +216,9 @@ class TrainingProgress:
             self._close()
             self._note(f"epoch {event.epoch} of {event.epochs}: {_numbers(event.row)}")
         else:
-            self._update(
-                f"epoch {event.epoch + 1}/{event.epochs}",
-                "steps",
-                event.step,
-                event.steps,
-                _numbers(event.row),
-            )
+            total = round(event.done * event.steps / event.step)
+            what = f"epoch {event.epoch + 1}/{event.epochs}"
+            self._update(what, "pictures", event.done, total, _numbers(event.row))
 
     def on_answers(self, event: AnswersEvent) -> None:
         """Show how far a teacher is."""

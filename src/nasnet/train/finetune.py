@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from nasnet.errors import InputError, SourceError, needs
 from nasnet.network.code import decode
@@ -26,14 +27,17 @@ from nasnet.text import printable
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
+from nasnet.train.metrics import temperature
 from nasnet.train.predict import Predicted, predict, predict_cached
 from nasnet.train.run_files import RUN_FILES, clear
+from nasnet.weights.classes import with_temperature
 from nasnet.weights.module_folder import ModuleFolder, write_into
 from nasnet.weights.opening import DEFAULT_HANDLE, Opened, open_weights
 from nasnet.weights.weights import Weights
 
 if TYPE_CHECKING:
     from nasnet.train.loop import TrainEvent
+    from nasnet.train.recipe import TrainOptions
 
 _LOG = logging.getLogger(__name__)
 Tell = Callable[[FinetuneEvent], None]
@@ -126,7 +130,9 @@ def _run(
     judged = found.validation or found.train
     if not found.validation:
         notes.append("no validation pictures: the scores are of the training pictures themselves")
+    began = time.monotonic()
     seen = features(judged, "validation") if found.validation else training
+    judging = time.monotonic() - began  # of one validation; nought if it is known from before
     if found.validation:
         notes += _unreadable(seen.failures)
     logits = replace(seen, values=head.logits(seen.values).astype(np.float32))
@@ -136,7 +142,8 @@ def _run(
     kept: Literal["head", "full"] = "head"
     history: History = ()
     if options.mode == "full":
-        trained, after, history, told = _all_layers(tuned, found, out, options, size, on_train)
+        forecast = _Forecast(on_train or (lambda event: None), judging, options.recipe.train)
+        trained, after, history, told = _all_layers(tuned, found, out, options, size, forecast)
         notes += told
         if not found.validation or after.scores.top1 > alone:
             tuned, evaluation, kept = trained, after, "full"
@@ -215,7 +222,7 @@ def _all_layers(
     out: Path,
     options: FinetuneOptions,
     size: tuple[int, int],
-    on_train: Callable[[TrainEvent], None] | None,
+    on_train: Callable[[TrainEvent], None],
 ) -> tuple[Weights, Evaluation, History, list[str]]:
     """The trained weights, their evaluation, the history, and what to tell."""
     from nasnet.train.run import classification, follow, network_for
@@ -236,9 +243,55 @@ def _all_layers(
     source = f"{head.source}, then all layers"
     weights = replace(result.weights, source=source, labels=found.classes)
     judged = found.validation or found.train
+    logits = predict(judged, options.extractor(weights, "Logits", size))
+    if found.validation:
+        weights, logits = calibrated(weights, logits, logits.labels(judged))
     extractor = options.extractor(weights, "Logits", size)
-    after = judge(predict(judged, extractor), judged, found.classes, extractor)
+    after = judge(logits, judged, found.classes, extractor)
     return weights, after, result.history, notes
+
+
+def calibrated(
+    weights: Weights, logits: Predicted, labels: npt.NDArray[np.int64]
+) -> tuple[Weights, Predicted]:
+    """The weights with the temperature that suits these logits of theirs best, and the new logits.
+
+    One number for all classes: no answer changes, and few pictures suffice for it.
+    """
+    heat = temperature(logits.values, labels, smoothing=1 / (len(labels) + 2))
+    source = f"{weights.source}, temperature {heat:.2f}"
+    cooled = replace(logits, values=logits.values / np.float32(heat))
+    return replace(with_temperature(weights, heat), source=source), cooled
+
+
+class _Forecast:
+    """Hands events on, and says how long training takes once a few steps have shown it."""
+
+    _AFTER = 4  # steps; the first one, which makes libraries ready, does not count
+
+    def __init__(
+        self, tell: Callable[[TrainEvent], None], judging: float, options: TrainOptions
+    ) -> None:
+        self._tell = tell
+        self._judging = judging
+        self._apart = options.validate_steps
+        self._seen = 0
+        self._first = 0.0
+
+    def __call__(self, event: TrainEvent) -> None:
+        self._tell(event)
+        if event.kind != "step" or self._seen == self._AFTER:
+            return
+        self._seen += 1
+        if self._seen == 1:
+            self._first = time.monotonic()
+        elif self._seen == self._AFTER:
+            step = (time.monotonic() - self._first) / (self._AFTER - 1)
+            left = event.steps * (event.epochs - event.epoch) - event.step
+            judged = self._judging * left / max(self._apart, event.steps)
+            span = timedelta(seconds=round(left * step + judged))
+            text = f"{left:,} steps of all layers at {step:.2g} s: about {span} (h:mm:ss) to go"
+            self._tell(replace(event, kind="note", text=text))
 
 
 def _facts(

@@ -132,8 +132,7 @@ class TrainOptions:
             `moving` averages as they are (safer where pictures are few).
         batch_norm_momentum: decay of the moving averages (0.99 in the hub module, 0.9997 in
             TF-Slim).
-        frozen: how the TF-Slim scopes begin that stay as they are, averages included: `conv0` and
-            `cell_stem` are the stem, whose gradients take a third of a step.
+        frozen: how the TF-Slim scopes begin that stay, averages too: `conv0`, `cell_stem`, say.
         path_dropout: pinned at its `final` value, as the module's card says, or its published
             `ramp` over `Spec.total_training_steps`.
         validate_steps: steps between two validations, at the ends of epochs; 0 for every epoch.
@@ -249,10 +248,8 @@ class Stage:
 
     def of(self, pictures: int) -> Stage:
         """The same in epochs, for so many pictures."""
-        if not self.steps:
-            return self
-        in_epoch = max(1, pictures // self.batch_size)
-        return dataclasses.replace(self, epochs=-(-self.steps // in_epoch), steps=0)
+        epochs = self.epochs or -(-self.steps // max(1, pictures // self.batch_size))
+        return dataclasses.replace(self, epochs=epochs, steps=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,8 +389,7 @@ class TrainRecipe:
 
     def of(self, pictures: int) -> TrainRecipe:
         """The same, every stage in epochs, for so many pictures."""
-        stages = tuple(stage.of(pictures) for stage in self.stages)
-        return dataclasses.replace(self, stages=stages)
+        return dataclasses.replace(self, stages=tuple(s.of(pictures) for s in self.stages))
 
     def stage(self, epoch: int) -> Stage:
         """The stage an epoch belongs to."""
