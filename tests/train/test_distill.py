@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -391,8 +392,27 @@ def test_it_is_shown_what_the_student_sees(teacher: Teacher, live: LiveTeacher) 
     np.testing.assert_allclose(logits, expected.logits, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(features, expected.features, rtol=1e-3, atol=1e-3)
     assert small.shape == logits.shape  # whatever the size, it sees them at its own
-    assert live.sample().shape == (5, 1280)
-    np.testing.assert_array_equal(live.sample(), live.sample())
+    found, none = live.sample(None)
+    assert (found.shape, none) == ((5, 1280), None)
+    np.testing.assert_array_equal(found, live.sample(None)[0])
+
+
+def test_a_student_that_has_learned_starts_with_the_projection_that_fits(live: LiveTeacher) -> None:
+    def student(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        some = images[:, ::8, ::8].reshape(len(images), -1)[:, :600]
+        return np.asarray(some / 255, np.float32)
+
+    wanted, seen = live.sample(student)
+    assert seen is not None
+    assert seen.shape == (5, 600)
+    wanted = (wanted - wanted.mean(0)) / (wanted.std(0) + 1e-3)
+    cosines = []
+    for start in (None, student):
+        made = Distillation(live, num_features=600, student=start, seed=3)
+        projected = seen @ made.tensors()["projection"].detach().numpy().T
+        lengths = np.linalg.norm(projected, axis=1) * np.linalg.norm(wanted, axis=1)
+        cosines.append(float(((projected * wanted).sum(1) / lengths).mean()))
+    assert cosines[0] < 0.2 < 0.7 < cosines[1]
 
 
 LIVE = TrainRecipe(

@@ -13,6 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from nasnet.compute.engine import EngineOptions, create, run
 from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.network.code import decode
 from nasnet.pictures.batch_processes import processes_for
@@ -35,6 +40,7 @@ from nasnet.weights.weights import Weights
 
 if TYPE_CHECKING:
     from nasnet.train.distill import AnswersEvent
+    from nasnet.train.distill.objective import Student
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +122,14 @@ def train(
         replicas.agree(False)  # nobody looks for a checkpoint before it is gone
         if recipe.teacher:
             objective = _taught(
-                recipe, found, out, network.num_features, replicas, on_answers, overwrite=overwrite
+                recipe,
+                found,
+                out,
+                network.num_features,
+                weights,
+                replicas,
+                on_answers,
+                overwrite=overwrite,
             )
         else:
             objective = classification(recipe, found)
@@ -183,6 +196,7 @@ def _taught(
     found: Dataset,
     out: Path,
     num_features: int,
+    weights: Weights | None,
     replicas: Replicas,
     on_answers: Callable[[AnswersEvent], None] | None,
     *,
@@ -200,6 +214,7 @@ def _taught(
         return Distillation(
             teaching,
             num_features=num_features,
+            student=_student(weights, recipe.stages[0].size) if weights else None,
             temperature=teacher.temperature,
             logits_weight=teacher.logits_weight,
             features_weight=teacher.features_weight,
@@ -213,6 +228,7 @@ def _taught(
             augment=recipe.augment,
             seed=recipe.train.seed,
             device=str(device),
+            precision=teacher.precision,
         )
         return taught_by(live)
     ask = partial(
@@ -235,3 +251,15 @@ def _taught(
     if not replicas.writes:
         answers = ask()
     return taught_by(answers)
+
+
+def _student(weights: Weights, size: int | None) -> Student:
+    """What weights make of pictures, brought to the size they are trained at first."""
+    engine = create(weights, EngineOptions())
+    side = size or decode(weights.spec).image_size
+
+    def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        small = [np.asarray(Image.fromarray(one).resize((side, side))) for one in images]
+        return run(engine, np.stack(small), ("global_pool",))["global_pool"]
+
+    return features

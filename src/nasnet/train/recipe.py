@@ -262,7 +262,8 @@ class TeacherRecipe:
         views: fixed views of each picture, answered once and stored; 0 for a teacher that is
             asked as training goes: ever new views, which may be several at once (`crops`) and
             mixed (`mixup`).
-        precision: the teacher's arithmetic for stored answers; else it is training's.
+        precision: the teacher's arithmetic, for stored answers and on a CPU; asked as training
+            goes on a GPU, it computes as training does.
         temperature: both sides' logits are divided by it.
         logits_weight: of the cross entropy with the teacher's probabilities.
         features_weight: of the cosine distance to its features.

@@ -65,10 +65,10 @@ class Answers:
     logits: tuple[Half, ...]
     features: tuple[Half, ...]
 
-    def sample(self) -> npt.NDArray[np.float32]:
+    def sample(self, student: object) -> tuple[npt.NDArray[np.float32], None]:
         """Features of pictures spread evenly, float32 [n, 1280]; see `Teaching`."""
         stored = self.features[0]
-        return np.asarray(stored[spread_evenly(len(stored), _SAMPLE)], np.float32)
+        return np.asarray(stored[spread_evenly(len(stored), _SAMPLE)], np.float32), None
 
     def targets(self, batch: TrainBatch) -> Mapping[str, Half]:
         """The answers to the view that a batch's pictures are seen in."""

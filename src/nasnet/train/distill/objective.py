@@ -5,7 +5,7 @@ Needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -18,14 +18,21 @@ from nasnet.pictures.batches import TrainBatch
 from nasnet.train.loop import Forward, Targets
 
 Floats = npt.NDArray[np.float32]
+# Pictures, uint8 [n, height, width, 3], to the features of the student as it starts.
+Student = Callable[[npt.NDArray[np.uint8]], Floats]
+Sample = tuple[Floats, Floats | None]
+_RIDGE = 1.0  # of the mean square of the student's features, added to each of them
 _LEAST = 1e-3  # added to a deviation, for features that hardly move
 
 
 class Teaching(Protocol):
     """What a teacher says: stored answers to fixed views (`Answers`), or asked as pictures come."""
 
-    def sample(self) -> Floats:
-        """Features of some pictures, float32 [n, width]: their mean and deviation are taken out."""
+    def sample(self, student: Student | None) -> Sample:
+        """Features of some pictures, float32 [n, width]: their mean and deviation are taken out.
+
+        And those of the student for the same pictures, if there is one and they are at hand.
+        """
 
     def targets(self, batch: TrainBatch) -> Targets:
         """What is known of a batch beside its pictures."""
@@ -41,7 +48,9 @@ class Distillation:
     (Hinton et al. 2015; student and teacher see the same views, as Beyer et al. 2022 have it, "A
     good teacher is patient and consistent"). Its features, each brought to mean 0 and variance 1
     over the pictures (else their common mean alone gives a cosine of a half and little is left to
-    learn), are reached through a linear projection that trains along and is thrown away.
+    learn), are reached through a linear projection that trains along and is thrown away. A student
+    that has learned already starts with the projection that fits it best: a random one would first
+    pull at what it knows.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class Distillation:
         teaching: Teaching,
         *,
         num_features: int,
+        student: Student | None = None,
         temperature: float = 1.0,
         logits_weight: float = 1.0,
         features_weight: float = 1.0,
@@ -59,6 +69,7 @@ class Distillation:
         Args:
             teaching: the teacher's answers.
             num_features: width of the student's feature vector.
+            student: what it makes of pictures as it starts, if it does not start anew.
             temperature: both sides' logits are divided by it; the loss is multiplied by its square.
             logits_weight: of the cross entropy.
             features_weight: of the cosine distance.
@@ -68,12 +79,15 @@ class Distillation:
         self._temperature = temperature
         self._logits_weight = logits_weight
         self._features_weight = features_weight
-        sample = teaching.sample()
-        random = np.random.default_rng(seed)
-        values = random.standard_normal((sample.shape[1], num_features)) / np.sqrt(num_features)
-        self._projection = nn.Parameter(torch.from_numpy(values.astype(np.float32)))
+        sample, seen = teaching.sample(student)
         self._mean = torch.from_numpy(sample.mean(axis=0))
         self._deviation = torch.from_numpy(sample.std(axis=0) + np.float32(_LEAST))
+        if seen is None:
+            random = np.random.default_rng(seed)
+            values = random.standard_normal((sample.shape[1], num_features)) / np.sqrt(num_features)
+        else:
+            values = _fitted(seen, (sample - self._mean.numpy()) / self._deviation.numpy())
+        self._projection = nn.Parameter(torch.from_numpy(values.astype(np.float32)))
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The projection, which trains along, and what the teacher's features are brought to."""
@@ -109,3 +123,13 @@ class Distillation:
             "cosine": cosine.detach(),
             "accuracy": agree.detach(),
         }
+
+
+def _fitted(features: Floats, wanted: Floats) -> npt.NDArray[np.float64]:
+    """The projection [wanted, features] of least squares, by ridge regression."""
+    from scipy.linalg import solve
+
+    values = features.astype(np.float64)
+    square = values.T @ values
+    square[np.diag_indices_from(square)] += _RIDGE * np.trace(square) / len(square)
+    return np.asarray(solve(square, values.T @ wanted, assume_a="pos").T)
