@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
+from benchmarks import discovery_scores
 from benchmarks.discovery import predictor_on
 from benchmarks.tables import NasBench201
 from nasnet.train.discover.guided import Guided
@@ -85,3 +88,45 @@ def test_the_predictor_is_judged_beside_the_cost(tmp_path: Path) -> None:
     assert equal["predictor"] > 0.5
     assert equal["predictor"] > equal["without the row of convolutions"] + 0.2
     assert abs(equal["cost alone"]) < 0.3
+
+
+def _study(cells: int) -> list[dict[str, Any]]:
+    """Lines of a study whose likelihood orders the cells as the longer training, accuracy not."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for cell in range(cells):
+        base = {"cell": cell, "origin": ("mutation", "random")[cell % 2], "seconds": 1.0}
+        for seed in (0, 1, 2):
+            scores = dict.fromkeys(("speed", "last loss", "alike"), float(cell % 5))
+            scores |= {"accuracy": rng.random(), "likelihood": cell + seed / 10}
+            rows.append({**base, "kind": "labels", "seed": seed, "scores": scores})
+        rows.append({**base, "kind": "long", "seed": 1000, "scores": {"accuracy": cell / cells}})
+    return rows
+
+
+def test_a_study_of_scores_tells_which_one_follows_the_longer_training() -> None:
+    rows = _study(12)
+    lines = {line.split(" | ")[0]: line for line in discovery_scores.table(rows).splitlines()}
+    assert "| 3 | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |" in lines["| likelihood"]
+    accuracy = np.array([r["scores"]["accuracy"] for r in rows if r["kind"] == "labels"])
+    each = accuracy.reshape(12, 3)
+    seeds = np.mean([spearmanr(each[:, a], each[:, b])[0] for a, b in ((0, 1), (0, 2), (1, 2))])
+    longer = np.mean([spearmanr(each[:, a], np.arange(12))[0] for a in range(3)])
+    assert f"| 3 | {seeds:.2f} (" in lines["| accuracy"]
+    assert f") | {longer:.2f} (" in lines["| accuracy"]
+    assert "| cosine" not in lines
+
+
+def test_a_study_leaves_out_the_seed_that_not_all_cells_have() -> None:
+    rows = [row for row in _study(12) if (row["cell"], row["seed"]) != (7, 2)]
+    assert "| likelihood | labels | 2 | 1.00" in discovery_scores.table(rows)
+
+
+def test_a_study_that_was_killed_goes_on_from_its_last_whole_line(tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    discovery_scores.keep(out, {"cell": 0})
+    discovery_scores.keep(out, {"cell": 1})
+    out.write_bytes(out.read_bytes()[:-4])
+    assert discovery_scores.read(out) == [{"cell": 0}]
+    discovery_scores.keep(out, {"cell": 2})
+    assert discovery_scores.read(out) == [{"cell": 0}, {"cell": 2}]

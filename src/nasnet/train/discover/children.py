@@ -17,9 +17,11 @@ from torch.nn import functional as F
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.network.spec import Spec
+from nasnet.pictures.batch_processes import Batches
 from nasnet.train.discover.options import Lesson
 from nasnet.train.discover.small_pictures import SmallPictures, opened
-from nasnet.train.loop import Classification, Trainer
+from nasnet.train.loop import Classification, Objective, Trainer, Validate
+from nasnet.train.recipe import TrainOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +62,7 @@ def learn(
     began, cpu = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     found = opened(pictures)
-    network = NASNet(
-        spec, num_classes=len(found.classes), height=found.size, width=found.size, seed=seed
-    )
-    with torch.no_grad():
-        # TF-Slim's initial classifier guesses so wildly that some hundred steps go into unlearning
-        # it, and how wildly is the seed's luck. One of zeros guesses nothing.
-        for parameter in network.get_classifier().parameters():
-            parameter.zero_()
+    network = started(spec, found, seed)
     measured: dict[str, float] = {}
 
     def validate(_: object) -> Mapping[str, float]:
@@ -75,17 +70,8 @@ def learn(
         # Not called `accuracy`, by which the trainer would keep the best epoch's weights in a file.
         return {"held_out": measured["accuracy"]}
 
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            network,
-            Classification(),
-            lesson.options(seed),
-            Path(folder),
-            identity={},
-            labels=found.classes,
-        )
-        batches = found.batches(lesson.pictures, lesson.batch_size, seed)
-        history = trainer.fit(lambda epoch: batches, validate).history
+    batches = found.batches(lesson.pictures, lesson.batch_size, seed)
+    history = taught(network, Classification(), batches, lesson.options(seed), validate)
     if test is not None:
         measured["test"] = measure(network, opened(test), lesson)["accuracy"]
     losses = [row["train_loss"] for row in history]
@@ -96,6 +82,30 @@ def learn(
         seconds=time.monotonic() - began,
         cpu_seconds=time.process_time() - cpu,
     )
+
+
+def started(spec: Spec, pictures: SmallPictures, seed: int) -> NASNet:
+    """A network with initial values, its classifier zero."""
+    network = NASNet(spec, height=pictures.size, width=pictures.size, seed=seed)
+    with torch.no_grad():
+        # TF-Slim's initial classifier guesses so wildly that some hundred steps go into unlearning
+        # it, and how wildly is the seed's luck. One of zeros guesses nothing.
+        for parameter in network.get_classifier().parameters():
+            parameter.zero_()
+    return network
+
+
+def taught(
+    network: NASNet,
+    objective: Objective,
+    batches: Batches,
+    options: TrainOptions,
+    validate: Validate | None = None,
+) -> list[dict[str, float]]:
+    """Train a network in the product's own trainer; a row of its history for each epoch."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(network, objective, options, Path(folder), identity={})
+        return trainer.fit(lambda epoch: batches, validate).history
 
 
 def measure(network: NASNet, pictures: SmallPictures, lesson: Lesson) -> dict[str, float]:
