@@ -32,6 +32,21 @@ def arrow_table(reader: pyarrow.RecordBatchFileReader, index: int) -> pyarrow.Ta
     return pyarrow.Table.from_batches([batch])
 
 
+def is_there(column: pyarrow.ChunkedArray | pyarrow.Array) -> npt.NDArray[np.bool_]:
+    """Which rows of a column are not null.
+
+    Its own `is_valid` imports all of pyarrow's compute functions, which a start need not wait for.
+    """
+    parts = [np.zeros(0, bool)]
+    for chunk in getattr(column, "chunks", [column]):
+        found = np.ones(len(chunk), bool)
+        if chunk.null_count:
+            bits = np.unpackbits(np.frombuffer(chunk.buffers()[0], np.uint8), bitorder="little")
+            found = bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
+        parts.append(found)
+    return np.concatenate(parts)
+
+
 def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
     """The vectors of a table in one array, NaN where there is none; of int8 those of length 1."""
     column = table["vector"]
@@ -43,7 +58,7 @@ def vectors_of(table: pyarrow.Table) -> npt.NDArray[np.float32]:
         rows = np.array(values, np.float32).reshape(len(chunk), dimensions)
         if values.dtype == np.int8:
             rows = unit(rows)
-        rows[~np.asarray(chunk.is_valid())] = np.nan
+        rows[~is_there(chunk)] = np.nan
         parts.append(rows)
     return np.concatenate(parts) if parts else np.zeros((0, dimensions), np.float32)
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -252,7 +253,9 @@ def embed_to_file(
                 if on_batch is not None:
                     on_batch(batch)
                 reasons.update(error for error in batch.errors if error is not None)
-            rows, failures = sink.finish()
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(extractor.close)  # takes a while, and the file needs no engine
+                rows, failures = sink.finish()
         finally:
             sink.close()
     return EmbedSummary(

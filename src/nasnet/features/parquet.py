@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
+
+from nasnet.features.arrow import is_there
 
 if TYPE_CHECKING:
     import pyarrow
@@ -74,7 +77,10 @@ def write(
         for table in tables:
             nulls |= table[_VECTOR].null_count > 0
             rows = table.set_column(vector, lists.field(vector), _lists(table[_VECTOR]))
-            writer.write_table(rows.cast(lists), row_group_size=2 * _ROWS)
+            # A cast would import all of pyarrow's compute functions.
+            same = rows.schema.equals(lists)
+            rows = rows.replace_schema_metadata(lists.metadata) if same else rows.cast(lists)
+            writer.write_table(rows, row_group_size=2 * _ROWS)
         own = schema.metadata or {}
         short = {key: value for key, value in own.items() if len(value) < _LONG}
         noted = (lists if nulls else schema).with_metadata(short).serialize()
@@ -158,10 +164,11 @@ def _lists(column: pyarrow.ChunkedArray) -> pyarrow.ListArray:
     """Lists of any length, of which all that are not null are of one."""
     import pyarrow
 
-    lengths = np.asarray(column.is_valid()) * np.int32(column.type.list_size)
+    there = is_there(column)
+    lengths = there * np.int32(column.type.list_size)
     ends = pyarrow.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    values = column.combine_chunks().flatten()  # without those that are null
-    return pyarrow.ListArray.from_arrays(ends, values, mask=column.is_null().combine_chunks())
+    values = _values(column.combine_chunks())
+    return pyarrow.ListArray.from_arrays(ends, values, mask=_nulls(there))
 
 
 def _of_fixed_size(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
@@ -171,17 +178,35 @@ def _of_fixed_size(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Tabl
     if place < 0 or not pyarrow.types.is_list(table.schema.field(place).type):
         return table
     kind, column = schema.field(place).type, table[_VECTOR]
-    there = np.asarray(column.is_valid())
-    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    there = is_there(column)
+    values = np.concatenate([_values(chunk).to_numpy() for chunk in column.chunks])
     if len(values) != there.sum() * kind.list_size:
         raise ValueError("vectors of unequal lengths")
     beneath = np.nan if values.dtype.kind == "f" else 0
     numbers: np.ndarray[Any, Any] = np.full((len(there), kind.list_size), beneath, values.dtype)
     numbers[there] = values.reshape(-1, kind.list_size)
     vectors = pyarrow.FixedSizeListArray.from_arrays(
-        pyarrow.array(numbers.reshape(-1)), kind.list_size, mask=pyarrow.array(~there)
+        pyarrow.array(numbers.reshape(-1)), kind.list_size, mask=_nulls(there)
     )
-    return table.set_column(place, schema.field(place), vectors.cast(kind))
+    vectors = vectors if vectors.type.equals(kind) else vectors.cast(kind)
+    return table.set_column(place, schema.field(place), vectors)
+
+
+def _values(lists: pyarrow.ListArray | pyarrow.FixedSizeListArray) -> pyarrow.Array:
+    """The numbers in lists one after another, without those of lists that are null."""
+    if lists.null_count or not len(lists):
+        return lists.flatten()  # imports the compute functions
+    if fixed := getattr(lists.type, "list_size", 0):
+        return lists.values.slice(lists.offset * fixed, len(lists) * fixed)
+    first, end = lists.offsets[0].as_py(), lists.offsets[len(lists)].as_py()
+    return lists.values.slice(first, end - first)
+
+
+def _nulls(there: npt.NDArray[np.bool_]) -> pyarrow.Array | None:
+    """A mask of the rows that are null; none where none is."""
+    import pyarrow
+
+    return None if there.all() else pyarrow.array(~there)
 
 
 def _check(file: BinaryIO) -> None:

@@ -21,8 +21,10 @@ from nasnet.pictures.recipes import Prepared
 from nasnet.pictures.sources import Item
 
 # How many rows wait between the stages, in batches of the engine: enough that neither side
-# starves when a large picture comes along, few enough that memory stays flat.
-_DECODED_AHEAD = 6
+# starves when a large picture comes along or a part is written to a slow disk, few enough that
+# memory stays flat.
+_DECODED_AHEAD = 3
+_SUBMITTED_AHEAD = 4
 _ROWS_WITHOUT_PICTURE = 64  # rows of failures that are handed on without waiting for a picture
 
 
@@ -74,7 +76,7 @@ def vectors(
         computed: deque[Future[Batch]] = deque()
         for group in _groups(_decoded(items, prepare, decoders, engine), engine.batch):
             computed.append(streams.submit(_compute, group, engine, endpoint, width))
-            while len(computed) > engine.streams + 1:
+            while len(computed) > engine.streams + _SUBMITTED_AHEAD:
                 yield computed.popleft().result()
         while computed:
             yield computed.popleft().result()

@@ -12,10 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from nasnet.errors import InputError, OutputError
-from nasnet.features.arrow import number_type, numbers_of, vectors_of
+from nasnet.features.arrow import is_there, number_type, numbers_of, vectors_of
 from nasnet.features.columns import kept_fields
 from nasnet.features.feature_set import (
     FeatureMeta,
@@ -105,7 +103,7 @@ class Form:
     def _vectors(self, table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Array:
         import pyarrow
 
-        failed = np.asarray(table["vector"].is_null()) | np.asarray(table["error"].is_valid())
+        failed = ~is_there(table["vector"]) | is_there(table["error"])
         kind, vectors = schema.field("vector").type, vectors_of(table)
         if self.projection is not None and vectors.shape[1] != self.projection.dimensions:
             vectors = self.projection(vectors)

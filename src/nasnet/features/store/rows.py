@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import SourceError
-from nasnet.features.arrow import number_type, numbers_of, vectors_of
+from nasnet.features.arrow import is_there, number_type, numbers_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -101,7 +101,7 @@ def with_nulls(table: pyarrow.Table) -> pyarrow.Table:
     """The same rows with null vectors where there is an error; sets once held NaN there."""
     import pyarrow
 
-    failed = np.asarray(table["error"].is_valid())
+    failed = is_there(table["error"])
     if table["vector"].null_count == failed.sum():
         return table
     place = table.schema.get_field_index("vector")

@@ -138,6 +138,7 @@ class Sink:
         ]
         parts.remove(number for number in parts.numbers() if number >= len(self._counts))
         self._waiting: list[pyarrow.RecordBatch] = []
+        self._last: pyarrow.Table | None = None  # what was waiting at the end
         self._since = time.monotonic()
         # The first parts are small: a run that is killed again and again gets forward.
         self._seconds = min(_FIRST_SECONDS, options.part_seconds)
@@ -220,14 +221,19 @@ class Sink:
         Raises:
             OutputError: there are no rows, or the disk is full; the parts stay.
         """
-        self.flush()
-        if not self._counts and self._known is None:
+        import pyarrow
+
+        # The last rows go into the finished file from memory: `close` makes a part of them if it
+        # cannot be written.
+        some = self._waiting
+        self._last = pyarrow.Table.from_batches(some, self.schema) if some else None
+        numbers = range(len(self._counts) + (self._last is not None))
+        if not numbers and self._known is None:
             raise OutputError(f"{self.output}: no rows were written, so no file was made")
-        numbers = range(len(self._counts))
-        raw = chain.from_iterable(self._parts.tables(number, _FITTED) for number in numbers)
-        form = self._form.made(raw, self.resume_at)
+        raw = chain.from_iterable(self._rows(number, _FITTED) for number in numbers)
+        form = self._form.made(raw, self._total)
         schema = form.schema(self.schema, self._manifest.meta)
-        rows, tables = self._all(form, schema)
+        rows, tables = self._all(numbers, form, schema)
         if tables is None:
             self._parts.clear()
             self._done = True
@@ -269,26 +275,43 @@ class Sink:
     def _old(self, columns: tuple[str, ...]) -> Tables:
         return self._format.read(self.output, read_schema(self.output), columns)
 
-    def _all(self, form: Form, schema: pyarrow.Schema) -> tuple[int, Tables | None]:
+    @property
+    def _total(self) -> int:
+        """Rows of this run that are there when it ends."""
+        return self.resume_at + (0 if self._last is None else self._last.num_rows)
+
+    def _rows(self, number: int, columns: tuple[str, ...] = ()) -> Tables:
+        """The rows of a part, or those after the last one; all columns if none are named."""
+        if number < len(self._counts):
+            yield from self._parts.tables(number, columns)
+        else:
+            assert self._last is not None
+            yield self._last.select(columns) if columns else self._last
+
+    def _table(self, number: int, columns: tuple[str, ...] = ()) -> pyarrow.Table:
+        import pyarrow
+
+        return pyarrow.concat_tables(list(self._rows(number, columns)))
+
+    def _all(self, numbers: range, form: Form, schema: pyarrow.Schema) -> tuple[int, Tables | None]:
         """All rows of the finished file, and how many they are; None if it has just these."""
-        numbers = range(len(self._counts))
         if self._known is None:
-            tables = chain.from_iterable(map(self._parts.tables, numbers))
-            return self.resume_at, (form.given_to(table, schema) for table in tables)
+            tables = chain.from_iterable(map(self._rows, numbers))
+            return self._total, (form.given_to(table, schema) for table in tables)
 
         @lru_cache(maxsize=2)
         def part(number: int) -> pyarrow.Table:
-            return form.given_to(self._parts.table(number), schema)
+            return form.given_to(self._table(number), schema)
 
         if isinstance(self._known, Synced):
             there = self._manifest.mode == "sync"
-            plan = self._known.plan(self._parts.table(number, _KNOWN) for number in numbers)
-            if plan.alike and not self._counts and not self._order:
+            plan = self._known.plan(self._table(number, _KNOWN) for number in numbers)
+            if plan.alike and not numbers and not self._order:
                 return plan.rows, None
             found = self._old(OWN_COLUMNS) if there else iter(())
             return plan.rows, plan.tables(found, part, schema, self._order)
-        ids = (self._parts.table(number, ("id",)) for number in numbers)
+        ids = (self._table(number, ("id",)) for number in numbers)
         merge = plan_merge(self._old(_KNOWN), ids)
-        rows = self._format.rows(self.output) + self.resume_at - merge.replaced
+        rows = self._format.rows(self.output) + self._total - merge.replaced
         old = self._old(tuple(schema.names))
         return rows, merge.tables(old, part, len(numbers))
