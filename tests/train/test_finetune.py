@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -22,13 +23,13 @@ from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.pictures.sources import DatasetOptions
 from nasnet.serve import ModelChoice, ServeOptions
-from nasnet.train.finetune import calibrated
+from nasnet.train.between import best_between, between, calibrated
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.metrics import score
 from nasnet.train.predict import Predicted
 from nasnet.train.recipe_files import read_recipe
-from nasnet.weights.weights import read_safetensors, seeded
+from nasnet.weights.weights import Weights, read_safetensors, seeded
 from tests.support.cli import invoke
 from tests.support.serving import Serving
 
@@ -194,7 +195,8 @@ def test_full_mode_trains_all_layers_and_keeps_the_better(data: Path, tmp_path: 
     assert "note" in seen  # how long it takes, after the fourth step
     # The head alone is perfect here, so there is nothing better to keep.
     assert summary.kept == "head"
-    assert any("no more than the head alone" in note for note in summary.notes)
+    assert summary.share == 0
+    assert any("no mixture with the head alone is better" in note for note in summary.notes)
     rows = (tmp_path / "mine" / "log.csv").read_text().splitlines()
     assert len(rows) == 3
     assert "validation_accuracy" in rows[0]
@@ -218,6 +220,55 @@ def test_trained_layers_are_calibrated_on_the_validation_pictures() -> None:
     before, after = (score(one.values, labels, names) for one in (logits, found))
     assert after.top1 == before.top1
     assert after.loss < 0.7 * before.loss
+
+
+def _linear(kernel: npt.NDArray[np.float64], source: str) -> Weights:
+    arrays = {
+        "final_layer/FC/weights": kernel.astype(np.float32),
+        "final_layer/FC/biases": np.zeros(kernel.shape[1], np.float32),
+    }
+    names = tuple(map(str, range(kernel.shape[1])))
+    return Weights(
+        spec="mobile", num_classes=len(names), arrays=arrays, source=source, labels=names
+    )
+
+
+@pytest.mark.parametrize(("head", "trained", "lowest", "highest"), [
+    (1.0, 1.0, 0.25, 0.75),  # errors of their own: what lies between has less of both
+    (0.1, 9.0, 0.0, 0.0),
+    (9.0, 0.1, 0.75, 1.0),
+])  # fmt: skip
+def test_the_weights_kept_lie_where_the_loss_is_least(
+    head: float, trained: float, lowest: float, highest: float
+) -> None:
+    random = np.random.default_rng(1)
+    features = random.normal(0, 1, (600, 20))
+    truth = random.normal(0, 1, (20, 5))
+    labels = (features @ truth).argmax(1)
+    first, last = (
+        _linear(truth + error * random.normal(0, 1, truth.shape), f"error {error}")
+        for error in (head, trained)
+    )
+
+    def see(weights: Weights) -> Predicted:
+        values = features @ weights.arrays["final_layer/FC/weights"]
+        return Predicted(values=values.astype(np.float32), rows=np.arange(600), failures=())
+
+    known = see(first)
+    found = best_between(first, last, known, see, lambda some: labels[some.rows])
+    assert lowest <= found.share <= highest
+    before, after = (score(one.values, labels, first.labels) for one in (known, found.logits))
+    assert after.loss <= before.loss
+    assert after.top1 >= before.top1
+    np.testing.assert_allclose(see(found.weights).values, found.logits.values, rtol=1e-3, atol=1e-3)
+
+
+def test_the_ends_of_the_way_are_the_networks_themselves() -> None:
+    one, other = _linear(np.eye(3), "head"), _linear(3 * np.eye(3), "all layers")
+    kernels = [
+        between(one, other, share).arrays["final_layer/FC/weights"][0, 0] for share in (0, 0.25, 1)
+    ]
+    assert kernels == [1, 1.5, 3]
 
 
 def test_without_validation_the_tuned_network_is_kept_and_all_of_it_moved(

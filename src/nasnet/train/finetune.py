@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from nasnet.errors import InputError, SourceError, needs
 from nasnet.network.code import decode
@@ -24,13 +23,12 @@ from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.system import held
 from nasnet.text import printable
+from nasnet.train.between import Chosen, best_between
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
-from nasnet.train.metrics import temperature
 from nasnet.train.predict import Predicted, predict, predict_cached
 from nasnet.train.run_files import RUN_FILES, clear
-from nasnet.weights.classes import with_temperature
 from nasnet.weights.module_folder import ModuleFolder, write_into
 from nasnet.weights.opening import DEFAULT_HANDLE, Opened, open_weights
 from nasnet.weights.weights import Weights
@@ -140,17 +138,20 @@ def _run(
     evaluation = judge(logits, judged, found.classes, extractor)
     alone = evaluation.scores.top1
     kept: Literal["head", "full"] = "head"
+    share = 0.0
     history: History = ()
     if options.mode == "full":
         forecast = _Forecast(on_train or (lambda event: None), judging, options.recipe.train)
-        trained, after, history, told = _all_layers(tuned, found, out, options, size, forecast)
+        chosen, history, told = _all_layers(tuned, found, out, options, size, logits, forecast)
         notes += told
-        if not found.validation or after.scores.top1 > alone:
-            tuned, evaluation, kept = trained, after, "full"
+        if chosen.share:
+            tuned, kept, share = chosen.weights, "full", chosen.share
+            extractor = options.extractor(tuned, "Logits", size)
+            evaluation = judge(chosen.logits, judged, found.classes, extractor)
         else:
             notes.append(
-                f"all layers trained reach {after.scores.top1:.1%}, no more than the head alone, "
-                "whose module was kept"
+                f"all layers trained reach {chosen.trained:.1%}, and no mixture with the head "
+                "alone is better than it: its module was kept"
             )
     module = ModuleFolder(weights=tuned, task="classification", height=size[0], width=size[1])
     write_into(module, out)
@@ -159,7 +160,7 @@ def _run(
         evaluation,
         history,
         out,
-        _facts(opened, found, options, size, alone, head, kept, seconds),
+        _facts(opened, found, options, size, alone, head, share, seconds),
         notes,
         found,
     )
@@ -171,6 +172,7 @@ def _run(
         evaluation=evaluation,
         head_accuracy=alone,
         kept=kept,
+        share=share,
         train=len(training.rows),
         notes=tuple(notes),
         seconds=seconds,
@@ -222,9 +224,10 @@ def _all_layers(
     out: Path,
     options: FinetuneOptions,
     size: tuple[int, int],
+    known: Predicted,
     on_train: Callable[[TrainEvent], None],
-) -> tuple[Weights, Evaluation, History, list[str]]:
-    """The trained weights, their evaluation, the history, and what to tell."""
+) -> tuple[Chosen, History, list[str]]:
+    """The weights worth keeping, with the head's known logits; the history; what to tell."""
     from nasnet.train.run import classification, follow, network_for
 
     # What cannot be read was told when its features were computed.
@@ -241,27 +244,19 @@ def _all_layers(
     )
     notes = [f"stopped early after epoch {len(result.history)}"] if result.stopped_early else []
     source = f"{head.source}, then all layers"
-    weights = replace(result.weights, source=source, labels=found.classes)
+    trained = replace(result.weights, source=source, labels=found.classes)
     judged = found.validation or found.train
-    logits = predict(judged, options.extractor(weights, "Logits", size))
+
+    def see(weights: Weights) -> Predicted:
+        return predict(judged, options.extractor(weights, "Logits", size))
+
     if found.validation:
-        weights, logits = calibrated(weights, logits, logits.labels(judged))
-    extractor = options.extractor(weights, "Logits", size)
-    after = judge(logits, judged, found.classes, extractor)
-    return weights, after, result.history, notes
-
-
-def calibrated(
-    weights: Weights, logits: Predicted, labels: npt.NDArray[np.int64]
-) -> tuple[Weights, Predicted]:
-    """The weights with the temperature that suits these logits of theirs best, and the new logits.
-
-    One number for all classes: no answer changes, and few pictures suffice for it.
-    """
-    heat = temperature(logits.values, labels, smoothing=1 / (len(labels) + 2))
-    source = f"{weights.source}, temperature {heat:.2f}"
-    cooled = replace(logits, values=logits.values / np.float32(heat))
-    return replace(with_temperature(weights, heat), source=source), cooled
+        best = best_between(head, trained, known, see, lambda some: some.labels(judged))
+        return best, result.history, notes
+    logits = see(trained)
+    accuracy = float((logits.values.argmax(1) == logits.labels(judged)).mean())
+    ended = Chosen(share=1.0, weights=trained, logits=logits, trained=accuracy)
+    return ended, result.history, notes
 
 
 class _Forecast:
@@ -301,7 +296,7 @@ def _facts(
     size: tuple[int, int],
     alone: float,
     head: Head,
-    kept: str,
+    share: float,
     seconds: float,
 ) -> tuple[tuple[str, str], ...]:
     weights = opened.weights
@@ -315,9 +310,15 @@ def _facts(
         ("Preprocessing", get_recipe(options.recipe.preprocessing).name),
         ("Mode", options.mode),
         ("Head alone", f"{alone:.1%}, {head.described}"),
-        ("Kept", kept),
+        ("Kept", _kept(share)),
         ("Time", str(timedelta(seconds=round(seconds)))),
     )
+
+
+def _kept(share: float) -> str:
+    if share in (0, 1):
+        return "all layers as trained" if share else "the head alone"
+    return f"weights {share:.0%} of the way from the head's to those of all layers trained"
 
 
 def _report(

@@ -95,7 +95,9 @@ class FinetuneSummary:
         report: the page to look at; None where matplotlib is not installed.
         evaluation: of the module on the validation pictures.
         head_accuracy: of the head alone, on the same.
-        kept: which of the two the folder holds, `head` or `full`.
+        kept: what the folder holds: `head`, or `full`, if all layers made it better.
+        share: how far its weights lie from the head's (0) to those that training all layers ended
+            with (1): the place with the least log loss on the validation pictures.
         train: training pictures used.
         notes: what a user should know.
         seconds: of this run.
@@ -106,6 +108,7 @@ class FinetuneSummary:
     evaluation: Evaluation
     head_accuracy: float
     kept: Literal["head", "full"]
+    share: float
     train: int
     notes: tuple[str, ...]
     seconds: float
