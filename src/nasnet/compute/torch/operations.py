@@ -21,9 +21,9 @@ from nasnet.network.rewrites import FUSED_EPSILON_FLOOR
 from nasnet.network.spec import Spec
 
 # torch 2.13's oneDNN (3.12) writes beyond its workspace in the backward pass of a strided 1x1
-# convolution of fewer channels than an AVX2 register holds floats, channels last: the process
+# convolution of fewer channels than an AVX-512 register holds floats, channels last: the process
 # ends with a corrupted heap. No published network is that narrow; small ones of one's own are.
-_ONEDNN_LANES = 8
+_ONEDNN_LANES = 16
 
 
 @dataclass(slots=True, kw_only=True)
