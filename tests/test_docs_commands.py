@@ -1,4 +1,8 @@
-"""The commands of the task pages run as they stand, one after another, in a folder of a user's."""
+"""The commands of the README and the docs run as they stand, with the package that is installed.
+
+`.ci/run` has them run from the wheel that it built. They run one after another, in a folder of a
+user's.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,37 +28,55 @@ from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import seeded, write_safetensors
 from tests.support.pictures import jpeg
+from tests.support.serving import PATIENT, Process, when_ready
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
+    "README",
     "embed",
     "search",
     "other-tools",
     "classify",
     "fine-tuning",
+    "training",
+    "own-networks",
     "export",
     "keras",
+    "tf-hub",
     "preprocessing",
     "formats",
     "weights",
     "builtin",
+    "serve",
 )
-# What else a machine would need: TensorFlow, a network, a server that goes on.
+# What else a machine would need: TensorFlow, a network, hours.
 ELSEWHERE = re.compile(
-    r"pip install|embedding-atlas|savedmodel|tflite|nasnet fetch|weights pack"
-    r"|python -m benchmarks|USER/NAME"
+    r"pip install|embedding-atlas|savedmodel|tflite|nasnet fetch|python -m benchmarks|USER/NAME"
 )
-# The published module is behind a network; its lines are run with weights that are not.
-PUBLISHED = re.compile(r"(nasnet (?:embed|classify|finetune) (?!.*(?:-w|--weights)).*)")
+# The published module is behind a network, a training takes days, a port may be taken.
+INSTEAD = (
+    (r"nasnet (?:embed|classify|finetune|adopt) (?!.*(?:-w|--weights))", "--weights builtin "),
+    (r"nasnet check-vectors (?=.*--source)(?!.*--weights)", "--weights builtin "),
+    (r"nasnet train ", "--epochs 1 --batch-size 8 --workers 0 "),
+    (r"nasnet serve (?!.*--weights)", "--weights builtin "),
+    (r"nasnet serve ", "--port 0 "),
+)
+
+
+def shell_lines(page: str) -> list[str]:
+    path = ROOT / f"{page}.md" if page == "README" else ROOT / "docs" / f"{page}.md"
+    blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [one for one in lines if one.strip() and one[0] != "#" and not ELSEWHERE.search(one)]
 
 
 def commands(page: str) -> list[str]:
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
-    return [
-        PUBLISHED.sub(r"\1 --weights builtin", one) for one in lines if not ELSEWHERE.search(one)
-    ]
+    lines = shell_lines(page)
+    if page == "README":  # the same line as on the service's own page
+        lines = [line for line in lines if line not in shell_lines("serve")]
+    for found, flags in INSTEAD:
+        lines = [re.sub(f"({found})", rf"\1{flags}", line) for line in lines]
+    return lines
 
 
 @pytest.fixture
@@ -77,10 +100,15 @@ def desk(tmp_path: Path) -> Path:
         nasnet.convert("seeded:7", tmp_path / name)
     (tmp_path / "path" / "to").mkdir(parents=True)
     nasnet.convert("seeded:7", tmp_path / "path" / "to" / "model.ckpt")
-    tool = tmp_path / "bin" / "nasnet"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nasnet "$@"\n')
-    tool.chmod(0o755)
+    for name, run in (
+        ("bin/nasnet", "nasnet"),
+        (".venv/bin/nasnet", "nasnet"),
+        ("bin/torchrun", "torch.distributed.run"),
+    ):
+        tool = tmp_path / name
+        tool.parent.mkdir(parents=True, exist_ok=True)
+        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {run} "$@"\n')
+        tool.chmod(0o755)
     return tmp_path
 
 
@@ -98,38 +126,88 @@ def _with_columns(desk: Path) -> None:
             tar.addfile(member, io.BytesIO(data))
 
 
+def _what_a_page_has(page: str, desk: Path) -> None:
+    """What a page's readers have beside the photos, or make themselves by its lines."""
+    match page:
+        case "README":
+            shutil.copytree(desk / "photos", desk / "other_photos")
+            shutil.rmtree(desk / "mine")
+        case "fine-tuning":
+            shutil.rmtree(desk / "mine")
+        case "formats":
+            (desk / "NASNet-mobile.h5").unlink()
+        case "embed":
+            _with_columns(desk)
+        case "search":  # a head of one's own
+            own = open_weights("builtin").weights
+            head = {name: own.arrays[name][..., [282, 208]] for name in HEAD}
+            cats = replace(
+                own, arrays={**own.arrays, **head}, num_classes=2, labels=("my cat", "my dog")
+            )
+            write_safetensors(cats, desk / "cats.safetensors")
+        case "keras" | "tf-hub":  # vectors that were stored
+            stored = (
+                nasnet.Extractor("seeded:7", recipe="tf2-hub", padding="keras")
+                if page == "keras"
+                else nasnet.Extractor("builtin", recipe="tf1-hub")
+            )
+            with stored as extractor:
+                np.save(desk / "old.npy", extractor.embed(desk / "photos"))
+            names = sorted(str(one.relative_to(desk / "photos")) for one in desk.glob("photos/*/*"))
+            (desk / "ids.txt").write_text("\n".join(names))
+        case "own-networks":
+            text = (ROOT / "docs" / "own-networks.md").read_text(encoding="utf-8")
+            (desk / "best.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+        case "weights":
+            (desk / "card.toml").write_text('licence = "mine"\n')
+        case "serve":
+            for name in ("cat.jpg", "dog.jpg"):
+                shutil.copy(desk / "photo.jpg", desk / name)
+            shutil.copytree(desk / "mine", desk / "finetuned")
+            (desk / "key.txt").write_text("a key of thirty-two characters..")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run(page: str, desk: Path) -> None:
-    for extra in ("h5py", "torch", "sklearn", "umap", "onnxruntime"):
+    for extra in ("h5py", "torch", "sklearn", "umap", "onnxruntime", "fastapi"):
         pytest.importorskip(extra)
     lines = commands(page)
     assert lines
-    if page == "formats":
-        (desk / "NASNet-mobile.h5").unlink()  # the page makes it
-    if page == "fine-tuning":
-        shutil.rmtree(desk / "mine")  # as well
-    if page == "embed":
-        _with_columns(desk)
-    if page == "search":  # a head of one's own
-        own = open_weights("builtin").weights
-        head = {name: own.arrays[name][..., [282, 208]] for name in HEAD}
-        cats = replace(
-            own, arrays={**own.arrays, **head}, num_classes=2, labels=("my cat", "my dog")
-        )
-        write_safetensors(cats, desk / "cats.safetensors")
-    if page == "keras":  # vectors that Keras would have stored
-        with nasnet.Extractor("seeded:7", recipe="tf2-hub", padding="keras") as extractor:
-            np.save(desk / "old.npy", extractor.embed(desk / "photos"))
-        names = sorted(str(one.relative_to(desk / "photos")) for one in desk.glob("photos/*/*"))
-        (desk / "ids.txt").write_text("\n".join(names))
+    _what_a_page_has(page, desk)
     path = os.pathsep.join([str(desk / "bin"), os.environ["PATH"]])
-    source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    around = os.environ | {"HOME": str(desk), "PATH": path, "PYTHONPATH": source}
-    for line in lines:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=desk, env=around, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    around = os.environ | {"HOME": str(desk), "PATH": path, "BROWSER": "true"}
+    with ExitStack() as running:
+        served: Process | None = None
+        for line in lines:
+            if "nasnet serve" in line:
+                _stop(served)
+                popen = subprocess.Popen(
+                    ["bash", "-c", f"exec {line}"],
+                    cwd=desk,
+                    env=around,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                served = running.enter_context(when_ready(popen, "listening"))
+                continue
+            if served is not None:
+                line = line.replace(":8000/", f":{served.port}/")
+            done = subprocess.run(
+                ["bash", "-c", line],
+                cwd=desk,
+                env=around,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        _stop(served)
     if page == "search":
         made = {one.name for one in desk.iterdir()}
         assert {"features.parquet", "found.html", "photos.index", "map.html"} <= made
+
+
+def _stop(served: Process | None) -> None:
+    if served is not None:
+        served.popen.terminate()
+        assert served.popen.wait(PATIENT) == 0, served.said

@@ -22,7 +22,16 @@ from typing import Any
 
 from nasnet.serve import NearestIndex, ServeEvent, ServeOptions, serve
 
-__all__ = ["PATIENT", "Answered", "Process", "Serving", "ask", "form", "served_process"]
+__all__ = [
+    "PATIENT",
+    "Answered",
+    "Process",
+    "Serving",
+    "ask",
+    "form",
+    "served_process",
+    "when_ready",
+]
 
 PATIENT = 240.0  # seconds a slow machine may take for anything; no test waits without need
 
@@ -190,6 +199,13 @@ def served_process(*arguments: str) -> Iterator[Process]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    with when_ready(popen) as process:
+        yield process
+
+
+@contextmanager
+def when_ready(popen: subprocess.Popen[str], word: str = "ready") -> Iterator[Process]:
+    """The same of one that was just started; `listening` does not wait until all is compiled."""
     said: list[str] = []
     ready = threading.Event()
 
@@ -198,7 +214,7 @@ def served_process(*arguments: str) -> Iterator[Process]:
         with popen.stderr:
             for line in popen.stderr:
                 said.append(line)
-                if line.startswith("ready at "):
+                if line.startswith(f"{word} at "):
                     ready.set()
         ready.set()  # it has ended
 
@@ -206,7 +222,7 @@ def served_process(*arguments: str) -> Iterator[Process]:
     reader.start()
     try:
         assert ready.wait(PATIENT), "it was never ready"
-        found = re.search(r"ready at http://.*:(\d+)/", "".join(said))
+        found = re.search(rf"{word} at http://.*:(\d+)/", "".join(said))
         assert found, f"it did not start: {''.join(said)}"
         yield Process(popen=popen, port=int(found[1]), said=said)
     finally:
