@@ -186,6 +186,8 @@ def test_fetch_brings_a_module_for_offline_use(tmp_path: Path) -> None:
         done = run("fetch", env={**os.environ, **cache})
         assert done.returncode == 0, done.stderr
         assert Path(done.stdout.strip()).is_dir()
+        quiet = run("fetch", "-q", env={**os.environ, **cache})
+        assert (quiet.stdout, quiet.stderr) == (done.stdout, "")
     (tmp_path / "a.jpg").write_bytes(jpeg())
     offline = {**os.environ, **cache, "NASNET_OFFLINE": "1"}
     output = tmp_path / "x.parquet"

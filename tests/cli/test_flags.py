@@ -300,6 +300,26 @@ def test_every_option_of_the_service_is_a_flag_a_variable_and_a_line_of_the_file
     assert given() == by_flags
 
 
+def weighed() -> list[str]:
+    """The commands that take `--weights`, of the real tree."""
+    sections = re.split(r"^## nasnet ", reference(), flags=re.MULTILINE)[1:]
+    return [one.split()[0] for one in sections if re.search(r"^\* `--weights\b", one, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", weighed())
+def test_a_variable_names_the_weights_of_every_command_that_takes_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NASNET_WEIGHTS", "seeded:7")
+    app = build_app(name)
+    # The least the command can be asked for: it is read, not run.
+    needed = [one for one in app[name].assemble_argument_collection() if one.required]
+    flags = [text for one in needed if one.name.startswith("--") for text in (one.name, "x.html")]
+    places = ["x" for one in needed if not one.name.startswith("--")]
+    _, bound, _ = app.parse_args([name, *places, *flags], exit_on_error=False, print_error=False)
+    assert bound.arguments["weights"] in ("seeded:7", ("seeded:7",))
+
+
 def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

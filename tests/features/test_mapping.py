@@ -116,7 +116,7 @@ def test_islands_do_not_squeeze_the_rest() -> None:
     assert places.max() <= 1
 
 
-def test_it_says_how_far_it_is(tmp_path: Path) -> None:
+def test_it_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("umap")
     told: list[tuple[str, int, int | None]] = []
     pictures = tmp_path / "pictures"
@@ -131,6 +131,11 @@ def test_it_says_how_far_it_is(tmp_path: Path) -> None:
         pictures=pictures,
         on_step=lambda *step: told.append(step),
     )
+    assert capsys.readouterr().err == ""
+    nasnet.write_map(tmp_path / "f.parquet", tmp_path / "m2.html", progress=True)
+    drawn = capsys.readouterr().err
+    assert re.search(r"placing pictures .* 100%", drawn)
+    assert re.search(r"finding groups .* 100%", drawn)
     assert told[0] == ("placing 6 pictures by UMAP", 0, None)
     epochs = [step for step in told if step[0] == "placing pictures"]
     assert epochs[-1] == ("placing pictures", 500, 500)

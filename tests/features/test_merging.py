@@ -60,9 +60,12 @@ def names(prefix: str, count: int) -> list[str]:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".npy"])
 @pytest.mark.parametrize("into", [".parquet", ".arrow", ".npy"])
-def test_sets_follow_each_other_in_every_format(suffix: str, into: str, tmp_path: Path) -> None:
+def test_sets_follow_each_other_in_every_format(
+    suffix: str, into: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     parts = [write(tmp_path / f"{one}{suffix}", names(one, 7)) for one in "ba"]
-    done = merge(parts, tmp_path / f"all{into}")
+    done = merge(parts, tmp_path / f"all{into}", progress=True)
+    assert "100%" in capsys.readouterr().err
     assert (done.rows, done.failures) == (14, 2)
     whole = nasnet.read_features(tmp_path / f"all{into}")
     apart = [nasnet.read_features(part) for part in parts]

@@ -123,6 +123,8 @@ def test_sets_are_matched_by_id_and_say_what_differs(tmp_path: Path) -> None:
         given = [(f"{seed}", jpeg(seed=seed)) for seed in seeds]
         sets[name] = tmp_path / f"{name}.parquet"
         nasnet.embed_to_file(given, sets[name], weights="seeded:7", options=options)
+    quiet = invoke("check-vectors", sets["a"], sets["b"], "-q")
+    assert (quiet.exit_code, quiet.output) == (1, "")
     done = invoke("check-vectors", sets["a"], sets["b"])
     assert done.exit_code == 1
     assert done.stdout.startswith("no: ")

@@ -78,13 +78,22 @@ def tuned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_head_learns_colours_and_reports(
-    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("INFO", logger="nasnet")
     events: list[FinetuneEvent] = []
     summary = nasnet.finetune(
-        data, tmp_path / "mine", weights="seeded:7", options=options(), on_event=events.append
+        data,
+        tmp_path / "mine",
+        weights="seeded:7",
+        options=options(),
+        progress=True,
+        on_event=events.append,
     )
+    assert re.search(r"features .* 100%", capsys.readouterr().err)
     assert summary.train == 24
     assert summary.evaluation.scores.count == 6
     assert {event.what for event in events} == {"features", "validation"}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import UsageError, Weights, command
+from nasnet.cli.flags import Quiet, UsageError, Weights, command
 from nasnet.cli.terminal import download_progress, note, say
 from nasnet.features.stored import (
     Comparison,
@@ -31,6 +31,7 @@ def check_vectors(
     source: str | None = None,
     weights: Weights = DEFAULT_HANDLE,
     count: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))] = 8,
+    quiet: Quiet = False,
     fetch: FetchOptions,
 ) -> int:
     """Say whether ONE and OTHER hold the same vectors, or which recipe explains ONE.
@@ -49,6 +50,7 @@ def check_vectors(
         source: the pictures that ONE was computed from.
         weights: for --source: what computes.
         count: for --source: how many are computed again.
+        quiet: no output; the exit status says it.
         fetch: where to look for weights.
     """
     if other is None and source is None:
@@ -57,10 +59,11 @@ def check_vectors(
     same = True
     if other is not None:
         found = check(stored, read_stored(other))
-        _tell(found)
+        if not quiet:
+            _tell(found)
         same = found.same
     if source is not None:
-        same &= _explain(stored, source, weights, count, fetch)
+        same &= _explain(stored, source, weights, count, fetch, quiet=quiet)
     return 0 if same else 1
 
 
@@ -76,13 +79,23 @@ def _tell(found: Comparison) -> None:
         say(f"{key.replace('_', ' ')}: {display_name(mine)}, and {display_name(theirs)}")
 
 
-def _explain(stored: Stored, pictures: str, weights: str, count: int, fetch: FetchOptions) -> bool:
-    with download_progress() as on_download:
+def _explain(
+    stored: Stored,
+    pictures: str,
+    weights: str,
+    count: int,
+    fetch: FetchOptions,
+    *,
+    quiet: bool,
+) -> bool:
+    with download_progress(not quiet) as on_download:
         ways = find_recipe(
             stored, pictures, weights, count=count, fetch=fetch, on_fetch=on_download
         )
     best = ways[0]
     same = best.smallest >= stored.same
+    if quiet:
+        return same
     say(
         f"yes: --recipe {best.recipe} --padding {best.padding} made these vectors"
         if same

@@ -163,11 +163,13 @@ def rows_progress(what: str = "embedding", unit: str = "pictures") -> Iterator[P
 
 
 @contextmanager
-def download_progress() -> Iterator[Callable[[FetchEvent], None]]:
+def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], None]]:
     """Progress of a download; it appears with the first byte, and not at all for a local path."""
     shown: list[Progress] = []
 
     def on_event(event: FetchEvent) -> None:
+        if not shows:
+            return
         if event.kind == "progress":
             if not shown:
                 shown.append(Progress("downloading", "kB"))

@@ -8,14 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.compute.engine import EngineOptions
 from nasnet.errors import InputError, SourceError
-from nasnet.features.extractor import Extractor, progress_bar
+from nasnet.features.bars import progress_bar
+from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import feature_schema
 from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
 from nasnet.network.plan import Borders
@@ -340,7 +340,7 @@ def _watched(
         _LOG.info("%s: %s: %s%s, %s failed", pictures.name, what, f"{done:,}", of, failures)
 
     log("embedding")
-    with progress_bar(pictures.count) if progress else nullcontext(lambda done: None) as advance:
+    with progress_bar(pictures.count, shown=progress) as advance:
         advance(resumed)
         report()
         for batch in batches:

@@ -9,7 +9,6 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from nasnet._version import __version__
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine, EngineOptions
 from nasnet.errors import InputError, PictureError
+from nasnet.features.bars import progress_bar
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
 from nasnet.features.reduction import unit
@@ -244,7 +244,7 @@ class Extractor:
         if isinstance(pictures, list | tuple | np.ndarray) and not len(pictures):
             return parts[0]
         source = open_source(Path(pictures) if isinstance(pictures, os.PathLike) else pictures)
-        with progress_bar(source.count) if progress else nullcontext(lambda done: None) as advance:
+        with progress_bar(source.count, shown=progress) as advance:
             for batch in self.batches(source, batch_size=batch_size):
                 failed = next(
                     (one for one in zip(batch.ids, batch.errors, strict=True) if one[1]), None
@@ -282,14 +282,3 @@ class Extractor:
             version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-
-
-@contextmanager
-def progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error that grows by how many are done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as drawn:
-        task = drawn.add_task("embedding", total=total)
-        yield lambda done: drawn.advance(task, done)

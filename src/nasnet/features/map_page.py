@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, hidden, needs
+from nasnet.features.bars import OnStep, stage_bars
 from nasnet.features.columns import words_of_rows
-from nasnet.features.feature_set import FeatureMeta, FeatureSource, as_features
+from nasnet.features.feature_set import FeatureMeta, Features, FeatureSource, as_features
 from nasnet.features.fitting import small_fit
 from nasnet.features.page import policy, render, source, weights_facts, weights_warning
 from nasnet.features.reduction import unit
@@ -31,7 +32,6 @@ _LEAST_FOR_UMAP = 5
 
 
 # Told of a map: what is being done, how many steps of it are done, and of how many, if known.
-OnStep = Callable[[str, int, int | None], None]
 
 
 def _nothing(what: str, done: int, total: int | None) -> None: ...
@@ -183,6 +183,7 @@ def write_map(
     pictures: Any = None,  # noqa: ANN401
     labels: Mapping[str, str] | None = None,
     options: MapOptions | None = None,
+    progress: bool = False,
     on_step: OnStep | None = None,
 ) -> int:
     """Write the map of a feature set.
@@ -195,6 +196,7 @@ def write_map(
         labels: id -> name of its group; ids that are not in it are `other`. Groups are found if
             none are given.
         options: how.
+        progress: draw a bar a stage on standard error.
         on_step: told what is being done, and how far it is: (what, done, of how many); the last is
             None where nobody can know.
 
@@ -207,14 +209,31 @@ def write_map(
         SourceError: the pictures' source cannot be opened.
         OutputError: the page cannot be written.
     """
-    options = options or MapOptions()
-    features = as_features(features)
+    with stage_bars(progress) as draw:
+
+        def tell(what: str, done: int, total: int | None) -> None:
+            draw(what, done, total)
+            if on_step is not None:
+                on_step(what, done, total)
+
+        return _write(
+            as_features(features), Path(path), pictures, labels, options or MapOptions(), tell
+        )
+
+
+def _write(
+    features: Features,
+    path: Path,
+    pictures: Any,  # noqa: ANN401
+    labels: Mapping[str, str] | None,
+    options: MapOptions,
+    tell: OnStep,
+) -> int:
     good = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
     if len(good) < 2:
         raise InputError(
             f"{len(good)} of {len(features.ids)} pictures have a vector: a map needs two"
         )
-    tell = on_step or _nothing
     vectors = features.vectors[good]
     ids = [features.ids[row] for row in good]
     tell(f"placing {len(ids):,} pictures by {options.method.upper()}", 0, None)
@@ -249,7 +268,7 @@ def write_map(
         facts += f"; {len(features.ids) - len(ids):,} more have no vector"
     if pictures is not None and options.thumbnails and len(images) < len(ids):
         facts += f"; small pictures of {len(images):,}"
-    write_whole(Path(path), _page(features.meta, data, facts).encode())
+    write_whole(path, _page(features.meta, data, facts).encode())
     return len(ids)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nasnet.errors import InputError, SourceError, needs
+from nasnet.features.bars import stage_bars
 from nasnet.network.code import decode
 from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import Dataset, Example, open_dataset
@@ -48,6 +49,7 @@ def finetune(
     *,
     weights: str | os.PathLike[str] = DEFAULT_HANDLE,
     options: FinetuneOptions | None = None,
+    progress: bool = False,
     on_event: Tell | None = None,
     on_train: Callable[[TrainEvent], None] | None = None,
 ) -> FinetuneSummary:
@@ -60,6 +62,7 @@ def finetune(
             the logs, the features and the checkpoints. A run that was stopped continues.
         weights: to start from.
         options: how.
+        progress: draw a bar on standard error, for the features and for each epoch.
         on_event: told how far the features are.
         on_train: told how far the training of all layers is.
 
@@ -79,17 +82,25 @@ def finetune(
         needs("torch", extra="torch")
     found = open_dataset(data, options=options.dataset)
     opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
-    with held(out):
+    with held(out), stage_bars(progress) as draw:
         if options.overwrite:
             clear(out, RUN_FILES)
 
         def tell(event: FinetuneEvent) -> None:
             if event.text or event.done == event.total:
                 _LOG.info("%s: %s: %s", out, event.what, event.text or f"{event.done:,} done")
+            if not event.text:
+                draw(event.what, event.done, event.total)
             if on_event is not None:
                 on_event(event)
 
-        return _run(found, opened, out, options, tell, on_train)
+        def trained(event: TrainEvent) -> None:
+            if event.kind == "step":
+                draw(f"epoch {event.epoch + 1}/{event.epochs}", event.step, event.steps)
+            if on_train is not None:
+                on_train(event)
+
+        return _run(found, opened, out, options, tell, trained)
 
 
 def _run(
@@ -98,7 +109,7 @@ def _run(
     out: Path,
     options: FinetuneOptions,
     tell: Tell,
-    on_train: Callable[[TrainEvent], None] | None,
+    on_train: Callable[[TrainEvent], None],
 ) -> FinetuneSummary:
     started = time.monotonic()
     size = options.size or opened.image_size
@@ -141,7 +152,7 @@ def _run(
     share = 0.0
     history: History = ()
     if options.mode == "full":
-        forecast = _Forecast(on_train or (lambda event: None), judging, options.recipe.train)
+        forecast = _Forecast(on_train, judging, options.recipe.train)
         chosen, history, told = _all_layers(tuned, found, out, options, size, logits, forecast)
         notes += told
         if chosen.share:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasnet.errors import OutputError
+from nasnet.features.bars import OnStep, stage_bars
 from nasnet.features.columns import kept_fields, with_all
 from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
 from nasnet.features.store.beginning import open_parts
@@ -83,6 +84,7 @@ def merge(
     normalize: bool = False,
     pca: int | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: bool = False,
     on_event: Callable[[int, int], None] | None = None,
 ) -> MergeSummary:
     """Join feature sets of the same weights, recipe, size and so on into one file.
@@ -102,6 +104,7 @@ def merge(
         normalize: store vectors of length 1.
         pca: dimensions to keep, or a set whose projection is to be taken.
         storage_options: for fsspec, where a part or the output is a URL.
+        progress: draw a bar on standard error.
         on_event: told rows done and rows in all.
 
     Raises:
@@ -127,7 +130,7 @@ def merge(
     schema = form.schema(raw, meta)
     done = failures = 0
 
-    def tables() -> Iterator[pyarrow.Table]:
+    def tables(draw: OnStep) -> Iterator[pyarrow.Table]:
         nonlocal done, failures
         for part in found:
             names = [*OWN_COLUMNS, *(field.name for field in part.kept)]
@@ -135,12 +138,14 @@ def merge(
                 failures += table.num_rows - table["error"].null_count
                 yield form.given_to(with_all(table, raw), schema)
                 done += table.num_rows
+                draw("merging", done, total)
                 if on_event is not None:
                     on_event(done, total)
         if done != total:
             raise OutputError(f"{done:,} rows were read where {total:,} were announced: damaged")
 
-    target.write(schema, total, tables())
+    with stage_bars(progress) as draw:
+        target.write(schema, total, tables(draw))
     return MergeSummary(
         output=os.fspath(output),
         parts=tuple(part.name for part in found),
