@@ -1,9 +1,10 @@
 """What one GPU does with the network: its own limits, pictures embedded, pictures trained on.
 
-    python -m benchmarks.gpu [--batches 64 256] [--sizes 128 160] [--seconds 2]
+    python -m benchmarks.gpu [--batches 1 64 256] [--sizes 128 160] [--seconds 2]
 
 Limits are a large copy and a large matrix product. Embedding is the torch engine from bytes in main
-memory to vectors there. Training is one step (forward, backward, clipping, AdamW) on pictures in
+memory to vectors there: as it is, with `--compile`, and with separable convolutions as one kernel
+each. Training is one step (forward, backward, clipping, AdamW) on pictures in
 main memory, each pass started kernel by kernel and as one recorded graph, in turns.
 """
 
@@ -14,13 +15,16 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product as product_of
 
 import numpy as np
 import torch
 
 from benchmarks.operations import costs, inference_plan
-from nasnet.compute.engine import EngineOptions, Precision, create
+from nasnet.compute.engine import EngineOptions, Precision
 from nasnet.compute.torch.model import NASNet
+from nasnet.compute.torch_engine import create
+from nasnet.errors import NasnetError
 from nasnet.pictures.batches import TrainBatch
 from nasnet.train.loop import Classification
 from nasnet.train.loop.passes import Captured, Pass, Plain, Work
@@ -55,11 +59,21 @@ def limits() -> tuple[float, float]:
     return copied, 2 * _SIDE**3 / seconds(lambda: a @ b)
 
 
-def embedded(precision: Precision, batch: int, wanted: float) -> float:
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
+WAYS = ("one graph", "compiled", "separable kernels")
+
+
+def embedded(precision: Precision, way: str, batch: int, wanted: float) -> float:
     """Pictures a second through the engine."""
     images = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
-    options = EngineOptions(engine="torch", device="cuda", precision=precision, batch_size=batch)
-    engine = create(seeded(7), options)
+    options = EngineOptions(
+        engine="torch",
+        device="cuda",
+        precision=precision,
+        batch_size=batch,
+        compile=way == "compiled",
+    )
+    engine = create(seeded(7), options, separable=way == "separable kernels")
     names = ("global_pool",)
     engine.infer(images, names, alone=True)
     began, done = time.perf_counter(), 0
@@ -113,7 +127,7 @@ def trained(size: int, batch: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 256])
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 160])
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
@@ -123,12 +137,17 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     print(f"copy {copied / 1e12:.2f} TB/s, bf16 matrix product {product / 1e12:.0f} TFLOP/s\n")
     fused = 2 * sum(cost.fused for cost in costs(inference_plan("mobile")).values())  # bytes, bf16
-    print("| embedding | batch | pictures/s | of what memory allows |\n|---|---|---|---|")
-    for precision in ("f32", "bf16"):
+    print("| embedding | by | batch | pictures/s | of what memory allows |\n|---|---|---|---|---|")
+    for precision, way in product_of(PRECISIONS, WAYS):
         share = copied / (fused * (2 if precision == "f32" else 1))
         for batch in options.batches:
-            rate = embedded(precision, batch, options.seconds)
-            print(f"| {precision} | {batch} | {rate:,.0f} | {rate / share:.0%} |", flush=True)
+            try:
+                rate = embedded(precision, way, batch, options.seconds)
+            except (RuntimeError, NasnetError) as error:  # the other rows are worth having
+                print(f"| {precision} | {way} | {batch} | {error!r} | |", flush=True)
+                continue
+            row = f"{batch} | {rate:,.0f} | {rate / share:.0%}"
+            print(f"| {precision} | {way} | {row} |", flush=True)
     print(
         "\n| training, bf16, batch 256 | kernel by kernel | one graph | times |\n|---|---|---|---|"
     )

@@ -6,6 +6,7 @@ Needs torch (extra `torch`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,14 @@ _DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16":
 _GPU_BATCH = 64
 
 
-def create(weights: Weights, options: EngineOptions) -> _Torch:
+def create(weights: Weights, options: EngineOptions, *, separable: bool = False) -> _Torch:
     """Make the engine.
+
+    Args:
+        weights: of the network.
+        options: how to compute.
+        separable: compute separable convolutions by one kernel each (see `torch.separable`), which
+            no GPU has measured yet.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -46,7 +53,8 @@ def create(weights: Weights, options: EngineOptions) -> _Torch:
         raise UnsupportedError(
             f"this machine's torch has no device {options.device!r}; it has {', '.join(there)}"
         ) from None
-    return _Torch(weights, options, torch, device, precision=_precision(options, torch, device))
+    precision = _precision(options, torch, device)
+    return _Torch(weights, options, torch, device, precision=precision, separable=separable)
 
 
 def _precision(options: EngineOptions, torch: Any, device: Any) -> Precision:  # noqa: ANN401
@@ -72,6 +80,7 @@ class _Torch:
         device: Any,  # noqa: ANN401
         *,
         precision: Precision,
+        separable: bool,
     ) -> None:
         self.name = f"torch {torch.__version__}"
         self.device = str(device).upper()
@@ -83,6 +92,7 @@ class _Torch:
         # A compiled network and a captured one are made for one batch size each.
         self._fixed = options.compile or gpu
         self._compiles = options.compile
+        self._separable = separable
         self._weights = weights
         self._torch = torch
         self._place = device
@@ -122,20 +132,31 @@ class _Torch:
             for name, tensor in to_state(program.arrays).items()
         }
         behaviour = Behaviour(spec=spec)
-        steps = [
-            (op, {name.rpartition("/")[2]: tensors[key_of(name)] for name in op.parameters})
-            for op in program.plan.operations
-        ]
-        last_use = {name: i for i, (op, _) in enumerate(steps) for name in op.inputs}
         wanted = [program.plan.endpoints[name] for name in key.endpoints]
+        steps = [
+            (op.name, op.inputs, partial(compute, op, parameters=own, behaviour=behaviour))
+            for op in program.plan.operations
+            for own in [{n.rpartition("/")[2]: tensors[key_of(n)] for n in op.parameters}]
+        ]
+        if self._separable:
+            from nasnet.compute.torch.separable import Separable, fuse, separable
+
+            single = {name: how for name, _, how in steps}
+            named = {name: tensors[key_of(name)] for name in program.arrays}
+            steps = [
+                (op.name, op.inputs, partial(separable, op, parameters=named))
+                if isinstance(op, Separable)
+                else (op.name, op.inputs, single[op.name])
+                for op in fuse(program.plan.operations, wanted)
+            ]
+        last_use = {name: i for i, (_, inputs, _) in enumerate(steps) for name in inputs}
 
         def run(images: Any) -> list[Any]:  # noqa: ANN401
             """Pictures and endpoints in TF-Slim's layout, both on the device."""
             values: dict[str, Any] = {"images": images.permute(0, 3, 1, 2).to(self._dtype)}
-            for number, (op, parameters) in enumerate(steps):
-                read = [values[name] for name in op.inputs]
-                values[op.name] = compute(op, read, parameters, behaviour)
-                for name in set(op.inputs):
+            for number, (result, inputs, how) in enumerate(steps):
+                values[result] = how([values[name] for name in inputs])
+                for name in set(inputs):
                     if last_use[name] == number and name not in wanted:
                         del values[name]
             found = (values[name] for name in wanted)
