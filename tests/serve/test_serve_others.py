@@ -63,7 +63,7 @@ class Held:
         self.go = threading.Event()
         self.begun: list[bytes] = []
         self.engine = Sums()
-        self.lane = Lane(engine=self.engine, endpoints=("global_pool",))
+        self.lane = Lane(engine=self.engine, few=self.engine, endpoints=("global_pool",))
         self.batcher = Batcher(
             self._prepare,
             pixels=lambda data: 10_000_000 if data.startswith(LARGE) else 1,
@@ -106,6 +106,46 @@ def test_a_small_picture_is_computed_while_large_ones_are_unpacked() -> None:
 
     asyncio.run(clients())
     held.batcher.close()
+
+
+class Streams(Sums):
+    """The same with two streams; it tells of its calls."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.batch, self.streams = batch, 2
+        self.calls: list[tuple[int, bool]] = []
+
+    def infer(
+        self, images: Any, endpoints: tuple[str, ...], *, alone: bool
+    ) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+        self.calls.append((len(images), alone))
+        return super().infer(images, endpoints, alone=alone)
+
+
+def test_one_picture_takes_all_cores_few_a_stream_each_and_many_share_batches() -> None:
+    engine, few = Streams(4), Streams(1)
+    lane = Lane(engine=engine, few=few, endpoints=("global_pool",))
+    batcher = Batcher(
+        lambda data: Prepared(pixels=BLACK, width=1, height=1),
+        pixels=len,
+        streams=2,
+        decode_threads=2,
+        queue=100,
+        linger_seconds=PATIENT,
+        watch=Metrics().of_model("sums"),
+    )
+
+    async def ask(count: int) -> None:
+        await batcher.compute([SMALL] * count, lane, seconds=PATIENT)
+
+    asyncio.run(ask(1))
+    assert (engine.calls, few.calls) == ([(1, True)], [])
+    asyncio.run(ask(4))
+    assert (engine.calls[1:], few.calls) == ([], [(1, False)] * 4)
+    asyncio.run(ask(16))
+    assert (engine.calls[1:], few.calls[4:]) == ([(4, False)] * 4, [])
+    batcher.close()
 
 
 def test_requests_take_turns_at_decoding() -> None:

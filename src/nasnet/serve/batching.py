@@ -29,10 +29,12 @@ class Lane:
 
     Attributes:
         engine: where to compute.
+        few: the same with batches of one, where few pictures are computed at once.
         endpoints: TF-Slim endpoints that every call of the lane gives.
     """
 
     engine: Engine
+    few: Engine
     endpoints: tuple[str, ...]
 
 
@@ -87,6 +89,9 @@ class _Row:
 
 
 _Key = tuple[Lane, str]
+# Seconds. How pictures are shared out goes by how many there were at once, not by how many there
+# are between two answers: a single client's one, those of few clients, or of many.
+_LATELY = 0.1
 _LARGE = 2_000_000  # pixels; larger pictures have a queue and threads of their own
 
 
@@ -97,8 +102,9 @@ class Batcher:
     memory is bounded, and a small picture of one client never waits for many or large ones of
     another. What a client asked for that has hung up is neither decoded nor computed.
 
-    Fewer pictures than a batch, and nothing computing: they go one by one over all cores, which
-    is quickest for few. Else batches over all streams; one that is not full waits a moment.
+    A picture that is the only one goes over all cores. Fewer than all streams take in batches go
+    one by one over the streams: no core is idle beside a batch of another, and none waits for
+    another within a picture. More go in batches; one that is not full waits a moment.
     """
 
     def __init__(
@@ -135,6 +141,8 @@ class Batcher:
         self._closing = False
         self._stopping = False
         self._admitted = 0  # pictures taken and not yet done; counted under _wake
+        self._peaks = (0, 0)  # most of them at once, in the last span of `_LATELY` and in this one
+        self._span = 0.0  # when this one began
         self._coming = 0  # of them, those still being decoded
         self._rate = 20.0  # pictures/s, a moving average; for Retry-After only
         self._turns = decode_threads  # pictures of one request that are being decoded
@@ -177,6 +185,7 @@ class Batcher:
                 )
             self._admitted += len(pictures)
             self._coming += len(pictures)
+            self._note_peak()
         ticket = _Ticket(
             loop=loop,
             done=loop.create_future(),
@@ -214,6 +223,13 @@ class Batcher:
             self._wake.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _note_peak(self) -> None:
+        past = time.monotonic() - self._span
+        if past > _LATELY:
+            before = self._peaks[1] if past < 2 * _LATELY else 0
+            self._peaks, self._span = (before, 0), self._span + past
+        self._peaks = self._peaks[0], max(self._peaks[1], self._admitted)
 
     def _feed(self, ticket: _Ticket) -> None:
         """Let the next picture of a request be decoded, behind those of other requests."""
@@ -275,12 +291,12 @@ class Batcher:
                 taken = self._take()
                 if taken is None:
                     return
-                lane, rows, alone = taken
+                lane, engine, rows, alone = taken
                 self._running += 1
                 self._alone = alone
             started = time.monotonic()
             try:
-                self._compute(lane, rows, alone=alone)
+                self._compute(lane, engine, rows, alone=alone)
             finally:
                 seconds = time.monotonic() - started
                 with self._wake:
@@ -292,8 +308,8 @@ class Batcher:
                     self._wake.notify_all()
                 self._watch.batch(len(rows), seconds)
 
-    def _take(self) -> tuple[Lane, list[_Row], bool] | None:
-        """Rows to compute next and whether nothing else runs; None to end. Holds the lock."""
+    def _take(self) -> tuple[Lane, Engine, list[_Row], bool] | None:
+        """Rows to compute next, where, and whether nothing else runs; None to end. In the lock."""
         while True:
             filled = [(key, rows) for key, rows in self._lanes.items() if rows]
             if not filled and self._stopping:
@@ -302,27 +318,28 @@ class Batcher:
                 self._wake.wait()
                 continue
             (lane, _), rows = min(filled, key=lambda one: one[1][0].since)
-            full = len(rows) >= lane.engine.batch
-            if not full:
-                left = self._linger - (time.monotonic() - rows[0].since)
-                if left > 0 and self._coming:
-                    self._wake.wait(left)
-                    continue
-                if not self._running:
-                    return lane, [rows.popleft()], True
-                if len(self._threads) == 1 or left > 0:
-                    self._wake.wait(left if left > 0 else None)
-                    continue
-            count = min(len(rows), lane.engine.batch)
-            return lane, [rows.popleft() for _ in range(count)], False
+            engine = lane.engine
+            most = max(self._peaks)
+            if most == 1 and not self._running and engine is not lane.few:
+                return lane, engine, [rows.popleft()], True
+            streams = len(self._threads)
+            many = most >= engine.batch * (streams + 1 if streams > 1 else 1)
+            left = self._linger - (time.monotonic() - rows[0].since)
+            if many and len(rows) < engine.batch and left > 0 and self._coming:
+                self._wake.wait(left)
+                continue
+            count = min(len(rows), engine.batch)
+            if engine.apart and not (many and count == engine.batch):
+                engine, count = lane.few, 1
+            return lane, engine, [rows.popleft() for _ in range(count)], False
 
-    def _compute(self, lane: Lane, rows: list[_Row], *, alone: bool) -> None:
+    def _compute(self, lane: Lane, engine: Engine, rows: list[_Row], *, alone: bool) -> None:
         wanted = [row for row in rows if not row.ticket.abandoned]
         if not wanted:
             return
         try:
             images = cast(Images, np.stack([row.pixels for row in wanted]))
-            found = lane.engine.infer(images, lane.endpoints, alone=alone)
+            found = engine.infer(images, lane.endpoints, alone=alone)
         except Exception as error:  # the engine's own; the requests must not wait for ever
             for row in wanted:
                 _tell(row.ticket, error)

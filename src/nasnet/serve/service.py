@@ -57,13 +57,17 @@ class Model:
         self.labels = labels_of(spec)
         self._limits = options.limits
         # Inner endpoints are compiled apart, so that asking for them by turns cannot drive the
-        # common models out of an engine's few places.
+        # common models out of an engine's few places; and when they are first asked for, which
+        # hardly anyone does: a model takes a hundred megabytes.
         # One picture a batch: an answer of some of them has a million numbers as it is.
-        self._inner = engines.create(opened.weights, replace(options.engine, batch_size=1))
+        single = replace(options.engine, batch_size=1)
+        self._inner = engines.create(opened.weights, single)
+        self._few = engines.create(opened.weights, single)
         endpoints = ("global_pool", "Logits") if self.labels else ("global_pool",)
-        self.common = Lane(engine=self.engine, endpoints=endpoints)
+        self.common = Lane(engine=self.engine, few=self._few, endpoints=endpoints)
         inner = spec.signature("image_feature_vector").endpoints.values()
-        self.inner = Lane(engine=self._inner, endpoints=tuple(dict.fromkeys((*inner, *endpoints))))
+        every = tuple(dict.fromkeys((*inner, *endpoints)))
+        self.inner = Lane(engine=self._inner, few=self._inner, endpoints=every)
         self._batcher = Batcher(
             self.extractor.prepare,
             pixels=lambda data: check_picture(data, options.limits.picture_pixels),
@@ -106,18 +110,14 @@ class Model:
         return await self._batcher.compute(pictures, lane, seconds=self._limits.compute_seconds)
 
     def to_warm_up(self) -> list[Callable[[], object]]:
-        """What compiles all that requests need, be it pictures (uint8) or numbers (float32)."""
+        """What compiles all that common requests need: pictures (uint8), numbers (float32)."""
         # The first array of pyarrow imports pandas where it is installed: half a second in which
         # nobody would be answered.
         steps: list[Callable[[], object]] = [lambda: pyarrow.array(np.zeros(1, np.float32))]
         for dtype in (np.uint8, np.float32):
             black = np.zeros((1, self.height, self.width, 3), dtype)
-            for engine, lane, alone in (
-                (self.engine, self.common, True),
-                (self.engine, self.common, False),
-                (self._inner, self.inner, False),
-            ):
-                steps.append(partial(engine.infer, black, lane.endpoints, alone=alone))
+            for engine, alone in ((self.engine, True), (self.engine, False), (self._few, False)):
+                steps.append(partial(engine.infer, black, self.common.endpoints, alone=alone))
         return steps
 
     def close(self) -> None:
@@ -125,6 +125,7 @@ class Model:
         self._batcher.close()
         self.extractor.close()
         self._inner.close()
+        self._few.close()
 
 
 class Held:
