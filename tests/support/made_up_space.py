@@ -81,6 +81,7 @@ def records_of(
                 filters=16 + trial.cell[0],
                 seconds=60.0,
                 milliseconds=3.0 + trial.cell[1] if trial.fidelity == 2 else None,
+                latency_ratio=1.0 + trial.cell[1] / 3 if trial.fidelity == 2 else None,
                 error="the loss is not a number" if lost else "",
             )
         )

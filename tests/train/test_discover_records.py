@@ -46,4 +46,4 @@ def test_columns_hold_every_field() -> None:
     table = columns([RECORD, RECORD])
     assert table["score"] == [0.25, 0.25]
     assert table["arms"] == [("random", "guided")] * 2
-    assert len(table) == 13
+    assert len(table) == 14

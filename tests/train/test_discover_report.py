@@ -27,7 +27,7 @@ from nasnet.train.discover.report import (
 from nasnet.train.discover.search import Halving, Search
 from nasnet.train.discover.statistics import expected_best
 from nasnet.train.discover.strategies import MUTATION, RandomSearch, Strategy
-from nasnet.train.discover.verdict import advice, against_known, verdict
+from nasnet.train.discover.verdict import advice, against_known, choice, verdict
 from tests.support.made_up_space import Letters, MadeUpSpace, records_of, run
 
 SPACE = MadeUpSpace(1)
@@ -51,10 +51,10 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def found(rows: tuple[Record, ...]) -> Findings:
+def found(rows: tuple[Record, ...], limit: float = 0.0) -> Findings:
     cells = {row.key: tuple(map(int, row.key)) for row in rows}
     names = [f"{letter} at {place}" for place in range(8) for letter in range(5)]
-    return findings(rows, SPACE, cells, names)
+    return findings(rows, SPACE, cells, names, max_latency_ratio=limit)
 
 
 def test_the_findings_are_those_of_the_records() -> None:
@@ -94,6 +94,33 @@ def test_finalists_that_cannot_be_told_apart_are_chosen_by_their_speed() -> None
     assert len(other.as_good) == len({r.key for r in alike if r.fidelity == 2}) - 1
     fastest = min(r.milliseconds or 9 for r in alike if r.fidelity == 2 and "known" not in r.arms)
     assert f"{fastest:.2f} ms" in advice(other)
+
+
+def test_the_best_cell_is_one_within_the_limit_of_latency() -> None:
+    """The cell with the best score is slow, the next two are not."""
+    first, *others = sorted(
+        (row for row in found(records()).rows if 2 in row.records), key=lambda row: -row.score(2)
+    )
+    ratios = {first.key: 1.06, others[0].key: 1.05, others[1].key: 0.9}
+    rows = tuple(replace(r, latency_ratio=ratios.get(r.key, 1.2)) for r in records())
+    told = found(rows, 1.05)
+    assert told.beyond is not None
+    assert (told.best.key, told.beyond.key) == (others[0].key, first.key)
+    assert first.key not in {row.key for row in told.as_good}
+    assert choice(told, "NASNet-A", "accuracy") == (
+        "best.toml is the best finalist of those that take at most 1.05 times the milliseconds of "
+        f"NASNet-A at the same multiply-adds: cell 2, {others[0].score(2):.2%}, 1.050 times. "
+        f"Without this limit it would be cell 1, {first.score(2):.2%}, 1.060 times."
+    )
+    for limit, text in (
+        (0.0, "The best cell takes 1.060 times the milliseconds of NASNet-A"),
+        (1.06, "The best cell takes 1.060 times the milliseconds of NASNet-A"),
+        (0.8, "No finalist takes at most 0.8 times the milliseconds of NASNet-A"),
+    ):
+        told = found(rows, limit)
+        assert (told.best.key, told.beyond) == (first.key, None)
+        assert choice(told, "NASNet-A", "accuracy").startswith(text)
+    assert choice(found(records(halving=False)[:30], 1.05), "NASNet-A", "accuracy") == ""
 
 
 def test_the_verdict_names_the_better_one() -> None:
@@ -195,6 +222,7 @@ def test_the_page_of_a_search(tmp_path: Path, halving: bool, measure: str) -> No
     assert (tmp_path / "new" / "finalists.png").exists() == halving
     for part in ("A &lt;search&gt;", "&lt;photos&gt;", "one &amp; only", told.best.largest.code):
         assert part in text
+    assert ("times the milliseconds of NASNet-A" in text) == halving
     assert text.count("<svg") == 4  # both cells, and those of NASNet-A
     assert verdict(told, measure).split("(")[0].strip() in text.replace("&#39;", "'")
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")

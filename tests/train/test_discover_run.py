@@ -62,7 +62,8 @@ def test_what_a_run_leaves(run: Path) -> None:
     assert [row["error"] for row in rows] == [""] * 8
     assert [row["fidelity"] for row in rows] == [0, 0, 1, 1, 2, 2, 2, 2]
     assert all(0 <= row["score"] <= 1 for row in rows)
-    assert [row["milliseconds"] is not None for row in rows[4:]] == [True, False] * 2
+    for name in ("milliseconds", "latency_ratio"):
+        assert [row[name] is not None for row in rows[4:]] == [True, False] * 2
     table = pq.read_table(run / "table.parquet").to_pylist()
     assert sorted(row["code"] for row in table) == sorted(row["code"] for row in rows)
     best = network_of(run / "best.toml")
@@ -131,6 +132,7 @@ def test_one_class_is_refused(data: Path, tmp_path: Path) -> None:
         ({"hours": 1.0, "trainings": 5}, "hours or trainings, not both"),
         ({"trainings": 1}, "trainings starts at 2"),
         ({"jobs": 0}, "jobs starts at 1"),
+        ({"max_latency_ratio": float("nan")}, "max_latency_ratio starts at 0, found nan"),
     ],
 )
 def test_options_that_cannot_be_meant(values: dict[str, object], told: str) -> None:

@@ -67,6 +67,8 @@ def discover(
     if not quiet:
         note(f"{output}: {len(found.records)} trainings; see report.html")
         note(found.verdict)
+        if found.choice:
+            note(found.choice)
         say(str(output / "best.toml"))
 
 

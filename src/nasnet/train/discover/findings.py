@@ -57,8 +57,17 @@ class Row:
     @property
     def milliseconds(self) -> float | None:
         """Of one picture, as it was measured last."""
-        every = [r.milliseconds for _, mine in sorted(self.records.items()) for r in mine]
-        return next((found for found in reversed(every) if found is not None), None)
+        return self._timed[-1].milliseconds if self._timed else None
+
+    @property
+    def latency_ratio(self) -> float | None:
+        """Its milliseconds in those of NASNet-A, measured in turns with it."""
+        return self._timed[-1].latency_ratio if self._timed else None
+
+    @property
+    def _timed(self) -> list[Record]:
+        every = [record for _, mine in sorted(self.records.items()) for record in mine]
+        return [record for record in every if record.milliseconds is not None]
 
     def seeds(self, fidelity: int) -> tuple[float, ...]:
         """Scores at a fidelity that it has, one a seed."""
@@ -123,8 +132,12 @@ class Findings:
     Attributes:
         rows: the cells that have a score, the best first: by the largest fidelity, then the score.
         known: NASNet-A and what else was known before.
-        best: the cell with the best score at the largest fidelity.
-        as_good: finalists that its score cannot be told from, the best itself first.
+        best: the cell with the best score at the largest fidelity, of those that are within the
+            limit of latency; of all where none is.
+        as_good: finalists within the limit that its score cannot be told from, the best itself
+            first.
+        beyond: the cell with a better score that takes longer than the limit; None without.
+        limit: of the milliseconds, in those of NASNet-A; 0 where there is none.
         top: that fidelity.
         trainings: how many, by fidelity.
         failed: how many of them failed, why and how often in `errors`.
@@ -147,6 +160,8 @@ class Findings:
     known: tuple[Row, ...]
     best: Row
     as_good: tuple[Row, ...]
+    beyond: Row | None
+    limit: float
     top: int
     trainings: Mapping[int, int]
     failed: int
@@ -168,6 +183,8 @@ def findings(
     space: SearchSpace[Cell],
     cells: Mapping[str, Cell],
     names: Sequence[str] = (),
+    *,
+    max_latency_ratio: float = 0.0,
 ) -> Findings:
     """What a run's records say.
 
@@ -176,6 +193,8 @@ def findings(
         space: that was searched; the predictor learns from its features.
         cells: the cell of each key of the records.
         names: of the space's features, for their effects; none for no effects.
+        max_latency_ratio: milliseconds of the best cell in those of NASNet-A at the most; 0 for
+            no limit.
 
     Raises:
         InputError: no training of the run has a score.
@@ -192,6 +211,10 @@ def findings(
     filters = np.array([float(row.records[0][0].filters) for row in cheap])
     top = max(max(row.records) for row in found)
     finalists = [row for row in found if top in row.records]
+    fast = [row for row in finalists if 0 < (row.latency_ratio or 0) <= max_latency_ratio]
+    chosen = fast or finalists
+    best = max(chosen, key=lambda row: row.score(top))
+    first = max(finalists, key=lambda row: row.score(top))
     arms = _arms(records)
     bands = worth(features, scores)
     random = arms.get(RANDOM)
@@ -207,10 +230,10 @@ def findings(
     return Findings(
         rows=tuple(sorted(found, key=_worth, reverse=True)),
         known=tuple(row for row in rows if row.key in known),
-        best=max(finalists, key=lambda row: row.score(top)),
-        as_good=tuple(
-            finalists[at] for at in as_good_as_the_best([row.seeds(top) for row in finalists])
-        ),
+        best=best,
+        as_good=tuple(chosen[at] for at in as_good_as_the_best([row.seeds(top) for row in chosen])),
+        beyond=None if first is best else first,
+        limit=max_latency_ratio,
         top=top,
         trainings={
             fidelity: sum(record.fidelity == fidelity for record in records)

@@ -36,6 +36,8 @@ class DiscoverOptions:
             size; those of NASNet-A if not given.
         skeleton: what the cells are put into: `mobile`, for photographs, or `cifar`, for pictures
             of 32 pixels.
+        max_latency_ratio: the network that is found takes at most so many times the milliseconds
+            of NASNet-A at the same multiply-adds; 0 for no limit.
         score: what a training is judged by: accuracy on held-out pictures, their likelihood, or
             the speed of learning.
         pictures: that one training sees in an epoch.
@@ -51,6 +53,7 @@ class DiscoverOptions:
     baseline: bool = True
     multiply_adds: int | None = None
     skeleton: Skeleton = "mobile"
+    max_latency_ratio: float = 1.05
     score: Measure = "accuracy"
     pictures: int = 4096
     epochs: int = 2
@@ -70,8 +73,9 @@ class DiscoverOptions:
                 raise InputError(f"{name} starts at 1, found {value}")
         if self.trainings == 1:
             raise InputError("trainings starts at 2: NASNet-A is the first of them")
-        if self.seed < 0:
-            raise InputError(f"seed starts at 0, found {self.seed}")
+        for name in ("seed", "max_latency_ratio"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} starts at 0, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

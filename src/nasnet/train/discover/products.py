@@ -17,7 +17,7 @@ from nasnet.train.discover.nasnet_space import Cells, NasnetSpace
 from nasnet.train.discover.options import DiscoverOptions
 from nasnet.train.discover.records import Record, columns
 from nasnet.train.discover.report import Search as Page, write_search
-from nasnet.train.discover.verdict import verdict
+from nasnet.train.discover.verdict import choice, verdict
 
 TABLE, BEST, FRONT, REPORT = "table.parquet", "best.toml", "front.toml", "report.html"
 PRODUCTS = (TABLE, BEST, FRONT, REPORT)
@@ -33,12 +33,15 @@ class Discovery:
         records: all trainings.
         best: the network of the best cell, as wide as the budget allows.
         verdict: whether the search was better than random search, in a sentence.
+        choice: how fast the best cell is, and which one it would be without the limit; empty
+            where that was not measured.
     """
 
     folder: Path
     records: tuple[Record, ...]
     best: Fitted
     verdict: str
+    choice: str
 
 
 def delivered(cells: Cells, options: DiscoverOptions, share: float = 1.0) -> Fitted:
@@ -74,7 +77,8 @@ def write_table(folder: Path, records: Sequence[Record]) -> None:
 
     rows = sorted(records, key=lambda one: (one.fidelity, one.key, one.seed))
     found = columns(rows)
-    kinds = {"score": pa.float64(), "milliseconds": pa.float64(), "error": pa.string()}
+    names = ("score", "milliseconds", "latency_ratio")
+    kinds = {**dict.fromkeys(names, pa.float64()), "error": pa.string()}
     arrays = {
         name: pa.array([list(v) if isinstance(v, tuple) else v for v in values], kinds.get(name))
         for name, values in found.items()
@@ -105,7 +109,8 @@ def write_products(
     """
     write_table(folder, records)
     cells = {record.key: cells_of(record.key) for record in records}
-    found = findings(records, space, cells, space.feature_names())
+    limit = options.max_latency_ratio
+    found = findings(records, space, cells, space.feature_names(), max_latency_ratio=limit)
     best = delivered(cells[found.best.key], options)
     origin = (
         f"nasnet discover on {data}, seed {options.seed}: the best of {len(found.rows)} cells in "
@@ -119,6 +124,7 @@ def write_products(
         records=tuple(records),
         best=best,
         verdict=verdict(found, options.score),
+        choice=choice(found, "NASNet-A", options.score),
     )
 
 

@@ -29,6 +29,8 @@ class Record:
         filters: that width.
         seconds: of the training, by the clock.
         milliseconds: of one picture in the product's own engine; None where not measured.
+        latency_ratio: these in those of NASNet-A at the same multiply-adds, measured in turns
+            with it; None where not measured.
         error: why the training failed, one line; empty if it did not.
     """
 
@@ -44,6 +46,7 @@ class Record:
     filters: int
     seconds: float
     milliseconds: float | None = None
+    latency_ratio: float | None = None
     error: str = ""
 
     @property

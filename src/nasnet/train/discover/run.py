@@ -45,7 +45,7 @@ _STEP = 10  # trainings that a search by the clock grows by
 _TRAININGS = 60  # where nobody says how many
 _FIRST_SHARE = 0.5  # of the hours, for first trainings
 # What may differ when a run goes on.
-_FREE = ("hours", "trainings", "jobs")
+_FREE = ("hours", "trainings", "jobs", "max_latency_ratio")
 _STRATEGIES: dict[str, Strategy] = {
     one.name: one for one in (Guided(), RandomSearch(), Evolution())
 }
@@ -247,7 +247,7 @@ class _Run:
         place, whole = self._pictures(rung.size), None
         if trial.fidelity == 2 and trial.key not in self.timed:
             self.timed.add(trial.key)  # once a cell, not with each seed
-            whole = delivered(trial.cell, self.options).spec
+            whole = tuple(delivered(c, self.options).spec for c in (trial.cell, NASNET_A))
         workers.start(trial.id, empty, spec, place, lesson, self.options.score, whole)
 
     def failed(self, trial: Trial[Cells], error: str) -> Record:
@@ -291,7 +291,7 @@ def train_trial(
     pictures: Path,
     lesson: Lesson,
     score: Measure,
-    whole: Spec | None,
+    whole: tuple[Spec, Spec] | None,
 ) -> Record:
     """What a child does.
 
@@ -301,13 +301,14 @@ def train_trial(
         pictures: the folder of its pictures.
         lesson: how.
         score: which measure is the score.
-        whole: the network that the cells would become, whose milliseconds are told; or None.
+        whole: the network that the cells would become, whose milliseconds are told, and NASNet-A
+            at the same multiply-adds; or None.
 
     Returns:
         The record.
     """
     from nasnet.train.discover.children import learn
-    from nasnet.train.discover.latency import milliseconds
+    from nasnet.train.discover.latency import beside
 
     outcome = learn(spec, pictures, lesson, empty.seed)
     record = replace(
@@ -316,4 +317,7 @@ def train_trial(
         curve=tuple(outcome.curve),
         seconds=round(outcome.seconds, 3),
     )
-    return record if whole is None else replace(record, milliseconds=milliseconds(whole))
+    if whole is None:
+        return record
+    milliseconds, ratio = beside(*whole)
+    return replace(record, milliseconds=milliseconds, latency_ratio=ratio)

@@ -88,6 +88,33 @@ def advice(found: Findings) -> str:
     )
 
 
+def choice(found: Findings, name: str, measure: str) -> str:
+    """How fast the best cell is, and which one it would be without the limit of latency.
+
+    Empty where milliseconds were not measured.
+    """
+    ratio = found.best.latency_ratio
+    if ratio is None:
+        return ""
+    of = f"the milliseconds of {name} at the same multiply-adds"
+    limit = f"at most {found.limit:g} times {of}"
+    if found.beyond is not None and found.beyond.latency_ratio is not None:
+        other = found.beyond
+        return (
+            f"best.toml is the best finalist of those that take {limit}: "
+            f"cell {found.rows.index(found.best) + 1}, "
+            f"{shown(found.best.score(found.top), measure)}, {ratio:.3f} times. Without this limit "
+            f"it would be cell {found.rows.index(other) + 1}, "
+            f"{shown(other.score(found.top), measure)}, {other.latency_ratio:.3f} times."
+        )
+    if found.limit and ratio > found.limit:
+        return (
+            f"No finalist takes {limit}, so best.toml is the one with the best score: "
+            f"{ratio:.3f} times."
+        )
+    return f"The best cell takes {ratio:.3f} times {of}."
+
+
 def against_known(found: Findings, name: str, measure: str) -> str:
     """The best cell beside what was known before; empty where that was not trained as long."""
     known = [row for row in found.known if found.top in row.records]
