@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from PIL import Image
 
 from nasnet.errors import InputError, SourceError
 from nasnet.network.cost import multiply_adds
+from nasnet.network.spec import PRESETS
+from nasnet.system import write_whole
+from nasnet.train.discover import run as running
 from nasnet.train.discover.comparing import CompareOptions, compare
 from nasnet.train.discover.options import DiscoverOptions
 from nasnet.train.discover.progress import DiscoverEvent
-from nasnet.train.discover.run import discover
-from nasnet.weights.networks import network_of
+from nasnet.train.discover.run import discover, searchable
+from nasnet.weights.networks import network_of, write_network
+from tests.support.cli import invoke
 
 # Small enough for a test: eight trainings of one step.
 OPTIONS = DiscoverOptions(
@@ -70,6 +75,53 @@ def test_what_a_run_leaves(run: Path) -> None:
     assert 0.96e8 <= multiply_adds(best) <= 1e8
     assert "in 8 trainings" in (run / "best.toml").read_text()
     assert "A search for cells" in (run / "report.html").read_text()
+
+
+def test_the_same_seed_gives_the_same_table_by_the_clock_too(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run, through the command line, whose hours are over after its first two cells."""
+    monkeypatch.setattr(running, "_STEP", 2)
+    done = invoke(
+        *("discover", data, "-o", tmp_path / "run", "--hours", "1e-9", "--no-baseline"),
+        *("--skeleton", "cifar", "--pictures", "16", "--epochs", "1", "--held-out", "8"),
+        *("--multiply-adds", "100000000"),
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(tmp_path / "run" / "best.toml")
+    assert "8 trainings; see report.html" in done.stderr
+    assert "times the milliseconds of NASNet-A" in done.stderr
+    assert "trainings = 2" in (tmp_path / "run" / "discover.toml").read_text()
+    first, again = (
+        pq.read_table(place / "table.parquet").drop(["seconds", "milliseconds", "latency_ratio"])
+        for place in (run, tmp_path / "run")
+    )
+    assert again.equals(first)
+
+
+def test_by_the_clock_a_search_grows_until_half_of_its_hours_are_over(
+    data: Path, tmp_path: Path
+) -> None:
+    """Trainings of a quarter of an hour each, which are not done: 16 of them take four hours."""
+    options = replace(OPTIONS, trainings=None, hours=8.0, strategy="random")
+    write_whole(tmp_path / "discover.toml", b"")
+    one = running._Run(tmp_path, searchable(data, None, 0), options, None)
+    rng = np.random.default_rng(0)
+
+    grown = []
+    while trials := one.search(one.journal.records).ask():
+        if trials[0].fidelity == 1:
+            break
+        grown.append(one.now.trainings)
+        record = one.failed(trials[0], "")
+        one.journal.append(replace(record, score=float(rng.random()), seconds=900.0))
+    assert sorted(set(grown)) == [10, 20]
+    assert sum(record.fidelity == 0 for record in one.journal.records) == 21  # and NASNet-A
+    assert "trainings = 20" in (tmp_path / "discover.toml").read_text()
+    again = running._Run(tmp_path, searchable(data, None, 0), options, None)
+    assert [trial.id for trial in again.search(again.journal.records).ask()] == [
+        trial.id for trial in trials
+    ]
 
 
 def test_the_networks_of_the_front_can_be_named(run: Path) -> None:
@@ -141,11 +193,18 @@ def test_options_that_cannot_be_meant(values: dict[str, object], told: str) -> N
 
 
 def test_a_comparison_goes_on_with_more_seeds(run: Path, data: Path, tmp_path: Path) -> None:
-    networks = {"cifar": network_of("cifar"), "best.toml": network_of(run / "best.toml")}
+    names = ("cifar", str(run / "best.toml"))
+    networks = {name: network_of(name) for name in names}
     options = CompareOptions(seeds=1, cells=1, stem=8, pictures=16, epochs=1)
-    told: list[str] = []
-    compare(networks, data, tmp_path / "cmp", options, on_note=told.append)
-    assert "the test part" in told[0]
+    done = invoke(
+        *("compare", *names, data, "-o", tmp_path / "cmp", "--seeds", "1"),
+        *("--cells", "1", "--stem", "8", "--pictures", "16", "--epochs", "1"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "the test part of" in done.stderr
+    assert "One seed gives no bound for it." in done.stdout
+    assert "Traceback" not in done.output
+    assert "best.toml" in (tmp_path / "cmp" / "report.html").read_text()
     first = (tmp_path / "cmp" / "trials.jsonl").read_text()
     found = compare(networks, data, tmp_path / "cmp", replace(options, seeds=2))
     lines = (tmp_path / "cmp" / "trials.jsonl").read_text()
@@ -160,3 +219,28 @@ def test_a_comparison_goes_on_with_more_seeds(run: Path, data: Path, tmp_path: P
     ]
     with pytest.raises(InputError, match="with epochs 1, not 2"):
         compare(networks, data, tmp_path / "cmp", replace(options, epochs=2))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["cifar"], "name two networks or more, and then the pictures"),
+        (["cifar", "cifar"], "a network is named twice"),
+        (["cifar", "BEST"], "two of the networks cifar, .* are the same"),
+        (
+            ["cifar", "mobile"],
+            r"\(32 px for cifar, 224 px for mobile\): name --size",
+        ),
+        (["cifar", "nothing.toml"], "nothing.toml"),
+    ],
+)
+def test_a_comparison_that_cannot_be_meant_is_refused_in_one_line(
+    data: Path, tmp_path: Path, names: list[str], told: str
+) -> None:
+    write_network(tmp_path / "alike.toml", replace(PRESETS["cifar"], name="alike"))
+    networks = [str(tmp_path / "alike.toml") if name == "BEST" else name for name in names]
+    done = invoke("compare", *networks, data, "-o", tmp_path / "cmp")
+    assert done.exit_code in (1, 2)
+    assert re.search(told, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "cmp" / "trials.jsonl").exists()
