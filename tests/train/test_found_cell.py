@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 
@@ -27,15 +28,7 @@ from tests.support.training import one_thread
 __all__ = ["one_thread"]  # a fixture
 
 # Averages that follow three steps: others would be those of no network.
-RECIPE = """
-[train]
-batch_norm_momentum = 0.2
-
-[[stages]]
-epochs = 1
-size = 32
-batch_size = 8
-"""
+SHORT = ("--epochs", "1", "--batch-size", "8", "--batch-norm-momentum", "0.2", "--ema", "0")
 
 
 def _nasnet(*arguments: str | Path) -> str:
@@ -48,21 +41,21 @@ def _nasnet(*arguments: str | Path) -> str:
 def test_a_found_cell_is_trained_measured_tuned_exported_embedded_and_served(
     tmp_path: Path,
 ) -> None:
-    spec = replace(all_kinds(), num_cells=2, num_reduction_layers=1)
+    spec = replace(all_kinds(), num_cells=2, num_reduction_layers=1, image_size=48)
     best, data, run = tmp_path / "best.toml", tmp_path / "data", tmp_path / "run"
     write_network(best, spec, origin="a test")
     for number in range(24):
         file = data / ("red", "blue")[number % 2] / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg(40, 40, seed=number))
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE, encoding="utf-8")
 
-    _nasnet("train", data, "-o", run, "--recipe", recipe, "--network", best, "-q")
+    told = _nasnet("train", data, "-o", run, "--network", best, *SHORT)
+    assert "without the recipe's auxiliary loss: the auxiliary head's place" in told
     best.unlink()  # what was trained knows what it is
     opened = open_weights(run)
     assert opened.weights.spec == encode(spec)
     assert opened.weights.labels == ("blue", "red")
+    assert opened.image_size == (48, 48)  # the network's own, whatever its recipe was made for
 
     assert "top-1" in _nasnet("evaluate", run, data)
     assert "nasnet_kinds" in _nasnet("weights", "inspect", run)
@@ -74,12 +67,14 @@ def test_a_found_cell_is_trained_measured_tuned_exported_embedded_and_served(
     assert tuned.spec == encode(spec)
 
     _nasnet("export", run, tmp_path / "net.onnx")
+    inputs = onnx.load(tmp_path / "net.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert [one.dim_value for one in inputs][1:] == [48, 48, 3]
     picture = jpeg(40, 40, seed=3)
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.jpg").write_bytes(picture)
     _nasnet("embed", tmp_path / "one", "-o", tmp_path / "f.parquet", "-w", run, "-q")
     vector = np.array(pq.read_table(tmp_path / "f.parquet")["vector"].to_pylist())[0]
-    images = np.zeros((1, 32, 32, 3), np.float32)
+    images = np.zeros((1, 48, 48, 3), np.float32)
     made = engine.create(opened.weights)
     expected = engine.run(made, images, ["global_pool"])["global_pool"]
     made.close()

@@ -26,7 +26,7 @@ from nasnet.train.from_scratch import TrainSummary, train
 from nasnet.train.loop import TrainEvent
 from nasnet.train.recipe import Stage, TrainRecipe
 from nasnet.train.recipe_files import read_recipe, shipped_recipes
-from nasnet.train.run import classification, network_for
+from nasnet.train.run import classification, network_for, without_room
 from nasnet.weights.weights import read_safetensors, seeded
 from tests.support.pictures import encoded, jpeg, pixels
 from tests.support.training import one_thread, same, untimed
@@ -328,7 +328,7 @@ def test_single_values_of_a_recipe_are_changed() -> None:
     assert (found.epochs, found.train.epochs, found.train.optimizer.kind) == (3, 3, "sgd")
     assert found.augment == preset("none")
     assert found.teacher is not None
-    assert (found.stages[0].size, found.train.ema) == (224, own.train.ema)
+    assert (found.stages[0].size, found.train.ema) == (None, own.train.ema)
 
 
 def test_a_stage_of_so_many_steps_shows_few_pictures_more_often() -> None:
@@ -470,3 +470,19 @@ def test_recipes_that_are_no_text_or_not_there(tmp_path: Path) -> None:
             match=r"no recipe of that name \(builtin, builtin-joined, builtin-live, cifar,",
         ):
             read_recipe(missing)
+
+
+@pytest.mark.parametrize(
+    ("size", "weight", "reason"),
+    [
+        (224, 0.4, ""),
+        (96, 0.4, ""),
+        (64, 0.4, "the auxiliary head needs a 5x5 map, cell_7/cell_output/concat has 4x4 px"),
+        (64, 0.0, ""),
+    ],
+)
+def test_small_pictures_leave_no_room_for_the_auxiliary_head(
+    size: int, weight: float, reason: str
+) -> None:
+    recipe = dataclasses.replace(read_recipe("mobile"), aux_weight=weight)
+    assert without_room(recipe, None, (size, size)) == reason

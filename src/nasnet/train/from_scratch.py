@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from nasnet.pictures.sources import (
 from nasnet.system import held
 from nasnet.train.loop import ALONE, Objective, Replicas, TrainEvent, TrainResult, device_of
 from nasnet.train.recipe import TrainRecipe
-from nasnet.train.run import check, classification, follow, network_for, preset_for
+from nasnet.train.run import check, classification, follow, network_for, preset_for, without_room
 from nasnet.train.run_files import CHECKPOINT, RUN_FILES, clear
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
 from nasnet.weights.weights import Weights
@@ -102,6 +102,10 @@ def train(
         found = _unlabelled(data, recipe) if recipe.teacher else open_dataset(data, options=dataset)
         last = recipe.stages[-1].size or decode(preset_for(recipe, weights)).image_size
         size = (last, last)
+        notes = found.notes
+        if reason := without_room(recipe, weights, size):
+            recipe = replace(recipe, aux_weight=0.0)
+            notes = (*notes, f"trained without the recipe's auxiliary loss: {reason}")
         check(recipe, size, weights, replicas)
         network = network_for(recipe, found, weights, size)
 
@@ -115,7 +119,7 @@ def train(
                 side = recipe.recalibrate.size if recipe.recalibrate else last
                 write_into(ModuleFolder(weights=weights, task=task, height=side, width=side), out)
 
-        for note in found.notes:
+        for note in notes:
             tell(TrainEvent(kind="note", epoch=0, epochs=recipe.epochs, text=note))
         if replicas.writes:
             _clear(out, overwrite=overwrite)
@@ -152,7 +156,7 @@ def train(
             result=result,
             pictures=len(found.train),
             failures=failures,
-            notes=found.notes,
+            notes=notes,
         )
 
 

@@ -18,7 +18,8 @@ from nasnet.compute.engine import EngineOptions
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
-from nasnet.network.code import network_name
+from nasnet.network.build import build_plan
+from nasnet.network.code import decode, network_name
 from nasnet.pictures.batch_processes import Batches, open_loader, processes_for
 from nasnet.pictures.batches import Failure, LoaderOptions
 from nasnet.pictures.sources import Dataset, Example
@@ -87,6 +88,27 @@ def classification(recipe: TrainRecipe, data: Dataset) -> Classification:
 def preset_for(recipe: TrainRecipe, weights: Weights | None) -> str:
     """The name of the network that a recipe trains, with the weights it starts from."""
     return recipe.network or (weights.spec if weights else "mobile")
+
+
+def without_room(recipe: TrainRecipe, weights: Weights | None, size: Size) -> str:
+    """Why the network has no room for the recipe's auxiliary head; empty if it has, or needs none.
+
+    Args:
+        recipe: which network, and whether there is to be a head.
+        weights: to start from.
+        size: height and width the module is for.
+    """
+    if not recipe.aux_weight:
+        return ""
+    height, width = _size_of(recipe.stages[-1], size)
+    spec = decode(preset_for(recipe, weights))
+    try:
+        plan = build_plan(spec, height=height, width=width, num_classes=2, aux_head=True)
+    except InputError as error:
+        return str(error).partition(": ")[0]  # the rest says to do what is done now
+    if "AuxLogits" in plan.endpoints:
+        return ""
+    return "the auxiliary head's place is before the second of two reductions"
 
 
 def check(
