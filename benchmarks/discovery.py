@@ -4,7 +4,9 @@
 
 A table of NAS-Bench-201 judges the strategies: the score is the accuracy after 12 epochs, the five
 cells that a strategy thinks best are trained in full, and the best of the five counts. A table of
-the DARTS space judges the predictor. Nothing is trained and no table is part of the project.
+the DARTS space judges the predictor. The `table.parquet` of a run tells whether the curve of a
+first training says more of a longer one than its last score. Nothing is trained, and no table of
+others is part of the project.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ import numpy as np  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.tables import DATASETS, Array, Darts, NasBench201  # noqa: E402
+from nasnet.network.code import decode_cell  # noqa: E402
 from nasnet.system import usable_cores  # noqa: E402
+from nasnet.train.discover.cell_features import cell_features  # noqa: E402
 from nasnet.train.discover.guided import Guided  # noqa: E402
 from nasnet.train.discover.predictor import Predictor, normal_scores  # noqa: E402
 from nasnet.train.discover.search import Search  # noqa: E402
@@ -59,8 +63,10 @@ def main() -> None:
             print(strategies_on(table, arguments, seeds))
         elif "normal_ops" in columns:
             print(predictor_on(table))
+        elif "curve" in columns:
+            print(curves_of(table))
         else:
-            sys.exit(f"{table}: neither NAS-Bench-201 nor the DARTS space: columns {columns}")
+            sys.exit(f"{table}: no run, NAS-Bench-201 or DARTS space: columns {columns}")
         print(f"{_processor_seconds() - began:.0f} s of processor time\n")
 
 
@@ -159,6 +165,46 @@ def predictor_on(table: Path, *, trained: int = 100, repeats: int = 20) -> str:
     for name, found in known_by.items():
         everywhere, equal = np.mean(found, axis=0)
         lines.append(f"| {name} | {everywhere:.2f} | {equal:.2f} |")
+    return "\n".join(lines)
+
+
+def curves_of(table: Path) -> str:
+    """How well a predictor that has seen the first trainings' curves ranks a run's longer ones."""
+    rows = pq.read_table(table).to_pylist()
+    first = [row for row in rows if row["fidelity"] == 0 and row["score"] is not None]
+    longer = {row["key"]: row["score"] for row in rows if row["fidelity"] == 1}
+    features = []
+    for row in first:
+        size = [np.log(row["multiply_adds"]), np.log(row["filters"])]
+        cells = (cell_features(decode_cell(one)) for one in row["key"].split(":"))
+        features.append(np.concatenate([size, *cells]))
+    both = np.array([row["key"] in longer for row in first])
+    wanted = np.array([longer[row["key"]] for row in first if row["key"] in longer])
+    early = normal_scores(np.array([row["curve"][0] for row in first]))
+    last = normal_scores(np.array([row["curve"][-1] for row in first]))
+    learned = {"last epoch": last, "first epoch": early, "both": normal_scores(early + last)}
+    lines = [
+        f"{table}: rank correlation with {both.sum()} longer trainings, {len(first)} cells known; "
+        "95 % bootstrap band of what it is more than by the last epoch",
+        "| the predictor learned from | all | more |",
+        "|---|---|---|",
+    ]
+    found = {
+        name: Predictor.fit(np.array(features), scores).predict(np.array(features))[0][both]
+        for name, scores in learned.items()
+    }
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(wanted), (1000, len(wanted)))
+    drawn = {
+        name: np.array([ranks(values[at], wanted[at]).spearman for at in draws])
+        for name, values in found.items()
+    }
+    for name, values in found.items():
+        more = drawn[name] - drawn["last epoch"]
+        low, high = np.percentile(more, [2.5, 97.5])
+        lines.append(
+            f"| {name} | {ranks(values, wanted).spearman:.2f} | {low:+.2f} to {high:+.2f} |"
+        )
     return "\n".join(lines)
 
 

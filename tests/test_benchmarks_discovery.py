@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from benchmarks import discovery_scores
-from benchmarks.discovery import predictor_on
+from benchmarks.discovery import curves_of, predictor_on
 from benchmarks.tables import NasBench201
 from nasnet.train.discover.guided import Guided
 from nasnet.train.discover.search import Search
@@ -130,3 +130,16 @@ def test_a_study_that_was_killed_goes_on_from_its_last_whole_line(tmp_path: Path
     assert discovery_scores.read(out) == [{"cell": 0}]
     discovery_scores.keep(out, {"cell": 2})
     assert discovery_scores.read(out) == [{"cell": 0}, {"cell": 2}]
+
+
+def test_the_last_score_says_as_much_as_the_whole_curve() -> None:
+    """The figures in docs/discover.md, from its table."""
+    docs = Path(__file__).parent.parent / "docs"
+    lines = curves_of(docs / "discover-cifar10" / "table.parquet").splitlines()
+    assert "31 longer trainings, 110 cells known" in lines[0]
+    assert lines[3].startswith("| last epoch | 0.87 | +0.00 to +0.00 |")
+    text = (docs / "discover.md").read_text()
+    for line, name in ((lines[4], "first"), (lines[5], "both")):
+        value = line.split(" | ")[1]
+        assert line.startswith(f"| {name}")
+        assert f"{value} by one of" in text.replace("\n", " ")
