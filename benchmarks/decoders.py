@@ -2,6 +2,7 @@
 
     pip install pyvips pyvips-binary && apt-get install imagemagick
     python -m benchmarks.decoders FOLDER...
+    python -m benchmarks.decoders --time FOLDER...   # where the time of JPEG files goes
 
 Prints a row a format, then each file that neither agrees nor is refused by its name. Exit status
 1 if any pixels differ from both. Neither of the two shares a line with Pillow or tifffile, though
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +27,9 @@ import numpy.typing as npt
 from nasnet.errors import PictureError
 from nasnet.pictures.decode import Decoding, decode
 from nasnet.pictures.decode.recognise import HEIF, TIFF, format_of
+from nasnet.pictures.recipes import get_recipe, prepare
+from nasnet.pictures.resize import pillow_bilinear
+from nasnet.pictures.signature import signature
 
 Rgba = npt.NDArray[np.float64]
 # Levels of 255 by which a picture may be off on average, and at one value in a thousand. What is
@@ -185,7 +190,42 @@ def files(places: list[str]) -> Iterator[Path]:
         yield from sorted(path for path in Path(place).rglob("*") if path.is_file())
 
 
+def times(places: list[str], rounds: int = 5) -> None:
+    """Core-milliseconds of the steps from a JPEG file to the network's input, least of rounds."""
+    import simplejpeg
+
+    recipe = get_recipe("photo")
+    size = (224, 224)
+    data = [file.read_bytes() for file in files(places)]
+    data = [one for one in data if one.startswith(b"\xff\xd8\xff")]
+    decoded = {one: decode(one, recipe.decoding, target=size).pixels for one in data}
+    small = {one: pillow_bilinear(pixels, *size) for one, pixels in decoded.items()}
+    steps: dict[str, Callable[[bytes], object]] = {
+        "from file to input": lambda one: prepare(one, recipe, *size, signed=True),
+        "decoded": lambda one: decode(one, recipe.decoding, target=size),
+        # Next to nothing is transformed, nothing coloured: what is left is reading the code.
+        "decoded at 1/8, grey": lambda one: simplejpeg.decode_jpeg(
+            one, colorspace="GRAY", min_height=1, min_width=1
+        ),
+        "brought to size": lambda one: pillow_bilinear(decoded[one], *size),
+        "signature": lambda one: signature(decoded[one], one, small[one]),
+    }
+    print(f"{len(data)} files of {np.mean([len(one) for one in data]) / 1e6:.2f} MB")
+    print("| step | core-ms a picture |\n| --- | --- |")
+    for name, step in steps.items():
+        least = np.inf
+        for _ in range(rounds):
+            begun = time.thread_time()
+            for one in data:
+                step(one)
+            least = min(least, time.thread_time() - begun)
+        print(f"| {name} | {least / len(data) * 1000:.2f} |")
+
+
 def main(places: list[str]) -> int:
+    if places[:1] == ["--time"]:
+        times(places[1:])
+        return 0
     counts: dict[str, Counter[str]] = {}
     lines = []
     for file in files(places):

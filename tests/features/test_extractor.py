@@ -9,6 +9,7 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,25 @@ SMALL = (48, 48)
 @pytest.fixture(scope="module")
 def extractor() -> nasnet.Extractor:
     return nasnet.Extractor("seeded:7", size=SMALL)
+
+
+def test_fewer_pictures_than_a_batch_are_computed_without_padding(
+    extractor: nasnet.Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [jpeg(seed=seed) for seed in range(5)]
+    calls: list[tuple[int, bool]] = []
+    infer = extractor.engine.infer
+
+    def told(images: Any, endpoints: tuple[str, ...], *, alone: bool) -> Any:
+        calls.append((len(images), alone))
+        return infer(images, endpoints, alone=alone)
+
+    monkeypatch.setattr(extractor.engine, "infer", told)
+    three = extractor.embed(few[:3])
+    assert calls == [(1, True)] * 3
+    five = extractor.embed(few)
+    assert sorted(calls[3:]) == [(1, False), (4, False)]  # what is left goes as the others do
+    np.testing.assert_array_equal(three, five[:3])
 
 
 def test_vectors_are_those_of_embed(extractor: nasnet.Extractor, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.compute.engine import Engine, Images
+from nasnet.compute.engine import Engine, Images, Outputs, run
 from nasnet.errors import PictureError
 from nasnet.features.store import Batch
 from nasnet.pictures.recipes import Prepared
@@ -74,8 +75,12 @@ def vectors(
     streams = ThreadPoolExecutor(engine.streams, thread_name_prefix="infer")
     try:
         computed: deque[Future[Batch]] = deque()
-        for group in _groups(_decoded(items, prepare, decoders, engine), engine.batch):
-            computed.append(streams.submit(_compute, group, engine, endpoint, width))
+        groups = _groups(_decoded(items, prepare, decoders, engine), engine.batch)
+        for number, group in enumerate(groups):
+            # Pictures that do not even fill the first batch are all there are.
+            few = number == 0 and group.pictures < engine.batch
+            infer = partial(run if few else _infer, engine)
+            computed.append(streams.submit(_compute, group, infer, endpoint, width))
             while len(computed) > engine.streams + _SUBMITTED_AHEAD:
                 yield computed.popleft().result()
         while computed:
@@ -120,12 +125,18 @@ def _groups(rows: Iterable[_Row], batch: int) -> Iterator[_Group]:
         yield group
 
 
-def _compute(group: _Group, engine: Engine, endpoint: str, width: int) -> Batch:
+def _infer(engine: Engine, images: Images, endpoints: tuple[str, ...]) -> Outputs:
+    return engine.infer(images, endpoints, alone=False)
+
+
+def _compute(
+    group: _Group, infer: Callable[[Images, tuple[str, ...]], Outputs], endpoint: str, width: int
+) -> Batch:
     result: npt.NDArray[np.float32] = np.full((len(group.rows), width), np.nan, np.float32)
     if group.pictures:
         pixels = [row.prepared.pixels for row in group.rows if row.prepared is not None]
         images = cast(Images, np.stack(pixels))
-        found = engine.infer(images, (endpoint,), alone=False)[endpoint]
+        found = infer(images, (endpoint,))[endpoint]
         if found.ndim == 4:
             found = found.mean(axis=(1, 2))
         good = [index for index, row in enumerate(group.rows) if row.prepared is not None]
