@@ -130,6 +130,8 @@ def test_what_is_done_can_be_searched_already(many: Path, monkeypatch: pytest.Mo
         assert found["state"] == "computing"
         assert 0 < found["rows"] == found["done"] < found["total"] == 150
         assert found["copies"] is False
+        # The gallery waits for no vector.
+        assert service.get("/collection/rows").json["rows"] == 150
         near = service.post("/search?k=1", JPEGS[0]).json["results"][0]["neighbours"]
         assert near[0]["id"] in ids(service)
         assert near[0]["score"] == pytest.approx(1, abs=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,7 @@ class Collection(BaseModel):
 
 
 class Rows(BaseModel):
-    """Ids of some rows, in the order of the index."""
+    """Ids of some rows, in the order of the index, or of the folder of `--photos`."""
 
     rows: int
     ids: list[str]
@@ -149,12 +150,14 @@ def routes(service: Service) -> APIRouter:
         count: Annotated[int, Query(ge=1, le=1000)] = 60,
         where: WhereText = None,
     ) -> Response:
-        index = _index(service)
-        ids = index.ids
         if where is not None:
+            index = _index(service)
             found = await asyncio.to_thread(matching_rows, index, where)
-            ids = [ids[row] for row in found]
-        return json_answer(Rows(rows=len(ids), ids=ids[start : start + step * count : step]))
+            ids: Sequence[str] = [index.ids[row] for row in found]
+        else:  # a folder's pictures can be seen before they have vectors
+            ids = service.photos.shown if service.photos else _index(service).ids
+        shown = list(ids[start : start + step * count : step])
+        return json_answer(Rows(rows=len(ids), ids=shown))
 
     async def neighbours(
         id: Annotated[str | None, Query(min_length=1, description="A row.")] = None,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -82,6 +82,7 @@ class Photos:
         progress: how far it is.
         map: the page that shows where each picture lies, once the vectors are there.
         drawn: whether it is there.
+        shown: ids of the folder's pictures; once all is done, of those that have a vector.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Photos:
         except OSError as error:
             where = self.output.parent
             raise OutputError(f"{where} cannot be made: {error.strerror or error}") from error
+        self.shown: Sequence[str] = self._listed
         self.progress = Progress(state="reading", done=0, total=len(self._listed))
         digest = hashlib.sha256("\0".join(self._listed).encode("utf-8", "surrogateescape"))
         self.map = self.output.with_suffix(f".{digest.hexdigest()[:16]}.html")
@@ -165,7 +167,10 @@ class Photos:
                 raise SourceError(
                     f"of its {len(self._listed):,} pictures none can be read: {problem}"
                 )
-            on_index(open_index(self.output))  # with all columns
+            index = open_index(self.output)  # with all columns
+            on_index(index)
+            known = set(index.ids)
+            self.shown = [id for id in self._listed if id in known]
             self._vectors = self._vectors[:0].copy()
             tell(state="done", done=len(self._listed), seconds_left=None, problem=problem)
             self._draw()

@@ -37,32 +37,39 @@ export function condition() {
   return where ? { where } : {};
 }
 
+/** Whether pictures of it may still be without a vector. */
+export const growing = () => latest !== null && going(latest);
+
+const going = (found) => found.state === "reading" || found.state === "computing";
+
+// How many pictures there are to see: of a folder all of them, at once.
+const listed = (found) => (going(found) ? found.total : found.rows);
+
 async function look(choose, attempt) {
   latest = await askJson("/collection");
   const found = latest;
   describe(found);
   if (!finding) {
-    if (found.rows && shown < AT_ONCE) await begin(found, choose);
-    part("more").hidden = !found.pictures || shown >= found.rows;
+    if (listed(found) && !shown) await begin(found, choose);
+    part("more").hidden = !found.pictures || shown >= listed(found);
   }
   if (found.copies && !copiesAsked) {
     copiesAsked = true;
     attempt(() => copies(found.pictures && choose));
   }
   showMap(found.map);
-  const going = found.state === "reading" || found.state === "computing";
-  if (going || found.map === "drawing" || (found.state === "done" && found.map === "none" &&
+  if (going(found) || found.map === "drawing" || (found.state === "done" && found.map === "none" &&
     part("map").dataset.looked !== "3")) {
     // The map is begun a moment after the last vector.
-    if (!going) part("map").dataset.looked = String(Number(part("map").dataset.looked || 0) + 1);
+    if (!going(found)) part("map").dataset.looked = String(Number(part("map").dataset.looked || 0) + 1);
     if (found.map === "drawing") part("map").dataset.looked = "0";
     setTimeout(() => attempt(() => look(choose, attempt)), LOOK);
   }
 }
 
 function describe(found) {
-  part("collection-title").textContent = found.rows
-    ? `${countText(found.rows)} in the collection` : "The collection";
+  part("collection-title").textContent = listed(found)
+    ? `${countText(listed(found))} in the collection` : "The collection";
   part("progress").hidden = found.state === "done" || found.state === "failed";
   const bar = part("progress").querySelector("progress");
   bar.max = Math.max(found.total, 1);
@@ -77,7 +84,7 @@ function describe(found) {
     : found.failures ? `${countText(found.failures)} cannot be read: ${found.problem}` : "";
   part("collection-problem").textContent = failed;
   part("collection-problem").hidden = !failed;
-  part("collection-note").hidden = !found.rows || !found.pictures;
+  part("collection-note").hidden = !listed(found) || !found.pictures;
   part("find").hidden = !found.rows || !(found.labels || found.columns.length);
   part("by-label").hidden = !found.labels;
   part("by-columns").hidden = !found.columns.length;
@@ -105,19 +112,16 @@ async function find(choose) {
     showNeighbours(part("gallery"), tiles, latest.pictures && choose);
     if (!tiles.length) part("gallery").textContent = "No picture fits.";
   }
-  part("more").hidden = finding || !latest.pictures || shown >= latest.rows;
+  part("more").hidden = finding || !latest.pictures || shown >= listed(latest);
 }
 
 async function begin(found, choose) {
-  const growing = found.state !== "done";
-  step = growing ? 1 : Math.max(1, Math.floor(found.rows / AT_ONCE));
-  const start = growing ? shown : 0;
-  const query = new URLSearchParams({ start, step, count: AT_ONCE - start });
-  const { ids } = await askJson(`/collection/rows?${query}`);
-  if (!growing) part("gallery").replaceChildren();
+  step = Math.max(1, Math.floor(listed(found) / AT_ONCE));
+  const { ids } = await askJson(`/collection/rows?${new URLSearchParams({ step, count: AT_ONCE })}`);
+  part("gallery").replaceChildren();
   showTiles(part("gallery"), ids, found.pictures && choose);
-  shown = start + ids.length;
-  offset = growing ? shown : 1;
+  shown = ids.length;
+  offset = 1;
 }
 
 async function more(choose) {

@@ -1,7 +1,7 @@
 // The page: it asks what is served, and shows of a picture whatever the service can tell.
 
 import { ask, askJson, post, Refused } from "/assets/server.js";
-import { condition, showCollection, showMap } from "/assets/collection.js";
+import { condition, growing, showCollection, showMap } from "/assets/collection.js";
 import { keepPageOnDrop, makePicker, onPaste } from "/assets/picking.js";
 import { labelText, shareText, showAlike, showLabels, showNeighbours, showPicture, unsureText }
   from "/assets/showing.js";
@@ -138,10 +138,14 @@ async function classify(picture, signal) {
 }
 
 async function search(picture, signal) {
-  const asked = new URLSearchParams({ k: NEIGHBOURS, ...condition() });
-  const { neighbours } = row === null
+  // A picture of the collection is the nearest to itself; it may have no vector yet.
+  const computed = row !== null && !growing();
+  const k = row === null || computed ? NEIGHBOURS : NEIGHBOURS + 1;
+  const asked = new URLSearchParams({ k, ...condition() });
+  const { neighbours: found } = !computed
     ? (await (await post(`/search?${asked}`, [picture], signal)).json()).results[0]
     : await askJson(`/neighbours?${asked}&${new URLSearchParams({ id: row })}`, { signal });
+  const neighbours = found.filter(({ id }) => id !== row).slice(0, NEIGHBOURS);
   showNeighbours(part("neighbours").querySelector("ol"), neighbours, info.pictures && goOn);
   return `${neighbours.length} nearest pictures`;
 }
