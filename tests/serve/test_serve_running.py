@@ -56,7 +56,7 @@ def test_too_much_at_once_is_told_when_to_come_again() -> None:
         assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
         assert "waiting" in refused[0].error
         # What was refused left nothing behind.
-        assert post(None).status == 200
+        eventually(lambda: post(None).status == 200)  # an answer may come before its place is free
         assert "nasnet_request_bytes 0.0" in service.get("/metrics").data.decode()
         assert service.faults() == []
 

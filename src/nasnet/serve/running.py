@@ -19,6 +19,10 @@ from nasnet.system import STOP_SIGNALS, handled
 
 _BACKLOG = 512
 _LOOK_SECONDS = 0.05  # between two looks at whether to stop
+# Computing takes all cores: a page that is being opened has its first pictures before it begins.
+_PAGE_SECONDS = 1.0  # for somebody to ask for the page
+_GALLERY_SECONDS = 5.0  # for its pictures
+_GALLERY = 12
 _ACCEPTED = 16  # connections taken in one go, which takes a few milliseconds
 
 
@@ -81,12 +85,17 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
     while not (server.started or server_task.done()):
         await asyncio.sleep(0.01)
     warming: asyncio.Future[None] | None = None
+    listened: float | None = None
     if server.started:
         listening.listen(_BACKLOG)  # asyncio has taken the one number for both
         service.on_event(ServeEvent(kind="listening", text=f"listening at {url}", url=url))
-        service.start_photos()
-        warming = loop.run_in_executor(None, service.warm_up)
+        listened = loop.time()
     while not server_task.done():
+        waits = listened is not None and not service.stopping
+        if waits and _page_is_there(service, loop.time() - (listened or 0.0)):
+            listened = None
+            service.start_photos()
+            warming = loop.run_in_executor(None, service.warm_up)
         if warming is not None and warming.done() and not service.stopping:
             await warming
             warming = None
@@ -99,6 +108,15 @@ async def _serve(service: Service, listening: socket.socket, stop: Callable[[], 
         await asyncio.wait([server_task], timeout=_LOOK_SECONDS)
         service.metrics.loop(max(0.0, loop.time() - due))
     await server_task
+
+
+def _page_is_there(service: Service, seconds: float) -> bool:
+    """Whether the engine may begin, so long after the service began to listen."""
+    if service.photos is None:
+        return True
+    if service.small_sent >= min(_GALLERY, service.photos.progress.total):
+        return True
+    return seconds > (_GALLERY_SECONDS if service.pages_sent else _PAGE_SECONDS)
 
 
 def _bound(host: str, port: int) -> socket.socket:

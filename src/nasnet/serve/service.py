@@ -164,6 +164,8 @@ class Service:
         held_bytes: of all bodies in work; changed in the event loop only.
         ready: True from when all is compiled until it has to stop.
         stopping: True from then on.
+        pages_sent: how often somebody asked for the page.
+        small_sent: small pictures answered, as of its gallery.
     """
 
     options: ServeOptions
@@ -177,6 +179,8 @@ class Service:
     held_bytes: int = 0
     ready: bool = False
     stopping: bool = False
+    pages_sent: int = 0
+    small_sent: int = 0
 
     @property
     def limits(self) -> Limits:

@@ -53,6 +53,7 @@ def routes(service: Service) -> APIRouter:
     waiting = 0
 
     async def page() -> Response:
+        service.pages_sent += 1
         # The policy comes as a header, which may say more than a page's own.
         text = render("service.html", {"policy": "", "title": "nasnet"})
         return Response(text, media_type="text/html", headers={"Cache-Control": "no-cache"})
@@ -72,6 +73,7 @@ def routes(service: Service) -> APIRouter:
         try:
             async with turns:
                 data = await asyncio.to_thread(_small, service, id)
+                service.small_sent += 1
         finally:
             waiting -= 1
         headers = {"Cache-Control": "private, max-age=3600"}

@@ -77,7 +77,7 @@ function describe(found) {
   else bar.value = found.done;
   part("progress-text").textContent = found.state === "reading"
     ? "Reading what was computed before …"
-    : `${found.done.toLocaleString()} of ${countText(found.total)} computed` +
+    : !found.done ? `${countText(found.total)}: computing begins …` : `${found.done.toLocaleString()} of ${countText(found.total)} computed` +
       `${leftText(found.seconds_left)}; those can be searched already.`;
   const failed = found.state === "failed"
     ? found.problem
@@ -89,7 +89,8 @@ function describe(found) {
   part("by-label").hidden = !found.labels;
   part("by-columns").hidden = !found.columns.length;
   part("where").placeholder = `${found.columns[0]} = …`;
-  const names = found.labels ? ["Only names of classes are known, no other words."] : [];
+  const names = found.labels
+    ? ["It finds the names of the network's classes, and no other words."] : [];
   if (found.columns.length) {
     names.push(`Columns: ${found.columns.join(", ")}, folder; as in price < 20 and brand = 'Acme'.`);
   }
