@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from nasnet.network.spec import PRESETS
 from nasnet.pictures.sources import Example
 from nasnet.train.bounding import bounded
 from nasnet.weights.opening import open_weights
-from nasnet.weights.weights import seeded
+from nasnet.weights.weights import seeded, write_safetensors
+from tests.support.cli import invoke
 from tests.support.pictures import jpeg, pixels
 
 SMALL = dataclasses.replace(
@@ -66,3 +68,21 @@ def test_the_weights_of_the_package_keep_flat_pictures_within_bounds(
     usual, found = run(engine, photos, names), run(engine, flat, names)
     for name in names:
         assert found[name].max() < 3 * usual[name].max(), name
+
+
+def test_pack_bounds_by_a_folder_of_photographs(tmp_path: Path) -> None:
+    for photo in PHOTOS:
+        (tmp_path / photo.id).write_bytes(photo.read())
+    write_safetensors(seeded(3, spec=encode(SMALL)), tmp_path / "small.safetensors")
+    asked = ("weights", "pack", tmp_path / "small.safetensors", "--full")
+    told = invoke(*asked, "-o", tmp_path / "new.safetensors", "--bound", tmp_path)
+    assert "widths beyond the usual range, now" in told.stderr
+    packed = open_weights(tmp_path / "new.safetensors").weights
+    given = open_weights(tmp_path / "small.safetensors").weights
+    changed = [n for n, v in given.arrays.items() if not np.array_equal(v, packed.arrays[n])]
+    assert changed
+    assert all(name in told.stderr for name in changed)
+    none = invoke(*asked, "-o", tmp_path / "x.safetensors", "--bound", "none")
+    assert none.exit_code != 0
+    assert "none" in none.stderr
+    assert not (tmp_path / "x.safetensors").exists()
