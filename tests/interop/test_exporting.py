@@ -140,10 +140,10 @@ def test_keras_loads_its_file_without_this_package_and_it_reads_back(
     [
         ("f32", "uint8", SIZE, 1, 3, 0.999999),
         ("f16", "float32", SIZE, 1, 3, 0.999),
-        ("int8", "float32", SIZE, 20, 3, 0.99),
-        # At the size that is exported by default, where 8 bits an activation are too few, and with
-        # pictures unlike the one that it is calibrated on.
-        ("int16x8", "float32", (224, 224), 1, 14, 0.998),
+        # At the size that is exported by default, on pictures of which one was out of bounds once.
+        ("int8", "float32", (224, 224), 14, 14, 0.99),
+        # One picture says too little of the ranges since flat ones no longer stretch them.
+        ("int16x8", "float32", (224, 224), 14, 14, 0.998),
     ],
 )
 def test_litert_runs_its_files(

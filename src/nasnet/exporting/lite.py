@@ -22,9 +22,9 @@ _KERNELS: Mapping[Precision, str] = {
     "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
     "int8": "TFLITE_BUILTINS_INT8",
 }
-# A flat colour can drive the last cells far beyond what photographs do. 16 bits have room to hold
-# that too, so that a picture of a rare kind is not clipped; in 8 bits it would leave the others
-# nothing.
+# A flat colour can drive the last cells far beyond what photographs do, in weights without bounds
+# (see `train.bounding`). 16 bits have room to hold that too, so that a rare picture is not
+# clipped; in 8 bits it would leave the others nothing.
 _COLOURS = (*product((0.0, 1.0), repeat=3), (0.5, 0.5, 0.5))
 
 
