@@ -262,8 +262,7 @@ class TeacherRecipe:
         views: fixed views of each picture, answered once and stored; 0 for a teacher that is
             asked as training goes: ever new views, which may be several at once (`crops`) and
             mixed (`mixup`).
-        precision: the teacher's arithmetic, for stored answers and on a CPU; asked as training
-            goes on a GPU, it computes as training does.
+        precision: the teacher's arithmetic; training's own if it is asked live on a GPU.
         temperature: both sides' logits are divided by it.
         logits_weight: of the cross entropy with the teacher's probabilities.
         features_weight: of the cosine distance to its features.
