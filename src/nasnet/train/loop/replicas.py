@@ -5,6 +5,7 @@ Plain torch.distributed, started by `torchrun`.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -128,6 +129,9 @@ def joined() -> Iterator[Replicas]:
         )
     finally:
         distributed.destroy_process_group()
+        # What still holds the group (the wrapped network, in a cycle) would end its threads while the
+        # process ends, which aborts it now and then.
+        gc.collect()
 
 
 def wrapped(network: nn.Module, replicas: Replicas) -> nn.Module:
