@@ -129,8 +129,8 @@ def joined() -> Iterator[Replicas]:
         )
     finally:
         distributed.destroy_process_group()
-        # What still holds the group (the wrapped network, in a cycle) would end its threads while the
-        # process ends, which aborts it now and then.
+        # What still holds the group (the wrapped network, in a cycle) would end its threads while
+        # the process ends, which aborts it now and then.
         gc.collect()
 
 
