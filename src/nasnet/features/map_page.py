@@ -31,9 +31,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 _LEAST_FOR_UMAP = 5
 
 
-# Told of a map: what is being done, how many steps of it are done, and of how many, if known.
-
-
 def _nothing(what: str, done: int, total: int | None) -> None: ...
 
 

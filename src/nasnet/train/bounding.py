@@ -94,14 +94,15 @@ def bounded(
     Raises:
         InputError: fewer than two photographs can be read.
     """
-    size = decode(weights.spec).image_size
+    spec = decode(weights.spec)
+    size = spec.image_size
     seen = _seen(examples, size, photos)
     count = len(seen)
     flat = np.stack([np.full((size, size, 3), colour, np.uint8) for colour in _colours()])
     images = torch.from_numpy(np.concatenate([seen, flat])).permute(0, 3, 1, 2).float() / 255
     program = program_of(weights, size, size)
     state = to_state(program.arrays)
-    behaviour = Behaviour(spec=decode(weights.spec))
+    behaviour = Behaviour(spec=spec)
     last = {name: i for i, op in enumerate(program.plan.operations) for name in op.inputs}
     values = {"images": images.contiguous(memory_format=torch.channels_last)}
     arrays, changes = dict(weights.arrays), []

@@ -214,11 +214,14 @@ def _taught(
     device = device_of(recipe.train.device, replicas)
     workers = processes_for(device.type, recipe.train.workers)
 
+    # A run that goes on has its projection in the checkpoint: none need be fitted.
+    begins = not (out / CHECKPOINT).exists()
+
     def taught_by(teaching: Teaching) -> Objective:
         return Distillation(
             teaching,
             num_features=num_features,
-            student=_student(weights, recipe.stages[0].size) if weights else None,
+            student=_student(weights, recipe.stages[0].size) if weights and begins else None,
             temperature=teacher.temperature,
             logits_weight=teacher.logits_weight,
             features_weight=teacher.features_weight,
