@@ -174,4 +174,4 @@ def test_of_a_large_set_only_copies_on_the_page_are_looked_for(tmp_path: Path) -
     text = " ".join(page.read_text(encoding="utf-8").split())
     shown = set(re.findall("[0-9]+[.]jpg", text))
     assert 96 <= len(shown) < 120
-    assert f"or mirrored: {len(shown) - 1} of those on this page" in text
+    assert f"On this page there are {len(shown) - 1};" in text

@@ -17,6 +17,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 import nasnet
 from nasnet.errors import InputError
+from nasnet.features.contact_sheet import write_copies
 from nasnet.features.index import Group
 from nasnet.features.signatures import Signed, signed_again
 from nasnet.pictures.recipes import RECIPES, prepare
@@ -51,11 +52,11 @@ FIRST = saved(ONE)
 COPIES = {
     "same bytes": FIRST,
     "same pixels": encoded(Image.open(io.BytesIO(FIRST)), "PNG"),
-    "resized q50": saved(ONE, 50),
+    "re-saved q50": saved(ONE, 50),
     "resized half": saved(ONE.resize((160, 120), Image.Resampling.LANCZOS)),
-    "resized bright": saved(ImageEnhance.Brightness(ONE).enhance(1.2)),
-    "resized turned": turned(ONE),
-    "resized grey": saved(ONE.convert("L")),
+    "re-saved bright": saved(ImageEnhance.Brightness(ONE).enhance(1.2)),
+    "re-saved turned": turned(ONE),
+    "re-saved grey": saved(ONE.convert("L")),
     "cropped": saved(ONE.crop((13, 10, 307, 230))),
     "mirrored": saved(ImageOps.mirror(ONE)),
 }
@@ -84,7 +85,8 @@ def test_a_copy_is_found_for_what_it_is(kind: str) -> None:
     (copy,) = group.copies
     assert {group.stays.id, copy.id} == {"a", "b"}
     assert copy.how in kind
-    assert copy.level in (copy.how, "exact" if "same" in kind else "similar")
+    level = "exact" if "same" in kind else "resized" if kind.startswith("re") else "similar"
+    assert copy.level == level
     levels = ["exact", "resized", "similar"]
     for level in levels:
         found = len(grouped({"a": FIRST, "b": COPIES[kind], **others}, level))
@@ -125,7 +127,7 @@ def test_the_largest_stays_and_it_is_said_why() -> None:
     half = COPIES["resized half"]
     (group,) = grouped({"a": half, "b": FIRST})
     assert (group.stays.id, group.why) == ("b", "it has the most pixels")
-    (group,) = grouped({"a": COPIES["resized q50"], "b": FIRST, "c": half})
+    (group,) = grouped({"a": COPIES["re-saved q50"], "b": FIRST, "c": half})
     assert group.stays.id == "b"
     assert group.why == "of the largest in pixels its file is the largest"
     (group,) = grouped({"b": FIRST, "a": FIRST, "c": half})
@@ -158,7 +160,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.write(FIRST)
     for seed in range(2, 5):
         (photos / f"{seed}.jpg").write_bytes(saved(photo(seed)))
-    (photos / "real" / "target.jpg").write_bytes(COPIES["resized q50"])
+    (photos / "real" / "target.jpg").write_bytes(COPIES["re-saved q50"])
     (photos / "link.jpg").symlink_to(photos / "real" / "target.jpg")
     nasnet.embed_to_file(photos, root / "f.parquet", weights=WEIGHTS, options=SMALL)
     return root
@@ -213,7 +215,7 @@ def test_groups_are_told_to_people_and_programs(folder: Path) -> None:
     assert "\x1b" not in said.stdout
     assert "a b.jpg" in said.stdout
     assert len(said.stdout.splitlines()) == 6
-    assert "1 groups; 5 pictures are copies of another" in said.stderr
+    assert "5 of them are copies of another, in 1 group" in said.stderr
     (line,) = invoke("dedup", folder / "f.parquet", "--json").stdout.splitlines()
     told = json.loads(line)
     assert told["stays"]["how"] == "stays"
@@ -247,6 +249,24 @@ def test_the_pages_show_groups_side_by_side(folder: Path, tmp_path: Path) -> Non
     said = invoke("outliers", folder / "f.parquet", "-n", 2, "--page", page)
     assert len(said.stdout.splitlines()) == 2
     assert page.read_text(encoding="utf-8").count("<article") == 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        (0, "3 pictures from photos; none of them is a copy of another"),
+        (1, "3 pictures from photos; 1 of them is a copy of another, in 1 group"),
+    ],
+)
+def test_a_page_with_one_copy_or_none_says_so_in_words(
+    groups: int, told: str, tmp_path: Path
+) -> None:
+    found = grouped({"a": FIRST, "b": FIRST, "c": saved(photo(2))})[:groups]
+    meta = replace(META, source="photos")
+    write_copies(found, meta, tmp_path / "p.html", count=3, pictures=[("a", FIRST), ("b", FIRST)])
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert f"<p>{told}</p>" in text
+    assert ("the picture to keep" in text) == bool(groups), "nothing is explained that is not there"
 
 
 def test_signatures_made_again_do_not_keep_the_pictures() -> None:

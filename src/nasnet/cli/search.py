@@ -273,6 +273,7 @@ def _write_page(
         page,
         count=len(opened),
         title="Found pictures",
+        how="Each row shows what was searched for, and beside it the pictures most like it.",
         words={one.id: one.said for near in found for one in near if one.said},
         where=where,
     )

@@ -15,10 +15,16 @@ import numpy as np
 
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
-from nasnet.features.index import Group, Outlier, near_duplicates
+from nasnet.features.index import Group, Outlier, in_words, near_duplicates
 from nasnet.features.index.neighbours import nearest_of_rows
 from nasnet.features.mosaic import mosaic
-from nasnet.features.page import policy, render, weights_facts, weights_warning
+from nasnet.features.page import (
+    pictures_from,
+    policy,
+    render,
+    weights_facts,
+    weights_warning,
+)
 from nasnet.features.reduction import unit
 from nasnet.features.signatures import Signed, signed_again
 from nasnet.pictures.sampling import spread_evenly
@@ -32,6 +38,11 @@ _GROUPS = 300  # on a page of copies, at most
 _COPIES = 24  # of a group on it, at most
 _GROUPS_BESIDE, _COPIES_BESIDE = 24, 5  # the same of the page that is not about copies alone
 _NEAR = 5  # beside an outlier
+_ROWS = "Each row shows a picture, and beside it the pictures that are most like it."
+_FAR = (
+    "These pictures have the least in common with all others: broken scans, screenshots among "
+    "photographs. Beside each are the pictures that are still most like it."
+)
 
 
 def write_contact_sheet(
@@ -154,6 +165,7 @@ def write_rows(
     *,
     count: int,
     title: str = "Nearest pictures",
+    how: str = _ROWS,
     grid: Grid | None = None,
     groups: Sequence[Group] = (),
     words: Mapping[str, str] | None = None,
@@ -168,6 +180,7 @@ def write_rows(
         path: the HTML file.
         count: how many pictures were looked through.
         title: of the page.
+        how: what a row is; a sentence.
         grid: pictures at a glance, if there are any to show.
         groups: pictures and their copies, which are marked; the first of them have a section.
         words: what stands below the pictures that were found, by id.
@@ -180,7 +193,8 @@ def write_rows(
         "policy": policy(),
         "style": "sheet.css",
         "title": title,
-        "what": f"{count:,} pictures of {meta.source}" + (f", where {where}" if where else ""),
+        "what": pictures_from(count, meta.source) + (f", where {where}" if where else ""),
+        "how": how,
         "words": words or {},
         "group_of": {
             one.id: number
@@ -229,7 +243,7 @@ def write_outliers(
     rows = [
         SheetRow(id=one.id, image=images.get(one.id, ""), near=one.near[:_NEAR]) for one in found
     ]
-    write_rows(rows, images, meta, path, count=count, title="Pictures like no others")
+    write_rows(rows, images, meta, path, count=count, title="Pictures like no others", how=_FAR)
 
 
 def write_copies(
@@ -256,14 +270,12 @@ def write_copies(
     shown = groups[:_GROUPS]
     wanted = {copy.id for one in shown for copy in (one.stays, *one.copies[:_COPIES])}
     source = meta.source if pictures is None else pictures
-    copies = sum(len(one.copies) for one in groups)
-    first = f"; the first {_GROUPS} are shown" if len(groups) > _GROUPS else ""
+    first = f"; the first {_GROUPS} groups are shown" if len(groups) > _GROUPS else ""
     values = {
         "policy": policy(),
         "style": "sheet.css",
         "title": "Copies",
-        "what": f"{len(groups):,} groups with {copies:,} copies among {count:,} pictures of "
-        f"{meta.source}{first}",
+        "what": f"{pictures_from(count, meta.source)}; {in_words(groups)}{first}",
         "groups": shown,
         "most": _COPIES,
         "images": thumbnails(source, wanted, recipe=meta.recipe, side=_SIDE),

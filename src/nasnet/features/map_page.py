@@ -18,7 +18,14 @@ from nasnet.features.bars import OnStep, stage_bars
 from nasnet.features.columns import words_of_rows
 from nasnet.features.feature_set import FeatureMeta, Features, FeatureSource, as_features
 from nasnet.features.fitting import small_fit
-from nasnet.features.page import policy, render, source, weights_facts, weights_warning
+from nasnet.features.page import (
+    pictures_from,
+    policy,
+    render,
+    source,
+    weights_facts,
+    weights_warning,
+)
 from nasnet.features.reduction import unit
 from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
@@ -260,7 +267,7 @@ def _write(
         "examples": examples,
         "words": [] if features.columns is None else words_of_rows(features.columns, good),
     }
-    facts = f"{len(ids):,} pictures of {features.meta.source}, by {options.method.upper()}"
+    facts = f"{pictures_from(len(ids), features.meta.source)}, by {options.method.upper()}"
     if len(ids) < len(features.ids):
         facts += f"; {len(features.ids) - len(ids):,} more have no vector"
     if pictures is not None and options.thumbnails and len(images) < len(ids):

@@ -60,6 +60,11 @@ def weights_warning(status: str) -> str:
     return _WARNINGS.get(status, "")
 
 
+def pictures_from(count: int, source: str) -> str:
+    """How many pictures a page is about, and where they are from."""
+    return f"{count:,} picture{'s' if count != 1 else ''} from {source.removesuffix(':')}"
+
+
 def weights_facts(meta: FeatureMeta) -> str:
     """What a page says at its end of how its vectors were made."""
     note = _NOTES.get(meta.weights_status, "")

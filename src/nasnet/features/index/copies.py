@@ -6,7 +6,7 @@ No chains: each picture of a group is a copy of the one that stays, not of a thi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Level = Literal["exact", "resized", "similar"]
 LEVELS: tuple[Level, ...] = get_args(Level)
+_WHOLE = ("resized", "re-saved")  # in words what shows the same from border to border
 _ASPECTS = {"resized": 1.04, "cropped": 1.15}  # largest ratio of two pictures' aspect ratios
 _AT_ONCE = 1024  # pairs that are judged together: some 100 MB
 
@@ -37,9 +38,9 @@ class Copy:
     Attributes:
         id: of the picture.
         level: `exact`, `resized` or `similar`; `exact` of the one that stays.
-        how: in words what it is of the one that stays: `same bytes`, `same pixels`, `resized`
-            (another size, quality, brightness or colour), `cropped`, `mirrored`, `cropped and
-            mirrored`; `stays` of that one itself.
+        how: in words what it is of the one that stays: `same bytes`, `same pixels`, `resized`,
+            `re-saved` (the same size, with another quality, brightness or colour), `cropped`,
+            `mirrored`, `cropped and mirrored`; `stays` of that one itself.
         width: in pixels; 0 for unknown, as below.
         height: in pixels.
         file_bytes: of the encoded picture.
@@ -109,15 +110,28 @@ def near_duplicates(
         if place in taken:
             continue
         copies = [_copy(signed, row, _exact(signed, rows[0], row)) for row in rows[1:]]
+        size = signed.sizes[rows[0], :2]
         for other, how in sorted(found.get(place, {}).items()):
             if other not in taken:
                 taken.add(other)
+                if how == "resized" and (signed.sizes[classes[other][0], :2] == size).all():
+                    how = "re-saved"
                 copies += [_copy(signed, row, how) for row in classes[other]]
         if copies:
             copies.sort(key=lambda copy: LEVELS.index(copy.level))
             stays = _copy(signed, rows[0], "stays")
             groups.append(Group(stays=stays, why=_why(stays, copies), copies=tuple(copies)))
     return sorted(groups, key=lambda group: -len(group.copies))
+
+
+def in_words(groups: Sequence[Group]) -> str:
+    """How many copies there are."""
+    if not groups:
+        return "none of them is a copy of another"
+    copies = sum(len(group.copies) for group in groups)
+    are = "is a copy" if copies == 1 else "are copies"
+    more = "s" if len(groups) > 1 else ""
+    return f"{copies:,} of them {are} of another, in {len(groups):,} group{more}"
 
 
 def _exact(signed: Signed, one: int, other: int) -> str:
@@ -128,7 +142,7 @@ def _exact(signed: Signed, one: int, other: int) -> str:
 
 def _copy(signed: Signed, row: int, how: str) -> Copy:
     exact = how in ("stays", "same bytes", "same pixels")
-    level: Level = "exact" if exact else "resized" if how == "resized" else "similar"
+    level: Level = "exact" if exact else "resized" if how in _WHOLE else "similar"
     width, height, size = signed.sizes[row].tolist()
     return Copy(
         id=signed.ids[row], level=level, how=how, width=width, height=height, file_bytes=size
