@@ -250,12 +250,12 @@ def test_the_page_is_built_for_everybody() -> None:
     assert targets == [
         "result",
         "notes",
-        "facts",
         "training",
         "mistakes",
         "confusions",
         "classes",
         "calibration",
+        "facts",
     ]
 
 
@@ -346,8 +346,7 @@ def test_beyond_forty_classes_the_charts_hold_some_and_the_page_says_so() -> Non
 def test_the_most_confident_mistakes_come_first_and_the_rest_is_counted() -> None:
     told = report(gain=0.0, wrong=70)
     page = page_of(told)
-    lines = [text for text in page.within("p") if text.startswith("confidence ")]
-    shown = [float(line.split()[1].rstrip("%")) for line in lines]
+    shown = [float(one) for one in re.findall(r'"sure">([\d.]+)%', source_of(told))]
     assert len(shown) == 60
     assert shown == sorted(shown, reverse=True)
     assert shown[0] == pytest.approx(100 * 70 / 71, abs=0.1)

@@ -73,7 +73,7 @@ def _write(found: Evaluation, data: str, folder: Path) -> Path:
     from nasnet.train.report import Report, write_report
 
     report = Report(
-        title="Evaluation",
+        title=f"Evaluation on {Path(data).name or data}",
         facts=(("Data", data), ("Weights", found.weights), ("Pictures", f"{found.scores.count:,}")),
         history=(),
         scores=found.scores,

@@ -355,7 +355,7 @@ def _report(
         printable(id + name) == id + name and (folder / id).is_file() for id, name, _ in rows
     )
     report = Report(
-        title="Fine-tuning",
+        title=f"Fine-tuning on {base.name or base}",
         facts=facts,
         history=history,
         scores=evaluation.scores,

@@ -290,10 +290,12 @@ def _told(
     facts = [
         ("Data", data.name),
         ("Pictures", f"{spec.image_size} px"),
-        ("Training", f"{options.epochs} epochs of AdamW, rate {options.learning_rate}, one cosine"),
+        ("Training", f"{options.epochs} epochs, AdamW, rate {options.learning_rate}, cosine decay"),
         ("Batch", str(options.batch_size)),
         ("Seeds", str(options.seeds)),
         *((f"Network {name}", encode(one)) for name, one in specs.items()),
     ]
-    write_comparison(" and ".join(specs), found, list(seeds), facts, notes, out)
+    names = list(specs)
+    title = f"Comparison of {', '.join(names[:-1])} and {names[-1]} on {data.name}"
+    write_comparison(title, found, list(seeds), facts, notes, out)
     return Comparison(networks=tuple(found), verdicts=tuple(compared_in_words(found)))

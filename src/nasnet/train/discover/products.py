@@ -165,7 +165,7 @@ def _page(
         ("Seed", str(options.seed)),
     ]
     return Page(
-        title="A search for cells",
+        title=f"A search for cells on {data}",
         facts=facts,
         measure=options.score,
         found=found,

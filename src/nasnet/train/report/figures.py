@@ -286,7 +286,7 @@ def calibration(report: Report, lettering: Lettering) -> Figure:
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     error = "" if math.isnan(found.ece) else f" (expected error {found.ece:.1%})"
     upper.set_title(f"Calibration{error}")
-    upper.legend(loc="upper left")
+    figure.legend(loc="outside lower left", ncols=2)  # in the axes it would hide bars
     lower.bar(middles, found.counts / found.counts.sum(), wide, color=light["muted"])
     lower.set(xlabel="confidence of the prediction", ylabel="pictures")
     percent_axis(lower, "x")
