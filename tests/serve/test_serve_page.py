@@ -151,6 +151,31 @@ def test_the_page_begins_with_the_collection_and_a_picture_of_it_shows_its_neigh
     assert page.execute_script(bottom) < WIDE[1]
 
 
+def test_names_that_are_known_are_offered_and_a_refusal_is_seen_from_below(page: Any) -> None:
+    calm(page, "document.querySelectorAll('#gallery img').length === 5")
+    field = page.find_element("id", "label")
+    field.send_keys("no such thing")
+    known = "[...document.getElementById('names').options].map(one => one.value)"
+    calm(page, f"{known}.length === {len(NAMES)}")
+    assert page.execute_script(f"return {known}") == NAMES
+    page.execute_script("scrollTo(0, document.body.scrollHeight)")
+    assert page.execute_script("return scrollY") > 0
+    field.submit()
+    calm(page, "!document.getElementById('trouble').hidden")
+    assert texts(page, "#trouble")[0].startswith("no class 'no such thing' among the 10")
+    top = "return document.getElementById('trouble').getBoundingClientRect().top"
+    assert -1 < page.execute_script(top) < WIDE[1]
+    page.get_log("browser")  # it tells of the refusal
+
+
+def test_what_is_not_said_yet_takes_no_room(page: Any) -> None:
+    taken = page.execute_script(
+        "const status = document.getElementById('status');"
+        "return status.offsetHeight + parseFloat(getComputedStyle(status).marginBottom)"
+    )
+    assert taken == 0
+
+
 def test_a_neighbour_can_be_gone_on_with(page: Any, folder: Path) -> None:
     choose(page, folder / "1.jpg")
     calm(page, LOOKED)
@@ -316,6 +341,13 @@ def test_it_fits_the_screen_and_can_be_read(
             and not node.get("name", {}).get("value")
         ]
         assert nameless == []
+        # Who speaks to the page says what is to be seen on a button (WCAG 2.2, 2.5.3).
+        seen = driver.execute_script(
+            "return [...document.querySelectorAll('#neighbours .tile')]"
+            ".map(e => [e.ariaLabel ?? e.textContent, e.textContent])"
+        )
+        assert len(seen) == 5
+        assert [text for name, text in seen if text not in name] == []
         small = driver.execute_script(
             "return [...document.querySelectorAll('button, .button, select')]"
             ".filter(e => e.offsetParent && e.getBoundingClientRect().height < 40)"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +17,7 @@ import nasnet
 from nasnet.errors import InputError, SourceError
 from nasnet.features.store import Batch
 from nasnet.serve import ModelChoice, ServeOptions, photos as photos_module, serve
+from nasnet.serve.service import open_service
 from nasnet.weights import weights
 from tests.support import pictures
 from tests.support.serving import PATIENT, Serving
@@ -200,3 +203,18 @@ def test_a_folder_is_looked_at_before_anything_is_served(photos: Path) -> None:
     (photos / "0.jpg").unlink()
     with pytest.raises(SourceError, match="no pictures"):
         serve(options_of(photos))
+
+
+def test_an_index_alone_shows_its_pictures_to_this_machine(photos: Path) -> None:
+    """Its folder need not be named a second time; what is not in the index is not shown."""
+    nasnet.embed_to_file(photos, photos.parent / "f.parquet", weights="seeded:7")
+    (photos / "later.jpg").write_bytes(JPEGS[1])
+    options = ServeOptions(models=(SEEDED,), port=0, index=photos.parent / "f.parquet")
+    with Serving(options, early=True) as service:
+        assert service.get("/collection").json["pictures"]
+        assert service.get("/info").json["pictures"]
+        assert service.get("/picture?id=0.jpg").status == 200
+        assert service.get("/picture?id=later.jpg").status == 404
+    beyond = replace(options, host="0.0.0.0", api_key="a long one", port=0)
+    with closing(open_service(beyond)) as opened:
+        assert opened.folder is None, "a file of somebody else may name any folder"

@@ -68,6 +68,12 @@ class Collection(BaseModel):
     columns: list[str]
 
 
+class Names(BaseModel):
+    """Names of the classes by which pictures are found."""
+
+    names: list[str]
+
+
 class Rows(BaseModel):
     """Ids of some rows, in the order of the index, or of the folder of `--photos`."""
 
@@ -136,13 +142,16 @@ def routes(service: Service) -> APIRouter:
                 failures=progress.failures if progress else 0,
                 seconds_left=progress.seconds_left if progress else None,
                 problem=progress.problem if progress else "",
-                pictures=service.options.folder is not None,
+                pictures=service.folder is not None,
                 copies=copies.file() is not None,
                 map=_map(service)[1],
                 labels=bool(service.default.labels) and isinstance(index, Index),
                 columns=index.kept_names if isinstance(index, Index) else [],
             )
         )
+
+    async def names() -> Response:
+        return json_answer(Names(names=[name for name in service.default.labels if name]))
 
     async def rows(
         start: Annotated[int, Query(ge=0)] = 0,
@@ -193,6 +202,7 @@ def routes(service: Service) -> APIRouter:
 
     for path, handler, about, answer, refusals in (
         ("/collection", collection, "What there is to search in", Collection, (404,)),
+        ("/collection/names", names, "Names of classes to find pictures by", Names, ()),
         ("/collection/rows", rows, "Ids of the collection", Rows, (400, 404)),
         ("/neighbours", neighbours, "Nearest rows of a row or a class", NearRows, (400, 404)),
         ("/copies", duplicates, "Copies of the same picture", Copies, (404, 429)),

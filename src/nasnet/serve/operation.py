@@ -76,7 +76,7 @@ def _info(service: Service) -> dict[str, object]:
             for model in service.models.values()
         ],
         "index": {"rows": len(service.index or ())} if searched else None,
-        "pictures": options.folder is not None,
+        "pictures": service.folder is not None,
         "map": options.map is not None,
         "limits": {
             "body_bytes": limits.body_bytes,

@@ -119,7 +119,8 @@ class ServeOptions:
             are computed beside the service, kept in the cache, and the next time only new pictures
             are computed.
         index: a feature set or an index of `nasnet index` for `/search`, of the first module.
-        pictures: the folder the index was made of, so that neighbours can be shown.
+        pictures: the folder with the pictures of the index, so that they can be shown; at loopback
+            the one it was made of, if not given.
         map: an HTML file that `/map` shows.
         limits: of requests.
         fetch: where to look for a handle.

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nasnet.compute.engine import Engine
 from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import check_same_space, feature_schema
-from nasnet.features.index import open_index
+from nasnet.features.index import Index, open_index
 from nasnet.hub.spec import ModuleSpec, load_module_spec
 from nasnet.serve.answers import Refusal, overloaded
 from nasnet.serve.batching import Batcher, Computed, Lane
@@ -32,6 +33,7 @@ from nasnet.serve.options import (
     NearestIndex,
     ServeEvent,
     ServeOptions,
+    is_loopback,
 )
 from nasnet.serve.photos import Photos, Progress
 from nasnet.serve.pictures import check_picture
@@ -164,6 +166,7 @@ class Service:
         held_bytes: of all bodies in work; changed in the event loop only.
         ready: True from when all is compiled until it has to stop.
         stopping: True from then on.
+        folder: where the pictures of the index are; None where they are not served.
         pages_sent: how often somebody asked for the page.
         small_sent: small pictures answered, as of its gallery.
     """
@@ -176,6 +179,7 @@ class Service:
     session: str
     on_event: Callable[[ServeEvent], None]
     workers: ThreadPoolExecutor
+    folder: Path | None = None
     held_bytes: int = 0
     ready: bool = False
     stopping: bool = False
@@ -287,6 +291,7 @@ def open_service(
         metrics=metrics,
         session=secrets.token_urlsafe(32),
         on_event=tell,
+        folder=options.folder or _folder_of(index, options),
         workers=ThreadPoolExecutor(max(2, options.engine.cores // 2), thread_name_prefix="body"),
     )
     metrics.watch_bodies(lambda: service.held_bytes)
@@ -294,6 +299,17 @@ def open_service(
     if photos is not None:
         metrics.watch_photos(lambda: photos.progress.done, photos.progress.total)
     return service
+
+
+def _folder_of(index: NearestIndex | None, options: ServeOptions) -> Path | None:
+    """Where an index says that its pictures are; for this machine alone, and nobody has to say it.
+
+    A file of somebody else may name any folder: to other machines it opens none.
+    """
+    if not isinstance(index, Index) or not is_loopback(options.host):
+        return None
+    folder = Path(index.meta.source)
+    return folder if folder.is_dir() else None
 
 
 def _open_model(

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from nasnet.errors import PictureError
+from nasnet.errors import InputError, PictureError
+from nasnet.features.index import Index
 from nasnet.features.page import render
 from nasnet.pictures import recipes
 from nasnet.pictures.decode import Decoding
@@ -55,7 +56,7 @@ def routes(service: Service) -> APIRouter:
     async def page() -> Response:
         service.pages_sent += 1
         # The policy comes as a header, which may say more than a page's own.
-        text = render("service.html", {"policy": "", "title": "nasnet"})
+        text = render("service.html", {"policy": "", "title": "nasnet: find similar pictures"})
         return Response(text, media_type="text/html", headers={"Cache-Control": "no-cache"})
 
     async def asset(name: str) -> Response:
@@ -65,7 +66,7 @@ def routes(service: Service) -> APIRouter:
 
     async def picture(id: Annotated[str, Query(min_length=1)]) -> Response:
         nonlocal waiting
-        if service.options.folder is None:
+        if service.folder is None:
             raise Refusal(404, "no pictures are served: start with --photos or --pictures")
         if waiting >= _WAITING:
             raise overloaded("too many small pictures are waiting: try again", seconds=1)
@@ -110,9 +111,12 @@ def _small(service: Service, id: str) -> bytes:
     from PIL import Image
 
     missing = Refusal(404, "no such picture")
-    root = service.options.folder
+    root, index = service.folder, service.index
     assert root is not None
     try:
+        # A folder that nobody named but the index shows what is in the index, and nothing else.
+        if service.options.folder is None and isinstance(index, Index):
+            index.row(id)
         # As they were listed: what lies in the folder, by a symbolic link too, and is not hidden.
         inside = Path(path_of_id(id))
         file = root / inside
@@ -123,7 +127,7 @@ def _small(service: Service, id: str) -> bytes:
         data = file.read_bytes()
         check_picture(data, service.limits.picture_pixels)
         decoded = recipes.open_picture(data, Decoding(shrink=1), target=(_SMALL, _SMALL))
-    except (OSError, ValueError, PictureError):
+    except (OSError, ValueError, InputError, PictureError):
         raise missing from None
     return jpeg_of(Image.fromarray(pillow_within(decoded.pixels, _SMALL)), quality=85)
 

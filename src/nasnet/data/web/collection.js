@@ -28,7 +28,14 @@ export function showCollection(choose, attempt) {
     event.preventDefault();
     attempt(() => find(choose));
   });
+  part("label").addEventListener("focus", () => attempt(offerNames), { once: true });
   attempt(() => look(choose, attempt));
+}
+
+/** Offer the names that pictures can be found by, while one is typed. */
+async function offerNames() {
+  const { names } = await askJson("/collection/names");
+  part("names").replaceChildren(...names.map((name) => new Option("", name)));
 }
 
 /** The condition that all that is found has to fit, as values of a query; none where none is set. */
@@ -84,15 +91,20 @@ function describe(found) {
     : found.failures ? `${countText(found.failures)} cannot be read: ${found.problem}` : "";
   part("collection-problem").textContent = failed;
   part("collection-problem").hidden = !failed;
-  part("collection-note").hidden = !listed(found) || !found.pictures;
+  part("collection-note").hidden = !listed(found);
+  part("collection-note").textContent = found.pictures
+    ? "Choose a picture to see those that are most like it."
+    : "The pictures themselves are not served, only their names: start the service with " +
+      "--pictures FOLDER to see them.";
   part("find").hidden = !found.rows || !(found.labels || found.columns.length);
   part("by-label").hidden = !found.labels;
   part("by-columns").hidden = !found.columns.length;
   part("where").placeholder = `${found.columns[0]} = …`;
   const names = found.labels
-    ? ["It finds the names of the network's classes, and no other words."] : [];
+    ? ["Type a name that the network knows; they are offered as you type."] : [];
   if (found.columns.length) {
-    names.push(`Columns: ${found.columns.join(", ")}, folder; as in price < 20 and brand = 'Acme'.`);
+    names.push(`Columns: ${found.columns.join(", ")}, folder, width, height; for example ` +
+      "width > 1000 and folder = 'holiday'.");
   }
   part("find-note").textContent = names.join(" ");
 }
@@ -142,7 +154,7 @@ async function copies(choose) {
   part("copies-note").textContent = found.groups
     ? `${spare} of ${countText(found.groups)}: the same picture again, in another size or ` +
       "quality, cropped or mirrored. The first of each line is the one to keep."
-    : "No picture is there twice.";
+    : "No picture is a copy of another.";
   showGroups(part("groups"), found.shown, choose);
 }
 

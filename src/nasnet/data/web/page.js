@@ -27,6 +27,7 @@ function trouble(text) {
   part("status").textContent = "";
   part("trouble").textContent = text;
   part("trouble").hidden = false;
+  part("trouble").scrollIntoView({ block: "nearest" }); // what was asked may stand far below
 }
 
 /** Do something, and say in the page why where it cannot be done. */
@@ -55,8 +56,10 @@ async function begin() {
   part("tool").hidden = false;
   if (info.index) {
     part("first").classList.add("brief");
-    part("neighbours-note").textContent = "By the cosine of the vectors: 1 is the same direction." +
-      (info.pictures ? " Choose one to go on with it." : "");
+    part("first-title").textContent = "Search with a picture of yours";
+    part("neighbours-note").textContent = "The number says how alike they are: the cosine of the " +
+      "two vectors, 1 for the same direction." +
+      (info.pictures ? " Choose one to see those most like it." : "");
     showCollection(goOn, attempt);
   } else if (info.map) showMap("there");
   describe();
@@ -162,6 +165,7 @@ async function compare() {
 function choose(picture, id = null) {
   first = picture;
   row = id;
+  part("first-title").textContent = id === null ? "Your picture" : "The chosen picture";
   showPicture(part("first").querySelector("figure"), picture);
   attempt(look);
 }

@@ -152,8 +152,6 @@ function pictured({ id, score, note, columns }, onChoice) {
   const button = make("button", "tile", image, caption(id, score, note, columns));
   button.type = "button";
   button.title = id;
-  const more = score === undefined ? note && `, ${note}` : `, similarity ${decimal.format(score)}`;
-  button.setAttribute("aria-label", `Go on with ${id}${more || ""}`);
   button.addEventListener("click", () => onChoice(id));
   return button;
 }
@@ -161,7 +159,8 @@ function pictured({ id, score, note, columns }, onChoice) {
 function caption(id, score, note, columns = {}) {
   const beside = score === undefined ? note : decimal.format(score);
   const made = make("span", "text", make("span", "name", id.split("/").at(-1)));
-  if (beside) made.append(make("span", "score", beside));
+  // A space, so that it is read as a word of its own.
+  if (beside) made.append(" ", make("span", "score", beside));
   const known = Object.entries(columns).filter(([, value]) => value !== null);
   if (known.length) {
     const words = known.map(([name, value]) => `${name} ${value}`).join(", ");
