@@ -14,14 +14,19 @@ def on_files(files: Any, config: Any) -> Any:  # noqa: ANN401
     """Add the README as `index.md`."""
     from mkdocs.structure.files import File
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text.replace("](docs/", "](").replace('="docs/images/', '="images/')
     files.append(File.generated(config, "index.md", content=_outside(text, config)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:  # noqa: ANN401
-    """Point links to files of the repository, which the site has not, at the repository."""
-    return _outside(markdown, config)
+    """Point links to files of the repository, which the site has not, at the repository.
+
+    Paths in HTML, which mkdocs leaves alone, are made to fit the folder that the page gets.
+    """
+    up = "../" * page.url.count("/")
+    return _outside(markdown, config).replace('="images/', f'="{up}images/')
 
 
 def _outside(text: str, config: Any) -> str:  # noqa: ANN401

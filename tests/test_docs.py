@@ -45,6 +45,15 @@ def test_pages_link_to_files_that_are_there() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_pages_show_every_image_that_is_there_and_no_other() -> None:
+    shown = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^]]*\]\(([^)]+)\)', text)
+        shown |= {(page.parent / (html or plain)).resolve() for html, plain in found}
+    assert shown == set((ROOT / "docs" / "images").iterdir())
+
+
 def test_the_reference_has_every_public_name() -> None:
     """`mkdocs build --strict`, which reads the docstrings behind them, is a step of `.ci/run`."""
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
