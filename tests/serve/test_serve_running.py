@@ -241,5 +241,8 @@ def test_an_index_brings_its_weights_and_its_preprocessing(tmp_path: Path) -> No
     nasnet.embed_to_file([("a", JPEG)], features, weights="seeded:7", options=options)
     with served_process("--index", str(features)) as running:
         answer = ask(running.port, "POST", "/search", JPEG)
+        maps = Path(f"/proc/{running.popen.pid}/maps")
+        loaded = maps.read_text() if maps.exists() else ""
     assert answer.status == 200, answer.data
+    assert "/pandas/" not in loaded, "it takes half a second of the start"
     assert b'"a"' in answer.data

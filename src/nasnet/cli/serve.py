@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, command
-from nasnet.cli.terminal import note
+from nasnet.cli.terminal import note, without_pandas
 from nasnet.features.index import meta_of_index
 from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, serve as serve_forever
 
@@ -43,6 +43,7 @@ def serve(
         quiet: only errors of the service.
         options: what to serve, and how.
     """
+    without_pandas()
     if weights:
         options = replace(options, models=tuple(_choice(text) for text in weights))
     if options.index is not None:
