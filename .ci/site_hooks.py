@@ -26,11 +26,25 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str: 
     Paths in HTML, which mkdocs leaves alone, are made to fit the folder that the page gets.
     """
     up = "../" * page.url.count("/")
-    return _outside(markdown, config).replace('="images/', f'="{up}images/')
+    # Python's Markdown makes no paragraph of text right behind a block of code.
+    apart = re.sub(r"(^```\w*\n.*?^```\n)(?=\S)", r"\1\n", markdown, flags=re.DOTALL | re.MULTILINE)
+    return _outside(apart, config).replace('="images/', f'="{up}images/')
 
 
 def _outside(text: str, config: Any) -> str:  # noqa: ANN401
     repository = f"{config.repo_url}/blob/main/"
+    # In the site a page is known by its title, not by the name of its file.
+    text = re.sub(
+        r"(?<!\!)\[(?:docs/)?([\w-]+)\.md\]\(", lambda found: f"[{_title(found[1])}](", text
+    )
     return re.sub(
         r"\]\((?:\.\./)?((?:src|tests|[A-Z]+\.md|LICENSE)[^)]*)\)", rf"]({repository}\1)", text
     )
+
+
+def _title(page: str) -> str:
+    """The headline of a page of the docs, or its file's name where there is none."""
+    path = ROOT / "docs" / f"{page}.md"
+    if not path.exists():
+        return f"{page}.md"
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import runpy
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +54,16 @@ def test_pages_show_every_image_that_is_there_and_no_other() -> None:
         found = re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^]]*\]\(([^)]+)\)', text)
         shown |= {(page.parent / (html or plain)).resolve() for html, plain in found}
     assert shown == set((ROOT / "docs" / "images").iterdir())
+
+
+def test_the_site_names_pages_by_their_titles_and_finds_their_images() -> None:
+    hooks = runpy.run_path(str(ROOT / ".ci" / "site_hooks.py"))
+    config, page = SimpleNamespace(repo_url="https://there"), SimpleNamespace(url="search/")
+    text = '```sh\nnasnet\n```\nAs in [embed.md](embed.md#sources) <img src="images/map.webp">\n'
+    title = (ROOT / "docs" / "embed.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    assert hooks["on_page_markdown"](text, page, config, None) == (
+        f'```sh\nnasnet\n```\n\nAs in [{title}](embed.md#sources) <img src="../images/map.webp">\n'
+    )
 
 
 def test_the_reference_has_every_public_name() -> None:

@@ -12,14 +12,19 @@ from cyclopts.docs.markdown import generate_markdown_docs
 from nasnet.cli import COMMANDS, STATUSES, build_app
 
 _HEAD = """# Every command and flag
-Made from the code by `python -m nasnet.cli.reference`; `nasnet COMMAND --help` shows the same.
+This page lists every command and flag. `nasnet COMMAND --help` shows the same.
 
-A flag can also stand in a TOML file, in a table named like the command (`nasnet.toml` in the
-folder where you are, or the file that `NASNET_CONFIG` names), or in the environment, in capitals
-after `NASNET_`, for every command where the flag means the same (`NASNET_PRECISION` does not reach
-`export`, whose `--precision` is that of a file), or with the command's name between, for that one
-alone: `NASNET_SERVE_PORT`. A flag wins over the environment, and the environment over the file; an
-empty variable is none, and spaces part the values of a list:
+You can set a flag in three places:
+
+- on the command line;
+- in the environment: `NASNET_WEIGHTS` sets `--weights` for every command, `NASNET_SERVE_PORT` sets
+  `--port` for `nasnet serve` alone. The short form reaches every command where the flag means the
+  same; so `NASNET_PRECISION` does not reach `export`, whose `--precision` is that of a file;
+- in a TOML file, in a table with the name of the command: `nasnet.toml` in the current folder, or
+  the file that `NASNET_CONFIG` names.
+
+The command line wins over the environment, and the environment over the file. An empty variable
+counts as not set. In a variable, spaces separate the values of a list.
 
 ```toml
 # nasnet.toml
@@ -37,8 +42,8 @@ NASNET_PRECISION=f32 nasnet embed photos/ -o features.parquet
 
 
 _TAIL = """\
-An error is one line on standard error. `NASNET_DEBUG=1` also prints where it arose, for a report
-of a fault.
+An error is one line on standard error. `NASNET_DEBUG=1` also prints where in the code it arose; add
+that to a report of a fault.
 
 """
 

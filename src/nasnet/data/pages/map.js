@@ -36,7 +36,8 @@
 
   function whole() {
     const [wide, high] = [span(x) || 1, span(y) || 1];
-    view.scale = 0.92 * Math.min(size.width / wide, size.height / high);
+    const edge = SIDE + 16; // room for the pictures at the borders
+    view.scale = Math.min((size.width - edge) / wide, (size.height - edge) / high);
     view.left = (size.width - view.scale * wide) / 2;
     view.top = (size.height - view.scale * high) / 2;
     draw();
@@ -108,12 +109,14 @@
     }
   }
 
-  // Small pictures over the points, as many as have room: one of each group, and nearer in others.
+  // Small pictures over the points, as many as have room: one of each group; nearer in, or where
+  // there are few, of others too.
   const loaded = new Map();
   const SIDE = 40;
+  const FEW = 100;
   function paintPictures() {
     const taken = new Set();
-    const near = view.scale > 1.4 * Math.min(size.width / span(x), size.height / span(y));
+    const near = ids.length <= FEW || view.scale > 1.4 * Math.min(size.width / span(x), size.height / span(y));
     const one = (n) => {
       const [px, py] = place(n);
       if (!images[n] || !visible(n)) return;

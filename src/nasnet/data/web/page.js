@@ -150,7 +150,10 @@ async function search(picture, signal) {
     : await askJson(`/neighbours?${asked}&${new URLSearchParams({ id: row })}`, { signal });
   const neighbours = found.filter(({ id }) => id !== row).slice(0, NEIGHBOURS);
   showNeighbours(part("neighbours").querySelector("ol"), neighbours, info.pictures && goOn);
-  return `${neighbours.length} nearest pictures`;
+  if (!neighbours.length) {
+    part("neighbours").querySelector("ol").textContent = "There is no other picture to compare with.";
+  }
+  return `${neighbours.length} nearest ${neighbours.length === 1 ? "picture" : "pictures"}`;
 }
 
 async function compare() {
