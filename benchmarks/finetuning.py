@@ -24,9 +24,10 @@ import numpy.typing as npt
 from nasnet import finetune
 from nasnet.errors import PictureError
 from nasnet.features.extractor import Extractor
+from nasnet.pictures.holdout import held_out
 from nasnet.pictures.recipes import get_recipe, prepare
 from nasnet.pictures.sources import Dataset, Example, open_dataset
-from nasnet.train.distill import held_out, open_teacher
+from nasnet.train.distill import open_teacher
 from nasnet.train.finetune_options import FinetuneOptions
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.predict import predict

@@ -1,15 +1,19 @@
-"""What a faster arithmetic costs: how far its vectors lie from those of f32, on real photos.
+"""What a faster arithmetic gains and costs: its speed and its vectors beside those of f32.
 
-    python -m benchmarks.precision [SOURCE] [--weights builtin] [--limit 500]
+    python -m benchmarks.precision [SOURCE] [--weights builtin] [--limit 500] [--held-out]
 
-SOURCE is anything `nasnet embed` takes. Beside the cosines stands how often the nearest other
-picture stays the same one, which is what most uses of vectors hang on.
+SOURCE is anything `nasnet embed` takes; pictures are spread evenly over it. Beside the cosines
+stands how often the nearest other picture stays the same one, which is what most uses of vectors
+hang on. Speeds are medians of ratios between turns of the same round, in batches over all cores and
+for one picture over all cores. To see what an older x86 processor would do, let oneDNN take no more
+than it has: `ONEDNN_MAX_CPU_ISA=AVX2` (or AVX2_VNNI, AVX512_CORE, AVX512_CORE_VNNI), with
+`--precisions int8`, since OpenVINO still takes the processor for one with bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +21,15 @@ import numpy.typing as npt
 
 from benchmarks.statistic import percentile
 from nasnet import EngineOptions
-from nasnet.compute.engine import PRECISIONS, Precision, create, run
+from nasnet.compute.engine import PRECISIONS, Engine, create, run
 from nasnet.errors import PictureError, UnsupportedError
 from nasnet.pictures import recipes
+from nasnet.pictures.holdout import held_out
+from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import open_source
 from nasnet.weights.opening import open_weights
-from nasnet.weights.weights import Weights
 
-__all__ = ["Cost", "cost", "main", "table"]
+__all__ = ["Cost", "Speed", "cost", "main", "table"]
 
 Floats = npt.NDArray[np.float32]
 _TOGETHER = 64  # pictures in one call: memory stays flat
@@ -37,6 +42,7 @@ class Cost:
     Attributes:
         smallest: cosine of the picture that fares worst.
         low: cosine that 99 of 100 pictures exceed.
+        usual: cosine that 95 of 100 pictures exceed.
         median: cosine of the middle one.
         error: largest difference, as a share of the largest value expected.
         neighbours: share of pictures whose nearest other picture is the same.
@@ -44,6 +50,7 @@ class Cost:
 
     smallest: float
     low: float
+    usual: float
     median: float
     error: float
     neighbours: float
@@ -56,6 +63,7 @@ def cost(found: Floats, expected: Floats) -> Cost:
     return Cost(
         smallest=min(cosines),
         low=percentile(cosines, 0.01),
+        usual=percentile(cosines, 0.05),
         median=percentile(cosines, 0.5),
         error=float(np.abs(found - expected).max() / np.abs(expected).max()),
         neighbours=float((_nearest(one) == _nearest(other)).mean()),
@@ -75,20 +83,44 @@ def _nearest(unit: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return nearest
 
 
-def table(rows: dict[str, Cost | str], pictures: int, weights: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How many times as fast as f32.
+
+    Attributes:
+        batches: pictures a second of many.
+        one: of one picture.
+    """
+
+    batches: float
+    one: float
+
+
+def table(
+    rows: dict[str, Cost | str],
+    pictures: int,
+    weights: str,
+    speeds: dict[str, Speed] | None = None,
+) -> str:
     """The result in Markdown; a precision that is not there comes with the reason."""
     lines = [
         f"{pictures} pictures, weights {weights}, beside f32:",
         "",
-        "| | smallest cosine | 1st percentile | median | largest error | same neighbour |",
-        "|---|---|---|---|---|---|",
+        "| | times as fast | one picture | smallest cosine | 1st percentile | 5th | median "
+        "| largest error | same neighbour |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, found in rows.items():
         if isinstance(found, str):
-            lines.append(f"| {name} | {found} | | | | |")
+            lines.append(f"| {name} | {found} | | | | | | | |")
             continue
-        cosines = f"{found.smallest:.6f} | {found.low:.6f} | {found.median:.6f}"
-        lines.append(f"| {name} | {cosines} | {found.error:.1e} | {found.neighbours:.1%} |")
+        speed = (speeds or {}).get(name)
+        times = f"{speed.batches:.2f} | {speed.one:.2f}" if speed else " | "
+        values = (found.smallest, found.low, found.usual, found.median)
+        cosines = " | ".join(f"{value:.6f}" for value in values)
+        lines.append(
+            f"| {name} | {times} | {cosines} | {found.error:.1e} | {found.neighbours:.1%} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -97,47 +129,69 @@ def main() -> None:
     parser.add_argument("source", nargs="?", default="samples:photographs")
     parser.add_argument("--weights", default="builtin")
     parser.add_argument("--limit", type=int, default=500)
+    parser.add_argument(
+        "--held-out", action="store_true", help="only the tenth that the recipes hold out"
+    )
+    others = [name for name in PRECISIONS if name != "f32"]
+    parser.add_argument("--precisions", nargs="+", default=others, choices=others)
+    parser.add_argument("--rounds", type=int, default=15, help="of turns; 0 for cosines alone")
     arguments = parser.parse_args()
-    images = _images(arguments.source, arguments.limit)
+    images = _images(arguments.source, arguments.limit, arguments.held_out)
     weights = open_weights(arguments.weights).weights
-    expected = _vectors(weights, "f32", images)[1]
+    engines: dict[str, Engine] = {"f32": create(weights, EngineOptions())}
+    expected = _vectors(engines["f32"], images)
     rows: dict[str, Cost | str] = {}
-    for precision in PRECISIONS:
-        if precision == "f32":
-            continue
+    for precision in arguments.precisions:
         try:
-            real, found = _vectors(weights, precision, images)
+            engine = create(weights, EngineOptions(precision=precision))
         except UnsupportedError as error:
             rows[precision] = str(error)
             continue
+        real = engine.precision
         name = precision if real == precision else f"{precision}: {real} here"
-        rows[name] = cost(found, expected)
-    print(table(rows, len(images), arguments.weights))
+        engines[name] = engine
+        rows[name] = cost(_vectors(engine, images), expected)
+    speeds = _speeds(engines, images, arguments.rounds) if arguments.rounds else None
+    print(table(rows, len(images), arguments.weights, speeds))
 
 
-def _images(source: str, limit: int) -> npt.NDArray[np.uint8]:
+def _speeds(
+    engines: dict[str, Engine], images: npt.NDArray[np.uint8], rounds: int
+) -> dict[str, Speed]:
+    """All in turns, since a machine's rate moves with its neighbours."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    for round_ in range(rounds + 1):
+        for name, engine in engines.items():
+            began = time.perf_counter()
+            run(engine, images[: 8 * engine.batch * engine.streams], ("global_pool",))
+            middle = time.perf_counter()
+            for row in range(8):
+                run(engine, images[row : row + 1], ("global_pool",))
+            if round_:  # the first compiles
+                found[name].append((middle - began, time.perf_counter() - middle))
+    taken = {name: np.array(values) for name, values in found.items()}
+    ratios = {name: np.median(taken["f32"] / one, axis=0) for name, one in taken.items()}
+    return {name: Speed(batches=float(r[0]), one=float(r[1])) for name, r in ratios.items()}
+
+
+def _images(source: str, limit: int, only_held_out: bool) -> npt.NDArray[np.uint8]:
     recipe = recipes.get_recipe("photo")
+    items = [i for i in open_source(source) if not only_held_out or held_out(i.id, 0.1)]
     found = []
-    for item in itertools.islice(open_source(source), limit):
+    for row in spread_evenly(len(items), limit):
         try:
-            found.append(recipes.prepare(item.read(), recipe, 224, 224).pixels)
+            found.append(recipes.prepare(items[row].read(), recipe, 224, 224).pixels)
         except PictureError:
             continue  # `nasnet embed` notes why; here there is nothing to compare
     return np.stack(found).astype(np.uint8)
 
 
-def _vectors(
-    weights: Weights, precision: Precision, images: npt.NDArray[np.uint8]
-) -> tuple[str, Floats]:
-    engine = create(weights, EngineOptions(precision=precision))
-    try:
-        parts = [
-            run(engine, images[start : start + _TOGETHER], ("global_pool",))["global_pool"]
-            for start in range(0, len(images), _TOGETHER)
-        ]
-        return engine.precision, np.concatenate(parts)
-    finally:
-        engine.close()
+def _vectors(engine: Engine, images: npt.NDArray[np.uint8]) -> Floats:
+    parts = [
+        run(engine, images[start : start + _TOGETHER], ("global_pool",))["global_pool"]
+        for start in range(0, len(images), _TOGETHER)
+    ]
+    return np.concatenate(parts)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from benchmarks.finetuning import lite_of, nasnet_of, pictures, pixels_of
 from nasnet.features.extractor import Extractor
+from nasnet.pictures.holdout import held_out
 from nasnet.pictures.sources import Example, open_source
-from nasnet.train.distill import held_out, open_teacher
+from nasnet.train.distill import open_teacher
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.predict import predict
 from nasnet.weights.opening import open_weights

@@ -24,6 +24,7 @@ import nasnet
 from nasnet.errors import InputError, OutputError, SourceError, TrainingError
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
+from nasnet.pictures.holdout import held_out
 from nasnet.train.distill import (
     TEACHERS,
     Answers,
@@ -31,7 +32,6 @@ from nasnet.train.distill import (
     Distillation,
     LiveTeacher,
     Teacher,
-    held_out,
     open_answers,
     open_teacher,
 )

@@ -6,19 +6,24 @@ import math
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from cyclopts import App, Parameter, validators
 
 from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_free, command
 from nasnet.cli.terminal import note, say
-from nasnet.errors import InputError, needs
+from nasnet.errors import InputError, PictureError, needs
 from nasnet.text import display_name, read_toml
 from nasnet.weights.classes import with_temperature
 from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
-from nasnet.weights.weights import Weights, fingerprint, write_safetensors
+from nasnet.weights.weights import Weights, fingerprint, plan_of, write_safetensors
+
+if TYPE_CHECKING:
+    from nasnet.pictures.sources import Item
 
 _HELD_OUT = 0.1  # of the recipes of `builtin`
+_RANGED = 512  # pictures whose maps are measured
 
 app = App(name="weights", help="Inspect weight files, and pack them.", default_parameter=DEFAULTS)
 
@@ -67,6 +72,7 @@ def pack(
     temperature: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 1.0,
     min_confidence: Share | None = None,
     bound: str | None = None,
+    ranges: str | None = None,
     overwrite: bool = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,6 +91,9 @@ def pack(
         bound: a folder of photographs: change the convolutions that pictures of one colour drive
             far beyond what these reach, as little as can be for photographs. The tenth that the
             recipes hold out is not looked at.
+        ranges: pictures, any source: measure the ranges that maps have at 512 of them, spread
+            evenly, which `--precision int8` needs. Take many kinds. The tenth that the recipes
+            hold out is not looked at here either.
         overwrite: replace an output that is there.
         quiet: no summary.
     """
@@ -100,6 +109,8 @@ def pack(
         named = replace(named, min_confidence=min_confidence)
     if bound is not None:
         named = _bounded(named, bound, quiet=quiet)
+    if ranges is not None:
+        named = _ranged(named, ranges, quiet=quiet)
     write_safetensors(named, output, half=not full, card=texts)
     if not quiet:
         note(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {named.source}")
@@ -107,17 +118,42 @@ def pack(
 
 def _bounded(weights: Weights, photos: str, *, quiet: bool) -> Weights:
     needs("torch", extra="torch")
-    from nasnet.pictures.sources import Example, SourceOptions, open_source
+    from nasnet.pictures.sources import Example
     from nasnet.train.bounding import bounded
-    from nasnet.train.distill.holdout import held_out
 
     def tell(name: str, before: float, after: float) -> None:
         if not quiet:
             note(f"{name}: {before:.2f} widths beyond the usual range, now {after:.2f}")
 
-    every = open_source(photos, options=SourceOptions())
-    some = [Example(one.id, 0, one.read) for one in every if not held_out(one.id, _HELD_OUT)]
+    some = [Example(one.id, 0, one.read) for one in _not_held_out(photos)]
     return bounded(weights, some, on_change=tell).weights
+
+
+def _ranged(weights: Weights, source: str, *, quiet: bool) -> Weights:
+    from nasnet.compute.ranges import measured
+    from nasnet.pictures.recipes import get_recipe, prepare
+    from nasnet.pictures.sampling import spread_evenly
+
+    items, recipe, size = _not_held_out(source), get_recipe("photo"), plan_of(weights).height
+    found = []
+    for row in spread_evenly(len(items), _RANGED):
+        try:
+            found.append(prepare(items[row].read(), recipe, size, size).pixels)
+        except PictureError:
+            continue  # one of many
+    if not found:
+        raise InputError(f"{source}: none of {len(items)} pictures can be read: no ranges of them")
+    if not quiet:
+        note(f"ranges of the maps at {len(found)} pictures of {source}")
+    return measured(weights, np.stack(found))
+
+
+def _not_held_out(source: str) -> list[Item]:
+    from nasnet.pictures.holdout import held_out
+    from nasnet.pictures.sources import SourceOptions, open_source
+
+    every = open_source(source, options=SourceOptions())
+    return [item for item in every if not held_out(item.id, _HELD_OUT)]
 
 
 def _card(path: Path) -> dict[str, str]:
@@ -148,6 +184,7 @@ def _report(opened: Opened) -> dict[str, str | list[str] | dict[str, str]]:
         "auxiliary_head": "yes" if len(names) < len(weights.arrays) else "no",
         "fingerprint": fingerprint(weights),
         "padding": weights.padding,
+        "ranges": f"of {len(weights.ranges)} maps, for int8" if weights.ranges else "",
         "published_tensors": f"{verdict.matched} of {verdict.total} match",
         "missing": list(verdict.missing),
         "status": weights.status,

@@ -11,14 +11,13 @@ import hashlib
 import json
 import logging
 import os
-import platform
-import re
 import struct
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from nasnet._version import __version__
+from nasnet.compute.processor import description
 from nasnet.errors import OutputError
 from nasnet.system import staged
 from nasnet.weights.fetch.cache import cache_folder
@@ -29,7 +28,12 @@ _ENDING = ".model"
 _HEADER = struct.Struct("<8sIQ")  # magic, CRC-32C and length of what follows
 _MAGIC = b"NASNETCM"
 # Where the graph of a model comes from: another line there may mean another graph.
-_MAKERS = ("network", "compute/onnx_model.py", "compute/openvino_engine.py")
+_MAKERS = (
+    "network",
+    "compute/int8.py",
+    "compute/onnx_model.py",
+    "compute/openvino_engine.py",
+)
 
 
 def place_of(identity: Mapping[str, object]) -> Path:
@@ -39,7 +43,7 @@ def place_of(identity: Mapping[str, object]) -> Path:
         identity: all that decides what the compiled model is; values that JSON or `str` can tell.
             The package's version and code and the processor are added.
     """
-    told = {**identity, "nasnet": __version__, "code": _code(), "processor": _processor()}
+    told = {**identity, "nasnet": __version__, "code": _code(), "processor": description()}
     text = json.dumps(told, sort_keys=True, default=str)
     return cache_folder() / "compiled" / f"{hashlib.sha256(text.encode()).hexdigest()}{_ENDING}"
 
@@ -108,16 +112,3 @@ def _code() -> str:
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-@cache
-def _processor() -> str:
-    """The processor with its features: compiled code uses all of them."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    found = re.findall(r"^(?:model name|flags|Features|CPU part)\s*:(.*)$", text, re.MULTILINE)
-    return (
-        f"{platform.machine()} {hashlib.sha256(' '.join(sorted(set(found))).encode()).hexdigest()}"
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nasnet.compute.int8 import Step, kernel_steps
 from nasnet.network.plan import IMAGES, Operation, Plan
 from nasnet.network.rewrites import FUSED_EPSILON_FLOOR, Program
 
@@ -25,6 +26,7 @@ def render(
     uint8: bool = False,
     half: bool = False,
     batch: int | None = None,
+    steps: Mapping[str, Step] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
     """Write a program as an ONNX model.
@@ -37,13 +39,14 @@ def render(
         uint8: take uint8 pixels instead of float32; the program must have been made for it.
         half: compute in float16, pictures and results aside.
         batch: fixed batch size; any if not given.
+        steps: name of a convolution -> the step of what it reads: these compute in 8 bits.
         metadata: written into the model's metadata properties.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     plan = program.plan
     size = "batch" if batch is None else batch
-    writer = _Writer(program, half)
+    writer = _Writer(program, half, steps or {})
     writer.start(uint8)
     for operation in plan.operations:
         writer.write(operation)
@@ -68,9 +71,11 @@ def render(
 class _Writer:
     """Collects nodes and constants while `render` walks the plan."""
 
-    def __init__(self, program: Program, half: bool) -> None:
+    def __init__(self, program: Program, half: bool, steps: Mapping[str, Step]) -> None:
         self.program = program
         self.half = half
+        self.steps = steps
+        self.whole: set[str] = set()
         self.plan: Plan = program.plan
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
@@ -86,6 +91,29 @@ class _Writer:
             value = value.astype(np.float16)
         self.constants[name] = np.ascontiguousarray(value)
         return name
+
+    def rounded(self, source: str, step: Step) -> str:
+        """A map on whole numbers, made once for all that read it."""
+        name = f"{source}/rounded"
+        if name not in self.whole:
+            self.whole.add(name)
+            zero = np.zeros((), np.int8 if step.signed else np.uint8)
+            scale = self.constant(f"{source}/step", np.array(step.size, np.float32))
+            terms = [scale, self.constant(f"{source}/zero", zero)]
+            eight = self.node("QuantizeLinear", [source, *terms], f"{source}/int8")
+            self.node("DequantizeLinear", [eight, *terms], name)
+        return name
+
+    def rounded_kernel(self, name: str, kernel: np.ndarray[Any, Any]) -> str:
+        """A kernel [out, ...] on whole numbers, with a step for each output channel."""
+        steps = kernel_steps(kernel)
+        whole = np.rint(kernel / steps.reshape(-1, 1, 1, 1)).clip(-127, 127).astype(np.int8)
+        inputs = [
+            self.constant(f"{name}/int8", whole),
+            self.constant(f"{name}/steps", steps),
+            self.constant(f"{name}/zeros", np.zeros(len(kernel), np.int8)),
+        ]
+        return self.node("DequantizeLinear", inputs, name, axis=0)
 
     def start(self, uint8: bool) -> None:
         from onnx import TensorProto
@@ -128,7 +156,12 @@ def _pads(operation: Operation) -> list[int]:
 def _convolution(w: _Writer, op: Operation, inputs: list[str], groups: int) -> None:
     # HWIO -> OIHW; a depthwise kernel [h, w, channels, 1] becomes [channels, 1, h, w].
     order = (3, 2, 0, 1) if groups == 1 else (2, 3, 0, 1)
-    kernel = w.constant(op.parameters[0], w.array(op.parameters[0]).transpose(order))
+    values = w.array(op.parameters[0]).transpose(order)
+    if op.name in w.steps:
+        inputs = [w.rounded(inputs[0], w.steps[op.name])]
+        kernel = w.rounded_kernel(op.parameters[0], values)
+    else:
+        kernel = w.constant(op.parameters[0], values)
     bias = [w.constant(name, w.array(name)) for name in op.parameters[1:]]
     w.node(
         "Conv",

@@ -31,6 +31,7 @@ from nasnet.compute.engine import (
     onnx_bytes,
     padded,
 )
+from nasnet.compute.processor import multiplies_bytes
 from nasnet.errors import UnsupportedError, hidden
 from nasnet.weights.weights import Weights, fingerprint
 
@@ -55,7 +56,7 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
         raise UnsupportedError(
             f"OpenVINO finds no device {device!r}; it has {', '.join(core.available_devices)}"
         )
-    precision = _precision(options, device, core)
+    precision = _precision(weights, options, device, core)
     return _OpenVino(weights, options, device, core, precision=precision)
 
 
@@ -63,13 +64,28 @@ def create(weights: Weights, options: EngineOptions) -> _OpenVino:
 _ARITHMETIC: Mapping[Precision, str] = {"f16": "FP16", "bf16": "BF16"}
 
 
-def _precision(options: EngineOptions, device: str, core: openvino.Core) -> Precision:
+def _precision(
+    weights: Weights, options: EngineOptions, device: str, core: openvino.Core
+) -> Precision:
     """What is computed in: as was asked for, or the fastest there is."""
     if options.precision == "f32":
         return "f32"
+    if options.precision == "int8":
+        if device != "CPU":
+            raise UnsupportedError(f"int8 is for the CPU, not {device}; use f32 or f16 there")
+        if weights.ranges is None:
+            raise UnsupportedError(
+                f"int8 needs the ranges of the network's maps, which {weights.source} does not "
+                "carry: nasnet weights pack WEIGHTS -o ranged.safetensors --ranges PHOTOS "
+                "measures them; or use f32, or auto for the fastest without"
+            )
+        return "int8"
     able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if options.precision == "auto":
-        return next((name for name, word in _ARITHMETIC.items() if word in able), "f32")
+        # No faster than bfloat16; without these instructions hardly faster than f32.
+        whole = device == "CPU" and weights.ranges is not None and multiplies_bytes()
+        last: Precision = "int8" if whole else "f32"
+        return next((name for name, word in _ARITHMETIC.items() if word in able), last)
     if _ARITHMETIC[options.precision] not in able:
         raise UnsupportedError(
             f"{device} has no {options.precision} arithmetic (it has {', '.join(able)}); "
@@ -160,8 +176,9 @@ class _OpenVino:
         """Compile a model; a queue hands its infer requests out to one thread each."""
         streams = 1 if key.alone else self.streams
         properties: dict[str, Any] = {
-            # OpenVINO takes bfloat16 by itself where the processor has it.
-            "INFERENCE_PRECISION_HINT": self.precision,
+            # OpenVINO takes bfloat16 by itself where the processor has it. What int8 leaves in
+            # float, the first cell and the sums, is in float32.
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
             "PERFORMANCE_HINT": "LATENCY" if key.alone else "THROUGHPUT",
         }
         if self.device == "CPU":
@@ -186,6 +203,7 @@ class _OpenVino:
             "weights": fingerprint(self._weights),
             "network": [self._weights.spec, self._weights.num_classes, self._weights.padding],
             "model": asdict(key),
+            "precision": self.precision,
             "properties": dict(properties),
             "openvino": import_openvino().__version__,
         }
@@ -198,7 +216,8 @@ class _OpenVino:
                 return self._core.import_model(tensor, self.device, properties)
             except RuntimeError as error:
                 _LOG.debug("%s: compiled anew: %s", place, error)
-        model = self._core.read_model(onnx_bytes(self._weights, key))
+        whole = self.precision == "int8"
+        model = self._core.read_model(onnx_bytes(self._weights, key, whole=whole))
         compiled = self._core.compile_model(model, self.device, properties)
         if place:
             exported = io.BytesIO()

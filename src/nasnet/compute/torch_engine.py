@@ -66,6 +66,11 @@ def _precision(options: EngineOptions, torch: Any, device: Any) -> Precision:  #
         if device.type != "cuda":
             return "f32"
         return "bf16" if torch.cuda.is_bf16_supported() else "f16"
+    if options.precision not in _DTYPES:
+        raise UnsupportedError(
+            f"the torch engine does not compute in {options.precision}; "
+            "use the openvino engine for it, or f32, bf16 or f16"
+        )
     return options.precision
 
 

@@ -46,7 +46,7 @@ def between(head: Weights, trained: Weights, share: float) -> Weights:
         name: np.asarray((1 - share) * head.arrays[name] + share * value, np.float32)
         for name, value in trained.arrays.items()
     }
-    return replace(trained, arrays=frozen(arrays))
+    return replace(trained, arrays=frozen(arrays), ranges=None)
 
 
 def best_between(

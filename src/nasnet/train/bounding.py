@@ -133,7 +133,7 @@ def bounded(
             for name in set(op.inputs):
                 if last[name] == number:
                     values.pop(name, None)
-    done = replace(weights, arrays=frozen(arrays), status="modified")
+    done = replace(weights, arrays=frozen(arrays), status="modified", ranges=None)
     return Bounded(weights=done, changes=tuple(changes))
 
 

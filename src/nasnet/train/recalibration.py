@@ -78,4 +78,4 @@ def recalibrate(
         if not bool(torch.isfinite(value).all()):
             raise TrainingError(f"{name_of(key)}: the recalibrated average is no finite number")
         arrays[name_of(key)] = value.float().cpu().numpy()
-    return replace(weights, arrays=frozen(arrays))
+    return replace(weights, arrays=frozen(arrays), ranges=None)

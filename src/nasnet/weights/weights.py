@@ -26,6 +26,7 @@ from nasnet.network.rewrites import Program
 from nasnet.network.spec import PRESETS
 from nasnet.system import write_whole
 from nasnet.text import open_regular, parse_json
+from nasnet.weights import ranges
 from nasnet.weights.networks import network_of
 
 Array = npt.NDArray[np.float32]
@@ -49,6 +50,8 @@ class Weights:
         padding: whose border pixels the network computes with; see `network.build.build_plan`.
         min_confidence: the least probability, 0 to 1, at which the classifier's best class is worth
             telling people, as measured on held-out pictures; 0 where nobody has measured it.
+        ranges: operation of the network -> the lowest and highest value of each channel of its map
+            at pictures, [2, channels]; none where nobody has measured them. See `compute.ranges`.
     """
 
     spec: str
@@ -60,6 +63,7 @@ class Weights:
     labels: tuple[str, ...] = ()
     padding: Borders = "slim"
     min_confidence: float = 0.0
+    ranges: Mapping[str, Array] | None = None
 
     @property
     def network(self) -> str:
@@ -284,11 +288,12 @@ def write_safetensors(
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
     metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
+    ranged, maps = ranges.packed(weights.ranges)
     arrays = {
         name: np.ascontiguousarray(array, np.float16 if half and array.ndim > 1 else np.float32)
         for name, array in weights.arrays.items()
     }
-    data = save(arrays, metadata=metadata)
+    data = save({**arrays, **ranged}, metadata=metadata | maps)
     write_whole(Path(path), data)
 
 
@@ -311,6 +316,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
             if kind not in ("F32", "F16"):
                 raise WeightsError(f"{file}: tensor {name} is {kind}, expected float32")
         arrays = {name: handle.get_tensor(name) for name in names}
+    found = ranges.unpacked(arrays.pop(ranges.TENSOR, None), metadata, file)
     shapes = {name: array.shape for name, array in arrays.items()}
     said = metadata.get("spec")
     try:
@@ -344,6 +350,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         labels=tuple(labels),
         padding=padding,
         min_confidence=float(said),
+        ranges=found,
     )
 
 

@@ -6,7 +6,6 @@ Needs the extras `torch` and `distill`.
 from __future__ import annotations
 
 from nasnet.train.distill.answers import Answers, AnswersEvent, open_answers
-from nasnet.train.distill.holdout import held_out
 from nasnet.train.distill.live import LiveTeacher
 from nasnet.train.distill.objective import Distillation, Teaching
 from nasnet.train.distill.teachers import (
@@ -26,7 +25,6 @@ __all__ = [
     "Teacher",
     "TeacherOutputs",
     "Teaching",
-    "held_out",
     "open_answers",
     "open_network",
     "open_teacher",
