@@ -240,6 +240,25 @@ def test_from_pictures_to_found_pictures_on_the_command_line(tmp_path: Path, pho
     assert text.count('src="data:image/jpeg') == 2 + 2 * 3
 
 
+@pytest.mark.parametrize(
+    ("where", "pictures", "told"),
+    [
+        ("id like '%2.jpg' or id like 'c%'", 2, "The condition is true for 2 pictures."),
+        ("width < 3", 0, "No picture was found."),
+    ],
+)
+def test_what_a_condition_alone_lists_has_a_page_too(
+    where: str, pictures: int, told: str, tmp_path: Path, photos: Path
+) -> None:
+    page = tmp_path / "listed.html"
+    said = run("search", photos / "set" / "f.parquet", "--where", where, "--page", page)
+    assert f"{page}: open it in a browser" in said
+    text = page.read_text(encoding="utf-8")
+    assert text.count('src="data:image/jpeg') == pictures
+    assert told in text
+    assert "cosine" not in text, "nothing was compared"
+
+
 def test_vectors_and_their_files_are_searched_with(tmp_path: Path, photos: Path) -> None:
     file = photos / "set" / "f.parquet"
     out = run("search", file, "--vectors", file, "-k", 1, "--json")

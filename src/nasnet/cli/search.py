@@ -101,7 +101,11 @@ def search(
     if not (queries or failures or label):
         if where is None or among is None:
             raise UsageError("name pictures, or --id, --label, --vectors or --where")
-        _list(opened, where, among, count, as_json=json)
+        listed = _list(opened, among, count, as_json=json)
+        if page is not None:
+            _write_list(opened, where, listed, len(among), source or opened.meta.source, page)
+            if not quiet:
+                note(f"{page}: open it in a browser")
         return 0
     found = [_search(opened, query, count, among) for query in queries]
     if label:
@@ -211,17 +215,38 @@ def _found(
 
 
 def _list(
-    opened: Index, where: str, among: npt.NDArray[np.int64], count: int, *, as_json: bool
-) -> None:
-    """The first pictures that a condition is true of."""
+    opened: Index, among: npt.NDArray[np.int64], count: int, *, as_json: bool
+) -> dict[str, str]:
+    """Tell the first pictures that a condition is true of; their columns in words, by id."""
     rows = among[:count].tolist()
+    listed: dict[str, str] = {}
     for row, columns in zip(rows, opened.kept(rows), strict=True):
+        listed[opened.ids[row]] = words_of(columns)
         if as_json:
             say(dumps({"id": opened.ids[row], "columns": columns}, ensure_ascii=False, default=str))
         else:
             say("  ".join(filter(None, (display_name(opened.ids[row]), words_of(columns)))))
     more = f", of which {len(rows):,} are shown (-k shows more)" if len(among) > len(rows) else ""
     note(f"{len(among):,} of {len(opened):,} pictures{more}")
+    return listed
+
+
+def _write_list(
+    opened: Index, where: str, listed: Mapping[str, str], fitting: int, source: str, page: Path
+) -> None:
+    images = thumbnails(source, set(listed), recipe=opened.meta.recipe, side=_SIDE)
+    first = f", of which the first {len(listed):,} are shown" if fitting > len(listed) else ""
+    pictures = "1 picture" if fitting == 1 else f"{fitting:,} pictures"
+    write_rows(
+        [SheetRow(id=where, image=None, near=tuple((id, None) for id in listed))],
+        images,
+        opened.meta,
+        page,
+        count=len(opened),
+        title="Found pictures",
+        how=f"The condition is true for {pictures}{first}.",
+        words={id: words for id, words in listed.items() if words},
+    )
 
 
 def _tell(query: _Query, near: Sequence[_Found], *, as_json: bool) -> None:

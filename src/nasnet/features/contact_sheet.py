@@ -135,13 +135,14 @@ class SheetRow:
 
     Attributes:
         id: of the picture.
-        image: it, small, as a data URL; empty if it cannot be shown, None for the name of a class.
-        near: (id, cosine) of the others, the nearest first.
+        image: it, small, as a data URL; empty if it cannot be shown, None for words, such as the
+            name of a class.
+        near: (id, cosine) of the others, the nearest first; None where nothing was compared.
     """
 
     id: str
     image: str | None
-    near: tuple[tuple[str, float], ...]
+    near: tuple[tuple[str, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +210,7 @@ def write_rows(
         "facts": weights_facts(meta),
         "warning": weights_warning(meta.weights_status),
         "grid": grid,
+        "scored": any(score is not None for row in rows for _, score in row.near),
         "numbers": {row.id: number for number, row in enumerate(rows, 1)},
         "rows": rows,
         "images": images,
