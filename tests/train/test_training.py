@@ -29,7 +29,8 @@ from nasnet.train.loop import (
 )
 from nasnet.train.loop.checkpoint import read_checkpoint
 from nasnet.train.loop.optimizers import depths_of, factor, load_slots, make, slots
-from nasnet.train.loop.replicas import memory_kept
+from nasnet.train.loop.passes import prepare
+from nasnet.train.loop.replicas import ALONE, memory_kept
 from nasnet.train.recipe import OptimizerRecipe, ScheduleRecipe, TrainOptions
 from tests.support.training import (
     CLASSES,
@@ -581,11 +582,25 @@ def test_what_is_frozen_stays_with_its_averages_while_the_rest_moves(tmp_path: P
     still = {key for key, value in net.state_dict().items() if torch.equal(value, before[key])}
     assert still == {key for key in before if key.startswith(("l1_stem", "cell_0."))}
     # A run after it, on the same network, moves all of it.
-    with pytest.raises(InputError, match="no scope begins with 'cell_9'; there are rescale, "):
+    with pytest.raises(InputError, match="no scope is called 'cell_9'; there are rescale, "):
         trainer(tmp_path, net=net, frozen=("cell_9",))
     (tmp_path / "again").mkdir()
     fit(trainer(tmp_path / "again", net=net))
     assert not [key for key, value in net.state_dict().items() if torch.equal(value, before[key])]
+
+
+@pytest.mark.parametrize(
+    ("name", "still"),
+    [
+        ("cell_1", {"cell_1"}),  # and no cell_10, cell_11
+        ("cell_stem", {"cell_stem_0", "cell_stem_1"}),
+    ],
+)
+def test_a_scope_is_frozen_by_its_whole_name_or_its_kind(name: str, still: set[str]) -> None:
+    net = NASNet("mobile", num_classes=0)
+    prepare(net, TrainOptions(frozen=(name,)), ALONE, torch.device("cpu"))
+    frozen = {key.partition(".")[0] for key, one in net.named_parameters() if not one.requires_grad}
+    assert frozen == still
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ class TrainOptions:
             `moving` averages as they are (safer where pictures are few).
         batch_norm_momentum: decay of the moving averages (0.99 in the hub module, 0.9997 in
             TF-Slim).
-        frozen: how the TF-Slim scopes begin that stay, averages too: `conv0`, `cell_stem`, say.
+        frozen: TF-Slim scopes that stay, averages too: `conv0`, `cell_1`; `cell_stem` is both.
         path_dropout: pinned at its `final` value, as the module's card says, or its published
             `ramp` over `Spec.total_training_steps`.
         validate_steps: steps between two validations, at the ends of epochs; 0 for every epoch.

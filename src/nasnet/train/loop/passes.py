@@ -274,10 +274,8 @@ def prepare(
     """
     scopes = [segment.scope for segment in network.segments]
     for name in options.frozen:
-        if not any(scope.startswith(name) for scope in scopes):
-            raise InputError(
-                f"frozen: no scope begins with {name!r}; there are {', '.join(scopes)}"
-            )
+        if not any(_within(scope, name) for scope in scopes):
+            raise InputError(f"frozen: no scope is called {name!r}; there are {', '.join(scopes)}")
     behaviour = network.behaviour
     behaviour.decay = options.batch_norm_momentum
     behaviour.statistics = options.batch_norm
@@ -286,10 +284,15 @@ def prepare(
     behaviour.progress = torch.ones((), device=device)
     for segment in network.segments:
         segment.behaviour = behaviour  # whatever a run before made of it
-        if segment.scope.startswith(options.frozen):
+        if any(_within(segment.scope, name) for name in options.frozen):
             segment.requires_grad_(False)
             # A copy, which `network.train()` does not reach: it normalizes by the averages.
             segment.behaviour = replace(behaviour, training=False)
+
+
+def _within(scope: str, name: str) -> bool:
+    """Whether a scope is the one of this name, or of its kind: `cell_1` is no `cell_10`."""
+    return scope == name or scope.startswith(f"{name}_")
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], clip: float) -> float:
