@@ -13,7 +13,7 @@ from nasnet.errors import OutputError
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import fingerprint, seeded
-from tests.support.hub_server import TOKEN, HubServer
+from tests.support.hub_server import HubServer, hub_on_loopback
 
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("torch")
@@ -21,14 +21,7 @@ pytest.importorskip("torch")
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    # Xet speaks to hosts of its own; without it large files go by Git LFS.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with HubServer() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+    with hub_on_loopback(tmp_path, monkeypatch) as server:
         yield server
 
 

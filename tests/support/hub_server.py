@@ -10,9 +10,14 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+import pytest
 
 from tests.support.http_server import Loopback
 
@@ -21,11 +26,26 @@ _COMMIT = "7" * 40
 _LARGE = 1 << 20
 
 
+@contextmanager
+def hub_on_loopback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """The server, and the Hub's own client speaking to it, with its cache below a folder."""
+    monkeypatch.setenv("HF_HOME", str(folder / "hf"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "token"))
+    # Xet speaks to hosts of its own; without it large files go by Git LFS.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
 class HubServer(Loopback):
     """The server; a context manager."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.datasets: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
         self.objects: dict[str, bytes] = {}
         hub = self
@@ -56,21 +76,27 @@ class HubServer(Loopback):
         if path == "/api/whoami-v2":
             known = handler.headers.get("Authorization") == f"Bearer {TOKEN}"
             _send(handler, 200 if known else 401, {"name": "me", "type": "user", "orgs": []})
-        elif found := re.fullmatch(r"/api/models/(\w+/\w+)/revision/\w+", path):
-            files = self.repositories[found[1]]
+        elif found := re.fullmatch(r"/api/(models|datasets)/(\w+/\w+)/revision/\w+", path):
+            if (files := self._files(found[1], found[2])) is None:
+                _send(handler, 404, {"error": "Repository not found"}, code="RepoNotFound")
+                return
             listing = [{"rfilename": name} for name in files]
-            _send(handler, 200, {"id": found[1], "sha": _COMMIT, "siblings": listing})
-        elif found := re.fullmatch(r"/api/models/(\w+/\w+)/tree/\w+", path):
-            files = self.repositories[found[1]]
+            _send(handler, 200, {"id": found[2], "sha": _COMMIT, "siblings": listing})
+        elif found := re.fullmatch(r"/api/(models|datasets)/(\w+/\w+)/tree/\w+", path):
+            files = self._files(found[1], found[2]) or {}
             tree = [
                 {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
                 for name, data in files.items()
             ]
             _send(handler, 200, tree)
-        elif found := re.fullmatch(r"/(\w+/\w+)/resolve/\w+/(.+)", path):
-            _send(handler, 200, self.repositories[found[1]][found[2]])
+        elif found := re.fullmatch(r"/(?:(datasets)/)?(\w+/\w+)/resolve/\w+/(.+)", path):
+            files = self._files(found[1], found[2]) or {}
+            _send(handler, 200, files[unquote(found[3])])
         else:
             _send(handler, 404, {"error": path})
+
+    def _files(self, kind: str | None, name: str) -> dict[str, bytes] | None:
+        return (self.datasets if kind == "datasets" else self.repositories).get(name)
 
     def _write(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         path = handler.path.partition("?")[0]
@@ -135,7 +161,7 @@ def _body(handler: BaseHTTPRequestHandler) -> bytes:
     return body
 
 
-def _send(handler: BaseHTTPRequestHandler, status: int, answer: object) -> None:
+def _send(handler: BaseHTTPRequestHandler, status: int, answer: object, *, code: str = "") -> None:
     data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     handler.send_response(status)
     kind = "application/octet-stream" if isinstance(answer, bytes) else "application/json"
@@ -143,6 +169,8 @@ def _send(handler: BaseHTTPRequestHandler, status: int, answer: object) -> None:
     handler.send_header("Content-Length", str(len(data)))
     handler.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
     handler.send_header("X-Repo-Commit", _COMMIT)
+    if code:
+        handler.send_header("X-Error-Code", code)
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(data)

@@ -31,13 +31,14 @@ def finetune(
     """Make a module of the classes of the pictures in DATA.
 
     DATA is an image folder (DATA/class/picture.jpg, perhaps below train/ and val/), a CSV,
-    Parquet or Arrow table with a label column, a Hugging Face dataset on disk, or WebDataset
-    shards. The folder --output becomes a module that `nasnet embed`, `nasnet evaluate` and
-    `nasnet.Module` load, with a report to look at in report/report.html. A run that was stopped
-    or killed continues when it is started again.
+    Parquet or Arrow table with a label column, a Hugging Face dataset on disk, WebDataset shards,
+    or hf://datasets/USER/NAME of any of these (extra nasnet[hf]). The folder --output becomes a
+    module that `nasnet embed`, `nasnet evaluate` and `nasnet.Module` load, with a report to look at
+    in report/report.html. A run that was stopped or killed continues when it is started again.
 
         nasnet finetune photos/ -o mine
         nasnet finetune table.csv --label-column species -o mine --mode full --epochs 20
+        nasnet finetune hf://datasets/USER/NAME -o mine
 
     Args:
         data: labelled pictures.

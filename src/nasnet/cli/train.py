@@ -30,9 +30,9 @@ def train(
     """Train a network from scratch on the pictures in DATA.
 
     DATA is an image folder (DATA/class/picture.jpg), WebDataset shards, a CSV or Parquet table
-    with a label column, or a Hugging Face dataset on disk; for a recipe with a teacher, any
-    folder of pictures. A run that was stopped or killed continues when it is started again.
-    Started by torchrun, all its processes share every batch:
+    with a label column, a Hugging Face dataset on disk, or hf://datasets/USER/NAME of any of these;
+    for a recipe with a teacher, any folder of pictures. A run that was stopped or killed continues
+    when it is started again. Started by torchrun, all its processes share every batch:
 
         nasnet train photos/ -o run --recipe mobile
         torchrun --nproc-per-node 2 -m nasnet train photos/ -o run

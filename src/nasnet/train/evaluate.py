@@ -17,6 +17,7 @@ from nasnet.errors import InputError
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.recipes import Recipe
 from nasnet.pictures.sources import DatasetOptions, Example, open_examples
+from nasnet.train.labelled_data import on_this_machine
 from nasnet.train.metrics import Scores, score
 from nasnet.train.predict import Predicted, picture_of, predict
 from nasnet.train.report import Mistake
@@ -80,8 +81,9 @@ def evaluate(
 
     Args:
         module: a folder, file or handle with a classifier, such as what `finetune` wrote.
-        data: labelled pictures; classes are matched by name, integer labels by number. A network
-            of ImageNet's classes knows them by name, by WordNet id and by number.
+        data: labelled pictures, as `finetune` takes them; classes are matched by name, integer
+            labels by number. A network of ImageNet's classes knows them by name, by WordNet id and
+            by number.
         options: how.
         on_done: told how many pictures of how many are done.
 
@@ -96,7 +98,10 @@ def evaluate(
         raise InputError(f"{weights.source} has no classifier: nothing to evaluate")
     usual, *others = namings(weights)
     known, examples, notes = open_examples(
-        data, classes=usual, aliases=others, options=options.dataset
+        on_this_machine(data, options.fetch),
+        classes=usual,
+        aliases=others,
+        options=options.dataset,
     )
     background = sum(example.label == 0 for example in examples)
     if background and usual[0] == BACKGROUND:

@@ -21,13 +21,14 @@ from nasnet.errors import InputError, SourceError, needs
 from nasnet.features.bars import stage_bars
 from nasnet.network.code import decode
 from nasnet.pictures.recipes import get_recipe
-from nasnet.pictures.sources import Dataset, Example, open_dataset
+from nasnet.pictures.sources import Dataset, Example
 from nasnet.system import held
 from nasnet.text import printable
 from nasnet.train.between import Chosen, best_between
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
+from nasnet.train.labelled_data import open_labelled
 from nasnet.train.predict import Predicted, predict, predict_cached
 from nasnet.train.run_files import RUN_FILES, clear
 from nasnet.weights.module_folder import ModuleFolder, write_into
@@ -57,7 +58,8 @@ def finetune(
 
     Args:
         data: an image folder (`data/class/picture.jpg`), CSV, Parquet or Arrow table with a label
-            column, Hugging Face dataset on disk, or WebDataset shards.
+            column, Hugging Face dataset on disk, WebDataset shards, or
+            `hf://datasets/USER/NAME` of any of these.
         folder: becomes a module that `Module`, `embed` and `evaluate` load, beside the report,
             the logs, the features and the checkpoints. A run that was stopped continues.
         weights: to start from.
@@ -80,7 +82,7 @@ def finetune(
     needs("sklearn", extra="sklearn")
     if options.mode == "full":
         needs("torch", extra="torch")
-    found = open_dataset(data, options=options.dataset)
+    found = open_labelled(data, options=options.dataset, fetch=options.fetch)
     opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
     with held(out), stage_bars(progress) as draw:
         if options.overwrite:

@@ -27,10 +27,10 @@ from nasnet.pictures.sources import (
     DatasetOptions,
     Example,
     SourceOptions,
-    open_dataset,
     open_source,
 )
 from nasnet.system import held
+from nasnet.train.labelled_data import on_this_machine, open_labelled
 from nasnet.train.loop import ALONE, Objective, Replicas, TrainEvent, TrainResult, device_of
 from nasnet.train.recipe import TrainRecipe
 from nasnet.train.run import check, classification, follow, network_for, preset_for, without_room
@@ -77,7 +77,7 @@ def train(
     """Train a network from scratch, or go on with a run that was stopped.
 
     Args:
-        data: labelled pictures (see `open_dataset`); for a recipe with a teacher, a folder of any
+        data: labelled pictures (see `open_labelled`); for a recipe with a teacher, a folder of any
             pictures.
         folder: for checkpoints, logs and the module, which is written after each epoch.
         recipe: how.
@@ -99,7 +99,9 @@ def train(
     """
     out = Path(folder)
     with held(out) if replicas.writes else nullcontext():
-        found = _unlabelled(data, recipe) if recipe.teacher else open_dataset(data, options=dataset)
+        found = (
+            _unlabelled(data, recipe) if recipe.teacher else open_labelled(data, options=dataset)
+        )
         last = recipe.stages[-1].size or decode(preset_for(recipe, weights)).image_size
         size = (last, last)
         notes = found.notes
@@ -175,7 +177,7 @@ def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> Dataset:
     """Pictures a teacher labels: all below a folder but those held out."""
     from nasnet.pictures.holdout import held_out
 
-    source = open_source(os.fspath(data), options=SourceOptions())
+    source = open_source(os.fspath(on_this_machine(data)), options=SourceOptions())
     if source.kind not in ("folder", "glob", "list"):
         raise InputError(
             f"{source.name}: pictures are read again in every epoch: name a folder, a glob or a "

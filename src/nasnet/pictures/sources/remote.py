@@ -21,7 +21,7 @@ _INSTALL: Mapping[str, str] = {
     "s3a": "'nasnet[s3]'",
     "gs": "'nasnet[gcs]'",
     "gcs": "'nasnet[gcs]'",
-    "hf": "huggingface_hub",
+    "hf": "'nasnet[hf]'",
 }
 _TRIES = 3
 _PAUSE_S = 0.5  # before the second try; doubled before the third

@@ -16,7 +16,7 @@ from nasnet.errors import InputError, TrainingError, needs
 from nasnet.network.code import encode
 from nasnet.network.cost import fit_filters, multiply_adds
 from nasnet.network.spec import Spec
-from nasnet.pictures.sources import Dataset, DatasetOptions, open_dataset
+from nasnet.pictures.sources import Dataset, DatasetOptions
 from nasnet.system import held
 from nasnet.train.discover.journal import TRIALS, Journal
 from nasnet.train.discover.options import Lesson
@@ -30,6 +30,7 @@ from nasnet.train.discover.report import (
 from nasnet.train.discover.run_file import begin
 from nasnet.train.discover.small_pictures import array_of, remove_pictures, small_pictures
 from nasnet.train.discover.workers import Workers
+from nasnet.train.labelled_data import open_labelled
 from nasnet.train.run_files import clear
 
 RUN = "compare.toml"
@@ -101,7 +102,7 @@ def compare(
 
     Args:
         networks: by the names they are to be called; the others are compared with the first.
-        data: labelled pictures (see `open_dataset`). Without a test part, the share that is held
+        data: labelled pictures (see `open_labelled`). Without a test part, the share that is held
             out for validation is the test.
         folder: for results and page.
         options: how.
@@ -122,8 +123,8 @@ def compare(
     needs("torch", extra="discover")
     needs("scipy", extra="discover")
     tell = on_note or (lambda text: None)
-    learned = open_dataset(data, options=dataset, measured="validation")
-    tested = replace(open_dataset(data, options=dataset, measured="test"), train=())
+    learned = open_labelled(data, options=dataset, measured="validation")
+    tested = replace(open_labelled(data, options=dataset, measured="test"), train=())
     specs = _alike(networks, options, len(learned.classes))
     size = next(iter(specs.values())).image_size
     out = Path(folder)

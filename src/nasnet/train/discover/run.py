@@ -15,7 +15,7 @@ from nasnet.errors import InputError, needs
 from nasnet.network.code import encode
 from nasnet.network.cost import fit_filters, multiply_adds
 from nasnet.network.spec import OPERATIONS, PRESETS, Spec
-from nasnet.pictures.sources import Dataset, DatasetOptions, open_dataset
+from nasnet.pictures.sources import Dataset, DatasetOptions
 from nasnet.system import held, write_whole
 from nasnet.text import read_toml, toml
 from nasnet.train.discover.driving import TrialId, drive
@@ -38,6 +38,7 @@ from nasnet.train.discover.search_space import Trial
 from nasnet.train.discover.small_pictures import array_of, remove_pictures, small_pictures
 from nasnet.train.discover.strategies import Evolution, RandomSearch, Strategy
 from nasnet.train.discover.workers import Workers
+from nasnet.train.labelled_data import open_labelled
 from nasnet.train.run_files import clear
 
 RUN = "discover.toml"
@@ -64,7 +65,7 @@ def discover(
     """Search for cells, or go on with a search that was stopped.
 
     Args:
-        data: labelled pictures (see `open_dataset`). Their test part is not looked at.
+        data: labelled pictures (see `open_labelled`). Their test part is not looked at.
         folder: of the run.
         options: how.
         dataset: how the data are read and split.
@@ -110,7 +111,7 @@ def discover(
 def searchable(data: str | os.PathLike[str], dataset: DatasetOptions | None, seed: int) -> Dataset:
     """The data as a search may see them: a test part stays closed, however they are split."""
     options = replace(dataset or DatasetOptions(), seed=seed)
-    return open_dataset(data, options=options, measured="validation")
+    return open_labelled(data, options=options, measured="validation")
 
 
 class _Run:

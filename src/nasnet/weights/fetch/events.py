@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 EventKind = Literal[
     "cache", "start", "progress", "retry", "failed", "wait", "unpack", "verify", "done"
 ]
+_TRUE: Final = ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,13 @@ class FetchOptions:
     max_unpacked_bytes: int = 4 << 30
     lock_stale_s: float = 600.0
     lock_poll_s: float = 0.2
+
+    @property
+    def no_network(self) -> bool:
+        """Whether none is used: what `offline` says, or else `NASNET_OFFLINE`."""
+        if self.offline is not None:
+            return self.offline
+        return os.environ.get("NASNET_OFFLINE", "").strip().lower() in _TRUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

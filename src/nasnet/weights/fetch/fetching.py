@@ -46,7 +46,6 @@ from nasnet.weights.fetch.staging import (
 )
 from nasnet.weights.fetch.unfinished import digests
 
-_TRUE: Final = ("1", "true", "yes", "on")
 _WITHOUT: Final = (
     "Without a network: --weights builtin (nasnet_mobile trained for this package, not Google's), "
     "or --weights seeded:7 for a dry run."
@@ -186,9 +185,7 @@ def _from_archive(path: Path, care: Care) -> Fetched:
 def _from_afar(text: str, care: Care) -> Fetched:
     """A handle or URL, by way of the cache."""
     options = care.options
-    offline = options.offline
-    if offline is None:
-        offline = os.environ.get("NASNET_OFFLINE", "").strip().lower() in _TRUE
+    offline = options.no_network
     if is_hub_handle(text):
         path = fetch_repository(text, offline=offline, report=care.report)
         care.verify(path)

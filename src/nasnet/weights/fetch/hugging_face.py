@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nasnet.errors import FetchError, needs
 from nasnet.weights.fetch.events import FetchEvent
@@ -35,13 +35,49 @@ def fetch_repository(text: str, *, offline: bool, report: Callable[[FetchEvent],
     found = _HANDLE.fullmatch(text)
     if found is None:
         raise FetchError(f"{text!r} names no repository: write hf-hub:USER/NAME[@REVISION]")
-    hub = needs("huggingface_hub", extra="hf")
     report(FetchEvent(kind="start", url=text))
+    folder = download(
+        found["repository"],
+        found["revision"],
+        kind="model",
+        patterns=_FILES,
+        offline=offline,
+        name=text,
+    )
+    report(FetchEvent(kind="done", url=text))
+    return folder
+
+
+def download(
+    repository: str,
+    revision: str | None,
+    *,
+    kind: Literal["model", "dataset"],
+    patterns: Sequence[str] | None,
+    offline: bool,
+    name: str,
+) -> Path:
+    """Files of a repository, from the client's cache or downloaded: a folder of links to them.
+
+    Args:
+        repository: `USER/NAME`.
+        revision: branch, tag or commit; the main branch if None.
+        kind: of repository.
+        patterns: which files; all if None.
+        offline: take what the cache has.
+        name: of it all, for messages.
+
+    Raises:
+        FetchError: there is no such repository, or it cannot be had.
+        MissingExtraError: huggingface-hub is not installed.
+    """
+    hub = needs("huggingface_hub", extra="hf")
     try:
         folder = hub.snapshot_download(
-            found["repository"],
-            revision=found["revision"],
-            allow_patterns=list(_FILES),
+            repository,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=None if patterns is None else list(patterns),
             local_files_only=offline,
             endpoint=os.environ.get("HF_ENDPOINT") or None,  # the client reads it once, at import
             library_name="nasnet",
@@ -49,8 +85,7 @@ def fetch_repository(text: str, *, offline: bool, report: Callable[[FetchEvent],
         )
     except (OSError, ValueError, RuntimeError) as error:  # its errors are of all three
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise FetchError(f"{text} cannot be had from the Hugging Face Hub: {reason}") from error
-    report(FetchEvent(kind="done", url=text))
+        raise FetchError(f"{name} cannot be had from the Hugging Face Hub: {reason}") from error
     return Path(folder)
 
 

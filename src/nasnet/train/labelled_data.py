@@ -1,0 +1,94 @@
+"""Labelled pictures by whatever name they have: on this machine, or a data set of the Hub."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from nasnet.errors import SourceError
+from nasnet.pictures.sources import Dataset, DatasetOptions, open_dataset
+from nasnet.pictures.sources.splits import Measured
+from nasnet.weights.fetch import FetchOptions
+from nasnet.weights.fetch.hugging_face import download
+
+_LOG = logging.getLogger(__name__)
+_ON_HUB = "hf://datasets/"
+# As the Hub's own file system names them (`huggingface_hub.HfFileSystem`).
+_HANDLE = re.compile(
+    rf"{_ON_HUB}(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?(?:/+(?P<path>.*))?"
+)
+
+
+def open_labelled(
+    data: str | os.PathLike[str],
+    *,
+    options: DatasetOptions | None = None,
+    measured: Measured = "any",
+    fetch: FetchOptions | None = None,
+) -> Dataset:
+    """Open labelled pictures and split them.
+
+    Args:
+        data: as `pictures.sources.open_dataset` takes them, or `hf://datasets/USER/NAME`, see
+            `on_this_machine`.
+        options: which columns, which split.
+        measured: which part of the data is the validation set.
+        fetch: whether a network may be used.
+
+    Raises:
+        SourceError: they cannot be opened, have no pictures or labels, or a single class.
+        FetchError: the Hub has no such data set, or it cannot be had.
+        MissingExtraError: huggingface-hub is not installed.
+    """
+    options = options or DatasetOptions()
+    if options.validation is not None:
+        apart = os.fspath(on_this_machine(options.validation, fetch))
+        options = replace(options, validation=apart)
+    place = on_this_machine(data, fetch)
+    found = open_dataset(place, options=options, measured=measured)
+    return found if place is data else replace(found, name=os.fspath(data))
+
+
+def on_this_machine(
+    data: str | os.PathLike[str], fetch: FetchOptions | None = None
+) -> str | os.PathLike[str]:
+    """Where labelled data lie: a data set of the Hugging Face Hub is downloaded into its cache.
+
+    Args:
+        data: `hf://datasets/USER/NAME[@REVISION][/FOLDER_OR_FILES]`; anything else stays as it is.
+            The part after the name may be a pattern, and only what it means is downloaded. Class
+            folders, tables and WebDataset tars are read; code in the repository is never run.
+        fetch: whether a network may be used.
+
+    Raises:
+        SourceError: it is no such name, or the repository holds nothing there.
+        FetchError: there is no such repository, or it cannot be had.
+        MissingExtraError: huggingface-hub is not installed.
+    """
+    text = os.fspath(data)
+    if not text.startswith(_ON_HUB):
+        return data
+    found = _HANDLE.fullmatch(text)
+    if found is None:
+        raise SourceError(
+            f"{text!r} names no data set: write {_ON_HUB}USER/NAME, perhaps with @REVISION, and "
+            "with /FOLDER or /FILES of it"
+        )
+    within = (found["path"] or "").rstrip("/")
+    if ".." in within.split("/"):
+        raise SourceError(f"{text}: leads out of the data set")
+    _LOG.info("%s: looked for in the cache, else downloaded", text)
+    folder = download(
+        found["repository"],
+        found["revision"],
+        kind="dataset",
+        patterns=[within, f"{within}/*"] if within else None,
+        offline=(fetch or FetchOptions()).no_network,
+        name=text,
+    )
+    if within and not any(folder.glob(within)):
+        raise SourceError(f"{text}: the data set holds no {within}")
+    return Path(folder, within)
