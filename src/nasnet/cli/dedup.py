@@ -12,7 +12,7 @@ from pathlib import Path
 from nasnet.cli.flags import Quiet, UsageError, check_free, command
 from nasnet.cli.terminal import note, say
 from nasnet.features.contact_sheet import write_copies
-from nasnet.features.index import Copy, Group, Level, in_words, near_duplicates
+from nasnet.features.index import Copy, Group, Level, copies_in_words, near_duplicates
 from nasnet.features.page import pictures_from
 from nasnet.features.signatures import read_signed, signed_again
 from nasnet.pictures.sources import path_of_id
@@ -63,7 +63,7 @@ def dedup(
         for group in groups:
             _tell(group, as_json=json)
     if not quiet:
-        note(f"{pictures_from(len(signed.ids), signed.meta.source)}; {in_words(groups)}")
+        note(f"{pictures_from(len(signed.ids), signed.meta.source)}; {copies_in_words(groups)}")
     unsigned = len(signed.lacking)
     if unsigned:
         note(f"{unsigned:,} pictures have no signature and were left out")

@@ -15,7 +15,7 @@ import numpy as np
 
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
-from nasnet.features.index import Group, Outlier, in_words, near_duplicates
+from nasnet.features.index import Group, Outlier, copies_in_words, near_duplicates
 from nasnet.features.index.neighbours import nearest_of_rows
 from nasnet.features.mosaic import mosaic
 from nasnet.features.page import (
@@ -277,7 +277,7 @@ def write_copies(
         "policy": policy(),
         "style": "sheet.css",
         "title": "Copies",
-        "what": f"{pictures_from(count, meta.source)}; {in_words(groups)}{first}",
+        "what": f"{pictures_from(count, meta.source)}; {copies_in_words(groups)}{first}",
         "groups": shown,
         "most": _COPIES,
         "images": thumbnails(source, wanted, recipe=meta.recipe, side=_SIDE),

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from nasnet.features.index.copies import LEVELS, Copy, Group, Level, in_words, near_duplicates
+from nasnet.features.index.copies import (
+    LEVELS,
+    Copy,
+    Group,
+    Level,
+    copies_in_words,
+    near_duplicates,
+)
 from nasnet.features.index.folder import KINDS, Kind, add_to_index, build_index
 from nasnet.features.index.labels import (
     Classifier,
@@ -28,7 +35,7 @@ __all__ = [
     "build_index",
     "classifier_for",
     "classifier_of",
-    "in_words",
+    "copies_in_words",
     "meta_of_index",
     "near_duplicates",
     "nearest_of_class",

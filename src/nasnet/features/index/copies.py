@@ -124,7 +124,7 @@ def near_duplicates(
     return sorted(groups, key=lambda group: -len(group.copies))
 
 
-def in_words(groups: Sequence[Group]) -> str:
+def copies_in_words(groups: Sequence[Group]) -> str:
     """How many copies there are."""
     if not groups:
         return "none of them is a copy of another"
