@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import pytest
 
@@ -24,6 +24,7 @@ from tests.support.http_server import Loopback
 TOKEN = "hf_of_a_test"
 _COMMIT = "7" * 40
 _LARGE = 1 << 20
+_API = r"/api/(models|datasets)/(\w+/\w+)"
 
 
 @contextmanager
@@ -72,23 +73,23 @@ class HubServer(Loopback):
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def _read(self, handler: BaseHTTPRequestHandler) -> None:
-        path = handler.path.partition("?")[0]
+        path, _, query = handler.path.partition("?")
         if path == "/api/whoami-v2":
             known = handler.headers.get("Authorization") == f"Bearer {TOKEN}"
             _send(handler, 200 if known else 401, {"name": "me", "type": "user", "orgs": []})
-        elif found := re.fullmatch(r"/api/(models|datasets)/(\w+/\w+)/revision/\w+", path):
+        elif found := re.fullmatch(_API + r"(?:/revision/\w+)?", path):
             if (files := self._files(found[1], found[2])) is None:
                 _send(handler, 404, {"error": "Repository not found"}, code="RepoNotFound")
                 return
             listing = [{"rfilename": name} for name in files]
             _send(handler, 200, {"id": found[2], "sha": _COMMIT, "siblings": listing})
-        elif found := re.fullmatch(r"/api/(models|datasets)/(\w+/\w+)/tree/\w+", path):
-            files = self._files(found[1], found[2]) or {}
-            tree = [
-                {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
-                for name, data in files.items()
-            ]
-            _send(handler, 200, tree)
+        elif found := re.fullmatch(_API + r"/tree/\w+(?:/(.+))?", path):
+            every = _entries(self._files(found[1], found[2]) or {})
+            above = f"{unquote(found[3])}/" if found[3] else ""
+            below = [one for one in every if one["path"].startswith(above)]
+            if "recursive=true" not in query.lower():
+                below = [one for one in below if "/" not in one["path"].removeprefix(above)]
+            _send(handler, 200, below)
         elif found := re.fullmatch(r"/(?:(datasets)/)?(\w+/\w+)/resolve/\w+/(.+)", path):
             files = self._files(found[1], found[2]) or {}
             _send(handler, 200, files[unquote(found[3])])
@@ -103,6 +104,11 @@ class HubServer(Loopback):
         if found := re.fullmatch(r"/lfs/(\w+)", path):
             self.objects[found[1]] = body
             _send(handler, 200, {})
+            return
+        if found := re.fullmatch(_API + r"/paths-info/\w+", path):
+            asked = parse_qs(body.decode()).get("paths", [])
+            every = _entries(self._files(found[1], found[2]) or {})
+            _send(handler, 200, [one for one in every if one["path"] in asked])
             return
         if path == "/api/validate-yaml":
             front = json.loads(body)["content"].split("---")[1]
@@ -148,6 +154,17 @@ class HubServer(Loopback):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif one["key"] == "lfsFile":
                 files[value["path"]] = self.objects[value["oid"]]
+
+
+def _entries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Files and the folders above them."""
+    above = {"/".join(name.split("/")[:depth]) for name in files for depth in range(1, 9)}
+    folders = [{"type": "directory", "path": name, "oid": _COMMIT} for name in above - set(files)]
+    found = [
+        {"type": "file", "path": name, "size": len(data), "oid": _COMMIT}
+        for name, data in files.items()
+    ]
+    return sorted(folders + found, key=lambda one: str(one["path"]))
 
 
 def _body(handler: BaseHTTPRequestHandler) -> bytes:

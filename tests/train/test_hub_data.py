@@ -15,6 +15,7 @@ from PIL import Image
 
 import nasnet
 from nasnet.errors import FetchError, SourceError
+from nasnet.pictures.sources import SourceOptions, open_source
 from nasnet.train.labelled_data import on_this_machine, open_labelled
 from tests.support.hub_server import HubServer, hub_on_loopback
 
@@ -123,3 +124,21 @@ def test_a_module_is_tuned_and_judged_by_data_of_the_hub(hub: HubServer, tmp_pat
     assert tuned.evaluation.scores.count == 6
     judged = nasnet.evaluate(tmp_path / "tuned", "hf://datasets/me/shades/data/test-*.parquet")
     assert judged.scores.top1 == tuned.evaluation.scores.top1
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("folders/small", ["a/0.png", "a/1.png", "b/0.png"]),
+        ("folders/small/*/0.png", ["a/0.png", "b/0.png"]),
+        ("shades/data/test-*.parquet", ["200.png", "201.png", "202.png"]),
+    ],
+)
+def test_pictures_of_the_hub_are_a_source(hub: HubServer, where: str, ids: list[str]) -> None:
+    names = ("a/0.png", "a/1.png", "b/0.png")
+    hub.datasets["me/folders"] = {f"small/{name}": picture(5, 0) for name in names}
+    hub.datasets["me/shades"] = parquets()
+    options = SourceOptions(storage_options={"endpoint": hub.url, "skip_instance_cache": True})
+    found = list(open_source(f"hf://datasets/me/{where}", options=options))
+    assert [item.id[-len(id) :] for item, id in zip(found, ids, strict=False)] == ids
+    assert Image.open(io.BytesIO(found[0].read())).size == (40, 40)
