@@ -168,6 +168,21 @@ def test_names_that_are_known_are_offered_and_a_refusal_is_seen_from_below(page:
     page.get_log("browser")  # it tells of the refusal
 
 
+def test_the_gallery_comes_back_when_nothing_is_asked_for_any_more(page: Any) -> None:
+    from selenium.webdriver import Keys
+
+    calm(page, "document.querySelectorAll('#gallery img').length === 5")
+    field = page.find_element("id", "label")
+    field.send_keys(NAMES[3], Keys.ENTER)
+    calm(page, "document.querySelectorAll('#gallery .score').length === 5")
+    field.send_keys(*[Keys.BACKSPACE] * len(NAMES[3]))
+    calm(
+        page,
+        "!document.querySelector('#gallery .score') && "
+        "document.querySelectorAll('#gallery img').length === 5",
+    )
+
+
 def test_what_is_not_said_yet_takes_no_room(page: Any) -> None:
     taken = page.execute_script(
         "const status = document.getElementById('status');"

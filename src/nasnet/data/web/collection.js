@@ -28,6 +28,13 @@ export function showCollection(choose, attempt) {
     event.preventDefault();
     attempt(() => find(choose));
   });
+  for (const field of [part("label"), part("where")]) {
+    field.addEventListener("input", () => {
+      // Emptied, they ask for nothing any more: the gallery comes back.
+      const asked = part("label").value.trim() || part("where").value.trim();
+      if (finding && !asked) attempt(() => find(choose));
+    });
+  }
   part("label").addEventListener("focus", () => attempt(offerNames), { once: true });
   attempt(() => look(choose, attempt));
 }
