@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nasnet import finetune
+from nasnet import EngineOptions, finetune
+from nasnet.compute.engine import Precision
 from nasnet.errors import PictureError
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.holdout import held_out
@@ -69,11 +70,11 @@ def lite_of(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]
     return np.concatenate(features), np.array(rows, np.int64)
 
 
-def nasnet_of(weights: str, size: int = 224) -> Features:
-    opened = open_weights(weights)
+def nasnet_of(weights: str, size: int = 224, precision: Precision = "f32") -> Features:
+    opened, options = open_weights(weights), EngineOptions(precision=precision)
 
     def features(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
-        found = predict(examples, Extractor(opened, size=(size, size)))
+        found = predict(examples, Extractor(opened, size=(size, size), engine=options))
         return found.values, found.rows
 
     return features

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.finetuning import lite_of, nasnet_of, pictures, pixels_of
+from nasnet.compute.engine import PRECISIONS, EngineOptions
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.holdout import held_out
 from nasnet.pictures.sources import Example, open_source
@@ -81,15 +82,18 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--held-out", type=float, default=0.1)
+    parser.add_argument("--precision", default="f32", choices=PRECISIONS)
     parser.add_argument("--only", action="store_true", help="the weights alone, no peers")
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--cache", type=Path, help="keep features there for the next time")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     every = [Example(item.id, 0, item.read) for item in open_source(options.photos)]
-    identity = fingerprint(open_weights(options.weights).weights)
+    identity = f"{fingerprint(open_weights(options.weights).weights)} {options.precision}"
     kinds: dict[str, Features] = {
-        "NASNet": kept(nasnet_of(options.weights), options.cache, identity)
+        "NASNet": kept(
+            nasnet_of(options.weights, precision=options.precision), options.cache, identity
+        )
     }
     if not options.only:
         peers: dict[str, Features] = {
@@ -118,7 +122,8 @@ def main() -> None:
             table[kind] |= {f"{name} k-NN": near, f"{name} probe": probe}
             seconds = time.monotonic() - began
             print(f"  {kind}: k-NN {near:.1%}, probe {probe:.1%} ({seconds:.0f} s)", flush=True)
-    imagenet_heads(every, options.held_out, options.weights, table)
+    engine = EngineOptions(precision=options.precision)
+    imagenet_heads(every, options.held_out, options.weights, engine, table)
     print()
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     print("| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
@@ -130,7 +135,11 @@ def main() -> None:
 
 
 def imagenet_heads(
-    every: Sequence[Example], share: float, weights: str, table: dict[str, dict[str, float]]
+    every: Sequence[Example],
+    share: float,
+    weights: str,
+    engine: EngineOptions,
+    table: dict[str, dict[str, float]],
 ) -> None:
     """Top-1 of the 1000-class heads on held-out ImageNet pictures, small ones left out."""
     synsets = sorted({e.id.split("/")[1] for e in every if e.id.startswith("imagenet1000/")})
@@ -146,7 +155,7 @@ def imagenet_heads(
     truth = np.array([e.label for e in test])
     opened = open_weights(weights).weights
     if opened.num_classes == 1001:
-        logits = predict(test, Extractor(opened, endpoint="Logits")).values[:, 1:]
+        logits = predict(test, Extractor(opened, endpoint="Logits", engine=engine)).values[:, 1:]
         table["NASNet"]["1000 classes"] = float((logits.argmax(1) == truth).mean())
     if "EfficientNet-Lite0" in table:
         teacher = open_teacher("efficientnet-lite0")

@@ -42,7 +42,7 @@ class NASNetClassifier(ClassifierMixin, BaseEstimator):
         recipe: the preprocessing.
         size: height and width the pictures are brought to.
         rows: what 2-d X means.
-        precision: `f32`, `bf16`, `f16` or `auto`; see `EngineOptions`.
+        precision: `f32`, `bf16`, `f16`, `int8` or `auto`; see `EngineOptions`.
         batch_size: pictures in one run.
         engine: what computes.
         threads: cores to use.

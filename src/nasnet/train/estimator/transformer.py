@@ -33,7 +33,7 @@ class NASNetFeatures(TransformerMixin, BaseEstimator):
         size: height and width the pictures are brought to; the network's own if not given.
         rows: what 2-d X means: `vectors`, computed already, that are passed on as they are; or
             the shape, (height, width, 3) or (height, width), of pictures flattened to rows.
-        precision: `f32`, exact, `bf16`, `f16` or `auto`; see `EngineOptions`.
+        precision: `f32`, exact, `bf16`, `f16`, `int8` or `auto`; see `EngineOptions`.
         batch_size: pictures in one run.
         engine: a key of `nasnet.compute.engine.ENGINES`.
         threads: cores to use; all there are if not given.
