@@ -12,7 +12,7 @@ import numpy as np
 from cyclopts import App, Parameter, validators
 
 from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_free, command
-from nasnet.cli.terminal import note, say
+from nasnet.cli.terminal import note, rows_progress, say
 from nasnet.errors import InputError, PictureError, needs
 from nasnet.text import display_name, read_toml
 from nasnet.weights.classes import with_temperature
@@ -143,9 +143,16 @@ def _ranged(weights: Weights, source: str, *, quiet: bool) -> Weights:
             continue  # one of many
     if not found:
         raise InputError(f"{source}: none of {len(items)} pictures can be read: no ranges of them")
-    if not quiet:
-        note(f"ranges of the maps at {len(found)} pictures of {source}")
-    return measured(weights, np.stack(found))
+    if quiet:
+        return measured(weights, np.stack(found))
+    with rows_progress("ranges of the maps") as progress:
+
+        def tell(done: int) -> None:
+            progress.update(done, len(found))
+
+        ranged = measured(weights, np.stack(found), on_batch=tell)
+    note(f"ranges of the maps at {len(found)} pictures of {source}")
+    return ranged
 
 
 def _not_held_out(source: str) -> list[Item]:
