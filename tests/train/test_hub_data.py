@@ -142,3 +142,14 @@ def test_pictures_of_the_hub_are_a_source(hub: HubServer, where: str, ids: list[
     found = list(open_source(f"hf://datasets/me/{where}", options=options))
     assert [item.id[-len(id) :] for item, id in zip(found, ids, strict=False)] == ids
     assert Image.open(io.BytesIO(found[0].read())).size == (40, 40)
+
+
+def test_downloads_are_told_as_they_come(hub: HubServer) -> None:
+    hub.datasets["me/shades"] = parquets()
+    told: list[nasnet.FetchEvent] = []
+    open_labelled("hf://datasets/me/shades", on_fetch=told.append)
+    assert [told[0].kind, told[-1].kind] == ["start", "done"]
+    assert {event.url for event in told} == {"hf://datasets/me/shades"}
+    done = [event.done_bytes for event in told[1:-1]]
+    assert done == sorted(done)
+    assert done[-1] == sum(map(len, parquets().values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nasnet.cli.flags import Folder, Quiet, command
-from nasnet.cli.terminal import Progress, duration, note, say
+from nasnet.cli.terminal import Progress, download_progress, duration, note, say
 from nasnet.pictures.sources import DatasetOptions
 from nasnet.train.discover.options import DiscoverOptions
 
@@ -49,15 +49,17 @@ def discover(
 
     shown = _Shown(not quiet)
     try:
-        found = search(
-            data,
-            output,
-            options,
-            dataset=dataset,
-            overwrite=overwrite,
-            on_pictures=shown.on_pictures,
-            on_progress=shown.on_progress,
-        )
+        with download_progress(not quiet) as on_download:
+            found = search(
+                data,
+                output,
+                options,
+                dataset=dataset,
+                overwrite=overwrite,
+                on_fetch=on_download,
+                on_pictures=shown.on_pictures,
+                on_progress=shown.on_progress,
+            )
     except KeyboardInterrupt:
         shown.close()
         if not quiet:

@@ -6,7 +6,7 @@ from json import dumps
 from pathlib import Path
 
 from nasnet.cli.flags import Quiet, check_free, command
-from nasnet.cli.terminal import TrainingProgress, note, say
+from nasnet.cli.terminal import TrainingProgress, download_progress, note, say
 from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate as evaluate_module
 from nasnet.train.metrics import as_dict, table
 
@@ -42,11 +42,12 @@ def evaluate(
         options: how to judge.
     """
     check_free(None if report is None else report / "report.html", overwrite=overwrite)
-    with TrainingProgress(not quiet) as progress:
+    with download_progress(not quiet) as on_download, TrainingProgress(not quiet) as progress:
         found = evaluate_module(
             module,
             data,
             options=options,
+            on_fetch=on_download,
             on_done=lambda done, total: progress.on_done("evaluating", done, total),
         )
     _tell(found, limit=limit, as_json=json)

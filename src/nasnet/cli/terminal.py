@@ -180,6 +180,8 @@ def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], Non
         elif event.kind in ("start", "retry", "failed", "wait"):
             text = event.text or f"{event.kind}: {event.url}"
             (shown[0].note if shown else note)(text)
+        elif event.kind == "done" and shown:
+            shown.pop().close()  # what comes next has a bar of its own
 
     try:
         yield on_event

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import Folder, Quiet, command
 from nasnet.cli.recipe_flags import RecipeChanges
-from nasnet.cli.terminal import TrainingProgress, note
+from nasnet.cli.terminal import TrainingProgress, download_progress, note
 from nasnet.errors import needs
 from nasnet.pictures.sources import DatasetOptions
 
@@ -59,15 +59,17 @@ def train(
     with joined() as replicas:
         shows = replicas.writes and not quiet
         try:
-            with TrainingProgress(shows) as progress:
+            with download_progress(shows) as on_download, TrainingProgress(shows) as progress:
+                opened = open_weights(weights, on_event=on_download) if weights else None
                 summary = train_network(
                     data,
                     output,
                     table,
-                    weights=open_weights(weights).weights if weights else None,
+                    weights=opened.weights if opened else None,
                     dataset=replace(options, seed=table.train.seed),
                     overwrite=overwrite,
                     replicas=replicas,
+                    on_fetch=on_download,
                     on_event=progress.on_event,
                     on_answers=progress.on_answers,
                 )

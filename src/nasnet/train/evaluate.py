@@ -22,7 +22,7 @@ from nasnet.train.metrics import Scores, score
 from nasnet.train.predict import Predicted, picture_of, predict
 from nasnet.train.report import Mistake
 from nasnet.weights.classes import BACKGROUND, namings
-from nasnet.weights.fetch import FetchOptions
+from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import Weights
 
@@ -75,6 +75,7 @@ def evaluate(
     data: str | os.PathLike[str],
     *,
     options: EvaluateOptions | None = None,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Judge a module with a classifier on labelled pictures.
@@ -85,6 +86,7 @@ def evaluate(
             labels by number. A network of ImageNet's classes knows them by name, by WordNet id and
             by number.
         options: how.
+        on_fetch: told of downloads.
         on_done: told how many pictures of how many are done.
 
     Raises:
@@ -92,13 +94,13 @@ def evaluate(
         SourceError: the data cannot be read, or have a class the module does not know.
     """
     options = options or EvaluateOptions()
-    opened = open_weights(os.fspath(module), fetch_options=options.fetch)
+    opened = open_weights(os.fspath(module), fetch_options=options.fetch, on_event=on_fetch)
     weights = opened.weights
     if not weights.num_classes:
         raise InputError(f"{weights.source} has no classifier: nothing to evaluate")
     usual, *others = namings(weights)
     known, examples, notes = open_examples(
-        on_this_machine(data, options.fetch),
+        on_this_machine(data, options.fetch, on_fetch),
         classes=usual,
         aliases=others,
         options=options.dataset,

@@ -31,6 +31,7 @@ from nasnet.train.head import Head, fit_head, with_head
 from nasnet.train.labelled_data import open_labelled
 from nasnet.train.predict import Predicted, predict, predict_cached
 from nasnet.train.run_files import RUN_FILES, clear
+from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.module_folder import ModuleFolder, write_into
 from nasnet.weights.opening import DEFAULT_HANDLE, Opened, open_weights
 from nasnet.weights.weights import Weights
@@ -51,6 +52,7 @@ def finetune(
     weights: str | os.PathLike[str] = DEFAULT_HANDLE,
     options: FinetuneOptions | None = None,
     progress: bool = False,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
     on_event: Tell | None = None,
     on_train: Callable[[TrainEvent], None] | None = None,
 ) -> FinetuneSummary:
@@ -65,6 +67,7 @@ def finetune(
         weights: to start from.
         options: how.
         progress: draw a bar on standard error, for the features and for each epoch.
+        on_fetch: told of downloads.
         on_event: told how far the features are.
         on_train: told how far the training of all layers is.
 
@@ -82,8 +85,8 @@ def finetune(
     needs("sklearn", extra="sklearn")
     if options.mode == "full":
         needs("torch", extra="torch")
-    found = open_labelled(data, options=options.dataset, fetch=options.fetch)
-    opened = open_weights(os.fspath(weights), fetch_options=options.fetch)
+    found = open_labelled(data, options=options.dataset, fetch=options.fetch, on_fetch=on_fetch)
+    opened = open_weights(os.fspath(weights), fetch_options=options.fetch, on_event=on_fetch)
     with held(out), stage_bars(progress) as draw:
         if options.overwrite:
             clear(out, RUN_FILES)

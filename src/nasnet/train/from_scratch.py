@@ -35,6 +35,7 @@ from nasnet.train.loop import ALONE, Objective, Replicas, TrainEvent, TrainResul
 from nasnet.train.recipe import TrainRecipe
 from nasnet.train.run import check, classification, follow, network_for, preset_for, without_room
 from nasnet.train.run_files import CHECKPOINT, RUN_FILES, clear
+from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.module_folder import DESCRIPTION, ModuleFolder, Task, write_into
 from nasnet.weights.weights import Weights
 
@@ -71,6 +72,7 @@ def train(
     dataset: DatasetOptions | None = None,
     overwrite: bool = False,
     replicas: Replicas = ALONE,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
     on_event: Callable[[TrainEvent], None] | None = None,
     on_answers: Callable[[AnswersEvent], None] | None = None,
 ) -> TrainSummary:
@@ -87,6 +89,7 @@ def train(
         overwrite: start anew where a run is in the folder already; a teacher's answers stay if
             they fit.
         replicas: the processes that train together.
+        on_fetch: told of downloads.
         on_event: told how far the training is.
         on_answers: told how far the teacher's answers are.
 
@@ -99,9 +102,10 @@ def train(
     """
     out = Path(folder)
     with held(out) if replicas.writes else nullcontext():
-        found = (
-            _unlabelled(data, recipe) if recipe.teacher else open_labelled(data, options=dataset)
-        )
+        if recipe.teacher:
+            found = _unlabelled(on_this_machine(data, on_fetch=on_fetch), recipe)
+        else:
+            found = open_labelled(data, options=dataset, on_fetch=on_fetch)
         last = recipe.stages[-1].size or decode(preset_for(recipe, weights)).image_size
         size = (last, last)
         notes = found.notes
@@ -177,7 +181,7 @@ def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> Dataset:
     """Pictures a teacher labels: all below a folder but those held out."""
     from nasnet.pictures.holdout import held_out
 
-    source = open_source(os.fspath(on_this_machine(data)), options=SourceOptions())
+    source = open_source(os.fspath(data), options=SourceOptions())
     if source.kind not in ("folder", "glob", "list"):
         raise InputError(
             f"{source.name}: pictures are read again in every epoch: name a folder, a glob or a "

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources import Dataset, DatasetOptions, open_dataset
 from nasnet.pictures.sources.splits import Measured
-from nasnet.weights.fetch import FetchOptions
+from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.fetch.hugging_face import download
+
+OnFetch = Callable[[FetchEvent], None]
 
 _LOG = logging.getLogger(__name__)
 _ON_HUB = "hf://datasets/"
@@ -22,12 +25,18 @@ _HANDLE = re.compile(
 )
 
 
+def _log(event: FetchEvent) -> None:
+    if event.kind in ("start", "done"):
+        _LOG.info("%s: download: %s", event.url, event.kind)
+
+
 def open_labelled(
     data: str | os.PathLike[str],
     *,
     options: DatasetOptions | None = None,
     measured: Measured = "any",
     fetch: FetchOptions | None = None,
+    on_fetch: OnFetch | None = None,
 ) -> Dataset:
     """Open labelled pictures and split them.
 
@@ -37,6 +46,7 @@ def open_labelled(
         options: which columns, which split.
         measured: which part of the data is the validation set.
         fetch: whether a network may be used.
+        on_fetch: told of downloads.
 
     Raises:
         SourceError: they cannot be opened, have no pictures or labels, or a single class.
@@ -45,15 +55,17 @@ def open_labelled(
     """
     options = options or DatasetOptions()
     if options.validation is not None:
-        apart = os.fspath(on_this_machine(options.validation, fetch))
+        apart = os.fspath(on_this_machine(options.validation, fetch, on_fetch))
         options = replace(options, validation=apart)
-    place = on_this_machine(data, fetch)
+    place = on_this_machine(data, fetch, on_fetch)
     found = open_dataset(place, options=options, measured=measured)
     return found if place is data else replace(found, name=os.fspath(data))
 
 
 def on_this_machine(
-    data: str | os.PathLike[str], fetch: FetchOptions | None = None
+    data: str | os.PathLike[str],
+    fetch: FetchOptions | None = None,
+    on_fetch: OnFetch | None = None,
 ) -> str | os.PathLike[str]:
     """Where labelled data lie: a data set of the Hugging Face Hub is downloaded into its cache.
 
@@ -62,6 +74,7 @@ def on_this_machine(
             The part after the name may be a pattern, and only what it means is downloaded. Class
             folders, tables and WebDataset tars are read; code in the repository is never run.
         fetch: whether a network may be used.
+        on_fetch: told of downloads.
 
     Raises:
         SourceError: it is no such name, or the repository holds nothing there.
@@ -80,7 +93,6 @@ def on_this_machine(
     within = (found["path"] or "").rstrip("/")
     if ".." in within.split("/"):
         raise SourceError(f"{text}: leads out of the data set")
-    _LOG.info("%s: looked for in the cache, else downloaded", text)
     folder = download(
         found["repository"],
         found["revision"],
@@ -88,6 +100,7 @@ def on_this_machine(
         patterns=[within, f"{within}/*"] if within else None,
         offline=(fetch or FetchOptions()).no_network,
         name=text,
+        report=on_fetch or _log,
     )
     if within and not any(folder.glob(within)):
         raise SourceError(f"{text}: the data set holds no {within}")

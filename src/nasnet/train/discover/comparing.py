@@ -32,6 +32,7 @@ from nasnet.train.discover.small_pictures import array_of, remove_pictures, smal
 from nasnet.train.discover.workers import Workers
 from nasnet.train.labelled_data import open_labelled
 from nasnet.train.run_files import clear
+from nasnet.weights.fetch import FetchEvent
 
 RUN = "compare.toml"
 _LATENCY = -1  # in place of a seed: the child that measures milliseconds
@@ -94,6 +95,7 @@ def compare(
     *,
     dataset: DatasetOptions | None = None,
     overwrite: bool = False,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     on_pictures: Callable[[int, int], None] | None = None,
     on_training: Callable[[int, int], None] | None = None,
@@ -108,6 +110,7 @@ def compare(
         options: how.
         dataset: how the data are read and split.
         overwrite: start anew where another comparison is.
+        on_fetch: told of downloads.
         on_note: told what a user must know, such as that the test part is opened.
         on_pictures: told how many pictures are made small, and of how many.
         on_training: told how many trainings are done, and of how many.
@@ -123,8 +126,10 @@ def compare(
     needs("torch", extra="discover")
     needs("scipy", extra="discover")
     tell = on_note or (lambda text: None)
-    learned = open_labelled(data, options=dataset, measured="validation")
-    tested = replace(open_labelled(data, options=dataset, measured="test"), train=())
+    learned = open_labelled(data, options=dataset, measured="validation", on_fetch=on_fetch)
+    tested = replace(
+        open_labelled(data, options=dataset, measured="test", on_fetch=on_fetch), train=()
+    )
     specs = _alike(networks, options, len(learned.classes))
     size = next(iter(specs.values())).image_size
     out = Path(folder)

@@ -40,6 +40,7 @@ from nasnet.train.discover.strategies import Evolution, RandomSearch, Strategy
 from nasnet.train.discover.workers import Workers
 from nasnet.train.labelled_data import open_labelled
 from nasnet.train.run_files import clear
+from nasnet.weights.fetch import FetchEvent
 
 RUN = "discover.toml"
 _STEP = 10  # trainings that a search by the clock grows by
@@ -59,6 +60,7 @@ def discover(
     *,
     dataset: DatasetOptions | None = None,
     overwrite: bool = False,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
     on_pictures: Callable[[int, int], None] | None = None,
     on_progress: Callable[[DiscoverEvent], None] | None = None,
 ) -> Discovery:
@@ -70,6 +72,7 @@ def discover(
         options: how.
         dataset: how the data are read and split.
         overwrite: start anew where another run is.
+        on_fetch: told of downloads.
         on_pictures: told how many pictures are made small, and of how many.
         on_progress: told how far it is.
 
@@ -85,7 +88,7 @@ def discover(
     needs("torch", extra="discover")
     needs("scipy", extra="discover")
     out = Path(folder)
-    found = searchable(data, dataset, options.seed)
+    found = searchable(data, dataset, options.seed, on_fetch)
     whole = PRESETS[options.skeleton]
     if options.multiply_adds is None:
         options = replace(options, multiply_adds=multiply_adds(whole))
@@ -108,10 +111,15 @@ def discover(
         return run.to_its_end(on_progress)
 
 
-def searchable(data: str | os.PathLike[str], dataset: DatasetOptions | None, seed: int) -> Dataset:
+def searchable(
+    data: str | os.PathLike[str],
+    dataset: DatasetOptions | None,
+    seed: int,
+    on_fetch: Callable[[FetchEvent], None] | None = None,
+) -> Dataset:
     """The data as a search may see them: a test part stays closed, however they are split."""
     options = replace(dataset or DatasetOptions(), seed=seed)
-    return open_labelled(data, options=options, measured="validation")
+    return open_labelled(data, options=options, measured="validation", on_fetch=on_fetch)
 
 
 class _Run:

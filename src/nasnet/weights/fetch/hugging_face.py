@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,17 +36,15 @@ def fetch_repository(text: str, *, offline: bool, report: Callable[[FetchEvent],
     found = _HANDLE.fullmatch(text)
     if found is None:
         raise FetchError(f"{text!r} names no repository: write hf-hub:USER/NAME[@REVISION]")
-    report(FetchEvent(kind="start", url=text))
-    folder = download(
+    return download(
         found["repository"],
         found["revision"],
         kind="model",
         patterns=_FILES,
         offline=offline,
         name=text,
+        report=report,
     )
-    report(FetchEvent(kind="done", url=text))
-    return folder
 
 
 def download(
@@ -56,6 +55,7 @@ def download(
     patterns: Sequence[str] | None,
     offline: bool,
     name: str,
+    report: Callable[[FetchEvent], None],
 ) -> Path:
     """Files of a repository, from the client's cache or downloaded: a folder of links to them.
 
@@ -66,12 +66,14 @@ def download(
         patterns: which files; all if None.
         offline: take what the cache has.
         name: of it all, for messages.
+        report: told how far it is.
 
     Raises:
         FetchError: there is no such repository, or it cannot be had.
         MissingExtraError: huggingface-hub is not installed.
     """
     hub = needs("huggingface_hub", extra="hf")
+    report(FetchEvent(kind="start", url=name))
     try:
         folder = hub.snapshot_download(
             repository,
@@ -81,20 +83,37 @@ def download(
             local_files_only=offline,
             endpoint=os.environ.get("HF_ENDPOINT") or None,  # the client reads it once, at import
             library_name="nasnet",
-            tqdm_class=_silent_bar(),
+            tqdm_class=_bar(name, report),
         )
     except (OSError, ValueError, RuntimeError) as error:  # its errors are of all three
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise FetchError(f"{name} cannot be had from the Hugging Face Hub: {reason}") from error
+    report(FetchEvent(kind="done", url=name))
     return Path(folder)
 
 
-def _silent_bar() -> type:
-    """A progress bar that draws nothing: a library does not."""
+def _bar(name: str, report: Callable[[FetchEvent], None]) -> type:
+    """A progress bar that draws nothing, as a library does not, and tells its bytes."""
     bar: Any = needs("tqdm.auto", extra="hf").tqdm
+    lock = threading.Lock()  # files come in threads
+    most = 0  # there are two bars of bytes: received, and written; the first of them counts
 
-    class Silent(bar):
+    class Telling(bar):
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+            self.bytes = 0 if kwargs.get("unit") == "B" else None  # others count files
             super().__init__(*args, **(kwargs | {"disable": True}))
 
-    return Silent
+        def update(self, n: float | None = 1) -> None:
+            """Note what has come."""
+            if self.bytes is None or not n:
+                return
+            nonlocal most
+            with lock:
+                self.bytes += int(n)
+                if self.bytes <= most:
+                    return
+                most = self.bytes
+                total = int(self.total) if self.total else None
+                report(FetchEvent(kind="progress", url=name, done_bytes=most, total_bytes=total))
+
+    return Telling
