@@ -82,7 +82,7 @@ def _precision(
         return "int8"
     able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if options.precision == "auto":
-        # No faster than bfloat16; without these instructions hardly faster than f32.
+        # No faster than bfloat16; without these instructions less is gained, and sums saturate.
         whole = device == "CPU" and weights.ranges is not None and multiplies_bytes()
         last: Precision = "int8" if whole else "f32"
         return next((name for name, word in _ARITHMETIC.items() if word in able), last)
