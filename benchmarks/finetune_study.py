@@ -82,6 +82,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "stem": _NEW | _STEM | _BATCH | {"steps": 300},
     "moving-15": _NEW | _STEM,
     "moving-40": _NEW | _STEM | {_RATE: 4e-3, _LAYERS: 0.97},
+    "default": _NEW | _STEM | {_RATE: 4e-3, _LAYERS: 0.97, "mixup": 0.2, "steps": 600},
     "fast": _NEW | _STEM | _WHOLE | {_RATE: 4e-3, _LAYERS: 0.97},
     "light": _NEW | _STEM | _WHOLE | {_RATE: 2e-3, "augment": "light"},
     "mixed": _NEW | _STEM | _WHOLE | {_RATE: 4e-3, _LAYERS: 0.97, "mixup": 0.4, "train.ema": 0.99},

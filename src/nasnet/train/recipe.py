@@ -353,7 +353,7 @@ class TrainRecipe:
             )
         odd = [stage.batch_size for stage in self.stages if stage.batch_size % 2]
         if self.mixup and odd:
-            raise InputError(f"mixup needs an even batch, found {odd[0]}")
+            raise InputError(f"mixup needs an even batch, found {odd[0]}; 0 turns mixup off")
         if self.aux_weight and len({stage.size for stage in self.stages}) > 1:
             raise InputError("aux_weight: the auxiliary head needs one size in all [[stages]]")
         self._check_teacher()
