@@ -104,6 +104,18 @@ def test_vectors_and_maps_are_near_those_of_f32(ranged: Weights, photos: Pixels)
         assert np.array_equal(again[name], found[name])
 
 
+def test_what_was_compiled_with_other_ranges_is_not_read_back(
+    ranged: Weights, photos: Pixels
+) -> None:
+    assert ranged.ranges is not None
+    narrow = {name: value * np.float32(0.2) for name, value in ranged.ranges.items()}
+    first, second = (
+        run(create(weights, EngineOptions(precision="int8")), photos, ("global_pool",))
+        for weights in (ranged, dataclasses.replace(ranged, ranges=narrow))
+    )
+    assert not np.array_equal(first["global_pool"], second["global_pool"])
+
+
 def test_without_ranges_it_is_refused_with_the_way_to_them() -> None:
     plain = seeded(3, spec=encode(SMALL))
     with pytest.raises(UnsupportedError, match=r"seeded:3 does not carry.*pack .* --ranges"):

@@ -33,6 +33,7 @@ from nasnet.compute.engine import (
 )
 from nasnet.compute.processor import multiplies_bytes
 from nasnet.errors import UnsupportedError, hidden
+from nasnet.weights.ranges import digest
 from nasnet.weights.weights import Weights, fingerprint
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ class _OpenVino:
             "network": [self._weights.spec, self._weights.num_classes, self._weights.padding],
             "model": asdict(key),
             "precision": self.precision,
+            "ranges": digest(self._weights.ranges) if self.precision == "int8" else "",
             "properties": dict(properties),
             "openvino": import_openvino().__version__,
         }

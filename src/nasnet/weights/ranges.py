@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -23,6 +24,13 @@ def packed(ranges: Mapping[str, Array] | None) -> tuple[dict[str, Array], dict[s
     wide = np.concatenate(list(ranges.values()), axis=1, dtype=np.float32)
     maps = {name: value.shape[1] for name, value in ranges.items()}
     return {TENSOR: np.ascontiguousarray(wide)}, {_MAPS: json.dumps(maps)}
+
+
+def digest(ranges: Mapping[str, Array] | None) -> str:
+    """Identity of ranges, which the weights' fingerprint says nothing of."""
+    tensors, metadata = packed(ranges)
+    parts = [*metadata.values(), *(array.tobytes().hex() for array in tensors.values())]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def unpacked(
