@@ -49,6 +49,7 @@ class HubServer(Loopback):
         self.datasets: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
         self.objects: dict[str, bytes] = {}
+        self.asked: list[str] = []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,10 +75,11 @@ class HubServer(Loopback):
 
     def _read(self, handler: BaseHTTPRequestHandler) -> None:
         path, _, query = handler.path.partition("?")
+        self.asked.append(path)
         if path == "/api/whoami-v2":
             known = handler.headers.get("Authorization") == f"Bearer {TOKEN}"
             _send(handler, 200 if known else 401, {"name": "me", "type": "user", "orgs": []})
-        elif found := re.fullmatch(_API + r"(?:/revision/\w+)?", path):
+        elif found := re.fullmatch(_API + r"(?:/revision/[\w%]+)?", path):
             if (files := self._files(found[1], found[2])) is None:
                 _send(handler, 404, {"error": "Repository not found"}, code="RepoNotFound")
                 return

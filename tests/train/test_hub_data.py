@@ -96,6 +96,16 @@ def test_class_folders_of_the_hub_and_parts_of_them(hub: HubServer) -> None:
     assert len(found.train) + len(found.validation) == 10
 
 
+@pytest.mark.parametrize("revision", ["refs/convert/parquet", "refs/pr/7", "wip%2Fparquet"])
+def test_a_revision_may_have_slashes(hub: HubServer, revision: str) -> None:
+    """The Hub keeps its own Parquet files of every data set at refs/convert/parquet."""
+    hub.datasets["me/shades"] = parquets()
+    found = open_labelled(f"hf://datasets/me/shades@{revision}/data/test-*.parquet")
+    assert len(found.train) + len(found.validation) == 6
+    cached = [path for path in hub.asked if "/revision/" in path]
+    assert cached[0].endswith(f"/revision/{revision.replace('/', '%2F')}")
+
+
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [
@@ -103,6 +113,7 @@ def test_class_folders_of_the_hub_and_parts_of_them(hub: HubServer) -> None:
         ("hf://datasets/me/none", FetchError, "me/none cannot be had from the Hugging Face Hub: 4"),
         ("hf://datasets/me/shades/valid", SourceError, "the data set holds no valid"),
         ("hf://datasets/me/shades/../..", SourceError, "leads out of the data set"),
+        ("hf://datasets/me/shades/data**", SourceError, r"no pattern of files: .*\*\*"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(

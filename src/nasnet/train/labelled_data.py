@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from nasnet.errors import SourceError
 from nasnet.pictures.sources import Dataset, DatasetOptions, open_dataset
@@ -19,9 +20,11 @@ OnFetch = Callable[[FetchEvent], None]
 
 _LOG = logging.getLogger(__name__)
 _ON_HUB = "hf://datasets/"
-# As the Hub's own file system names them (`huggingface_hub.HfFileSystem`).
+# As the Hub's own file system names them (`huggingface_hub.HfFileSystem`): a slash of a revision is
+# %2F, but in the Hub's own names.
 _HANDLE = re.compile(
-    rf"{_ON_HUB}(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?(?:/+(?P<path>.*))?"
+    rf"{_ON_HUB}(?P<repository>[\w.-]+/[\w.-]+)"
+    r"(?:@(?P<revision>refs/convert/\w+|refs/pr/\d+|[^/]+))?(?:/+(?P<path>.*))?"
 )
 
 
@@ -91,11 +94,14 @@ def on_this_machine(
             "with /FOLDER or /FILES of it"
         )
     within = (found["path"] or "").rstrip("/")
-    if ".." in within.split("/"):
+    parts = within.split("/")
+    if ".." in parts:
         raise SourceError(f"{text}: leads out of the data set")
+    if any("**" in part and part != "**" for part in parts):
+        raise SourceError(f"{text} is no pattern of files: ** stands alone between slashes")
     folder = download(
         found["repository"],
-        found["revision"],
+        found["revision"] and unquote(found["revision"]),
         kind="dataset",
         patterns=[within, f"{within}/*"] if within else None,
         offline=(fetch or FetchOptions()).no_network,
