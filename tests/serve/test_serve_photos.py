@@ -218,3 +218,6 @@ def test_an_index_alone_shows_its_pictures_to_this_machine(photos: Path) -> None
     beyond = replace(options, host="0.0.0.0", api_key="a long one", port=0)
     with closing(open_service(beyond)) as opened:
         assert opened.folder is None, "a file of somebody else may name any folder"
+    proxied = replace(options, allowed_hosts=("photos.example",), port=0)
+    with closing(open_service(proxied)) as opened:
+        assert opened.folder is None, "others come by a proxy on this machine"

@@ -304,9 +304,10 @@ def open_service(
 def _folder_of(index: NearestIndex | None, options: ServeOptions) -> Path | None:
     """Where an index says that its pictures are; for this machine alone, and nobody has to say it.
 
-    A file of somebody else may name any folder: to other machines it opens none.
+    A file of somebody else may name any folder: to other machines it opens none. They may come by a
+    proxy too, under names that are allowed.
     """
-    if not isinstance(index, Index) or not is_loopback(options.host):
+    if not isinstance(index, Index) or not is_loopback(options.host) or options.allowed_hosts:
         return None
     folder = Path(index.meta.source)
     return folder if folder.is_dir() else None
@@ -328,7 +329,7 @@ def _open_model(
     tell(
         ServeEvent(
             kind="loading",
-            text=f"{name}: {weights.source} ({weights.status}), {model.height}x{model.width} px, "
+            text=f"{name}: {weights.described}, {model.height}x{model.width} px, "
             f"{model.extractor.recipe.name}, {engine.name} {engine.precision}",
         )
     )
