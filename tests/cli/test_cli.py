@@ -53,6 +53,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_one_picture_is_one_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    done = run("embed", tmp_path / "a.jpg", "-o", tmp_path / "features.parquet", *QUICK)
+    assert "1 row, 1 vector, 0 failed" in done.stderr
+
+
 def test_embed_writes_a_row_a_picture_and_says_what_failed(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "features.parquet"
     other = photos / "readme.txt"

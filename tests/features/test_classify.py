@@ -157,7 +157,7 @@ def test_the_command_prints_text_json_or_writes_a_table(tmp_path: Path, photos: 
     (photos / "notes.txt").write_text("x")
     text = invoke("classify", *shared)
     assert text.exit_code == 0, text.output
-    assert "weights: builtin (builtin)" in text.output
+    assert "weights: builtin\n" in text.output
     assert "note: passed over 1 file that is not called like a picture: 1 .txt" in text.output
     as_json = invoke("classify", *shared, "--json", "-q")
     rows = [json.loads(line) for line in as_json.stdout.splitlines()]

@@ -84,7 +84,7 @@ def classify(
             note(f"{output}: {len(kept):,} pictures, {failures:,} failed")
     if not quiet:
         known = spec.opened.weights
-        note(f"weights: {known.source} ({known.status})")
+        note(f"weights: {known.described}")
         if unsure:
             note(
                 f"{unsure:,} of {count:,} pictures have no class at or above {least:.0%}; "

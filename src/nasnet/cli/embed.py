@@ -182,10 +182,13 @@ def _embed_on_cluster(
 
 
 def _report(summary: EmbedSummary | ClusterSummary, *, synced: bool) -> None:
+    from nasnet.pictures.sources.examples import several
+
     rate = (summary.rows - summary.resumed) / max(summary.seconds, 1e-9)
     note(
-        f"{summary.output}: {summary.rows:,} rows, {summary.rows - summary.failures:,} vectors, "
-        f"{summary.failures:,} failed; {summary.seconds:.1f} s, {rate:,.1f} pictures/s"
+        f"{summary.output}: {several(summary.rows, 'row')}, "
+        f"{several(summary.rows - summary.failures, 'vector')}, {summary.failures:,} failed; "
+        f"{summary.seconds:.1f} s, {rate:,.1f} pictures/s"
     )
     if summary.resumed:
         note(f"continued after {summary.resumed:,} rows of an earlier run")

@@ -92,8 +92,7 @@ def _show(done: Exported) -> None:
     request = done.request
     lines = {
         "written": f"{done.output}: {TARGETS[done.to].title}, {done.bytes / 1e6:.1f} MB",
-        "weights": f"{request.weights.source} ({request.weights.status}), "
-        f"{request.weights.network}",
+        "weights": f"{request.weights.described}, {request.weights.network}",
         "input": f"[{request.batch_size or 'any'}, {request.height}, {request.width}, 3] "
         f"{request.metadata()['pixels']}, {request.precision}",
     }

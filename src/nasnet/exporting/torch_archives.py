@@ -140,7 +140,7 @@ def model_card(request: Request, *, repository: str = "", about: str = "") -> st
         output = f"{request.main}, the feature vector"
     facts = {
         "Network": f"{_described(weights)}, arXiv 1707.07012, as TF-Slim computes it",
-        "Weights": f"{weights.source} ({weights.status}), {told['weights_fingerprint']}",
+        "Weights": f"{weights.described}, {told['weights_fingerprint']}",
         "Pictures": f"{told['image_size']} px, {told['pixels']}",
         "Output": output,
     }

@@ -100,7 +100,7 @@ class Module:
 
     def __repr__(self) -> str:
         opened = self.spec.opened
-        return f"<nasnet.Module {opened.weights.source} ({opened.weights.status})>"
+        return f"<nasnet.Module {opened.weights.described}>"
 
     def __call__(
         self,

@@ -24,7 +24,6 @@ from nasnet.train.report import Mistake
 from nasnet.weights.classes import BACKGROUND, namings
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import open_weights
-from nasnet.weights.weights import Weights
 
 _SHOWN = 60  # mistakes kept with their pictures
 _THUMBNAIL = 160  # pixels
@@ -152,7 +151,7 @@ def judge(
         mistakes=_mistakes(predicted, labels, examples, classes, extractor.recipe),
         failures=predicted.failures,
         notes=tuple(notes),
-        weights=_named(extractor.weights),
+        weights=extractor.weights.described,
     )
 
 
@@ -172,10 +171,6 @@ def accuracy(
     predicted = predict(examples, extractor)
     scores = score(predicted.values, predicted.labels(examples), classes)
     return {"loss": scores.loss, "accuracy": scores.top1}
-
-
-def _named(weights: Weights) -> str:
-    return f"{weights.source} ({weights.status})"
 
 
 def _mistakes(

@@ -321,7 +321,7 @@ def _facts(
         ("Data", f"{found.name}: {len(found.classes)} classes"),
         ("Training pictures", f"{len(found.train):,}"),
         ("Validation pictures", f"{len(found.validation):,}"),
-        ("Started from", f"{weights.source} ({weights.status})"),
+        ("Started from", weights.described),
         ("Network", f"nasnet_{spec.name}, {size[0]}x{size[1]} px"),
         ("Preprocessing", get_recipe(options.recipe.preprocessing).name),
         ("Mode", options.mode),

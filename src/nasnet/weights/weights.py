@@ -70,6 +70,11 @@ class Weights:
         """What people and graphs call the network: `nasnet_mobile`, or `nasnet_` and a name."""
         return network_name(self.spec)
 
+    @property
+    def described(self) -> str:
+        """What people are told: where they come from and what they are, where that is not one."""
+        return self.source if self.source == self.status else f"{self.source} ({self.status})"
+
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()

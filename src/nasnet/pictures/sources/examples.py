@@ -166,7 +166,9 @@ def distinct(rows: Iterable[Item]) -> list[Item]:
 
 def several(count: int, noun: str) -> str:
     """A count with its noun: `1 picture`, `2 pictures`, `3 classes`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun[-1] == 's' else 's'}"
+    return (
+        f"{count} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun[-1] == 's' else 's'}"
+    )
 
 
 def shown(names: Iterable[object]) -> str:
