@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nasnet.cli.flags import Folder, Quiet, UsageError, command
-from nasnet.cli.terminal import TrainingProgress, download_progress, note, say
+from nasnet.cli.terminal import TrainingProgress, continuable, download_progress, note, say
 from nasnet.pictures.sources import DatasetOptions
 from nasnet.train.discover.comparing import CompareOptions
 
@@ -43,25 +43,24 @@ def compare(
     *networks, data = arguments
     if len(set(networks)) < len(networks):
         raise UsageError("a network is named twice")
-    try:
-        with download_progress(not quiet) as on_download, TrainingProgress(not quiet) as progress:
-            found = judged(
-                {name: network_of(name) for name in networks},
-                data,
-                output,
-                options,
-                dataset=dataset,
-                overwrite=overwrite,
-                on_fetch=on_download,
-                on_note=note,
-                on_pictures=lambda done, total: progress.on_done("pictures", done, total),
-                on_training=lambda done, total: progress.on_done(
-                    "comparison", done, total, "trainings"
-                ),
-            )
-    except KeyboardInterrupt:
-        if not quiet:
-            note(f"{output}: the same command continues from here")
-        raise
+    with (
+        continuable(output, not quiet),
+        download_progress(not quiet) as on_download,
+        TrainingProgress(not quiet) as progress,
+    ):
+        found = judged(
+            {name: network_of(name) for name in networks},
+            data,
+            output,
+            options,
+            dataset=dataset,
+            overwrite=overwrite,
+            on_fetch=on_download,
+            on_note=note,
+            on_pictures=lambda done, total: progress.on_done("pictures", done, total),
+            on_training=lambda done, total: progress.on_done(
+                "comparison", done, total, "trainings"
+            ),
+        )
     for sentence in found.verdicts:
         say(sentence)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from nasnet.cli.flags import Folder, Quiet, command
-from nasnet.cli.terminal import Progress, download_progress, duration, note, say
+from nasnet.cli.terminal import Progress, continuable, download_progress, duration, note, say
 from nasnet.pictures.sources import DatasetOptions
 from nasnet.train.discover.options import DiscoverOptions
 
@@ -47,25 +48,21 @@ def discover(
     """
     from nasnet.train.discover.run import discover as search
 
-    shown = _Shown(not quiet)
-    try:
-        with download_progress(not quiet) as on_download:
-            found = search(
-                data,
-                output,
-                options,
-                dataset=dataset,
-                overwrite=overwrite,
-                on_fetch=on_download,
-                on_pictures=shown.on_pictures,
-                on_progress=shown.on_progress,
-            )
-    except KeyboardInterrupt:
-        shown.close()
-        if not quiet:
-            note(f"{output}: the same command continues from here")
-        raise
-    shown.close()
+    with (
+        continuable(output, not quiet),
+        closing(_Shown(not quiet)) as shown,
+        download_progress(not quiet) as on_download,
+    ):
+        found = search(
+            data,
+            output,
+            options,
+            dataset=dataset,
+            overwrite=overwrite,
+            on_fetch=on_download,
+            on_pictures=shown.on_pictures,
+            on_progress=shown.on_progress,
+        )
     if not quiet:
         note(f"{output}: {len(found.records)} trainings; see report.html")
         note(found.verdict)

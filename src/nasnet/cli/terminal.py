@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -188,6 +189,17 @@ def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], Non
     finally:
         for progress in shown:
             progress.close()
+
+
+@contextmanager
+def continuable(output: Path, shows: bool) -> Iterator[None]:
+    """Say of a run that is stopped that the same command continues it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if shows:
+            note(f"{output}: the same command continues from here")
+        raise
 
 
 class TrainingProgress:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import Folder, Quiet, command
 from nasnet.cli.recipe_flags import RecipeChanges
-from nasnet.cli.terminal import TrainingProgress, download_progress, note
+from nasnet.cli.terminal import TrainingProgress, continuable, download_progress, note
 from nasnet.errors import needs
 from nasnet.pictures.sources import DatasetOptions
 
@@ -58,25 +58,24 @@ def train(
     table = read_recipe(recipe, changes)
     with joined() as replicas:
         shows = replicas.writes and not quiet
-        try:
-            with download_progress(shows) as on_download, TrainingProgress(shows) as progress:
-                opened = open_weights(weights, on_event=on_download) if weights else None
-                summary = train_network(
-                    data,
-                    output,
-                    table,
-                    weights=opened.weights if opened else None,
-                    dataset=replace(options, seed=table.train.seed),
-                    overwrite=overwrite,
-                    replicas=replicas,
-                    on_fetch=on_download,
-                    on_event=progress.on_event,
-                    on_answers=progress.on_answers,
-                )
-        except KeyboardInterrupt:
-            if shows:
-                note(f"{output}: the same command continues from here")
-            raise
+        with (
+            continuable(output, shows),
+            download_progress(shows) as on_download,
+            TrainingProgress(shows) as progress,
+        ):
+            opened = open_weights(weights, on_event=on_download) if weights else None
+            summary = train_network(
+                data,
+                output,
+                table,
+                weights=opened.weights if opened else None,
+                dataset=replace(options, seed=table.train.seed),
+                overwrite=overwrite,
+                replicas=replicas,
+                on_fetch=on_download,
+                on_event=progress.on_event,
+                on_answers=progress.on_answers,
+            )
         if shows:
             result = summary.result
             if summary.failures:
