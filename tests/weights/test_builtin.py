@@ -15,6 +15,7 @@ import nasnet
 from nasnet.errors import InputError, OutputError, WeightsError
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import (
+    Weights,
     fingerprint,
     read_card,
     read_safetensors,
@@ -35,6 +36,19 @@ def test_they_open_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert (weights.source, weights.status) == ("builtin", "builtin")
     assert opened.image_size == (224, 224)
     assert opened.verdict.matched == 0, "not one tensor is Google's"
+
+
+def test_their_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every start of a command waits for it: a second reading is a tenth of the start."""
+    read: list[object] = []
+
+    def counted(path: Path) -> Weights:
+        read.append(path)
+        return read_safetensors(path)
+
+    monkeypatch.setattr("nasnet.weights.opening.read_safetensors", counted)
+    assert open_weights("builtin").weights.status == "builtin"
+    assert len(read) == 1
 
 
 def test_their_card_says_what_they_are() -> None:

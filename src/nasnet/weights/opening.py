@@ -235,7 +235,7 @@ def _opened(weights: Weights, content: Content, path: Path | None) -> Opened:
     # is the package's own if it is.
     status = verdict.status
     if status != "genuine" and (
-        weights.status == "untrained" or (weights.status == BUILTIN and _is_builtin(weights))
+        weights.status == "untrained" or (weights.status == BUILTIN and _is_builtin(weights, path))
     ):
         status = weights.status
     return Opened(
@@ -252,5 +252,7 @@ def _opened(weights: Weights, content: Content, path: Path | None) -> Opened:
     )
 
 
-def _is_builtin(weights: Weights) -> bool:
-    return fingerprint(weights) == fingerprint(read_safetensors(_BUILTIN_FILE))
+def _is_builtin(weights: Weights, path: Path | None) -> bool:
+    return path == _BUILTIN_FILE or (  # which need not be read once more
+        fingerprint(weights) == fingerprint(read_safetensors(_BUILTIN_FILE))
+    )
