@@ -121,8 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", help="folders of class folders")
     parser.add_argument("--weights", required=True)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--size", type=int, default=128, help="pixels of what NASNet sees")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's steps")
+    parser.add_argument("--size", type=int, default=224, help="pixels of what NASNet sees")
     parser.add_argument("--strength", type=float, help="C of all heads, instead of trying some")
     parser.add_argument("--out", type=Path, help="keep the runs there; they go on if stopped")
     parser.add_argument("--no-full", action="store_true")
@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
-    full = {"stages.epochs": options.epochs}
+    full = {"stages.epochs": options.epochs} if options.epochs else {}
     table: dict[str, dict[str, float]] = {}
     for given in options.data:
         data = given

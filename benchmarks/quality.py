@@ -6,7 +6,9 @@ PHOTOS holds a folder a data set (`PHOTOS/imagenette/n01440764/x.webp`). Of each
 that `nasnet train --recipe builtin` holds out (a tenth, by a hash of their names) are the test
 part, the others are what neighbours and probes may look at. Beside the weights stand the same
 network untrained, EfficientNet-Lite0, and raw 32x32 pixels. The 1000-class accuracy is that of
-the networks' own heads on the held-out pictures of the ImageNet sets.
+the networks' own heads on the held-out pictures of the ImageNet sets. A second table is what a
+search finds: all sets are one library, some held-out pictures are looked for in it, and what is
+found is right if it is of the same class. Behind each share stands half of its 95 % interval.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -36,9 +39,14 @@ from nasnet.weights.weights import fingerprint
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Features = Callable[[Sequence[Example]], tuple[Floats, Ints]]
-SETS = ("imagenette", "imagewoof", "caltech101", "clothing")
+SETS = ("imagenette", "imagewoof", "caltech101", "clothing", "places")
 SYNSET = re.compile(r"n\d{8}")
+# Of a set without folders the class stands in the name; some of its pictures have none.
+CLASS = re.compile(
+    r"places/(?P<name>[a-z]-[^/]+)-\d{8}-[0-9a-f]{6}\.\w+|[^/]+/(?P<folder>[^/]+)/.+"
+)
 NEIGHBOURS = 10
+LIBRARY = 3000  # pictures, as many of each set
 
 
 def unit(vectors: Floats) -> Floats:
@@ -47,7 +55,7 @@ def unit(vectors: Floats) -> Floats:
     return normal
 
 
-def knn(train: Floats, labels: Ints, test: Floats, truth: Ints) -> float:
+def knn(train: Floats, labels: Ints, test: Floats, truth: Ints) -> str:
     """Accuracy of the ten nearest by cosine, each voting with its similarity."""
     near = unit(test) @ unit(train).T
     right = 0
@@ -55,7 +63,43 @@ def knn(train: Floats, labels: Ints, test: Floats, truth: Ints) -> float:
         best = np.argpartition(-row, NEIGHBOURS)[:NEIGHBOURS]
         votes = np.bincount(labels[best], weights=row[best])
         right += int(votes.argmax() == answer)
-    return right / len(truth)
+    return share(right, len(truth))
+
+
+def share(right: int, asked: int) -> str:
+    """A share with half of its 95 % interval (Wilson's, 1927)."""
+    found, z = right / asked, 1.96
+    half = z * math.sqrt(found * (1 - found) / asked + z * z / (4 * asked * asked))
+    return f"{found:.1%} ±{100 * half / (1 + z * z / asked):.1f}"
+
+
+def class_of(id: str) -> str | None:
+    """The class of a picture by its path, None if it has none."""
+    match = CLASS.fullmatch(id)
+    return match and (match["name"] or match["folder"])
+
+
+def library_of(every: Sequence[Example], sets: Sequence[str], part: float) -> list[Example]:
+    """The library: as many pictures of each set, held-out ones first, then by a hash."""
+    library = []
+    for name in sets:
+        some = [e for e in every if e.id.startswith(f"{name}/") and class_of(e.id)]
+        some.sort(key=lambda e: (not held_out(e.id, part), hashlib.sha256(e.id.encode()).digest()))
+        library += some[: LIBRARY // len(sets)]
+    return library
+
+
+def searched(vectors: Floats, names: Sequence[str], asked: Sequence[int]) -> tuple[int, int]:
+    """Of pictures of a library: how many first neighbours, and first five, are of their class."""
+    first = five = 0
+    near = unit(vectors[asked]) @ unit(vectors).T
+    for row, scores in zip(asked, near, strict=True):
+        scores[row] = -2.0  # itself
+        order = np.argsort(-scores)[:5]
+        right = [names[other] == names[row] for other in order]
+        first += right[0]
+        five += sum(right)
+    return first, five
 
 
 def kept(features: Features, folder: Path | None, name: str) -> Features:
@@ -102,11 +146,11 @@ def main() -> None:
             "pixels 32x32": pixels_of,
         }
         kinds |= {name: kept(peer, options.cache, name) for name, peer in peers.items()}
-    table: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+    table: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
     for name in options.sets:
-        some = [e for e in every if e.id.startswith(f"{name}/")]
-        classes = sorted({e.id.split("/")[1] for e in some})
-        examples = [Example(e.id, classes.index(e.id.split("/")[1]), e.read) for e in some]
+        some = [(e, class_of(e.id)) for e in every if e.id.startswith(f"{name}/")]
+        classes = sorted({found for _, found in some if found})
+        examples = [Example(e.id, classes.index(found), e.read) for e, found in some if found]
         test = [e for e in examples if held_out(e.id, options.held_out)]
         train = [e for e in examples if not held_out(e.id, options.held_out)]
         print(f"{name}: {len(train)} + {len(test)} pictures, {len(classes)} classes", flush=True)
@@ -118,28 +162,59 @@ def main() -> None:
             truth = np.array([test[row].label for row in rows])
             near = knn(known, labels, asked, truth)
             head = fit_head(known, labels, len(classes), HeadFit())
-            probe = float((head.logits(asked).argmax(1) == truth).mean())
+            right = int((head.logits(asked).argmax(1) == truth).sum())
+            probe = share(right, len(truth))
             table[kind] |= {f"{name} k-NN": near, f"{name} probe": probe}
             seconds = time.monotonic() - began
-            print(f"  {kind}: k-NN {near:.1%}, probe {probe:.1%} ({seconds:.0f} s)", flush=True)
+            print(f"  {kind}: k-NN {near}, probe {probe} ({seconds:.0f} s)", flush=True)
     engine = EngineOptions(precision=options.precision)
     imagenet_heads(every, options.held_out, options.weights, engine, table)
     print()
-    columns = list(dict.fromkeys(column for row in table.values() for column in row))
-    print("| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
-    for kind, row in table.items():
-        cells = [f"{row[column]:.1%}" if column in row else "" for column in columns]
-        print(f"| {kind} | " + " | ".join(cells) + " |")
+    print(as_table(table))
+    found = libraries(every, options.sets, options.held_out, kinds)
+    print(f"\n{as_table(found)}")
     if options.json:
-        options.json.write_text(json.dumps(table, indent=1), encoding="utf-8")
+        text = json.dumps({"known": table, "searched": found}, indent=1, ensure_ascii=False)
+        options.json.write_text(text, encoding="utf-8")
+
+
+def as_table(table: dict[str, dict[str, str]]) -> str:
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for kind, row in table.items():
+        lines.append(f"| {kind} | " + " | ".join(row.get(column, "") for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def libraries(
+    every: Sequence[Example], sets: Sequence[str], part: float, kinds: dict[str, Features]
+) -> dict[str, dict[str, str]]:
+    """What a search in one library of all sets finds, by the set of the picture searched with."""
+    library = library_of(every, sets, part)
+    table: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
+    for kind, features in kinds.items():
+        vectors, rows = features(library)
+        ids = [library[row].id for row in rows]
+        names = [f"{id.split('/')[0]}/{class_of(id)}" for id in ids]
+        for name in sets:
+            asked = [
+                row
+                for row, id in enumerate(ids)
+                if id.startswith(f"{name}/") and held_out(id, part) and names.count(names[row]) > 1
+            ]
+            first, five = searched(vectors, names, asked)
+            table[kind][f"{name} recall@1"] = share(first, len(asked))
+            table[kind][f"{name} precision@5"] = f"{five / 5 / len(asked):.1%}"
+    print(f"\n{len(library)} pictures in one library", flush=True)
+    return table
 
 
 def imagenet_heads(
     every: Sequence[Example],
-    share: float,
+    part: float,
     weights: str,
     engine: EngineOptions,
-    table: dict[str, dict[str, float]],
+    table: dict[str, dict[str, str]],
 ) -> None:
     """Top-1 of the 1000-class heads on held-out ImageNet pictures, small ones left out."""
     synsets = sorted({e.id.split("/")[1] for e in every if e.id.startswith("imagenet1000/")})
@@ -150,20 +225,22 @@ def imagenet_heads(
     for example in every:
         synset = example.id.split("/")[1]
         wanted = SYNSET.fullmatch(synset) and synset in place
-        if wanted and not example.id.startswith("tiny/") and held_out(example.id, share):
+        if wanted and not example.id.startswith("tiny/") and held_out(example.id, part):
             test.append(Example(example.id, place[synset], example.read))
     truth = np.array([e.label for e in test])
     opened = open_weights(weights).weights
     if opened.num_classes == 1001:
         logits = predict(test, Extractor(opened, endpoint="Logits", engine=engine)).values[:, 1:]
-        table["NASNet"]["1000 classes"] = float((logits.argmax(1) == truth).mean())
+        right = int((logits.argmax(1) == truth).sum())
+        table["NASNet"]["1000 classes"] = share(right, len(truth))
     if "EfficientNet-Lite0" in table:
         teacher = open_teacher("efficientnet-lite0")
         found = [
             teacher(pictures(test[start : start + 256], teacher.size)[0]).logits.argmax(1)
             for start in range(0, len(test), 256)
         ]
-        table["EfficientNet-Lite0"]["1000 classes"] = float((np.concatenate(found) == truth).mean())
+        right = int((np.concatenate(found) == truth).sum())
+        table["EfficientNet-Lite0"]["1000 classes"] = share(right, len(truth))
     print(f"1000 classes: {len(test)} held-out pictures", flush=True)
 
 
