@@ -10,6 +10,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,23 +104,48 @@ def test_vectors_of_others_are_refused(tmp_path: Path) -> None:
     index = nasnet.open_index(tmp_path / "i")
     with pytest.raises(InputError, match=r"shape \[1, 7\], expected \[n, 16\]"):
         index.nearest(np.zeros((1, 7), np.float32))
-    with pytest.raises(InputError, match="no finite number"):
+    with pytest.raises(InputError, match="not a finite number"):
         index.nearest(np.full((1, 16), np.nan, np.float32))
     with pytest.raises(InputError, match="no picture 'x' in this index"):
         index.row("x")
 
 
+def test_rows_may_be_true_and_false_and_must_be_there() -> None:
+    index = nasnet.open_index(features(10))
+    query = index.vectors([4])
+    chosen = np.zeros(10, bool)
+    chosen[[4, 7]] = True
+    for among in (chosen, [7, 4], np.array([4, 7], np.uint8)):
+        rows, _ = index.nearest(query, 5, where=among)
+        assert sorted(rows[0].tolist()) == [4, 7]
+    wrong: Any
+    for wrong in ([10], [-1], ["a"], [1.5], chosen[:5], [[1]]):
+        with pytest.raises(InputError, match=r"no row|rows are whole numbers"):
+            index.vectors(wrong)
+        with pytest.raises(InputError, match=r"no row|rows are whole numbers"):
+            index.nearest(query, where=wrong)
+
+
+def test_what_is_no_feature_set_is_said_in_python_too() -> None:
+    for wrong in (np.zeros((3, 16), np.float32), None, 3, [1], b"x"):
+        for use in (nasnet.open_index, nasnet.outliers, nasnet.near_duplicates):
+            with pytest.raises(InputError, match="a feature set is a file of nasnet embed"):
+                use(wrong)
+    with pytest.raises(OutputError, match="the table: not written by nasnet"):
+        nasnet.open_index(pa.table({"a": [1]}))
+
+
 def test_what_is_no_index_is_said(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is no index"):
+    with pytest.raises(OutputError, match="is not an index"):
         nasnet.open_index(tmp_path)
-    with pytest.raises(OutputError, match="is no index"):
+    with pytest.raises(OutputError, match="is not an index"):
         nasnet.add_to_index(tmp_path / "none", features(3))
     nasnet.build_index(features(10), tmp_path / "i")
     with pytest.raises(OutputError, match="exists: add to it"):
         nasnet.build_index(features(10), tmp_path / "i")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(OutputError, match="is no index, so it is not replaced"):
+    with pytest.raises(OutputError, match="is not an index, so it is not replaced"):
         nasnet.build_index(features(10), tmp_path / "mine", overwrite=True)
     with pytest.raises(InputError, match="not one row"):
         nasnet.build_index(with_failures(features(2), [0, 1]), tmp_path / "none")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import nasnet
-from nasnet.features.feature_set import features_of
+from nasnet.features.feature_set import as_features
 from nasnet.features.index import classifier_of
 from nasnet.serve import ModelChoice, ServeOptions
 from nasnet.weights.opening import open_weights
@@ -26,7 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     table = nasnet.embed(pictures, weights="seeded:7")
     for name, values in {"price": [1.5, 20, None, 30], "brand": ["x", "y", "x", "it's"]}.items():
         table = table.append_column(name, pa.array(values))
-    nasnet.build_index(features_of(table), folder / "i")
+    nasnet.build_index(as_features(table), folder / "i")
     options = ServeOptions(models=(ModelChoice(handle="seeded:7"),), port=0, index=folder / "i")
     with Serving(options) as running:
         yield running

@@ -245,9 +245,13 @@ def read_schema(path: str | os.PathLike[str]) -> pyarrow.Schema:
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise unreadable(file, error) from error
     if not whole:
-        what = "no column of vectors with an id and an error each"
-        raise OutputError(f"{file}: not written by nasnet: it has {what}")
+        raise _other_columns(file)
     return schema
+
+
+def _other_columns(file: Path | str) -> OutputError:
+    what = "no column of vectors with an id and an error each"
+    return OutputError(f"{file}: not written by nasnet: it has {what}")
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
@@ -304,37 +308,35 @@ def as_features(found: FeatureSource) -> Features:
 
     Raises:
         OutputError: it is none, unfinished, or damaged.
+        InputError: it is something else.
     """
     if isinstance(found, Features):
         return found
     if isinstance(found, str | os.PathLike):
         return read_features(found)
-    return features_of(found)
-
-
-def features_of(table: pyarrow.Table) -> Features:
-    """A feature set that is in memory, as `nasnet.embed` gives it.
-
-    Raises:
-        OutputError: the table is none.
-    """
+    meta = meta_of_table(found)
     return Features(
-        ids=table["id"].to_pylist(),
-        vectors=vectors_of(table),
-        errors=table["error"].to_pylist(),
-        meta=meta_of_table(table),
-        columns=others(table),
-        projection=projection_in(meta_of(table.schema)),
+        ids=found["id"].to_pylist(),
+        vectors=vectors_of(found),
+        errors=found["error"].to_pylist(),
+        meta=meta,
+        columns=others(found),
+        projection=projection_in(meta_of(found.schema)),
     )
 
 
 def meta_of_table(table: pyarrow.Table) -> FeatureMeta:
-    """What a table says about itself.
+    """What a table says about itself; what is no feature set is refused, as by `as_features`."""
+    import pyarrow
 
-    Raises:
-        OutputError: it is no feature set.
-    """
-    return _meta(meta_of(table.schema), Path("the table"))
+    if not isinstance(table, pyarrow.Table):
+        raise InputError(
+            "a feature set is a file of nasnet embed, a table of nasnet.embed, or what "
+            f"nasnet.read_features gave, not a {type(table).__name__}"
+        )
+    if not is_of_vectors(table.schema):
+        raise _other_columns("the table")
+    return _meta(meta_of(table.schema), "the table")
 
 
 def _tables(file: Path) -> Iterator[pyarrow.Table]:
@@ -387,7 +389,7 @@ def _read_npy(file: Path) -> Features:
     )
 
 
-def _meta(found: Mapping[str, object], file: Path) -> FeatureMeta:
+def _meta(found: Mapping[str, object], file: Path | str) -> FeatureMeta:
     # What has a default came later: sets of earlier versions do not say it.
     names = [field.name for field in fields(FeatureMeta)]
     needed = [field.name for field in fields(FeatureMeta) if field.default is MISSING]

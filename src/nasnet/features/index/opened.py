@@ -105,8 +105,12 @@ class Index:
         return self._rows[id]
 
     def vectors(self, rows: Rows | Sequence[int]) -> Floats:
-        """The unit vectors of rows, float32 [n, dimensions]."""
-        rows = np.asarray(rows, np.int64)
+        """The unit vectors of rows, float32 [n, dimensions].
+
+        Raises:
+            InputError: a row that is not there.
+        """
+        rows = self._checked(rows)
         found = np.empty((len(rows), self.dimensions), np.float32)
         begin = 0
         for part in self._parts:
@@ -131,6 +135,21 @@ class Index:
         found: list[dict[str, object]] = self.columns.select(names).take(places).to_pylist()
         return found
 
+    def _checked(self, rows: Any) -> Rows:  # noqa: ANN401 - what users take for rows
+        """Row numbers, which may be given as true and false for each row."""
+        given = np.asarray(rows)
+        if given.dtype == bool and given.shape == (len(self),):
+            return np.flatnonzero(given)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise InputError(
+                f"rows are whole numbers, or true and false for each of {len(self)} rows, not "
+                f"{given.dtype} {list(given.shape)}"
+            )
+        wrong = given[(given < 0) | (given >= len(self))]
+        if len(wrong):
+            raise InputError(f"no row {wrong[0]}: this index has {len(self)}, counted from 0")
+        return given.astype(np.int64)
+
     def matching(self, where: Where) -> Rows:
         """The rows that a condition is true of, int64 [n], in order.
 
@@ -152,15 +171,15 @@ class Index:
             vectors: float32 [n, dimensions], of any length; or of all dimensions, as they are
                 computed, where those of the index were projected to fewer: then these are too.
             k: how many; as many as there are if there are fewer.
-            where: only rows that it is true of, see `matching`; or row numbers, int64. Among these
-                the search is exact, whatever the index is.
+            where: only rows that it is true of, see `matching`; or row numbers, or true and false
+                for each row. Among these the search is exact, whatever the index is.
 
         Returns:
             Rows, int64 [n, k], and cosines, float32 [n, k], the nearest first.
 
         Raises:
-            InputError: other dimensions, a value that is no number, k below 1, or a condition that
-                cannot be read.
+            InputError: other dimensions, a value that is no number, k below 1, a condition that
+                cannot be read, or a row that is not there.
         """
         vectors = np.asarray(vectors, np.float32)
         whole = self._projection
@@ -171,13 +190,14 @@ class Index:
                 f"vectors have shape {list(vectors.shape)}, expected [n, {self.dimensions}]"
             )
         if not np.isfinite(vectors).all():
-            raise InputError("a vector to search for holds a value that is no finite number")
+            raise InputError("a vector to search for holds a value that is not a finite number")
         if k < 1:
             raise InputError(f"k starts at 1, found {k}")
         queries, k = unit(vectors), min(k, len(self))
         among = None
         if where is not None:
-            among = np.unique(where) if isinstance(where, np.ndarray) else self.matching(where)
+            rows_named = isinstance(where, np.ndarray | list | tuple)
+            among = np.unique(self._checked(where)) if rows_named else self.matching(where)
         rows = np.zeros((len(queries), 0), np.int64)
         cosines = np.zeros((len(queries), 0), np.float32)
         begin, covered = 0, 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from nasnet.compute.engine import EngineOptions
 from nasnet.features.embed import EmbedOptions, embed
-from nasnet.features.feature_set import FeatureMeta, Features, check_same_space, features_of
+from nasnet.features.feature_set import FeatureMeta, Features, as_features, check_same_space
 
 
 def picture_vectors(
@@ -37,6 +37,6 @@ def picture_vectors(
         padding="keras" if meta.padding == "keras" else "slim",
         engine=engine or EngineOptions(),
     )
-    found = features_of(embed(pictures, weights=weights or meta.module, options=options))
+    found = as_features(embed(pictures, weights=weights or meta.module, options=options))
     check_same_space(meta, found.meta)
     return found
