@@ -148,7 +148,7 @@ def test_ctrl_c_stops_cleanly_and_keeps_what_is_done(photos: Path, tmp_path: Pat
         (["embed", "a.jpg", "-o", "x.npy", *QUICK, "--recipe", "x"], "no recipe 'x'"),
         (["weights", "inspect", "a.jpg"], "a.jpg"),
         (["fetch", "google/imagenet/nasnet_mobile/feature_vector/2"], "/2"),
-        (["embed", "a.jpg", "-o", "x.npy", "--shard", "1"], "is no shard"),
+        (["embed", "a.jpg", "-o", "x.npy", "--shard", "1"], "is not a shard"),
         (["info", "huge"], "huge"),
     ],
 )
@@ -242,7 +242,7 @@ def test_names_that_are_no_utf8_are_read_and_not_written(tmp_path: Path) -> None
     assert nasnet.read_features(tmp_path / "f.parquet").meta.source == name
     done = run("embed", name, "-o", os.fsdecode(b"\xff.parquet"), *QUICK, cwd=tmp_path)
     assert done.returncode == 1
-    assert "is no UTF-8" in done.stderr
+    assert "is not UTF-8" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -300,15 +300,17 @@ def test_what_is_there_is_replaced_by_no_command_unasked(
     assert all((tmp_path / name).read_text() == "kept" for name in names)
 
 
-def test_a_slow_training_shows_its_pictures_a_second(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("pictures", "rate"), [(32, "0.85"), (3739, "100")])
+def test_a_training_shows_its_pictures_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pictures: int, rate: str
 ) -> None:
     clock = iter(range(0, 1000, 25))  # seconds; a step takes 25
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with terminal.TrainingProgress(shows=True) as progress:
         for step in range(1, 4):
             progress.on_event(
-                TrainEvent(kind="step", epoch=0, epochs=2, step=step, steps=4, done=32 * step)
+                TrainEvent(kind="step", epoch=0, epochs=2, step=step, steps=4, done=pictures * step)
             )
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "epoch 1/2: 96 of 128 pictures, 0.85/s, 38 s left"
+    done, total = 3 * pictures, 4 * pictures
+    assert last == f"epoch 1/2: {done:,} of {total:,} pictures, {rate}/s, 38 s left"

@@ -140,8 +140,8 @@ class _Bar:
 
 
 def _rate(speed: float) -> str:
-    """What a second brings, a slow one not as nought."""
-    return f"{speed:,.0f}/s" if speed >= 100 else f"{speed:.2g}/s"
+    """What a second brings, in two digits where it is slow."""
+    return f"{speed:,.0f}/s" if speed >= 99.5 else f"{speed:.2g}/s"
 
 
 def duration(seconds: float) -> str:
