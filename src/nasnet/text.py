@@ -25,7 +25,12 @@ from nasnet.errors import NasnetError
 _MOST_BYTES = 64 << 20  # of a JSON file; a large index has some MB of names and sums
 _MOST_TOML = 1 << 20  # people write it
 _DEEPEST = 100  # levels of lists and tables in one another
-_KINDS: Mapping[type, str] = {bool: "true or false", float: "number", int: "integer", str: "text"}
+_KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    float: "a number",
+    int: "an integer",
+    str: "a text",
+}
 _TOKENS_OF_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -237,13 +242,13 @@ def _value(hint: Any, value: Any, where: str, error: type[NasnetError]) -> Any: 
         return _value(next(a for a in arguments if a is not type(None)), value, where, error)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
-            raise error(f"{where}: {_short(value)} is no table")
+            raise error(f"{where}: {_short(value)} is not a table")
         return made(hint, value, where, error)
     if origin is tuple:
         return _tuple(arguments, value, where, error)
     if origin is Mapping:
         if not isinstance(value, dict):
-            raise error(f"{where}: {_short(value)} is no table")
+            raise error(f"{where}: {_short(value)} is not a table")
         return {k: _value(arguments[1], v, f"{where}, {k}", error) for k, v in value.items()}
     if origin is Literal:
         if value not in arguments:
@@ -252,15 +257,15 @@ def _value(hint: Any, value: Any, where: str, error: type[NasnetError]) -> Any: 
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < 1 << 1023 else math.inf
     if type(value) is not hint:  # True is no integer here
-        raise error(f"{where}: {_short(value)} is no {_KINDS[hint]}")
+        raise error(f"{where}: {_short(value)} is not {_KINDS[hint]}")
     if hint is float and not math.isfinite(value):
-        raise error(f"{where}: {_short(value)} is no finite number")
+        raise error(f"{where}: {_short(value)} is not a finite number")
     return value
 
 
 def _tuple(arguments: tuple[Any, ...], value: Any, where: str, error: type[NasnetError]) -> Any:  # noqa: ANN401
     if not isinstance(value, list | tuple):
-        raise error(f"{where}: {_short(value)} is no list")
+        raise error(f"{where}: {_short(value)} is not a list")
     if arguments[-1] is not Ellipsis and len(value) != len(arguments):
         raise error(f"{where}: {_short(value)} has {len(value)} members, not {len(arguments)}")
     return tuple(

@@ -70,10 +70,10 @@ def test_the_file_can_be_named_and_has_to_be_there_then(
     ("text", "told"),
     [
         ('[embed]\nsise = "32"\n', "sise"),
-        ('[embed]\nsize = "wide"\n', "'wide' is no size"),
+        ('[embed]\nsize = "wide"\n', "'wide' is not a size"),
         ("[embed\n", "nasnet.toml"),
         ("embed = 3\n", "nasnet.toml"),
-        ("[emded]\n", "[emded] is no command"),
+        ("[emded]\n", "[emded] is not a command"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_that_names_it(
@@ -92,12 +92,12 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(
     [
         (["embd"], "did you mean embed?"),
         (["embed", "photos", "-o", "x.npy", "--endpont", "Logits"], "Did you mean --endpoint?"),
-        (["embed", "--endpont", "-o", "x.npy"], "no flag"),
+        (["embed", "--endpont", "-o", "x.npy"], "not a flag"),
         (["embed", "photos"], "--output"),
-        (["embed", "photos", "-o", "x.npy", "--size", "0x"], "'0x' is no size"),
-        (["embed", "photos", "-o", "x.npy", "--shard", "3"], "'3' is no shard"),
+        (["embed", "photos", "-o", "x.npy", "--size", "0x"], "'0x' is not a size"),
+        (["embed", "photos", "-o", "x.npy", "--shard", "3"], "'3' is not a shard"),
         (["embed", "photos", "-o", "x.npy", "--precision", "f8"], "f8"),
-        (["embed", "photos", "-o", "x.npy", "--overwrite", "--append"], "one of them"),
+        (["embed", "photos", "-o", "x.npy", "--overwrite", "--append"], "only one of"),
         (["outliers", "x.npy", "-n", "0"], "0"),
         (["weights", "inspct", "x"], "inspct"),
     ],

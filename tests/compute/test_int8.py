@@ -196,8 +196,8 @@ def test_a_file_carries_ranges_and_none_of_others(
         (lambda tensor, maps: (tensor[:, 1:], maps), "are of .* channels"),
         (lambda tensor, maps: (tensor, json.dumps(dict.fromkeys(json.loads(maps), -1))), "numbers"),
         (lambda tensor, maps: (tensor, "[1]"), "a JSON object"),
-        (lambda tensor, maps: (np.full_like(tensor, np.nan), maps), "its ranges are none"),
-        (lambda tensor, maps: (tensor[::-1].copy(), maps), "its ranges are none"),
+        (lambda tensor, maps: (np.full_like(tensor, np.nan), maps), "damaged ranges"),
+        (lambda tensor, maps: (tensor[::-1].copy(), maps), "damaged ranges"),
     ],
 )
 def test_a_damaged_file_is_said(damage: Any, told: str, ranged: Weights, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_vectors_that_do_not_fit_the_pictures_are_refused(old: Path, tmp_path: P
     broken = stored.vectors.copy()
     broken[2, 5] = np.nan
     holed = nasnet.Stored(name="holed", ids=stored.ids, vectors=broken, meta=None)
-    with pytest.raises(InputError, match=r"row 2 \(2\.jpg\) is no vector"):
+    with pytest.raises(InputError, match=r"row 2 \(2\.jpg\) is not a vector"):
         nasnet.adopt(holed, out, weights="seeded:7", recipe="tf1-hub")
     assert not list(tmp_path.iterdir())
     nasnet.adopt(stored, out, weights="seeded:7", recipe="tf1-hub")

@@ -95,7 +95,7 @@ def test_what_would_lose_rows_by_mistake_is_refused(tmp_path: Path, weights: Ope
     assert output.read_bytes() == data
     run = invoke("embed", folder, "-o", output, "--sync", "--append")
     assert run.exit_code == 2
-    assert "one of them" in run.stderr
+    assert "only one of" in run.stderr
     (folder / "b" / "1.jpg").unlink()
     common = ("-w", "seeded:7", "--size", "32", "--keep", "class")
     run = invoke("embed", folder, "-o", output, "--sync", *common)

@@ -157,7 +157,7 @@ def test_export_writes_what_module_loads(module: hub.Module, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"], "nothing left behind"
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(OutputError, match="exists and is no exported module"):
+    with pytest.raises(OutputError, match="exists and is not an exported module"):
         module.export(tmp_path / "photos")
     assert (tmp_path / "photos" / "cat.jpg").exists()
 

@@ -71,7 +71,7 @@ def test_what_only_training_reads_does_not_make_another_network() -> None:
         (f"x:huge:{CELL}:{CELL}", "no preset 'huge'"),
         (f"mobile:mobile,cells=3:{CELL}:{CELL}", "mobile is a preset's name"),
         (f"a b:mobile:{CELL}:{CELL}", "name has letters"),
-        (f"x:mobile,cells:{CELL}:{CELL}", "'cells' is no setting"),
+        (f"x:mobile,cells:{CELL}:{CELL}", "'cells' is not a setting"),
         (f"x:mobile,colour=3:{CELL}:{CELL}", "no setting 'colour'; there are stem_filters"),
         (f"x:mobile,num_cells=3:{CELL}:{CELL}", "no setting 'num_cells'"),
         (f"x:mobile,cells=many:{CELL}:{CELL}", "cells must be int, found 'many'"),

@@ -171,7 +171,7 @@ def test_what_is_not_there_is_said(service: Serving, path: str, status: int, tex
         ({"instances": [np.full((224, 224, 3), 255).tolist()]}, "looks like 0..255"),
         ({"instances": [[[["0"] * 3] * 224] * 224]}, "something else"),
         ({"instances": [[[[10**400, 0, 0]] + [[0, 0, 0]] * 223] + [[[0, 0, 0]] * 224] * 223]}, ""),
-        ({"instances": [[[[float("nan")] * 3] * 224] * 224]}, "no finite number"),
+        ({"instances": [[[[float("nan")] * 3] * 224] * 224]}, "not a finite number"),
         ({"signature_name": "train", "instances": [1]}, "not found"),
         ({"signature_name": 3, "instances": [1]}, "expected a string"),
     ],

@@ -128,5 +128,5 @@ def test_a_search_whose_trainings_all_fail_stops(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_result_is_named(tmp_path: Path) -> None:
     (tmp_path / TRIALS).write_text("{}\n")
-    with pytest.raises(InputError, match=rf"{TRIALS}, line 1 is no result of a training"):
+    with pytest.raises(InputError, match=rf"{TRIALS}, line 1 is not a result of a training"):
         Journal(tmp_path)

@@ -38,7 +38,7 @@ def test_a_record_is_one_line(record: Record) -> None:
 def test_what_is_no_record(change: dict[str, object]) -> None:
     row = json.loads(RECORD.line()) | change
     for line in (json.dumps(row), RECORD.line()[:-9], "[]", "3"):
-        with pytest.raises(InputError, match=r"^line 7 of trials.jsonl is no result"):
+        with pytest.raises(InputError, match=r"^line 7 of trials.jsonl is not a result"):
             parsed(line, "line 7 of trials.jsonl")
 
 

@@ -334,7 +334,7 @@ def test_a_folder_among_the_pictures_is_refused(data: Path) -> None:
 @pytest.mark.parametrize(
     ("full", "text"),
     [
-        ({"learning_rate": float("nan")}, "learning_rate: nan is no finite number"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan is not a finite number"),
         ({"learning_rate": 0.0}, "learning_rate above 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"augment": "wild"}, "wild"),

@@ -113,7 +113,7 @@ def test_a_revision_may_have_slashes(hub: HubServer, revision: str) -> None:
         ("hf://datasets/me/none", FetchError, "me/none cannot be had from the Hugging Face Hub: 4"),
         ("hf://datasets/me/shades/valid", SourceError, "the data set holds no valid"),
         ("hf://datasets/me/shades/../..", SourceError, "leads out of the data set"),
-        ("hf://datasets/me/shades/data**", SourceError, r"no pattern of files: .*\*\*"),
+        ("hf://datasets/me/shades/data**", SourceError, r"not a pattern of files: .*\*\*"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(

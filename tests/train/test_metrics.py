@@ -237,8 +237,8 @@ def nan_at(row: int) -> Logits:
         (np.zeros((2, 3), np.float32), np.array([0, 1]), names(2), "2 names.*3 columns"),
         (np.zeros((2, 3), np.float32), np.array([0, 1]), "abc", "sequence of names"),
         (np.zeros((2, 3), np.float32), np.array([0, 1]), [1, 2, 3], "sequence of names"),
-        (nan_at(4), np.zeros(6, int), names(3), "row 4 .* no finite number"),
-        (np.full((2, 3), 1e300), np.array([0, 1]), names(3), "row 0 .* no finite number"),
+        (nan_at(4), np.zeros(6, int), names(3), "row 4 .* not finite"),
+        (np.full((2, 3), 1e300), np.array([0, 1]), names(3), "row 0 .* not finite"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_place(

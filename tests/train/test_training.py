@@ -542,7 +542,7 @@ def test_a_run_whose_steps_all_overflow_says_so(tmp_path: Path) -> None:
 
 def test_outputs_that_cannot_be_scored_end_the_run(tmp_path: Path) -> None:
     def validate(weights: Any) -> dict[str, float]:
-        raise InputError("logits: row 0 holds a value that is no finite number")
+        raise InputError("logits: row 0 holds a value that is not a finite number")
 
     with (
         pytest.raises(TrainingError, match="judged after epoch 1: logits: row 0"),

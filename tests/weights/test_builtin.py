@@ -126,7 +126,7 @@ def test_packed_weights_are_half_as_large_and_nearly_the_same(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("name = 3", "name is no text"), ("name", "card.toml: no TOML: ")]
+    ("text", "told"), [("name = 3", "name is not a text"), ("name", "card.toml: no TOML: ")]
 )
 def test_a_card_that_is_none_is_refused(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "card.toml").write_text(text, encoding="utf-8")
@@ -143,7 +143,7 @@ def test_a_confidence_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     for wrong in (2.0, -0.5, float("nan")):
         write_safetensors(replace(seeded(7), min_confidence=wrong), path)
-        with pytest.raises(WeightsError, match=r"min_confidence '.*' is no number from 0 to 1"):
+        with pytest.raises(WeightsError, match=r"min_confidence '.*' is not a number from 0 to 1"):
             read_safetensors(path)
 
 

@@ -970,7 +970,7 @@ def test_a_weight_file_is_fetched_as_it_is(server: HttpServer, options: FetchOpt
 
 @pytest.mark.parametrize("text", ["", "no/such/folder", "nasnet", "x" * 5000, "a\0b", "ftp://h/x"])
 def test_what_is_nothing_is_said_to_be_nothing(text: str, options: FetchOptions) -> None:
-    with pytest.raises(FetchError, match=r"no existing file.*nasnet_mobile, nasnet_large"):
+    with pytest.raises(FetchError, match=r"not an existing file.*nasnet_mobile, nasnet_large"):
         fetch(text, options=options, verify=verify)
 
 

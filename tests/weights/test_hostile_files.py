@@ -63,7 +63,7 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "an id that takes for ever to print": (doubled(60) + b"Q.", "something unknown: a tuple"),
     "an id that is too deep to print": (b")" + b"\x85" * 5000 + b"Q.", "unknown: a tuple"),
     "a call of what is nothing": (doubled(60) + b")R.", "it calls a tuple"),
-    "a name of what is no text": (doubled(60) + b"N\x93.", "which is no name"),
+    "a name of what is not a text": (doubled(60) + b"N\x93.", "which is not a name"),
     "a shape of shapes": (REBUILD + STORAGE + b"K\0" + doubled(50) + b")tR.", "strides"),
     "a shape of vast numbers": (
         REBUILD + STORAGE + b"K\0(" + (b"\x8b" + struct.pack("<i", 9999) + b"\x7f" * 9999) * 2
@@ -176,9 +176,9 @@ def tfjs_node(attributes: str) -> bytes:
 
 WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     **{name: (partial(pth, data), said) for name, (data, said) in PICKLES.items()},
-    "an array's header without end": (lambda: npy("{'descr': ("), "no readable array"),
-    "an array's header of signs": (lambda: npy("-" * 9000 + "1"), "no readable array"),
-    "an array's text without end": (lambda: npy("'''"), "no readable array"),
+    "an array's header without end": (lambda: npy("{'descr': ("), "not a readable array"),
+    "an array's header of signs": (lambda: npy("-" * 9000 + "1"), "not a readable array"),
+    "an array's text without end": (lambda: npy("'''"), "not a readable array"),
     "a big-endian array": (lambda: npy(array_header(">f4")), "big-endian, which is not supported"),
     "a type of NumPy's that weights never are": (
         lambda: npy(array_header("<c8"), bytes(8)),
@@ -190,7 +190,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a character that is none": (
         lambda: npy(array_header("<U1"), b"\xff" * 4),
-        "is no list of names",
+        "is not a list of names",
     ),
     "an archive on many disks": (
         lambda: zipped({"a.npy": bytes(99)})[:-22]
@@ -231,15 +231,15 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a TF.js epsilon beyond floats": (
         lambda: tfjs_node('{"epsilon":{"f":1' + "0" * 400 + "}}"),
-        "topology is no graph",
+        "topology is not a graph",
     ),
     "a TF.js window without end": (
         lambda: tfjs_node('{"ksize":{"list":{"i":[1,Infinity]}}}'),
-        "topology is no graph",
+        "topology is not a graph",
     ),
     "an epsilon of 64 bits": (
         lambda: node("a", "FusedBatchNorm", epsilon=protobuf.encode_integer(4, 1 << 60)),
-        "damaged TensorFlow graph: a: its epsilon is no float",
+        "damaged TensorFlow graph: a: its epsilon is not a float",
     ),
     "a half of 20 bits": (
         lambda: const("a", (1,), dtype=19, stored=protobuf.encode_integer(13, 1 << 20)),

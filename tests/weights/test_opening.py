@@ -188,7 +188,7 @@ def test_a_part_of_the_large_network_is_told_from_the_mobile_one(tmp_path: Path)
 
 def test_what_is_no_finite_number_is_refused(tmp_path: Path, plain: Arrays) -> None:
     broken = plain | {"cell_0/1x1/weights": np.full_like(plain["cell_0/1x1/weights"], np.nan)}
-    with pytest.raises(WeightsError, match="cell_0/1x1/weights holds a value that is no finite"):
+    with pytest.raises(WeightsError, match="cell_0/1x1/weights holds a value that is not a finite"):
         open_path(small_checkpoint(tmp_path, broken))
 
 
@@ -219,7 +219,7 @@ def test_incomplete_weights_open_for_looking_only(tmp_path: Path, plain: Arrays)
 
 def test_what_is_nothing_of_ours_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(WeightsError, match=r"notes\.txt: this file is no module or weight file"):
+    with pytest.raises(WeightsError, match=r"notes\.txt: this file is not a module or weight file"):
         open_path(tmp_path / "notes.txt")
     with pytest.raises(WeightsError, match="no such file"):
         open_path(tmp_path / "nowhere")

@@ -237,7 +237,7 @@ def a_type_is_wrong(arrays: dict[str, Any]) -> None:
     arrays[name] = arrays[name].astype(np.int32)
 
 
-@change("no finite number")
+@change("not a finite number")
 def a_value_is_no_number(arrays: dict[str, Any]) -> None:
     name = next(name for name, a in arrays.items() if a.ndim == 4)
     arrays[name] = np.full_like(arrays[name], np.nan)
@@ -355,18 +355,18 @@ def tfjs_model(**changes: Any) -> bytes:
 
 
 WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "no module or weight file"),
-    "a text": (lambda: b"These are not the weights you are looking for.\n", "no module or weight"),
-    "a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(100), "no module or weight file"),
+    "empty": (lambda: b"", "not a module or weight file"),
+    "a text": (lambda: b"These are not the weights you are looking for.\n", "not a module or w"),
+    "a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(100), "not a module or weight file"),
     "zeros": (lambda: bytes(4096), ""),
     "noise": (lambda: np.random.default_rng(0).bytes(4096), ""),
-    "json": (lambda: b'{"a": [1, 2, 3]}', "no module or weight file"),
-    "html": (lambda: b"<!DOCTYPE html><html>404</html>", "no module or weight file"),
+    "json": (lambda: b'{"a": [1, 2, 3]}', "not a module or weight file"),
+    "html": (lambda: b"<!DOCTYPE html><html>404</html>", "not a module or weight file"),
     "a pickle with code": (lambda: pickle.dumps(Evil()), "bare Python pickle"),
-    "a pickle of protocol 0": (lambda: pickle.dumps(Evil(), 0), "no module or weight file"),
-    "pth with code": (evil_torch, "which is no part of a weight file"),
-    "old pth with code": (evil_old_torch, "which is no part of a weight file"),
-    "npz with code": (lambda: object_npz(Evil()), "which is no part of a weight file"),
+    "a pickle of protocol 0": (lambda: pickle.dumps(Evil(), 0), "not a module or weight file"),
+    "pth with code": (evil_torch, "which is not part of a weight file"),
+    "old pth with code": (evil_old_torch, "which is not part of a weight file"),
+    "npz with code": (lambda: object_npz(Evil()), "which is not part of a weight file"),
     "npz of one thing": (lambda: object_npz({"a": 1}), ""),
     "npy with code in a zip": (
         lambda: zipped({"a.npy": b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, "
@@ -401,7 +401,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a keras archive without HDF5": (
         lambda: zipped({"model.weights.h5": b"x" * 99, "config.json": b"{}"}),
-        "no HDF5 file",
+        "not an HDF5 file",
     ),
     "a keras archive without JSON": (
         lambda: zipped({"model.weights.h5": b"x" * 99, "config.json": b"{"}),

@@ -33,8 +33,8 @@ _LONGEST_LINE = 500  # of another library's message
 # Exit status -> what it means.
 STATUSES: Mapping[int, str] = {
     0: "done",
-    1: "something failed, told in one line; with `--strict`, a picture failed; the answer of "
-    "`check-vectors` is no",
+    1: "something failed, told in one line; all pictures failed, or with `--strict` any of them; "
+    "the answer of `check-vectors` is no",
     2: "a mistake in what was asked for: a flag, a value, a variable, the configuration file",
     130: "stopped by Ctrl-C, SIGTERM or SIGHUP (0 for `serve`, once it is ready)",
     141: "whoever read the output went away",
@@ -123,7 +123,7 @@ def _configured() -> dict[str, Any]:
             raise UsageError(f"{path}: {name} stands in no table; begin with one, such as [embed]")
         if name not in COMMANDS:
             hint = meant(name, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
-            raise UsageError(f"{path}: [{name}] is no command{hint}")
+            raise UsageError(f"{path}: [{name}] is not a command{hint}")
     return tables
 
 

@@ -50,7 +50,7 @@ def check_vectors(
         source: the pictures that ONE was computed from.
         weights: for --source: what computes.
         count: for --source: how many are computed again.
-        quiet: no output; the exit status says it.
+        quiet: no output; only the exit status answers.
         fetch: where to look for weights.
     """
     if other is None and source is None:

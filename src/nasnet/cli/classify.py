@@ -35,19 +35,20 @@ def classify(
 ) -> int:
     """Name what is on every picture in SOURCE, which is anything `nasnet embed` takes.
 
-    WEIGHTS are a classification module, builtin, or the folder `nasnet finetune` wrote, whose
-    classes are then the ones given. Where no class is as probable as the weights say that it takes
-    (or --min-confidence), the text says that it is not sure; JSON and tables have all numbers.
+    WEIGHTS are a classification module, builtin, or a folder that `nasnet finetune` wrote, with its
+    own classes. If no class reaches the limit of confidence (--min-confidence, or what the weights
+    say), the text says "not sure"; JSON and tables always have all numbers.
 
         nasnet classify photo.jpg --weights builtin
         nasnet classify ~/photos --weights mine -o labels.csv
 
     Args:
         source: where the pictures are.
-        weights: of a network with a classifier.
-        output: write a table as well: .csv, .jsonl or .parquet, one row a picture and class.
-        json: one JSON object a picture, a line each.
-        strict: exit with status 1 if any picture failed; without it only if all did.
+        weights: weights of a network with a classifier: a published handle, a file or folder, or
+            builtin.
+        output: also write a table: .csv, .jsonl or .parquet, one row for each picture and class.
+        json: print one JSON object for each picture, one on a line.
+        strict: exit with status 1 if any picture failed; otherwise only if all did.
         overwrite: replace a table that is there.
         quiet: no progress and no summary.
         options: how to classify.

@@ -33,12 +33,12 @@ def convert(
     quiet: Quiet = False,
     options: FetchOptions,
 ) -> None:
-    """Convert the weights IN into the file OUT, read it back and compare every value.
+    """Convert the weights SOURCE into the file OUTPUT, read it back and compare every value.
 
-    IN is whatever --weights takes: a published handle, a TensorFlow checkpoint, hub module,
+    SOURCE is whatever --weights takes: a published handle, a TensorFlow checkpoint, hub module,
     SavedModel or frozen graph; a file of Keras (.h5, .weights.h5, .keras), PyTorch (Cadene, timm,
-    pytorchcv), TFLite, TF.js, TensorNets or MindSpore; safetensors; seeded:N. Its content says
-    which format it is. No pickle in it is run.
+    pytorchcv), TFLite, TF.js, TensorNets or MindSpore; safetensors; builtin; seeded:N. Its format
+    is told by its content. No pickle in it is run.
 
         nasnet convert nasnetamobile.pth nasnet.safetensors
         nasnet convert model.ckpt NASNet-mobile.h5
@@ -46,14 +46,14 @@ def convert(
     Args:
         source: the weights to read.
         output: the file to write.
-        to: the format; told from OUT's ending if not given.
+        to: the format; taken from the ending of OUTPUT if not given.
         json: the summary as JSON, for programs.
         classes: 0 leaves the classifier out; 1000 drops ImageNet's background class, index 0; 1001
             puts one in that never wins. What readers of the format expect, if not given.
         padding: whose border pixels to note in the file (safetensors only).
         averages: of a training checkpoint: its variables, their moving averages, or the genuine
             ones.
-        overwrite: replace OUT if it is there.
+        overwrite: replace OUTPUT if it is there.
         quiet: no summary.
         options: where to look for a handle.
     """

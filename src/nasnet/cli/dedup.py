@@ -34,8 +34,8 @@ def dedup(
 ) -> None:
     """Find the copies of pictures in FEATURES. Nothing is deleted.
 
-    Of each group the picture with the most pixels stays, of equals the largest file, then the
-    first by name. Each other one is a copy of that one.
+    In each group one picture is to keep: the one with the most pixels, among equals the largest
+    file, then the first by name. All others of the group are copies of it.
 
         nasnet dedup features.parquet --page copies.html
         nasnet dedup features.parquet --level exact --print0 | xargs -0 ls -l
@@ -44,17 +44,18 @@ def dedup(
         features: a feature set, as `nasnet embed` writes it.
         level: exact, the same pixels; resized, also another size, quality or brightness; similar,
             also cropped by a few per cent, or mirrored.
-        json: one JSON object a group, a line each.
-        print0: the paths alone of copies that could go, each ended by a zero byte, for xargs -0.
-            Links, their targets, and what has changed since the vectors were computed are left out.
-        page: write an HTML page to look at as well.
+        json: print one JSON object for each group, one on a line.
+        print0: print only the paths of the copies, each followed by a zero byte, for xargs -0.
+            Links, their targets, and files that have changed since the vectors were computed are
+            left out.
+        page: also write an HTML page to look at.
         source: where the pictures are; what the set was made from if not given.
         overwrite: replace a page that is there.
         quiet: no summary.
     """
     check_free(page, overwrite=overwrite)
     if json and print0:
-        raise UsageError("--json and --print0: one of them")
+        raise UsageError("give only one of --json and --print0")
     signed = signed_again(read_signed(features), source)
     groups = near_duplicates(signed, level=level)
     if print0:

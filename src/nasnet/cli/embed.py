@@ -50,9 +50,9 @@ def embed(
     table with a column of encoded pictures, a URL, or samples: (84 views of 14 photographs, which
     come with the extra nasnet[samples]).
 
-    One row a picture, in order: id, vector, width, height, error (the reason why there is no
-    vector), file_bytes, and signature, by which `nasnet dedup` knows copies. A run that was stopped
-    or killed continues when it is started again.
+    One row for each picture, in order: id, vector, width, height, error (the reason why there is no
+    vector), file_bytes, and signature, from which `nasnet dedup` finds copies. A run that was
+    stopped or killed continues when it is started again.
 
         nasnet embed ~/photos -o features.parquet --page neighbours.html
         nasnet embed 'scans/**/*.tif' -o scans.npy --precision bf16
@@ -67,19 +67,19 @@ def embed(
             safetensors file, or seeded:N (untrained).
         overwrite: Replace an output and a page that are there.
         append: Keep the vectors of an output that is there; add new pictures, retry failed ones.
-        sync: The same, and compute those anew that have changed (by size, or written since), and
-            leave out those that are gone.
-        page: Write an HTML page to look at as well: pictures beside their nearest neighbours.
-        strict: Exit with status 1 if any picture failed; without it only if all did.
-        on: Where: on this machine, or on all machines of a Ray cluster (extra nasnet[ray]), the
-            one that RAY_ADDRESS names; the source and the output must be where all see them.
+        sync: As --append; also compute changed pictures again (another size, or written since), and
+            remove those that are gone.
+        page: Also write an HTML page that shows the pictures beside their nearest neighbours.
+        strict: Exit with status 1 if any picture failed; otherwise only if all did.
+        on: here: on this machine; ray: on all machines of the Ray cluster that RAY_ADDRESS names
+            (extra nasnet[ray]). All machines must see the source and the output.
         quiet: No progress and no summary.
         options: how to compute.
         cluster: how to share the work.
     """
     without_pandas()
     if overwrite + append + sync > 1:
-        raise UsageError("--overwrite, --append and --sync: one of them")
+        raise UsageError("give only one of --overwrite, --append and --sync")
     if page is not None:
         _check_page(page, source, output, on_cluster=on == "ray")
         # The page of a set that is added to is made anew.

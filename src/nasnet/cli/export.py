@@ -30,7 +30,7 @@ def export(
     quiet: Quiet = False,
     options: ExportOptions,
 ) -> None:
-    """Export WEIGHTS to OUT for another runtime, run it there, and compare.
+    """Export WEIGHTS to OUTPUT for another runtime, run it there, and compare.
 
     WEIGHTS is a handle, a file or folder of weights, builtin or seeded:N, as everywhere.
 
@@ -41,7 +41,7 @@ def export(
     Args:
         weights: the weights to read.
         output: the file or folder to write.
-        to: the target; told from OUT's ending if not given.
+        to: the target; taken from the ending of OUTPUT if not given.
         json: the summary as JSON, for programs.
         quiet: no progress and no summary.
         options: how to export.

@@ -37,7 +37,7 @@ Size = tuple[int, int]
 
 def _no_flag(_type: object, value: str) -> None:
     if value.startswith("-") and value != "-":
-        raise ValueError(f"{value} is no flag of this command; a file of that name is ./{value}")
+        raise ValueError(f"{value} is not a flag of this command; a file of that name is ./{value}")
 
 
 # A source may be `-`, for standard input.
@@ -76,14 +76,14 @@ def size_of(_type: object, tokens: Sequence[Token]) -> Size:
     text = tokens[0].value
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if match is None:
-        raise ValueError(f"{text!r} is no size; write 224 or HEIGHTxWIDTH, such as 224x320")
+        raise ValueError(f"{text!r} is not a size; write 224 or HEIGHTxWIDTH, such as 224x320")
     return int(match[1]), int(match[2] or match[1])
 
 
 def _shard_of(_type: object, tokens: Sequence[Token]) -> tuple[int, int]:
     index, slash, count = tokens[0].value.partition("/")
     if not (slash and index.isdigit() and count.isdigit()):
-        raise ValueError(f"{tokens[0].value!r} is no shard; write I/N, such as 0/8")
+        raise ValueError(f"{tokens[0].value!r} is not a shard; write I/N, such as 0/8")
     return int(index), int(count)
 
 

@@ -22,8 +22,8 @@ def index(
 ) -> None:
     """Build an index over FEATURES, which `nasnet embed` wrote, or add to one.
 
-    It remembers the weights and the preprocessing, and refuses vectors and pictures of others.
-    At any moment, and killed at any moment, it is the old index or the new one.
+    The index remembers the weights and the preprocessing, and refuses vectors and pictures of
+    others. A kill at any moment leaves the old index or the new one.
 
         nasnet index features.parquet -o photos.index
         nasnet index more.parquet -o photos.index --append

@@ -40,7 +40,7 @@ def merge(
         parts: the feature sets.
         output: the file to write: .parquet, .arrow or .npy; or a URL.
         overwrite: replace an output that is there.
-        keep_duplicates: take both rows where an id comes twice; else refuse.
+        keep_duplicates: keep both rows if an id comes twice, instead of refusing.
         vector_dtype: how vectors are stored: float32, float16 or int8; as in the parts if not
             given. This and what follows also makes a smaller set of one alone.
         normalize: store vectors of length 1.

@@ -31,14 +31,16 @@ def outliers(
 ) -> None:
     """Show the pictures in FEATURES that are farthest from their nearest neighbours.
 
+    Broken scans are such pictures, or screenshots among photographs.
+
         nasnet outliers features.parquet --page outliers.html
 
     Args:
         features: a feature set.
         count: pictures to show.
         neighbours: neighbours to measure the distance to.
-        json: one JSON object a picture, a line each.
-        page: write an HTML page to look at as well.
+        json: print one JSON object for each picture, one on a line.
+        page: also write an HTML page to look at.
         source: for --page: where the pictures are; what the set was made from if not given.
         overwrite: replace a page that is there.
         quiet: no summary.

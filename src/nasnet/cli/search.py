@@ -81,14 +81,15 @@ def search(
         vectors: search with vectors: a feature set, or a plain .npy [n, dimensions].
         count: how many to find.
         label: search by the name of a class, such as "golden retriever": one of the 1000 that the
-            network was taught, or of a fine-tuned head's (--weights); no other words are known.
-        where: only among pictures that this is true of, as in SQL: columns that were kept of the
-            source (nasnet embed --keep), width, height, file_bytes, id, and folder, the picture's
-            own; =, !=, <, <=, >, >=, in, like 'a%', between, contains, is null, and, or, not.
-        weights: for pictures and labels: where the index's own weights are, if not by its name; for
-            labels also a head fine-tuned on them.
-        json: one JSON object a query, a line each.
-        page: write an HTML page to look at as well.
+            network was taught, or one of a fine-tuned head (--weights). It knows no other words.
+        where: search only among pictures for which this condition is true, written as in SQL. It
+            may name columns that were kept of the source (nasnet embed --keep), width, height,
+            file_bytes, id, and folder (the picture's own), with =, !=, <, <=, >, >=, in, like 'a%',
+            between, contains, is null, and, or, not.
+        weights: for pictures and labels: where the index's own weights are, if they are not found
+            by their name; for labels also a head that was fine-tuned on them.
+        json: print one JSON object for each query, one on a line.
+        page: also write an HTML page to look at.
         source: for --page: where the index's pictures are; what it was made from if not given.
         overwrite: replace a page that is there.
         quiet: no summary.

@@ -34,10 +34,10 @@ def inspect(path: str, /, *, averages: Averages = "auto", json: bool = False) ->
     """Say what PATH holds: format, network, parameters, and whether it is genuine.
 
     PATH is a TensorFlow checkpoint (prefix, .index file or folder), a TF1 hub module (folder or
-    .tar.gz), a safetensors file, a published handle, seeded:N, or a file of Keras, TensorFlow 2,
-    PyTorch, TFLite, TF.js, TensorNets or MindSpore.
+    .tar.gz), a safetensors file, a published handle, builtin, seeded:N, or a file of Keras,
+    TensorFlow 2, PyTorch, TFLite, TF.js, TensorNets or MindSpore.
 
-    The last line is one plain word: genuine (bit for bit the weights Google published),
+    The last line is the verdict: genuine (bit for bit the weights that Google published),
     builtin (the package's own), untrained or modified, or incomplete.
 
     Args:
@@ -167,7 +167,7 @@ def _card(path: Path) -> dict[str, str]:
     table = read_toml(path, InputError)
     wrong = [key for key, value in table.items() if not isinstance(value, str)]
     if wrong:
-        raise InputError(f"{path}: {wrong[0]} is no text; a card is a table of texts")
+        raise InputError(f"{path}: {wrong[0]} is not a text; a card is a table of texts")
     return table
 
 

@@ -52,8 +52,8 @@ class EngineOptions:
             further off, for weights that carry the ranges of their maps, as `builtin` does
             (`nasnet weights pack --ranges`); `auto`, the fastest the device has (on a CPU
             bfloat16, else with VNNI int8 for such weights, else f32).
-        threads: cores to use; all that this process may use if not given (the affinity mask and
-            the container's quota count).
+        threads: cores to use; if not given, all that this process may use (by its affinity mask and
+            the container's quota).
         batch_size: pictures in one run of one stream; 4 if not given, which fits the cache of
             common cores best, and 64 on a GPU by the torch engine.
         compile: let torch fuse the network's kernels (`torch.compile`): a minute at the first call

@@ -82,8 +82,8 @@ def adopt(
     bad = np.flatnonzero(~np.isfinite(stored.vectors).all(axis=1))
     if len(bad):
         raise InputError(
-            f"{stored.name}: row {bad[0]} ({stored.ids[bad[0]]}) is no vector: it holds a number "
-            "that is not finite; leave such rows out"
+            f"{stored.name}: row {bad[0]} ({stored.ids[bad[0]]}) is not a vector: it holds "
+            "a number that is not finite; leave such rows out"
         )
     opened = open_weights(weights, padding=padding, fetch_options=fetch, on_event=on_fetch)
     extractor = Extractor(opened, recipe=recipe)

@@ -48,9 +48,9 @@ class MapOptions:
     Attributes:
         method: `umap` (extra `map`), which keeps neighbours together, or `pca`.
         clusters: groups to find by k-means (extra `map`), where no labels are given; 0 for none.
-        neighbours: of UMAP: few show small groups, many the whole.
-        seed: of UMAP and k-means; the same map each time.
-        thumbnails: at most so many small pictures are put into the page, evenly spread.
+        neighbours: neighbours that UMAP looks at: few show small groups, many show the whole.
+        seed: of the random numbers of UMAP and k-means: the same seed gives the same map.
+        thumbnails: most small pictures in the page; they are spread evenly over all.
         thumbnail_size: their longest side, in pixels.
         source: how the pictures are read; as when the vectors were computed.
     """

@@ -38,7 +38,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
             and isinstance(row.get("id"), str)
             and isinstance(row.get("error", 0), str | None)
         ):
-            raise OutputError(f"{beside}: a line of it is no row of a feature set")
+            raise OutputError(f"{beside}: a line of it is not a row of a feature set")
         yield row
 
 

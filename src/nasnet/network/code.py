@@ -94,7 +94,7 @@ def decode(text: str) -> Spec:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise InputError(f"{where}: {pair!r} is no setting, expected KEY=VALUE")
+            raise InputError(f"{where}: {pair!r} is not a setting, expected KEY=VALUE")
         table[key] = _number(value)
     found = [
         _decoded(cell, f"{where}, {part} cell") for part, cell in zip(_CELLS, cells, strict=True)

@@ -105,7 +105,7 @@ def _check_range(floats: npt.NDArray[np.float32], name: str) -> None:
     lowest, highest = float(floats.min()), float(floats.max())
     if not np.isfinite(lowest) or not np.isfinite(highest):
         rows = np.flatnonzero(~np.isfinite(floats).all(axis=(1, 2, 3)))
-        raise InputError(f"{name}[{rows[0]}] holds a value that is no finite number")
+        raise InputError(f"{name}[{rows[0]}] holds a value that is not a finite number")
     if highest > 2.0:
         raise InputError(
             f"{name} reaches {highest:.4g}, so it looks like 0..255: expected [0, 1]; "

@@ -52,7 +52,7 @@ async def read_body(request: Request, service: Service, held: Held) -> bytes:
     limits = service.limits
     declared = request.headers.get("content-length")
     if declared is not None and not re.fullmatch(r"\d{1,18}", declared):
-        raise Refusal(400, "Content-Length is no number", close=True)
+        raise Refusal(400, "Content-Length is not a number", close=True)
     if declared is not None and int(declared) > limits.body_bytes:
         await _pass_over(request)
         raise _too_large(limits.body_bytes)

@@ -77,7 +77,7 @@ class _Connection(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self._refuse(*self._wrong or (400, "this is no HTTP, or it is damaged"))
+            self._refuse(*self._wrong or (400, "this is not HTTP, or it is damaged"))
         # What a body brings along is counted too, but then the headers have been there.
         if waiting and self._deadline is not None and self._pending > _HEADER_BYTES:
             self._refuse(431, _HEADERS)
@@ -116,7 +116,7 @@ class _Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.get_method() == b"CONNECT":
-            self._stop(400, "this service is no proxy")
+            self._stop(400, "this service is not a proxy")
         if self.parser.should_upgrade():
             return
         self._headers_there()

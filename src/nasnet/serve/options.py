@@ -173,7 +173,7 @@ class ServeOptions:
                 )
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise InputError(
-                    f"{origin!r} is no origin: write it as browsers do, such as "
+                    f"{origin!r} is not an origin: write it as browsers do, such as "
                     "https://photos.example or http://localhost:3000, without a path or a slash "
                     "at the end"
                 )

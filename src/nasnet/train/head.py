@@ -46,7 +46,7 @@ class HeadFit:
         c: inverse strength of the L2 regularization; a few are tried out if not given.
         class_weight: `balanced` weighs classes by how rare they are; or the weight of each class,
             by its number.
-        max_iter: most iterations of L-BFGS.
+        max_iter: most iterations of L-BFGS, which fits the head.
         tol: when L-BFGS stops.
         standardize: bring every feature to mean 0 and variance 1 first, within limits.
         seed: of the folds.

@@ -98,7 +98,7 @@ def on_this_machine(
     if ".." in parts:
         raise SourceError(f"{text}: leads out of the data set")
     if any("**" in part and part != "**" for part in parts):
-        raise SourceError(f"{text} is no pattern of files: ** stands alone between slashes")
+        raise SourceError(f"{text} is not a pattern of files: ** stands alone between slashes")
     folder = download(
         found["repository"],
         found["revision"] and unquote(found["revision"]),

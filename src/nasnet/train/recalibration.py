@@ -76,6 +76,6 @@ def recalibrate(
             mean = key.replace("moving_variance", "moving_mean")
             value += squares[mean] / batches - (first[mean] / batches).square()
         if not bool(torch.isfinite(value).all()):
-            raise TrainingError(f"{name_of(key)}: the recalibrated average is no finite number")
+            raise TrainingError(f"{name_of(key)}: the recalibrated average is not a finite number")
         arrays[name_of(key)] = value.float().cpu().numpy()
     return replace(weights, arrays=frozen(arrays), ranges=None)

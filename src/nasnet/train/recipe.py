@@ -74,7 +74,7 @@ class ScheduleRecipe:
             of `restarts` (SGDR: Loshchilov & Hutter 2017); `exponential` is multiplied by `decay`
             every `decay_epochs` epochs, in stairs (TF-Slim's `train_image_classifier`);
             `constant`.
-        warmup_epochs: length of a linear rise from nought at the start.
+        warmup_epochs: length of a linear rise from zero at the start.
         warmup_share: length of that rise as a share of the run; the longer of both counts.
         last: what is left of the peak at the end of `cosine`, 0 to 1.
         restarts: of `cosine`: epochs, rising, at which it begins anew; each part ends at `last`.

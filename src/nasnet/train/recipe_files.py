@@ -69,7 +69,7 @@ def _change(table: dict[str, Any], path: str, value: Any, where: str) -> None:  
                 )
             place = place[0]
         if not isinstance(place, dict):
-            raise InputError(f"{where}, {name}: {place!r} is no table")
+            raise InputError(f"{where}, {name}: {place!r} is not a table")
     if len(tables) == 1 and tables[0] == "stages" and key in ("epochs", "steps"):
         place.pop("epochs" if key == "steps" else "steps", None)  # it is one or the other
     place[key] = value

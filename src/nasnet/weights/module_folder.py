@@ -62,7 +62,7 @@ def write_folder(module: ModuleFolder, path: Path) -> None:
         OutputError: the path exists and is something else, or cannot be written.
     """
     if path.exists() and not is_module_folder(path) and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path} exists and is no exported module: name another folder")
+        raise OutputError(f"{path} exists and is not an exported module: name another folder")
     with staged(path, overwrite=True) as folder:
         folder.mkdir()
         _write(module, folder)

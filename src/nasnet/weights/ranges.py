@@ -51,7 +51,7 @@ def unpacked(
     if tensor.shape != (2, ends[-1]):
         raise WeightsError(f"{where} are of {ends[-1]} channels, it has {list(tensor.shape)}")
     if not np.isfinite(tensor).all() or (tensor[0] > tensor[1]).any():
-        raise WeightsError(f"{file}: its ranges are none: each goes from a number to a larger one")
+        raise WeightsError(f"{file}: damaged ranges: each goes from a number to a larger one")
     return {
         name: tensor[:, start:end]
         for name, start, end in zip(maps, ends[:-1], ends[1:], strict=True)

@@ -338,11 +338,11 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         raise WeightsError(f"{file}: its padding {padding!r} is none of {', '.join(PADDINGS)}")
     said = metadata.get("min_confidence", "0")
     if not re.fullmatch(r"0(\.\d+)?|1(\.0)?", said):
-        raise WeightsError(f"{file}: its min_confidence {said!r} is no number from 0 to 1")
+        raise WeightsError(f"{file}: its min_confidence {said!r} is not a number from 0 to 1")
     where = f"{file}: the labels in its metadata"
     labels = parse_json(metadata.get("labels", "[]"), where, WeightsError)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise WeightsError(f"{where} are no list of texts")
+        raise WeightsError(f"{where} are not a list of texts")
     if labels and len(labels) != classes:
         raise WeightsError(f"{file}: {len(labels)} labels for {classes} classes")
     return Weights(

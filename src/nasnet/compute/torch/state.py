@@ -63,7 +63,7 @@ def from_state(state: Mapping[str, Tensor]) -> dict[str, Array]:
         name = name_of(key)
         values = tensor.detach().to("cpu", torch.float32).numpy()
         if not np.isfinite(values).all():
-            raise WeightsError(f"tensor {name} holds a value that is no finite number")
+            raise WeightsError(f"tensor {name} holds a value that is not a finite number")
         back = np.argsort(_axes(name, values.ndim))
         arrays[name] = np.array(values.transpose(back), order="C")
     return arrays

@@ -79,8 +79,8 @@ def embed_on_cluster(
     started = time.monotonic()
     if options.sink.mode in ("append", "sync"):
         raise InputError(
-            "a run on a cluster adds to no file: write the new pictures to an output of their own "
-            "and join the two by nasnet merge"
+            "a run on a cluster cannot add to a file: write the new pictures to an output of their "
+            "own and join the two by nasnet merge"
         )
     if options.source.shard != (0, 1):
         raise InputError("a cluster shares out the work itself: leave --shard to single machines")

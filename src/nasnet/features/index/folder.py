@@ -100,7 +100,7 @@ def build_index(
         if not overwrite:
             raise OutputError(f"{folder} exists: add to it, name another folder, or overwrite it")
         if not (folder / CONTENTS).is_file():
-            raise OutputError(f"{folder} is no index, so it is not replaced")
+            raise OutputError(f"{folder} is not an index, so it is not replaced")
     contents = Contents(
         kind=kind,
         dimensions=found.vectors.shape[1],
@@ -136,7 +136,7 @@ def add_to_index(path: str | os.PathLike[str], features: FeatureSource) -> Added
     found = as_features(features)
     folder = Path(path)
     if not folder.is_dir():
-        raise OutputError(f"{folder} is no index")
+        raise OutputError(f"{folder} is not an index")
     with _changed(folder):
         contents = read_contents(folder)
         check_same_space(contents.meta, found.meta)

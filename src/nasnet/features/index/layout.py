@@ -143,7 +143,7 @@ def read_contents(folder: Path) -> Contents:
     """
     file = folder / CONTENTS
     if not file.exists():
-        raise OutputError(f"{folder} is no index: it has no {CONTENTS}")
+        raise OutputError(f"{folder} is not an index: it has no {CONTENTS}")
     table = read_json(file, OutputError, _REMEDY)
     if table.get("format") != _FORMAT:
         raise OutputError(

@@ -79,7 +79,7 @@ def open_output(output: str | os.PathLike[str], storage: Mapping[str, Any]) -> O
         text.encode()
     except UnicodeEncodeError:
         raise OutputError(
-            f"{text!r} is no UTF-8, which those who read feature sets expect: name another file"
+            f"{text!r} is not UTF-8, which those who read feature sets expect: name another file"
         ) from None
     suffix = Path(text).suffix
     if suffix not in FORMATS:

@@ -55,7 +55,7 @@ class SourceOptions:
     """How a source is read.
 
     Attributes:
-        kind: what the source is; told by its content and name if not given.
+        kind: what the source is; its content and name tell if not given.
         column: of a table: the column with encoded pictures, or with their paths or URLs; found
             by its type, or by its name (path, file, url, ...), if not given.
         id_column: of a table: the column with ids; the picture's path, or the row's number, if not

@@ -35,7 +35,7 @@ class Journal:
             try:
                 self.records.append(parsed(line.decode(), where))
             except UnicodeDecodeError as error:
-                raise InputError(f"{where} is no result of a training: {error}") from error
+                raise InputError(f"{where} is not a result of a training: {error}") from error
 
     def append(self, record: Record) -> None:
         """Keep a result.

@@ -79,7 +79,7 @@ def parsed(line: str, where: str) -> Record:
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("a number is not finite")
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{where} is no result of a training: {error}") from error
+        raise InputError(f"{where} is not a result of a training: {error}") from error
     return record
 
 

@@ -67,7 +67,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         if metadata.get("format") != _FORMAT:
-            raise TrainingError(f"{path}: is no checkpoint of a training run ({_FORMAT})")
+            raise TrainingError(f"{path}: is not a checkpoint of a training run ({_FORMAT})")
     except (SafetensorError, OSError, ValueError) as error:
         raise TrainingError(f"{path}: the checkpoint cannot be read: {error}") from error
     where = f"{path}: the checkpoint's state"

@@ -46,7 +46,7 @@ def checked(
         bad = np.flatnonzero(~np.isfinite(values[rows]).all(axis=1))
         if len(bad):
             raise InputError(
-                f"logits: row {rows.start + int(bad[0])} holds a value that is no finite number; "
+                f"logits: row {rows.start + int(bad[0])} holds a value that is not finite; "
                 "leave such rows out, or find out where they come from"
             )
     outside = np.flatnonzero((truth < 0) | (truth >= given.shape[1]))

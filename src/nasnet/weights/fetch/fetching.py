@@ -203,7 +203,7 @@ def _from_afar(text: str, care: Care) -> Fetched:
         sources, keys = (source,), (source.key,)
     else:
         raise FetchError(
-            f"{text!r} is no existing file, folder or checkpoint, no URL, and no published "
+            f"{text!r} is not an existing file, folder or checkpoint, a URL, or a published "
             f"handle; the handles: {HANDLES_TEXT}, or nasnet_mobile, nasnet_large for short"
             + meant(text, ("builtin", "seeded:7", "nasnet_mobile", "nasnet_large"))
         )

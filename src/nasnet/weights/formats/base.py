@@ -294,7 +294,7 @@ def _array(found: Recognised, name: str, tensor: Stored, file: str) -> Array:
     # A file may keep numbers at odd addresses, which not every library takes.
     array = np.require(values.transpose(place.back), np.float32, ["C", "A"])
     if not np.isfinite(array).all():
-        raise WeightsError(f"{where} holds a value that is no finite number")
+        raise WeightsError(f"{where} holds a value that is not a finite number")
     if name.endswith("/moving_variance") and array.min(initial=0.0) < 0:
         raise WeightsError(f"{where} holds a negative variance")
     return array

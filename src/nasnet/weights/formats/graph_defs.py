@@ -103,7 +103,7 @@ def json_nodes(topology: Any) -> dict[str, Node]:  # noqa: ANN401
     try:
         return {str(node["name"]): _json_node(node) for node in topology["node"]}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise MalformedError(f"its topology is no graph: {error!r}") from None
+        raise MalformedError(f"its topology is not a graph: {error!r}") from None
 
 
 def _json_node(node: Any) -> Node:  # noqa: ANN401
@@ -163,7 +163,7 @@ def _node(fields: Message) -> tuple[str, Node]:
     if "epsilon" in attributes:
         bits = attributes["epsilon"].integer(4)
         if bits >> 32:
-            raise MalformedError(f"{name}: its epsilon is no float")
+            raise MalformedError(f"{name}: its epsilon is not a float")
         epsilon = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
     return name, _made(
         fields.text(2),

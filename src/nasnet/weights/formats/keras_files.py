@@ -55,7 +55,7 @@ def read_keras_archive(path: Path) -> Content:
     config = parse_json(members.read(_CONFIG), f"{path}: {_CONFIG} in this archive", WeightsError)
     data = members.read(_WEIGHTS)
     if not data.startswith(HDF5_MAGIC):
-        raise WeightsError(f"{path}: {_WEIGHTS} in this archive is no HDF5 file")
+        raise WeightsError(f"{path}: {_WEIGHTS} in this archive is not an HDF5 file")
     with _opened(io.BytesIO(data), path) as file:
         content = _read(file, path, names=_layer_names(config))
     return Content(title="Keras archive (.keras)", tensors=content.tensors, notes=content.notes)

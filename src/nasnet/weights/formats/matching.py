@@ -133,7 +133,7 @@ def _bias(graph: Graph, node: Node) -> Array | None:
 def _kernel(graph: Graph, node: Node, name: str) -> Array:
     kernel = graph.value(node.inputs[1]) if len(node.inputs) > 1 else None
     if kernel is None:
-        raise GraphError(f"{name} is no constant in it")
+        raise GraphError(f"{name} is not a constant in it")
     axes = node.axes or tuple(range(kernel.ndim))
     if len(axes) != kernel.ndim:
         raise GraphError(f"{name} has shape {list(kernel.shape)} in it")

@@ -44,7 +44,7 @@ def map_npy(path: Path) -> np.memmap[Any, np.dtype[Any]]:
         shape, fortran, dtype = npy_header(file)
         place, size = file.tell(), os.fstat(file.fileno()).st_size
     if dtype.hasobject or not all(side >= 0 for side in shape):
-        raise ValueError("it is no array of numbers")
+        raise ValueError("it is not an array of numbers")
     if place + math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"its {dtype} {list(shape)} are more than the file has")
     mapped: np.memmap[Any, np.dtype[Any]] = np.memmap(

@@ -63,7 +63,7 @@ def _member(content: bytes, where: str) -> Array | list[Any]:
     except PickleError as error:
         raise WeightsError(f"{where}: the pickle in it: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{where} is no readable array: {error}") from None
+        raise WeightsError(f"{where} is not a readable array: {error}") from None
     data = file.read()
     if dtype.kind in "US":
         return _strings(data, dtype, shape, where)
@@ -82,16 +82,16 @@ def _listed(array: Array | list[Any], where: str) -> list[Any]:
 
 def _strings(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> list[Any]:
     if len(shape) != 1 or shape[0] > _MOST_NAMES or shape[0] * dtype.itemsize != len(data):
-        raise WeightsError(f"{where} is no list of names")
+        raise WeightsError(f"{where} is not a list of names")
     codes = np.frombuffer(data, "u4" if dtype.kind == "U" else "u1")
     if dtype.str.startswith(">"):
         codes = codes.byteswap()
     if codes.max(initial=0) > _LAST_CHARACTER:  # NumPy makes no text of such
-        raise WeightsError(f"{where} is no list of names")
+        raise WeightsError(f"{where} is not a list of names")
     try:
         return [str(text) for text in np.frombuffer(data, dtype=dtype)]
     except (ValueError, UnicodeError):
-        raise WeightsError(f"{where} is no list of names") from None
+        raise WeightsError(f"{where} is not a list of names") from None
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ def _array_of(item: Any) -> Any:  # noqa: ANN401
 def _objects(found: Any) -> list[Any]:  # noqa: ANN401
     values = _array_of(found)
     if not isinstance(values, list):
-        raise PickleError("it is no array of objects")
+        raise PickleError("it is not an array of objects")
     return values
 
 

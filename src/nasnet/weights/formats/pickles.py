@@ -89,7 +89,7 @@ class _Machine:
     def extend(self, items: list[Any]) -> None:
         """Add items to the list on top."""
         if not isinstance(self.stack[-1], list):
-            raise PickleError("it is damaged: it adds to what is no list")
+            raise PickleError("it is damaged: it adds to what is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: dict[Any, Any]) -> None:
@@ -101,10 +101,10 @@ class _Machine:
 
     def push_name(self, module: Any, name: Any) -> None:  # noqa: ANN401
         if not isinstance(name, str) or not isinstance(module, str):
-            raise PickleError(f"it asks for {shown(module)}, {shown(name)}, which is no name")
+            raise PickleError(f"it asks for {shown(module)}, {shown(name)}, which is not a name")
         text = f"{module} {name}"
         if text not in self.allowed:
-            raise PickleError(f"it asks for {text!r}, which is no part of a weight file")
+            raise PickleError(f"it asks for {text!r}, which is not part of a weight file")
         self.push(Name(text))
 
     def call(self, thing: Any, arguments: Any) -> None:  # noqa: ANN401

@@ -226,7 +226,7 @@ def read_path(path: Path, *, averages: Averages, partial: bool) -> tuple[Weights
     kind = "folder" if path.is_dir() else "file"
     known = ", ".join(dict.fromkeys(reader.name for reader in READERS))
     raise WeightsError(
-        f"{path}: this {kind} is no module or weight file that can be read; these can: {known}"
+        f"{path}: this {kind} is not a module or weight file that can be read; these can: {known}"
     )
 
 

@@ -45,7 +45,7 @@ def read_tfjs(path: Path) -> Content:
     found = parse_json(path.read_bytes(), str(path), WeightsError)
     groups = found.get("weightsManifest") if isinstance(found, dict) else found
     if not isinstance(groups, list):
-        raise WeightsError(f"{path}: has no weightsManifest, so it is no TF.js model")
+        raise WeightsError(f"{path}: has no weightsManifest, so it is not a TF.js model")
     tensors: dict[str, Stored] = {}
     try:
         for group in groups:

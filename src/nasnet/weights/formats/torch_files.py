@@ -170,7 +170,7 @@ def _storage(id: Any) -> _Storage:  # noqa: ANN401
     if not 0 <= count < _MOST:
         raise PickleError(f"its storage {key!r} claims a number of elements that is none")
     if "/" in key or key in ("", "..") or (len(id) > 5 and id[5] is not None):
-        raise PickleError(f"its storage is called {key!r}, which is no number")
+        raise PickleError(f"its storage is called {key!r}, which is not a number")
     return _Storage(key=key, dtype=dtype, count=count)
 
 
