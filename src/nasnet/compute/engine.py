@@ -172,8 +172,17 @@ def create(weights: Weights, options: EngineOptions | None = None) -> Engine:
     return cast(_EngineFactory, room.create)(weights, options)
 
 
-def onnx_bytes(weights: Weights, key: ModelKey, *, whole: bool = False) -> bytes:
-    """The rewritten network of a key as a serialised ONNX model, or that in 8 bits."""
+def onnx_bytes(
+    weights: Weights, key: ModelKey, *, whole: bool = False, floats: bool = False
+) -> bytes:
+    """The rewritten network of a key as a serialised ONNX model.
+
+    Args:
+        weights: the network and its arrays.
+        key: what the model is for.
+        whole: compute in 8 bits, where the weights carry the ranges for it.
+        floats: take float32 always, pixels 0 to 255 where the key says uint8.
+    """
     program = program_of(weights, key.height, key.width)
     rewritten = rewrites.for_inference(program, key.endpoints, uint8=key.uint8)
     metadata = {
@@ -184,8 +193,9 @@ def onnx_bytes(weights: Weights, key: ModelKey, *, whole: bool = False) -> bytes
     steps: Mapping[str, int8.Step] = {}
     if whole and weights.ranges is not None:
         rewritten, steps = int8.quantized(rewritten, weights.ranges)
+    as_bytes = key.uint8 and not floats
     model = onnx_model.render(
-        rewritten, uint8=key.uint8, batch=key.batch, steps=steps, metadata=metadata
+        rewritten, uint8=as_bytes, batch=key.batch, steps=steps, metadata=metadata
     )
     return bytes(model.SerializeToString())
 

@@ -30,6 +30,7 @@ _MAGIC = b"NASNETCM"
 # Where the graph of a model comes from: another line there may mean another graph.
 _MAKERS = (
     "network",
+    "compute/engine.py",
     "compute/int8.py",
     "compute/onnx_model.py",
     "compute/openvino_engine.py",
