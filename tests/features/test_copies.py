@@ -18,6 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 import nasnet
 from nasnet.errors import InputError
 from nasnet.features.contact_sheet import write_copies
+from nasnet.features.feature_set import as_features
 from nasnet.features.index import Group
 from nasnet.features.signatures import Signed, signed_again
 from nasnet.pictures.recipes import RECIPES, prepare
@@ -27,6 +28,13 @@ from tests.support.pictures import encoded, pixels
 
 WEIGHTS = "seeded:7"
 SMALL = nasnet.EmbedOptions(size=(64, 64))
+
+
+def test_a_set_without_one_vector_has_no_copies() -> None:
+    table = nasnet.embed([("a", b"no picture"), ("b", b"")], weights=WEIGHTS, options=SMALL)
+    assert nasnet.near_duplicates(table) == []
+    with pytest.raises(InputError, match="read_features gives has no signatures"):
+        nasnet.near_duplicates(as_features(table))
 
 
 def photo(seed: int, height: int = 240, width: int = 320) -> Image.Image:
@@ -129,9 +137,9 @@ def test_the_largest_stays_and_it_is_said_why() -> None:
     assert (group.stays.id, group.why) == ("b", "it has the most pixels")
     (group,) = grouped({"a": COPIES["re-saved q50"], "b": FIRST, "c": half})
     assert group.stays.id == "b"
-    assert group.why == "of the largest in pixels its file is the largest"
+    assert group.why == "its file is the largest of those with the most pixels"
     (group,) = grouped({"b": FIRST, "a": FIRST, "c": half})
-    assert (group.stays.id, group.why) == ("a", "of equals it is the first by name")
+    assert (group.stays.id, group.why) == ("a", "the first by name; the others are as large")
     assert [copy.id for copy in group.copies] == ["b", "c"]
     assert (group.stays.width, group.stays.height) == (320, 240)
     assert group.stays.file_bytes == len(FIRST)
@@ -242,7 +250,7 @@ def test_the_pages_show_groups_side_by_side(folder: Path, tmp_path: Path) -> Non
     text = page.read_text(encoding="utf-8")
     assert text.count("<article") == 1
     assert text.count('src="data:image/jpeg') == 6
-    assert "of equals it is the first by name" in text
+    assert "the first by name; the others are as large" in text
     assert "320 x 240" in text
     assert "\x1b" not in text
     page = tmp_path / "outliers.html"

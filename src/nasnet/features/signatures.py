@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, PictureError, SourceError
-from nasnet.features.feature_set import FeatureMeta, meta_of_table, read_meta, read_schema
+from nasnet.features.feature_set import (
+    FeatureMeta,
+    Features,
+    meta_of_table,
+    read_meta,
+    read_schema,
+)
 from nasnet.features.store import FORMATS
 from nasnet.pictures.recipes import Prepared, get_recipe, prepare
 from nasnet.pictures.signature import SIGNATURE_BYTES
@@ -60,6 +66,8 @@ def read_signed(features: str | os.PathLike[str] | pyarrow.Table) -> Signed:
         schema, meta = read_schema(path), read_meta(path)
         names = [name for name in _COLUMNS if name in schema.names]
         tables = list(FORMATS[path.suffix].read(path, schema, names))
+    elif isinstance(features, Features):
+        raise InputError("what read_features gives has no signatures of pictures: name the file")
     else:
         tables, meta = [features], meta_of_table(features)
     rows = [row for table in tables for row in _rows(table)]

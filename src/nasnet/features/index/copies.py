@@ -77,8 +77,9 @@ def near_duplicates(
     The largest in pixels stays, of equal ones the largest in bytes, then the first by name.
 
     Args:
-        features: a finished feature set's file, or a table as `nasnet.embed` gives it. Its vectors
-            are not looked at. Where it has no signatures, its pictures are read again.
+        features: a finished feature set's file, or a table as `nasnet.embed` gives it; what
+            `read_features` gives has no signatures. Its vectors are not looked at. Where the file
+            has no signatures, its pictures are read again.
         level: how sure: `exact`, the same decoded pixels; `resized`, also another size, quality,
             brightness or greys; `similar`, also cropped by a few per cent, or mirrored.
 
@@ -103,7 +104,8 @@ def near_duplicates(
         same.setdefault(key, []).append(row)
     classes = list(same.values())
     firsts = [rows[0] for rows in classes]
-    found = _pairs(signed, np.array(firsts, np.int64), level) if level != "exact" else {}
+    compare = firsts and level != "exact"
+    found = _pairs(signed, np.array(firsts, np.int64), level) if compare else {}
     groups: list[Group] = []
     taken: set[int] = set()
     for place, rows in enumerate(classes):
@@ -155,8 +157,8 @@ def _why(stays: Copy, copies: list[Copy]) -> str:
     if not equal:
         return "it has the most pixels"
     if all(copy.file_bytes < stays.file_bytes for copy in equal):
-        return "of the largest in pixels its file is the largest"
-    return "of equals it is the first by name"
+        return "its file is the largest of those with the most pixels"
+    return "the first by name; the others are as large"
 
 
 def _pairs(signed: Signed, rows: Rows, level: Level) -> dict[int, dict[int, str]]:
