@@ -675,6 +675,30 @@ def test_a_batch_of_arrays_and_a_generator() -> None:
         open_source(3)
 
 
+def test_what_other_packages_give_is_a_source_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"1\n2")  # a file is a picture, not its lines
+    with path.open("rb") as file:
+        assert only(file).read() == b"1\n2"
+    assert only([io.BytesIO(b"3\n4")]).read() == b"3\n4"
+    for paths in (np.array([str(path)]), np.array([str(path)], object), pa.array([str(path)])):
+        assert only(paths).read() == b"1\n2"
+    pd = pytest.importorskip("pandas")
+    for table in (pa.table({"path": [str(path)]}), pd.DataFrame({"path": [str(path)]})):
+        with pytest.raises(SourceError, match="has several columns: take the one"):
+            open_source(table)
+    assert only(pd.DataFrame({"path": [str(path)]})["path"]).read() == b"1\n2"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"keep": "class"}, "keep is a list of columns"), ({"shard": "1/2"}, "shard is which part")],
+)
+def test_an_option_of_another_type_is_refused(options: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        SourceOptions(**options)
+
+
 def test_an_opened_image_is_called_by_its_file(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:

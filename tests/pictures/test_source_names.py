@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasnet.errors import PictureError, SourceError
+from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources import DatasetOptions, open_dataset, open_examples, open_source
 from tests.support.cli import invoke
 from tests.support.labelled import PICTURES, failure
@@ -113,7 +114,11 @@ COLUMNS: dict[str, tuple[pa.Array, list[bytes]]] = {
 def test_columns_of_any_type_that_holds_bytes_or_text(column: str, form: str, photos: Path) -> None:
     values, expected = COLUMNS[column]
     hashes = pa.array([bytes([n]) * 32 for n in range(3)], pa.binary(32))  # no picture
-    table = pa.table({"path": values, "hash": hashes, "label": ["x", "y", "x"]})
+    # The name of a feature set's column, and bytes that are no picture either.
+    signatures = pa.array([bytes(SIGNATURE_BYTES)] * 3, pa.binary(SIGNATURE_BYTES))
+    table = pa.table(
+        {"path": values, "hash": hashes, "signature": signatures, "label": ["x", "y", "x"]}
+    )
     path = photos / f"t{form}"
     if form == ".parquet":
         pq.write_table(table, path)

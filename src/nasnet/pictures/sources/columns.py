@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.decode.endings import looks_like_picture
+from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources.files import meant_by, named
 from nasnet.pictures.sources.item import MAX_BYTES, Opener, id_of_path, valid_text
 from nasnet.pictures.sources.labels import check_names
@@ -256,8 +257,9 @@ def kind_of_column(type_: pyarrow.DataType) -> str | None:
         return kind_of_column(type_.storage_type)
     if types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_):
         return "binary"
-    if types.is_fixed_size_binary(type_):  # shorter ones are hashes and UUIDs
-        return "binary" if type_.byte_width > _LONGEST_HASH else None
+    if types.is_fixed_size_binary(type_):  # others are hashes, UUIDs, and what feature sets hold
+        holds = type_.byte_width > _LONGEST_HASH and type_.byte_width != SIGNATURE_BYTES
+        return "binary" if holds else None
     if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
         return "text"
     if types.is_struct(type_) and type_.get_field_index("bytes") >= 0:

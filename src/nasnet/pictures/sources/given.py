@@ -17,10 +17,11 @@ from nasnet.pictures.sources.item import Item, Source, id_of_path, valid_text
 def given_source(pictures: Any, storage: Mapping[str, Any]) -> Source:  # noqa: ANN401
     """Pictures from Python.
 
-    One picture is a path, a URL, encoded bytes, an array [height, width, 3] or [height, width], a
-    PIL image, or a function that gives one of the last three. A source is one of them, an array
-    [n, height, width, 3], any iterable of pictures or of pairs (id, picture), or a mapping from id
-    to picture. What has no id is called by its path, or else by its number.
+    One picture is a path, a URL, encoded bytes, a file that was opened in binary mode, an array
+    [height, width, 3] or [height, width], a PIL image, or a function that gives one of the last
+    four. A source is one of them, an array [n, height, width, 3], any iterable of pictures or of
+    pairs (id, picture), an array of paths, or a mapping from id to picture. What has no id is
+    called by its path, or else by its number.
 
     Raises:
         SourceError: it is nothing of the kind.
@@ -28,8 +29,12 @@ def given_source(pictures: Any, storage: Mapping[str, Any]) -> Source:  # noqa: 
     name = f"a Python {type(pictures).__name__}"
     if _is_picture(pictures) and not isinstance(pictures, str | os.PathLike):
         pictures = [pictures]
+    if hasattr(pictures, "columns") or hasattr(pictures, "column_names"):
+        raise SourceError(f"{name} has several columns: take the one that holds paths or pictures")
     if isinstance(pictures, Mapping):
         pictures = pictures.items()
+    elif hasattr(pictures, "to_pylist"):  # of Arrow
+        pictures = pictures.to_pylist()
     if not hasattr(pictures, "__iter__"):
         raise SourceError(f"a source is a path or an iterable of pictures, found {name}")
 
@@ -46,7 +51,9 @@ def given_source(pictures: Any, storage: Mapping[str, Any]) -> Source:  # noqa: 
 
 def _is_picture(value: Any) -> bool:  # noqa: ANN401
     if isinstance(value, np.ndarray):
-        return value.ndim < 4
+        return value.ndim < 4 and value.dtype.kind not in "OUS"
+    if hasattr(value, "read"):
+        return True
     return isinstance(value, bytes | bytearray | memoryview | str | Path) or hasattr(
         value, "getexif"
     )
@@ -63,4 +70,6 @@ def _reader(picture: Any, storage: Mapping[str, Any]) -> Any:  # noqa: ANN401
         return named(os.fspath(picture), "", storage)
     if callable(picture):
         return picture
+    if hasattr(picture, "read"):
+        return picture.read
     return lambda: picture

@@ -82,7 +82,13 @@ class SourceOptions:
     storage_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a shard that does not exist."""
+        """Refuse a shard that does not exist, and a name where names are expected."""
+        keep: object = self.keep
+        if isinstance(keep, str):  # it would be taken for a list of letters
+            raise InputError(f"keep is a list of columns, such as [{keep!r}]")
+        shard: object = self.shard
+        if not isinstance(shard, tuple | list) or len(shard) != 2:
+            raise InputError(f"shard is which part of how many, such as (0, 8), not {shard!r}")
         index, count = self.shard
         if count < 1 or not 0 <= index < count:
             raise InputError(f"shard {index} of {count} does not exist: shards count from 0")
