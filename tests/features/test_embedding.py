@@ -10,7 +10,7 @@ import pytest
 
 import nasnet
 from nasnet import EmbedOptions, EngineOptions, Module
-from nasnet.errors import InputError, SignatureError, SourceError
+from nasnet.errors import InputError, OutputError, SignatureError, SourceError
 from nasnet.features.arrow import vectors_of
 from nasnet.pictures.recipes import get_recipe, prepare
 from tests.support.pictures import jpeg, pixels
@@ -163,6 +163,22 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
         nasnet.embed(mixed(1), weights=WEIGHTS, options=EmbedOptions(recipe="best"))
     with pytest.raises(InputError, match="32 px at least"):
         nasnet.embed(mixed(1), weights=WEIGHTS, options=EmbedOptions(size=(16, 16)))
+
+
+def test_a_place_that_cannot_be_written_is_told_before_weights_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "there.parquet").touch()
+    for name, told in (
+        ("x", "the ending of the name says the format"),
+        ("there.parquet", "is there already"),
+        ("no/x.parquet", "no folder"),
+    ):
+        with pytest.raises(OutputError, match=told):
+            nasnet.embed_to_file(mixed(1), tmp_path / name, weights="no/such/weights")
+    assert [one.name for one in tmp_path.iterdir()] == ["there.parquet"]
+    with pytest.raises(InputError, match="no mode 'w'"):
+        nasnet.SinkOptions(mode="w")  # type: ignore[arg-type]
 
 
 def test_a_modules_spec_serves_as_weights() -> None:

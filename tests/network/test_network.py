@@ -90,7 +90,9 @@ def test_each_operation_reads_only_earlier_ones() -> None:
         seen.add(operation.name)
 
 
-def test_too_small_pictures_are_refused() -> None:
+def test_too_small_and_too_large_pictures_are_refused() -> None:
+    with pytest.raises(InputError, match="40x9000 px are too large: 8,192 px"):
+        build_plan(MOBILE, height=40, width=9000)
     with pytest.raises(InputError, match="31x40 px are too small: 32 px"):
         build_plan(MOBILE, height=31, width=40)
     with pytest.raises(InputError, match="auxiliary head"):

@@ -13,9 +13,8 @@ from nasnet.cli.terminal import download_progress, note, rows_progress, without_
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
+from nasnet.features.store import Mode
 from nasnet.weights.opening import DEFAULT_HANDLE
-
-Mode = Literal["resume", "overwrite", "append", "sync"]
 
 _STATUS = {
     "genuine": "the published weights, bit for bit",
@@ -92,7 +91,7 @@ def embed(
     else:
         summary = _embed_here(source, output, weights, options, quiet=quiet)
     if not quiet:
-        _report(summary, synced=sync)
+        _report(summary, mode)
     if page is not None:
         from nasnet.features.contact_sheet import write_contact_sheet
         from nasnet.features.signatures import read_signed
@@ -181,10 +180,12 @@ def _embed_on_cluster(
         )
 
 
-def _report(summary: EmbedSummary | ClusterSummary, *, synced: bool) -> None:
+def _report(summary: EmbedSummary | ClusterSummary, mode: Mode) -> None:
     from nasnet.pictures.sources.examples import several
 
-    rate = (summary.rows - summary.resumed) / max(summary.seconds, 1e-9)
+    here = summary if isinstance(summary, EmbedSummary) else None
+    computed = summary.rows - summary.resumed if here is None else here.computed
+    rate = computed / max(summary.seconds, 1e-9)
     note(
         f"{summary.output}: {several(summary.rows, 'row')}, "
         f"{several(summary.rows - summary.failures, 'vector')}, {summary.failures:,} failed; "
@@ -192,10 +193,13 @@ def _report(summary: EmbedSummary | ClusterSummary, *, synced: bool) -> None:
     )
     if summary.resumed:
         note(f"continued after {summary.resumed:,} rows of an earlier run")
-    if synced and isinstance(summary, EmbedSummary):
+    if here is not None and mode == "append":
+        before = summary.rows - summary.resumed - computed
+        note(f"{computed:,} new or tried again, {before:,} as they were")
+    if here is not None and mode == "sync":
         note(
-            f"{summary.added:,} new, {summary.changed:,} changed, {summary.removed:,} gone, "
-            f"{summary.rows - summary.added - summary.changed:,} as they were"
+            f"{here.added:,} new, {here.changed:,} changed, {here.removed:,} gone, "
+            f"{here.rows - here.added - here.changed:,} as they were"
         )
     note(f"weights: {summary.weights} ({_STATUS.get(summary.status, summary.status)})")
     note(f"recipe: {summary.recipe}; engine: {summary.engine}")

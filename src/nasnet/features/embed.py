@@ -17,7 +17,7 @@ from nasnet.errors import InputError, SourceError
 from nasnet.features.bars import progress_bar
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import feature_schema
-from nasnet.features.store import Batch, Sink, SinkOptions, open_sink, record_batch
+from nasnet.features.store import Batch, Sink, SinkOptions, check_place, open_sink, record_batch
 from nasnet.network.plan import Borders
 from nasnet.pictures.sources import Item, Source, SourceOptions, open_source
 from nasnet.weights.fetch import FetchEvent, FetchOptions
@@ -101,6 +101,7 @@ class EmbedSummary:
         engine: what computed, such as `openvino 2026.4.1, CPU, f32`.
         recipe: the preprocessing, with its version.
         notes: what a user should know about the weights and the source.
+        computed: rows that this run computed.
         added: of a run that synchronises: pictures that the file had not.
         changed: of the same: pictures that are others than they were, computed anew.
         removed: of the same: rows of pictures that are gone.
@@ -117,6 +118,7 @@ class EmbedSummary:
     engine: str
     recipe: str
     notes: tuple[str, ...]
+    computed: int
     added: int = 0
     changed: int = 0
     removed: int = 0
@@ -226,7 +228,9 @@ def embed_to_file(
     started = time.monotonic()
     pictures = open_source(source, options=options.source)
     _check_projection(options, pictures.count)
+    check_place(Path(output), options.sink.mode)
     reasons: Counter[str] = Counter()
+    computed = 0
     with extractor_of(weights, options, on_fetch) as extractor:
         meta, width = extractor.meta(pictures.name), extractor.dimensions
         sink = open_sink(
@@ -250,6 +254,7 @@ def embed_to_file(
             batches = extractor.batches(items, signed=True)
             for batch in _watched(batches, counted, on_event, resumed=resumed, progress=progress):
                 sink.write(batch)
+                computed += len(batch.ids)
                 if on_batch is not None:
                     on_batch(batch)
                 reasons.update(error for error in batch.errors if error is not None)
@@ -270,6 +275,7 @@ def embed_to_file(
         engine=f"{meta.engine}, {meta.precision}",
         recipe=meta.recipe,
         notes=(*extractor.notes, *pictures.notes),
+        computed=computed,
         added=synced.added if synced else 0,
         changed=synced.changed if synced else 0,
         removed=synced.removed if synced else 0,

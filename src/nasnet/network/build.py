@@ -15,7 +15,7 @@ from nasnet.network.plan import (
 )
 from nasnet.network.spec import Genotype, Spec
 
-MIN_SIZE = 32
+MIN_SIZE, MAX_SIZE = 32, 8192  # pixels of a side
 
 
 def build_plan(
@@ -31,7 +31,7 @@ def build_plan(
 
     Args:
         spec: the network.
-        height: input height in pixels, at least 32; the spec's own size if not given.
+        height: input height in pixels, 32 to 8,192; the spec's own size if not given.
         width: input width in pixels, the network's own if not given.
         num_classes: classes of the classifier, background included; 0 leaves it out (the feature
             vector is then the last endpoint); None means as many as the spec says.
@@ -40,14 +40,16 @@ def build_plan(
             strided pools read a zero-padded map: zeros count in averages and win over negatives.
 
     Raises:
-        InputError: no such padding, fewer than 0 classes, a size below 32 px, or too small for the
-            auxiliary head.
+        InputError: no such padding, fewer than 0 classes, a size below 32 or above 8,192 px, or too
+            small for the auxiliary head.
     """
     height = spec.image_size if height is None else height
     width = spec.image_size if width is None else width
     classes = spec.num_classes if num_classes is None else num_classes
     if min(height, width) < MIN_SIZE:
         raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
+    if max(height, width) > MAX_SIZE:  # the maps of one picture would take all memory there is
+        raise InputError(f"pictures of {height}x{width} px are too large: {MAX_SIZE:,} px at most")
     if padding not in PADDINGS:
         raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
     if classes < 0:

@@ -83,10 +83,7 @@ def open_output(output: str | os.PathLike[str], storage: Mapping[str, Any]) -> O
         ) from None
     suffix = Path(text).suffix
     if suffix not in FORMATS:
-        raise OutputError(
-            f"{text}: no format for {suffix or 'a name without ending'!r}; "
-            f"there are {', '.join(FORMATS)}"
-        )
+        raise OutputError(f"{text}: the ending of the name says the format: {', '.join(FORMATS)}")
     folder = text.rpartition("/")[0] if "://" in text else Path(text).parent
     found = Output(name=text, place=open_place(folder, storage), file=Path(text).name)
     if found.place.path is not None:

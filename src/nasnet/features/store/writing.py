@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from nasnet.errors import InputError, OutputError
 from nasnet.features.columns import kept_fields
 from nasnet.features.feature_set import FeatureMeta, read_meta, read_schema
 from nasnet.features.store.append import Known, plan_merge
-from nasnet.features.store.beginning import Run, open_parts, take_up
+from nasnet.features.store.beginning import Run, open_parts, pending, take_up
 from nasnet.features.store.form import Form, VectorType, form_of, form_to_add, wanted_form
 from nasnet.features.store.formats import FORMATS, Tables
 from nasnet.features.store.parts import Parts
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _KNOWN = ("id", "error")
 _FITTED = ("vector", "error")
 _FIRST_SECONDS = 1.0  # until the first part is closed; each may take twice as long as the last
+
+
+Mode = Literal["resume", "overwrite", "append", "sync"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class SinkOptions:
             searches and `append` use it.
     """
 
-    mode: Literal["resume", "overwrite", "append", "sync"] = "resume"
+    mode: Mode = "resume"
     part_rows: int = 512
     part_seconds: float = 10.0
     vector_dtype: VectorType | None = None
@@ -61,12 +65,26 @@ class SinkOptions:
     pca: int | Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse parts that could hold nothing."""
+        """Refuse parts that could hold nothing, and a mode that does not exist."""
+        if self.mode not in MODES:
+            raise InputError(f"no mode {self.mode!r}; there are {', '.join(MODES)}")
         if self.part_rows < 1 or not self.part_seconds >= 0:
             raise InputError(
                 "part_rows starts at 1 and part_seconds at 0, found "
                 f"{self.part_rows} and {self.part_seconds}"
             )
+
+
+def check_place(output: Path, mode: Mode) -> None:
+    """Refuse what `open_sink` would refuse of an output, before weights are downloaded for it.
+
+    Raises:
+        OutputError: the format is not known, the place cannot be written, another run holds it, or
+            a finished file is in the way.
+    """
+    parts = open_parts(output)
+    with parts.held():
+        pending(parts, mode, shards=False)
 
 
 def open_sink(
