@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -142,7 +143,7 @@ def test_ctrl_c_stops_cleanly_and_keeps_what_is_done(photos: Path, tmp_path: Pat
     [
         (["embed", "nowhere", "-o", "x.parquet", *QUICK], "nowhere: no such file or folder"),
         (["embed", ".", "-o", "x.csv", *QUICK], "no pictures"),
-        (["embed", "a.jpg", "-o", "x.csv", *QUICK], "no format for '.csv'"),
+        (["embed", "a.jpg", "-o", "x.csv", *QUICK], "the ending of the name says the format"),
         (["embed", "a.jpg", "-o", "x.npy", "-w", "missing.ckpt"], "missing.ckpt"),
         (["embed", "a.jpg", "-o", "x.npy", "-w", "seeded:x"], "an integer must follow"),
         (["embed", "a.jpg", "-o", "x.npy", *QUICK, "--recipe", "x"], "no recipe 'x'"),
@@ -298,6 +299,17 @@ def test_what_is_there_is_replaced_by_no_command_unasked(
     assert result.exit_code == 1, result.stderr
     assert "overwrite" in result.stderr
     assert all((tmp_path / name).read_text() == "kept" for name in names)
+
+
+def test_json_is_json_on_every_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"id": "\u00e9\U0001f600\udcff", "price": float("nan"), "of": [1.5, (float("inf"),)]}
+    wanted = told | {"price": None, "of": [1.5, [None]]}
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
+        monkeypatch.setattr(sys, "stdout", stdout)
+        terminal.say_json(told)
+        stdout.seek(0)
+        assert json.loads(stdout.read(), parse_constant=pytest.fail) == wanted
 
 
 @pytest.mark.parametrize(("pictures", "rate"), [(32, "0.85"), (3739, "100")])

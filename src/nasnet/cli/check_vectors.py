@@ -16,6 +16,7 @@ from nasnet.features.stored import (
     find_recipe,
     read_stored,
 )
+from nasnet.pictures.sources.examples import several
 from nasnet.text import display_name
 from nasnet.weights.fetch import FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE
@@ -70,7 +71,7 @@ def check_vectors(
 def _tell(found: Comparison) -> None:
     say(found.verdict)
     say(
-        f"{found.rows:,} pictures: smallest cosine {found.smallest:.6f} "
+        f"{several(found.rows, 'picture')}: smallest cosine {found.smallest:.6f} "
         f"({display_name(found.worst)}), median {found.median:.6f}"
     )
     if found.only_one or found.only_other:
@@ -101,7 +102,7 @@ def _explain(
         if same
         else "no: with these weights no recipe made these vectors"
     )
-    say(f"{'recipe':16}{'padding':9}smallest cosine   median   ({best.rows} pictures)")
+    say(f"{'recipe':16}{'padding':9}smallest cosine   median   ({several(best.rows, 'picture')})")
     for way in ways:
         say(f"{way.recipe:16}{way.padding:9}{way.smallest:15.6f} {way.median:8.6f}")
     if not same and best.median >= stored.same:

@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from json import dumps
 
 from nasnet.cli.flags import File, Quiet, Source, Weights, check_free, command, failed
-from nasnet.cli.terminal import download_progress, note, rows_progress, say, without_pandas
+from nasnet.cli.terminal import (
+    download_progress,
+    note,
+    rows_progress,
+    say,
+    say_json,
+    without_pandas,
+)
 from nasnet.errors import InputError
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
@@ -78,7 +85,7 @@ def classify(
             if output is not None:
                 kept.append(one)
             else:
-                say(_json(one) if json else _text(one))
+                say_json(_told(one)) if json else say(_text(one))
     if output is not None:
         write_whole(output, _table(kept, output.suffix))
         if not quiet:
@@ -96,7 +103,7 @@ def classify(
     return failed(failures, count, strict=strict)
 
 
-def _json(one: Classified) -> str:
+def _told(one: Classified) -> dict[str, object]:
     guesses = [
         {
             "index": g.index,
@@ -106,8 +113,7 @@ def _json(one: Classified) -> str:
         }
         for g in one.guesses
     ]
-    told = {"id": one.id, "classes": guesses} if one.error is None else {"id": one.id}
-    return dumps(told | ({"error": one.error} if one.error else {}), ensure_ascii=False)
+    return {"id": one.id} | ({"error": one.error} if one.error else {"classes": guesses})
 
 
 def _text(one: Classified) -> str:

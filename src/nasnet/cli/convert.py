@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, command
-from nasnet.cli.terminal import download_progress, say
+from nasnet.cli.terminal import download_progress, say, say_json
 from nasnet.exporting.convert import Conversion, convert as convert_weights
 from nasnet.network.plan import Borders
 from nasnet.text import display_name
@@ -71,7 +70,7 @@ def convert(
         )
     report = _report(done)
     if json:
-        say(dumps(report))
+        say_json(report)
         return
     if quiet:
         return

@@ -6,11 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 
 from nasnet.cli.flags import Quiet, UsageError, check_free, command
-from nasnet.cli.terminal import note, say
+from nasnet.cli.terminal import note, say, say_json
 from nasnet.features.contact_sheet import write_copies
 from nasnet.features.index import Copy, Group, Level, copies_in_words, near_duplicates
 from nasnet.features.page import pictures_from
@@ -76,7 +75,7 @@ def dedup(
 
 def _tell(group: Group, *, as_json: bool) -> None:
     if as_json:
-        say(dumps(asdict(group), ensure_ascii=False))
+        say_json(asdict(group))
         return
     say(f"{_shown(group.stays)}  stays: {group.why}")
     for copy in group.copies:

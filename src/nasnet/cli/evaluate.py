@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 
 from nasnet.cli.flags import Quiet, check_free, command
-from nasnet.cli.terminal import TrainingProgress, download_progress, note, say
+from nasnet.cli.terminal import TrainingProgress, download_progress, note, say, say_json
 from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate as evaluate_module
 from nasnet.train.metrics import as_dict, table
 
@@ -59,7 +58,7 @@ def _tell(found: Evaluation, *, limit: int, as_json: bool) -> None:
     if as_json:
         failures = [{"id": id, "reason": reason} for id, reason in found.failures]
         told = {"weights": found.weights, "scores": as_dict(found.scores), "failures": failures}
-        say(dumps(told, ensure_ascii=False, indent=1))
+        say_json(told, indent=1)
     else:
         say(table(found.scores, limit=limit))
     note(f"weights: {found.weights}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, command
-from nasnet.cli.terminal import download_progress, note, say, watched
+from nasnet.cli.terminal import download_progress, note, say, say_json, watched
 from nasnet.exporting.export import Exported, ExportOptions, export as export_network
 from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import Agreement
@@ -58,7 +57,7 @@ def export(
             on_step=(lambda text: note(f"{text} ...")) if shows else None,
         )
     if json:
-        say(dumps(_report(done)))
+        say_json(_report(done))
     elif not quiet:
         _show(done)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from nasnet.cli.flags import Folder, Quiet, command
 from nasnet.cli.terminal import say
 from nasnet.features.index import Kind, add_to_index, build_index
+from nasnet.pictures.sources.examples import several
 
 
 @command
@@ -45,7 +46,7 @@ def index(
     if quiet:
         return
     kinds = "exact" if done.kind == "exact" else f"{done.kind}, recall@10 {done.recall:.3f}"
-    say(f"{done.path}: {done.rows:,} pictures ({kinds}), {done.added:,} of them new")
+    say(f"{done.path}: {several(done.rows, 'picture')} ({kinds}), {done.added:,} of them new")
     if done.known:
         say(f"{done.known:,} were there already, by id: they keep their vectors")
     if done.without:

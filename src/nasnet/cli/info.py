@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
 from nasnet.cli.flags import Size, command
-from nasnet.cli.terminal import say
+from nasnet.cli.terminal import say, say_json
 from nasnet.network.build import build_plan
 from nasnet.network.code import cell_lines, encode, encode_cell
 from nasnet.network.drawing import cell_svg, stacked
@@ -52,7 +51,7 @@ def info(
         table |= {"height": plan.height, "width": plan.width}
         table |= {"cells": {part: encode_cell(cell) for part, cell in cells.items()}}
         table |= {"endpoints": {end: list(plan.endpoint(end).shape) for end in plan.endpoints}}
-        say(dumps({**table, **asdict(summary)}))
+        say_json({**table, **asdict(summary)})
         return
     say(f"nasnet_{spec.name}, pictures of {plan.height}x{plan.width} px\n")
     if spec.name not in PRESETS:

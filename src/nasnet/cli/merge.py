@@ -12,6 +12,7 @@ from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import note, rows_progress
 from nasnet.features.store.form import VectorType
 from nasnet.features.store.merge import merge as merge_sets
+from nasnet.pictures.sources.examples import several
 
 
 @command
@@ -64,6 +65,7 @@ def merge(
         progress.begin(0)
         done = join(on_event=lambda rows, of: progress.update(rows, of, ""))
     note(
-        f"{done.output}: {done.rows:,} rows of {len(done.parts)} parts, {done.failures:,} failed; "
+        f"{done.output}: {several(done.rows, 'row')} of {several(len(done.parts), 'part')}, "
+        f"{done.failures:,} failed; "
         f"{done.seconds:.1f} s"
     )

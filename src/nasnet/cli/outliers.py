@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import AtLeastOne, Quiet, check_free, command
-from nasnet.cli.terminal import note, say
+from nasnet.cli.terminal import note, say, say_json
 from nasnet.features.contact_sheet import write_outliers
 from nasnet.features.feature_set import read_features
 from nasnet.features.index import outliers as find_outliers
@@ -52,7 +51,7 @@ def outliers(
         nearest = one.near[0][0]
         if json:
             told = {"id": one.id, "distance": round(one.distance, 6), "nearest": nearest}
-            say(dumps(told, ensure_ascii=False))
+            say_json(told)
         else:
             names = display_name(one.id), display_name(nearest)
             say(f"{one.distance:.4f}  {names[0]}  (nearest: {names[1]})")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from cyclopts import Parameter, validators
 
 from nasnet.cli.flags import Quiet, UsageError, check_free, command, failed
-from nasnet.cli.terminal import note, say, without_pandas
+from nasnet.cli.terminal import note, say, say_json, without_pandas
 from nasnet.features.columns import words_of
 from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space
@@ -120,10 +119,10 @@ def search(
     for query, near in zip(queries, found, strict=True):
         _tell(query, near, as_json=json)
     if among is not None and not len(among):
-        note(f"no picture of {len(opened):,} is one that {where!r} is true of")
+        note(f"{where!r} is true for none of {len(opened):,} pictures")
     for name, reason in failures:
         if json:
-            say(dumps({"query": name, "error": reason}, ensure_ascii=False))
+            say_json({"query": name, "error": reason})
         else:
             note(f"{name}: {reason}")
     if page is not None:
@@ -224,7 +223,7 @@ def _list(
     for row, columns in zip(rows, opened.kept(rows), strict=True):
         listed[opened.ids[row]] = words_of(columns)
         if as_json:
-            say(dumps({"id": opened.ids[row], "columns": columns}, ensure_ascii=False, default=str))
+            say_json({"id": opened.ids[row], "columns": columns})
         else:
             say("  ".join(filter(None, (display_name(opened.ids[row]), words_of(columns)))))
     more = f", of which {len(rows):,} are shown (-k shows more)" if len(among) > len(rows) else ""
@@ -257,7 +256,7 @@ def _tell(query: _Query, near: Sequence[_Found], *, as_json: bool) -> None:
             | ({"columns": one.columns} if one.columns else {})
             for one in near
         ]
-        say(dumps({"query": query.name, "nearest": found}, ensure_ascii=False, default=str))
+        say_json({"query": query.name, "nearest": found})
         return
     say(display_name(query.name))
     for one in near:

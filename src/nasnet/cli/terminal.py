@@ -6,11 +6,13 @@ The library reports events; progress bars and plain lines are drawn here alone.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from json import dumps
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
@@ -29,6 +31,26 @@ _LINE_EVERY_S = 10.0  # between plain lines in a log
 def say(text: str, end: str = "\n") -> None:
     """Print a line of the result; where standard output was closed, nobody wants it."""
     print(text, end=end)
+
+
+def say_json(told: object, indent: int | None = None) -> None:
+    """Print what was found as JSON: in ASCII where standard output cannot hold all letters."""
+    told = _json_value(told)
+    text = dumps(told, ensure_ascii=False, default=str, indent=indent)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = dumps(told, default=str, indent=indent)
+    say(text)
+
+
+def _json_value(value: object) -> object:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {key: _json_value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def note(text: str) -> None:
@@ -179,7 +201,7 @@ def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], Non
                 event.done_bytes // 1000, None if total is None else total // 1000, event.url
             )
         elif event.kind in ("start", "retry", "failed", "wait"):
-            text = event.text or f"{event.kind}: {event.url}"
+            text = f"{event.url}: {event.text}" if event.text else f"{event.kind}: {event.url}"
             (shown[0].note if shown else note)(text)
         elif event.kind == "done" and shown:
             shown.pop().close()  # what comes next has a bar of its own

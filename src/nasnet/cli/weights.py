@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import numpy as np
 from cyclopts import App, Parameter, validators
 
 from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_free, command
-from nasnet.cli.terminal import note, rows_progress, say
+from nasnet.cli.terminal import note, rows_progress, say, say_json
 from nasnet.errors import InputError, PictureError, needs
 from nasnet.text import display_name, read_toml
 from nasnet.weights.classes import with_temperature
@@ -49,7 +48,7 @@ def inspect(path: str, /, *, averages: Averages = "auto", json: bool = False) ->
     opened = open_weights(path, averages=averages, partial=True)
     report = _report(opened)
     if json:
-        say(dumps(report))
+        say_json(report)
         return
     for key, value in report.items():
         if key != "card" and value not in ("", []):

@@ -53,7 +53,7 @@ def outliers(features: FeatureSource, *, count: int = 20, neighbours: int = 10) 
         raise InputError("outliers need two pictures with vectors at the least")
     every = np.arange(len(rows), dtype=np.int64)
     near, cosines = nearest_of_rows(unit(features.vectors[rows]), every, neighbours)
-    distances = 1 - cosines.mean(axis=1)
+    distances = np.maximum(1 - cosines.mean(axis=1), 0)  # rounding makes cosines of 1.0000001
     order = np.argsort(-distances, kind="stable")[:count]
     ids = [features.ids[row] for row in rows]
     return [
