@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import nasnet
 from nasnet.errors import InputError, OutputError
 from nasnet.features.arrow import vectors_of
 from nasnet.features.feature_set import (
@@ -48,7 +49,7 @@ def test_an_array_is_mapped_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", SPACE)
 def test_vectors_of_different_spaces_are_not_compared(key: str) -> None:
     check_same_space(META, replace(META, source="other", created="later", precision="bf16"))
-    with pytest.raises(InputError, match=f"{key.replace('_', ' ')} is .* here and other there"):
+    with pytest.raises(InputError, match=f"{key.replace('_', ' ')} is .* here and other.* there"):
         check_same_space(META, replace(META, **{key: "other"}))
 
 
@@ -84,6 +85,17 @@ def test_files_that_are_no_feature_sets_are_refused(tmp_path: Path) -> None:
             read_features(tmp_path / name)
     with pytest.raises(OutputError, match=r"z\.json: not readable"):
         read_meta(tmp_path / "z.npy")
+    np.save(tmp_path / "z.npy", np.zeros((2, 3), np.float32))
+    with pytest.raises(OutputError, match=r"z\.npy: a plain array, with no z\.json beside it"):
+        read_features(tmp_path / "z.npy")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8")
+    for place in (tmp_path, tmp_path / "a.jpg"):
+        with pytest.raises(OutputError, match=r"nasnet embed SOURCE -o features\.parquet makes"):
+            read_features(place)
+        with pytest.raises(OutputError, match=r"nasnet embed SOURCE -o features\.parquet makes"):
+            nasnet.open_index(place)
+    with pytest.raises(OutputError, match=r"a\.jpg: not a readable feature set: .* \.parquet"):
+        nasnet.merge([tmp_path / "a.jpg"], tmp_path / "m2.parquet")
     with pytest.raises(OutputError, match=r"none\.parquet: not a readable .*: no such file$"):
         read_features(tmp_path / "none.parquet")
 

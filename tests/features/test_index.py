@@ -99,7 +99,7 @@ def test_pictures_that_are_there_keep_their_vectors(tmp_path: Path) -> None:
 def test_vectors_of_others_are_refused(tmp_path: Path) -> None:
     nasnet.build_index(features(10), tmp_path / "i")
     other = replace(features(5, first=50), meta=replace(META, weights_fingerprint="1" * 16))
-    with pytest.raises(InputError, match="weights fingerprint is 0000000000000000 here"):
+    with pytest.raises(InputError, match=r"weights fingerprint is 0000000000000000 \(seeded:7\) here"):
         nasnet.add_to_index(tmp_path / "i", other)
     index = nasnet.open_index(tmp_path / "i")
     with pytest.raises(InputError, match=r"shape \[1, 7\], expected \[n, 16\]"):
@@ -214,6 +214,14 @@ def test_an_index_survives_a_kill_while_it_is_added_to(
     index = nasnet.open_index(folder)
     assert index.ids == [*features(10).ids, *features(7, first=10).ids]
     assert len(list(folder.glob("part-*"))) == 4, "leftovers are swept"
+
+
+def test_a_picture_that_is_there_twice_is_at_no_distance() -> None:
+    found = features(1, dimensions=1056)  # whose cosine is a little above 1
+    vectors = np.repeat(found.vectors, 40, axis=0) * np.arange(1, 41, dtype=np.float32)[:, None]
+    ids, errors = [str(n) for n in range(40)], [None] * 40
+    twice = replace(found, ids=ids, vectors=vectors, errors=list(errors))
+    assert {str(one.distance) for one in nasnet.outliers(twice, neighbours=3)} <= {"0.0"}
 
 
 def test_what_is_like_nothing_else_comes_first() -> None:

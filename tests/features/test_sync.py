@@ -81,6 +81,28 @@ def test_new_ones_come_in_changed_ones_again_and_gone_ones_out(
     assert output.stat().st_mtime_ns > before
 
 
+def test_what_was_added_and_where_pictures_went_is_told(tmp_path: Path) -> None:
+    folder, output = tmp_path / "p", tmp_path / "f.parquet"
+    common = ("embed", folder, "-o", output, "-w", "seeded:7", "--size", "32")
+    picture(folder / "0.jpg", 1)
+    assert invoke(*common).exit_code == 0
+    for name, told in (("1.jpg", "1 new or tried again, 1 as they were"), ("", "0 new or tried")):
+        if name:
+            picture(folder / name, 2)
+        assert told in invoke(*common, "--append").stderr
+    folder.rename(tmp_path / "moved")
+    for command in (
+        ("search", output, "--id", "0.jpg", "--page"),
+        ("outliers", output, "--page"),
+        ("map", output, "--method", "pca", "-o"),
+    ):
+        run = invoke(*command, tmp_path / "page.html")
+        assert run.exit_code == 1
+        assert "no such file or folder; --source says where they are" in run.stderr
+        run = invoke(*command, tmp_path / f"{command[0]}.html", "--source", tmp_path / "moved")
+        assert run.exit_code == 0, run.stderr
+
+
 def test_what_would_lose_rows_by_mistake_is_refused(tmp_path: Path, weights: Opened) -> None:
     folder, output = tmp_path / "p", tmp_path / "f.parquet"
     for name in ("a/0.jpg", "b/1.jpg"):
@@ -88,7 +110,7 @@ def test_what_would_lose_rows_by_mistake_is_refused(tmp_path: Path, weights: Ope
     sync(folder, output, weights, "class")
     data = output.read_bytes()
     shutil.copytree(folder / "a", tmp_path / "other" / "a")
-    with pytest.raises(OutputError, match="all its rows would go if it were made to be what"):
+    with pytest.raises(OutputError, match="would remove all its rows; if the pictures were moved"):
         sync(tmp_path / "other", output, weights, "class")
     with pytest.raises(OutputError, match="keeps class string, this run no columns"):
         sync(folder, output, weights)

@@ -9,7 +9,7 @@ import numpy as np
 
 from nasnet.compute import onnx_model
 from nasnet.compute.openvino_engine import import_openvino, process_core
-from nasnet.errors import needs
+from nasnet.errors import MissingExtraError, needs
 from nasnet.exporting.request import Arrays, Request, Run
 
 
@@ -35,7 +35,10 @@ def run_onnx(request: Request, path: Path) -> Run:
     Raises:
         MissingExtraError: it is not installed.
     """
-    onnxruntime = needs("onnxruntime", extra="onnxruntime")
+    try:
+        onnxruntime = needs("onnxruntime", extra="onnxruntime")
+    except MissingExtraError as error:
+        raise MissingExtraError(f"to check the file, {error}; --no-verify leaves it out") from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(images: Arrays) -> dict[str, Arrays]:

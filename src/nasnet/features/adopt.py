@@ -18,7 +18,7 @@ from nasnet.errors import InputError, OutputError
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.store import Batch, SinkOptions, open_sink
-from nasnet.features.stored import SAME, Fit, Stored, find_recipe
+from nasnet.features.stored import SAME, Fit, Stored, as_stored, find_recipe
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import WeightsSource, open_weights
@@ -46,7 +46,7 @@ class Adopted:
 
 
 def adopt(
-    stored: Stored,
+    stored: Stored | str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     weights: WeightsSource,
@@ -60,7 +60,7 @@ def adopt(
     """Make a feature set of stored vectors, which search, append, merge and map take.
 
     Args:
-        stored: the vectors, with ids.
+        stored: the vectors, with ids: what `read_stored` gave, or their file.
         output: the feature set, `.parquet`, `.arrow` or `.npy`.
         weights: that they were computed with.
         recipe: that their pictures were prepared with.
@@ -75,6 +75,7 @@ def adopt(
             pictures, or are not what these weights give.
         OutputError: the output is there already, or cannot be written.
     """
+    stored = as_stored(stored)
     if stored.ids is None:
         raise InputError(f"{stored.name} has no ids: name a text file with a line for each row")
     if Path(output).exists() and not overwrite:

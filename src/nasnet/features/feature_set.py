@@ -130,6 +130,8 @@ def check_same_space(one: FeatureMeta, other: FeatureMeta) -> None:
     for key in SPACE:
         mine, theirs = getattr(one, key), getattr(other, key)
         if mine != theirs:
+            if key == "weights_fingerprint":  # says little to people
+                mine, theirs = f"{mine} ({one.module})", f"{theirs} ({other.module})"
             raise InputError(
                 f"these vectors cannot be compared: {key.replace('_', ' ')} is {mine} here and "
                 f"{theirs} there; compute both sets alike"
@@ -204,11 +206,7 @@ def meta_of(schema: pyarrow.Schema) -> dict[str, str]:
 
 
 def read_meta(path: str | os.PathLike[str]) -> FeatureMeta:
-    """What a finished feature set says about itself.
-
-    Raises:
-        OutputError: it is none, or damaged.
-    """
+    """What a finished feature set says about itself; an OutputError if it is none, or damaged."""
     file = Path(path)
     return _meta(npy_meta(file) if file.suffix == ".npy" else meta_of(read_schema(file)), file)
 

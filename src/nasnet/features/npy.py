@@ -14,6 +14,8 @@ from nasnet.features.sums import check_sums
 from nasnet.text import read_json, read_json_lines
 from nasnet.weights.formats.npy import map_npy
 
+MAKES_ONE = "nasnet embed SOURCE -o features.parquet makes a feature set"
+
 
 def ids_file(path: Path) -> Path:
     """Beside `x.npy`: a JSON line for each row."""
@@ -60,7 +62,13 @@ def npy_meta(file: Path) -> dict[str, str]:
     Raises:
         OutputError: it is missing or damaged.
     """
-    return {key: str(value) for key, value in read_json(meta_file(file), OutputError).items()}
+    beside = meta_file(file)
+    if file.is_file() and not beside.exists():
+        raise OutputError(
+            f"{file}: a plain array, with no {beside.name} beside it; nasnet adopt makes a feature "
+            "set of it"
+        )
+    return {key: str(value) for key, value in read_json(beside, OutputError).items()}
 
 
 def check_npy(file: Path) -> None:
@@ -74,7 +82,13 @@ def check_npy(file: Path) -> None:
 
 def unreadable(file: Path, error: Exception) -> OutputError:
     """What to raise for a file that cannot be read."""
+    from nasnet.features.store.formats import FORMATS
+
     reason: object = error
     if isinstance(error, FileNotFoundError):
         reason = "no such file" if not file.exists() else f"no file {error.filename} beside it"
+    elif file.is_dir():
+        reason = f"it is a folder; of the pictures in one, {MAKES_ONE}"
+    elif file.suffix not in FORMATS:
+        reason = f"its name does not end in {', '.join(FORMATS)}; of pictures, {MAKES_ONE}"
     return OutputError(f"{file}: not a readable feature set: {reason}")

@@ -153,15 +153,24 @@ class Comparison:
         return "no: other weights, or rows in another order"
 
 
-def check_vectors(one: Stored, other: Stored) -> Comparison:
-    """Compare the vectors of the same pictures.
+def as_stored(found: Stored | str | os.PathLike[str]) -> Stored:
+    """Vectors that were read, or their file; see `read_stored`."""
+    return found if isinstance(found, Stored) else read_stored(found)
+
+
+def check_vectors(
+    one: Stored | str | os.PathLike[str], other: Stored | str | os.PathLike[str]
+) -> Comparison:
+    """Compare the vectors of the same pictures: what `read_stored` gave, or files.
 
     Rows are matched by id where both have ids, else by their number. Where only one set was
     projected to fewer dimensions, the other is for this comparison.
 
     Raises:
         InputError: there are none to compare, or both were projected, in two ways.
+        OutputError: a file is a feature set, and damaged or unfinished.
     """
+    one, other = as_stored(one), as_stored(other)
     if one.meta is not None and other.meta is not None:
         names = {one.meta.projection, other.meta.projection} - {"none"}
         if len(names) > 1:
@@ -178,7 +187,7 @@ def check_vectors(one: Stored, other: Stored) -> Comparison:
     mine, theirs = _by_key(one, other), _by_key(other, one)
     shared = [key for key in mine if key in theirs]
     if not shared:
-        raise InputError(f"{one.name} and {other.name} have a vector of no picture in common")
+        raise InputError(f"no picture has a vector in both {one.name} and {other.name}")
     a = one.vectors[[mine[key] for key in shared]]
     b = other.vectors[[theirs[key] for key in shared]]
     cosines = _cosines(a, b)
@@ -244,7 +253,7 @@ class Fit:
 
 
 def find_recipe(
-    stored: Stored,
+    stored: Stored | str | os.PathLike[str],
     pictures: Any,  # noqa: ANN401
     weights: WeightsSource,
     *,
@@ -258,7 +267,7 @@ def find_recipe(
     """Compute some of the pictures again in every way, and compare.
 
     Args:
-        stored: the vectors.
+        stored: the vectors: what `read_stored` gave, or their file.
         pictures: the source they were computed from: the same ids, or the same order.
         weights: that they may have been computed with.
         count: how many pictures, evenly spread.
@@ -276,6 +285,7 @@ def find_recipe(
             vectors of another length.
         SourceError: the source cannot be opened.
     """
+    stored = as_stored(stored)
     nothing = InputError(f"{stored.name}: no picture of the source has a vector and can be read")
     chosen = list(_chosen(stored, pictures, count, reading or SourceOptions()))
     if not chosen:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import PictureError
+from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.recipes import get_recipe, open_picture
 from nasnet.pictures.sources import SourceOptions, open_source
 
@@ -49,7 +49,11 @@ def thumbnails(
     found: dict[str, str] = {}
     if not missing:
         return found
-    for item in open_source(pictures, options=source or SourceOptions()):
+    try:
+        items = open_source(pictures, options=source or SourceOptions())
+    except SourceError as error:
+        raise SourceError(f"the pictures to show: {error}; --source says where they are") from error
+    for item in items:
         if item.id not in missing:
             continue
         missing.discard(item.id)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from nasnet.errors import OutputError
 from nasnet.features.feature_set import FeatureMeta
+from nasnet.features.npy import MAKES_ONE
 from nasnet.features.reduction import Projection, decode_projection
 from nasnet.system import write_whole
 from nasnet.text import made, open_regular, read_json
@@ -143,7 +144,9 @@ def read_contents(folder: Path) -> Contents:
     """
     file = folder / CONTENTS
     if not file.exists():
-        raise OutputError(f"{folder} is not an index: it has no {CONTENTS}")
+        raise OutputError(
+            f"{folder} is not an index: it has no {CONTENTS}; of the pictures in one, {MAKES_ONE}"
+        )
     table = read_json(file, OutputError, _REMEDY)
     if table.get("format") != _FORMAT:
         raise OutputError(

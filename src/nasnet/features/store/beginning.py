@@ -151,9 +151,9 @@ def take_up(
             schema = schema.with_metadata(feature_schema(dimensions, meta).metadata)
         elif place_of(before.source) != place_of(meta.source):
             raise OutputError(
-                f"{output.name} was made of {before.source}, and all its rows would go if it were "
-                f"made to be what {meta.source} is: start it where that one was started, or use "
-                "--append or --overwrite"
+                f"{output.name} was made from {before.source}: --sync with {meta.source} would "
+                "remove all its rows; if the pictures were moved, use --append; else sync from the "
+                "same source and folder, or use --overwrite"
             )
     manifest = Manifest(
         meta=meta,

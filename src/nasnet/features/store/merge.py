@@ -22,6 +22,7 @@ from nasnet.errors import OutputError
 from nasnet.features.bars import OnStep, stage_bars
 from nasnet.features.columns import kept_fields, with_all
 from nasnet.features.feature_set import SPACE, FeatureMeta, feature_schema, read_meta, read_schema
+from nasnet.features.npy import unreadable
 from nasnet.features.store.beginning import open_parts
 from nasnet.features.store.form import Form, VectorType, form_of, wanted_form
 from nasnet.features.store.formats import FORMATS
@@ -190,6 +191,8 @@ def _open(part: str | os.PathLike[str], storage: Mapping[str, Any]) -> _Part:
             kept=kept_fields(schema),
             tables=partial(kind.read, file, schema),
         )
+    if Path(text).is_file():
+        raise unreadable(Path(text), ValueError("not a feature set"))
     return _of_run(open_parts(text, storage, folder=True))
 
 
