@@ -18,7 +18,6 @@ from nasnet.compute.ranges import measured
 from nasnet.errors import UnsupportedError, WeightsError
 from nasnet.network import rewrites
 from nasnet.network.code import encode
-from nasnet.network.spec import PRESETS
 from nasnet.train.between import between
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import (
@@ -29,15 +28,13 @@ from nasnet.weights.weights import (
     seeded,
     write_safetensors,
 )
+from tests.support.cells import SMALL
 from tests.support.cli import invoke
 from tests.support.golden import relative_error
 from tests.support.pictures import jpeg, pixels
 from tests.support.reference import compute
 
 Pixels = npt.NDArray[np.uint8]
-SMALL = dataclasses.replace(
-    PRESETS["cifar"], name="small", num_cells=3, num_conv_filters=8, stem_filters=8
-)
 
 
 @pytest.fixture(scope="module")

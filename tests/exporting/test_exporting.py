@@ -8,18 +8,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 import nasnet
 from nasnet.compute import engine
+from nasnet.compute.ranges import measured
 from nasnet.errors import InputError, OutputError, SourceError
 from nasnet.exporting.outputs import key_for
 from nasnet.exporting.request import PRECISIONS, Output, Precision, Request, Run
 from nasnet.exporting.targets import TARGETS
 from nasnet.exporting.verifying import LIMITS, compare
+from nasnet.network.code import encode
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import Weights, fingerprint, seeded, write_safetensors
+from tests.support.cells import SMALL
 from tests.support.cli import invoke
 from tests.support.golden import relative_error
 from tests.support.pictures import pixels
@@ -81,6 +85,82 @@ def test_an_export_takes_its_options(
     (one,) = done.agreements
     assert one.agrees
     assert one.limit == LIMITS[done.request.precision]
+
+
+@pytest.fixture(scope="module")
+def ranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that carries the ranges of its maps."""
+    file = tmp_path_factory.mktemp("ranged") / "small.safetensors"
+    some = np.stack([pixels(*SIZE, seed=seed) for seed in range(12)])
+    write_safetensors(measured(seeded(3, spec=encode(SMALL)), some), file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("target", "changes"),
+    [
+        ("onnx", {"output": "all"}),
+        ("onnx", {"padding": "keras"}),
+        ("openvino", {"output": "classifier", "pixels": "uint8"}),
+    ],
+)
+def test_an_export_in_int8_agrees_in_its_own_runtime(
+    tmp_path: Path, photos: Path, ranged: Path, target: str, changes: dict[str, object]
+) -> None:
+    asked = options(photos, to=target, precision="int8", **changes)
+    done = nasnet.export(ranged, place(tmp_path, target), options=asked)
+    assert {one.limit for one in done.agreements} == {LIMITS["int8"]}
+    assert min(one.cosine for one in done.agreements) > 0.995
+    assert max(one.error for one in done.agreements) > 1e-4, "it says int8, computes in f32"
+    assert done.request.metadata()["precision"] == "int8"
+    assert not any(note.startswith("calibrated") for note in done.notes)
+
+
+def test_an_int8_file_is_the_graph_that_the_engine_computes(
+    tmp_path: Path, photos: Path, ranged: Path
+) -> None:
+    changes = {"precision": "int8", "pixels": "uint8", "batch_size": 3, "output": "classifier"}
+    done = nasnet.export(ranged, tmp_path / "m.onnx", options=options(photos, **changes))
+    key = engine.ModelKey(
+        height=64, width=64, uint8=True, endpoints=done.request.endpoints, batch=3, alone=False
+    )
+    here = onnx.load_from_string(engine.onnx_bytes(done.request.weights, key, whole=True))
+    assert onnx.load(tmp_path / "m.onnx").graph == here.graph
+
+
+def test_an_int8_file_holds_kernels_of_bytes(tmp_path: Path) -> None:
+    asked = nasnet.ExportOptions(precision="int8", output="classifier", verify=False)
+    done = nasnet.export("builtin", tmp_path / "m.onnx", options=asked)
+    model = onnx.load(tmp_path / "m.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    stored = {one.name: one for one in model.graph.initializer}
+    made = {node.output[0]: node for node in model.graph.node}
+    floats, whole = 0, 0
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm"):
+            continue
+        if node.name.startswith(("conv0", "l1_stem_3x3", "cell_stem_0/")):
+            floats += 1
+            assert stored[node.input[1]].data_type == onnx.TensorProto.FLOAT
+        else:
+            whole += 1
+            kernel = made[node.input[1]]
+            assert kernel.op_type == "DequantizeLinear", node.name
+            assert stored[kernel.input[0]].data_type == onnx.TensorProto.INT8
+            rounded = made[node.input[0]].op_type == "DequantizeLinear"
+            assert rounded == (node.op_type == "Conv"), node.name
+    assert whole > 300 > 30 > floats
+    assert done.bytes < 6.3e6, "it is 21.3 MB in float"
+
+
+def test_calibration_pictures_give_the_ranges_that_weights_lack(
+    tmp_path: Path, photos: Path
+) -> None:
+    write_safetensors(seeded(3, spec=encode(SMALL)), tmp_path / "plain.safetensors")
+    asked = options(photos, precision="int8", calibrate=photos)
+    done = nasnet.export(tmp_path / "plain.safetensors", tmp_path / "m.onnx", options=asked)
+    assert done.request.weights.ranges
+    assert f"calibrated on 3 pictures of {photos}" in done.notes
 
 
 def test_an_onnx_file_says_what_it_is_and_takes_any_batch(
@@ -158,7 +238,12 @@ def test_a_name_tells_the_target() -> None:
 @pytest.mark.parametrize(
     ("out", "changes", "told"),
     [
-        ("m.onnx", {"precision": "int8"}, "onnx has no precision int8; it has f32, f16"),
+        ("m.pt2", {"precision": "int8"}, "torch has no precision int8; it has f32"),
+        (
+            "m.onnx",
+            {"precision": "int8"},
+            r"seeded:7 does not carry: nasnet weights pack .* --ranges PHOTOS .*--calibrate PHOTOS",
+        ),
         ("m.pt2", {"pixels": "uint8"}, "torch has no pixels uint8"),
         ("m.ckpt", {"batch_size": 3}, "which have no batch size"),
         ("m.ckpt", {"padding": "keras"}, "cannot say that padding=keras"),
@@ -241,10 +326,7 @@ def test_an_export_that_computes_something_else_does_not_appear(
 @pytest.mark.parametrize(
     ("precision", "told"),
     [
-        (
-            "int8",
-            r"take --precision int16x8, and --calibrate it on pictures of your own kind; --no",
-        ),
+        ("int8", r"--calibrate it on pictures of your own kind, or take --precision int16x8; --no"),
         ("int16x8", r"--calibrate it on pictures of your own kind, or take --precision f16; --no"),
         ("f32", r"nothing was kept: --no-verify keeps it"),
     ],
@@ -252,11 +334,12 @@ def test_an_export_that_computes_something_else_does_not_appear(
 def test_the_error_of_an_export_that_is_off_says_what_helps(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision, told: str
 ) -> None:
-    row = TARGETS["onnx"]
+    row = replace(TARGETS["onnx"], ranged=False)
 
     def other(request: Request, path: Path) -> None:
         assert (request.calibration is None) == (precision == "f32")
-        row.write(replace(request, weights=open_weights("seeded:8").weights), path)
+        plain = replace(request, precision="f32", weights=open_weights("seeded:8").weights)
+        row.write(plain, path)
 
     rough = replace(row, write=other, precisions=PRECISIONS)
     monkeypatch.setattr("nasnet.exporting.export.TARGETS", {"onnx": rough})

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.compute import int8, onnx_model
+from nasnet.compute import onnx_model
 from nasnet.errors import InputError
 from nasnet.network import rewrites
 from nasnet.system import usable_cores
@@ -190,12 +190,12 @@ def onnx_bytes(
         "weights_fingerprint": fingerprint(weights),
         "padding": weights.padding,
     }
-    steps: Mapping[str, int8.Step] = {}
-    if whole and weights.ranges is not None:
-        rewritten, steps = int8.quantized(rewritten, weights.ranges)
-    as_bytes = key.uint8 and not floats
     model = onnx_model.render(
-        rewritten, uint8=as_bytes, batch=key.batch, steps=steps, metadata=metadata
+        rewritten,
+        uint8=key.uint8 and not floats,
+        batch=key.batch,
+        ranges=weights.ranges if whole else None,
+        metadata=metadata,
     )
     return bytes(model.SerializeToString())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasnet.compute.int8 import Step, kernel_steps
+from nasnet.compute.int8 import Step, kernel_steps, quantized
 from nasnet.network.plan import IMAGES, Operation, Plan
 from nasnet.network.rewrites import FUSED_EPSILON_FLOOR, Program
 
@@ -26,7 +26,7 @@ def render(
     uint8: bool = False,
     half: bool = False,
     batch: int | None = None,
-    steps: Mapping[str, Step] | None = None,
+    ranges: Mapping[str, np.ndarray[Any, Any]] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
     """Write a program as an ONNX model.
@@ -39,14 +39,20 @@ def render(
         uint8: take uint8 pixels instead of float32; the program must have been made for it.
         half: compute in float16, pictures and results aside.
         batch: fixed batch size; any if not given.
-        steps: name of a convolution -> the step of what it reads: these compute in 8 bits.
+        ranges: of the network's maps, see `Weights.ranges`: convolutions compute in 8 bits.
         metadata: written into the model's metadata properties.
+
+    Raises:
+        WeightsError: the ranges are of another network.
     """
     from onnx import TensorProto, helper, numpy_helper
 
+    steps: Mapping[str, Step] = {}
+    if ranges is not None:
+        program, steps = quantized(program, ranges)
     plan = program.plan
     size = "batch" if batch is None else batch
-    writer = _Writer(program, half, steps or {})
+    writer = _Writer(program, half, steps)
     writer.start(uint8)
     for operation in plan.operations:
         writer.write(operation)
@@ -104,16 +110,17 @@ class _Writer:
             self.node("DequantizeLinear", [eight, *terms], name)
         return name
 
-    def rounded_kernel(self, name: str, kernel: np.ndarray[Any, Any]) -> str:
-        """A kernel [out, ...] on whole numbers, with a step for each output channel."""
-        steps = kernel_steps(kernel)
-        whole = np.rint(kernel / steps.reshape(-1, 1, 1, 1)).clip(-127, 127).astype(np.int8)
+    def rounded_kernel(self, name: str, kernel: np.ndarray[Any, Any], axis: int = 0) -> str:
+        """A kernel on whole numbers, with a step for each output channel, which an axis has."""
+        steps = kernel_steps(np.moveaxis(kernel, axis, 0))
+        others = [n for n in range(kernel.ndim) if n != axis]
+        whole = np.rint(kernel / np.expand_dims(steps, others)).clip(-127, 127).astype(np.int8)
         inputs = [
             self.constant(f"{name}/int8", whole),
             self.constant(f"{name}/steps", steps),
-            self.constant(f"{name}/zeros", np.zeros(len(kernel), np.int8)),
+            self.constant(f"{name}/zeros", np.zeros(len(steps), np.int8)),
         ]
-        return self.node("DequantizeLinear", inputs, name, axis=0)
+        return self.node("DequantizeLinear", inputs, name, axis=axis)
 
     def start(self, uint8: bool) -> None:
         from onnx import TensorProto
@@ -272,8 +279,11 @@ def _flatten(w: _Writer, op: Operation, inputs: list[str]) -> None:
 
 
 def _dense(w: _Writer, op: Operation, inputs: list[str]) -> None:
-    weights, biases = (w.constant(name, w.array(name)) for name in op.parameters)
-    w.node("Gemm", [*inputs, weights, biases], op.name)
+    name, of_bias = op.parameters
+    # A fifth of all weights. What it reads, one vector, is not rounded: that would gain no time.
+    values = w.array(name)
+    kernel = w.rounded_kernel(name, values, axis=1) if w.steps else w.constant(name, values)
+    w.node("Gemm", [*inputs, kernel, w.constant(of_bias, w.array(of_bias))], op.name)
 
 
 def _plain(kind: str, **attributes: int) -> Callable[[_Writer, Operation, list[str]], None]:

@@ -33,7 +33,7 @@ from nasnet.compute.engine import (
 )
 from nasnet.compute.processor import multiplies_bytes
 from nasnet.errors import UnsupportedError, hidden
-from nasnet.weights.ranges import digest
+from nasnet.weights.ranges import digest, lacking
 from nasnet.weights.weights import Weights, fingerprint
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def _precision(
             raise UnsupportedError(f"int8 is for the CPU, not {device}; use f32 or f16 there")
         if weights.ranges is None:
             raise UnsupportedError(
-                f"int8 needs the ranges of the network's maps, which {weights.source} does not "
-                "carry: nasnet weights pack WEIGHTS -o ranged.safetensors --ranges PHOTOS "
-                "measures them; or use f32, or auto for the fastest without"
+                f"{lacking(weights.source)}; or use f32, or auto for the fastest without"
             )
         return "int8"
     able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")

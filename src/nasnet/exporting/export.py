@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from nasnet.compute.ranges import measured
 from nasnet.errors import InputError, OutputError
 from nasnet.exporting.outputs import row_for, writing
 from nasnet.exporting.request import (
@@ -27,12 +28,9 @@ from nasnet.network.plan import Borders
 from nasnet.system import staged
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import Averages, Opened, open_weights
+from nasnet.weights.ranges import lacking
 
-# What helps where a precision keeps too little.
-_REMEDIES: Mapping[Precision, str] = {
-    "int16x8": "--calibrate it on pictures of your own kind, or take --precision f16",
-    "int8": "take --precision int16x8, and --calibrate it on pictures of your own kind",
-}
+_PHOTOGRAPHS = "samples:photographs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +46,9 @@ class ExportOptions:
         pixels: `float32` in [0, 1], or `uint8`, where the target can take it.
         batch_size: pictures a run; any number if not given.
         padding: whose border pixels, `slim` or `keras`; what the weights say if not given.
-        calibrate: pictures for int16x8 and int8: any source; scikit-image's photographs if not
-            given.
+        calibrate: pictures that tell the ranges of maps for int16x8 and int8: any source; if not
+            given, LiteRT takes scikit-image's photographs, the others the ranges that the weights
+            carry.
         calibration_pictures: at most so many of them.
         verify: run the export by its own runtime and compare.
         pictures: to compare on: any source.
@@ -67,10 +66,10 @@ class ExportOptions:
     pixels: Pixels | None = None
     batch_size: int | None = None
     padding: Borders | None = None
-    calibrate: str | os.PathLike[str] = "samples:photographs"
+    calibrate: str | os.PathLike[str] | None = None
     calibration_pictures: int = 100
     verify: bool = True
-    pictures: str | os.PathLike[str] = "samples:photographs"
+    pictures: str | os.PathLike[str] = _PHOTOGRAPHS
     verify_pictures: int = 8
     averages: Averages = "auto"
     overwrite: bool = False
@@ -155,11 +154,16 @@ def export(
     request = _request(opened, key, row, options)
     tell = on_step or (lambda text: None)
     notes = list(opened.notes)
-    if request.precision in CALIBRATED:
+    if request.precision in CALIBRATED and not (row.ranged and options.calibrate is None):
         tell("reading calibration pictures")
-        found, what = pictures_for(request, options.calibrate, options.calibration_pictures)
+        found, what = pictures_for(
+            request, options.calibrate or _PHOTOGRAPHS, options.calibration_pictures
+        )
         notes.append(f"calibrated on {what}")
-        request = replace(request, calibration=found.astype(np.float32) / np.float32(255))
+        if row.ranged:
+            request = replace(request, weights=measured(request.weights, found))
+        else:
+            request = replace(request, calibration=found.astype(np.float32) / np.float32(255))
     agreements: tuple[Agreement, ...] = ()
     runtime = ""
     with staged(
@@ -175,7 +179,7 @@ def export(
             run = row.run(request, made)
             runtime = run.runtime
             agreements = compare(request, run, pictures)
-            _check(agreements, place, runtime, request.precision)
+            _check(agreements, place, runtime, request.precision, row)
         size = sum(file.stat().st_size for file in made.parent.rglob("*") if file.is_file())
     return Exported(
         output=place,
@@ -199,7 +203,7 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
     ):
         if value not in known:
             raise InputError(f"{key} has no {name} {value}; it has {', '.join(known)}")
-    if precision in CALIBRATED and pixels == "uint8":
+    if precision in CALIBRATED and pixels == "uint8" and not row.ranged:
         raise InputError(f"{precision} takes float32 pixels: it is their range that is calibrated")
     if options.batch_size and not row.fixed_batch:
         raise InputError(f"{key} holds weights, which have no batch size")
@@ -207,6 +211,10 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
         raise InputError(
             f"{key} cannot say that padding={weights.padding}: what reads it would compute "
             "TF-Slim's numbers; take another target, or --padding slim"
+        )
+    if precision in CALIBRATED and row.ranged and not (weights.ranges or options.calibrate):
+        raise InputError(
+            f"{lacking(weights.source)}; --calibrate PHOTOS does it for this file alone"
         )
     height, width = options.size or opened.image_size
     output: Output = options.output or (
@@ -227,15 +235,18 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
 
 
 def _check(
-    agreements: tuple[Agreement, ...], place: Path, runtime: str, precision: Precision
+    agreements: tuple[Agreement, ...], place: Path, runtime: str, precision: Precision, row: Target
 ) -> None:
     off = [one for one in agreements if not one.agrees]
     if off:
         worst = min(off, key=lambda one: one.cosine)
-        remedy = _REMEDIES.get(precision)
+        remedy = ""
+        if precision in CALIBRATED:
+            finer = row.precisions[row.precisions.index(precision) - 1]
+            remedy = f"--calibrate it on pictures of your own kind, or take --precision {finer}; "
         raise OutputError(
             f"{place}: {runtime} gives another {worst.endpoint}: cosine {worst.cosine:.6f}, "
             f"largest error {worst.error:.1e} of the largest value (allowed: "
             f"{worst.limit.cosine:.6f}, {worst.limit.error:.0e}); nothing was kept: "
-            f"{f'{remedy}; ' if remedy else ''}--no-verify keeps it"
+            f"{remedy}--no-verify keeps it"
         )

@@ -13,19 +13,24 @@ from nasnet.errors import MissingExtraError, needs
 from nasnet.exporting.request import Arrays, Request, Run
 
 
-def _model(request: Request, *, half: bool) -> bytes:
+def _model(request: Request, *, half: bool = False) -> bytes:
     model = onnx_model.render(
         request.for_inference(),
         uint8=request.pixels == "uint8",
         half=half,
         batch=request.batch_size,
+        ranges=request.weights.ranges if request.precision == "int8" else None,
         metadata=request.metadata(),
     )
     return bytes(model.SerializeToString())
 
 
 def write_onnx(request: Request, path: Path) -> None:
-    """An ONNX model, opset 17: `images` in, an output an endpoint, labels in its metadata."""
+    """An ONNX model, opset 17: `images` in, an output an endpoint, labels in its metadata.
+
+    In int8 it is the graph that the OpenVINO engine computes: kernels are stored in 8 bits, and
+    the maps that convolutions read go through QuantizeLinear and DequantizeLinear.
+    """
     path.write_bytes(_model(request, half=request.precision == "f16"))
 
 
@@ -49,9 +54,12 @@ def run_onnx(request: Request, path: Path) -> Run:
 
 
 def write_openvino(request: Request, path: Path) -> None:
-    """OpenVINO's two files, `.xml` and `.bin`; with f16, the weights alone are of half length."""
+    """OpenVINO's two files, `.xml` and `.bin`; with f16, the weights alone are of half length.
+
+    int8 as in an ONNX file.
+    """
     openvino = import_openvino()
-    model = process_core().read_model(_model(request, half=False))
+    model = process_core().read_model(_model(request))
     for key, value in request.metadata().items():
         model.set_rt_info(value, ["nasnet", key])
     openvino.save_model(model, path, compress_to_fp16=request.precision == "f16")

@@ -37,6 +37,7 @@ class Target:
         folder: whether it is a folder.
         taken: ending of the file that is there if the target is; the path itself if empty.
         keeps_padding: whether Keras' border pixels survive in it.
+        ranged: whether its int8 takes the ranges of maps that weights carry.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Target:
     folder: bool = False
     taken: str = ""
     keeps_padding: bool = True
+    ranged: bool = False
 
 
 def _run_weights(request: Request, path: Path) -> Run:
@@ -82,16 +84,18 @@ TARGETS: Mapping[str, Target] = {
         suffixes=(".onnx",),
         write=write_onnx,
         run=run_onnx,
-        precisions=("f32", "f16"),
+        precisions=("f32", "f16", "int8"),
         pixels=("float32", "uint8"),
+        ranged=True,
     ),
     "openvino": Target(
         title="OpenVINO IR, .xml and .bin",
         suffixes=(".xml",),
         write=write_openvino,
         run=run_openvino,
-        precisions=("f32", "f16"),
+        precisions=("f32", "f16", "int8"),
         pixels=("float32", "uint8"),
+        ranged=True,
     ),
     "torch": Target(
         title="torch.export archive: torch.export.load, AOTInductor, ExecuTorch",

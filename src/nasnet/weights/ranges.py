@@ -33,6 +33,14 @@ def digest(ranges: Mapping[str, Array] | None) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+def lacking(source: str) -> str:
+    """What to tell whoever wants int8 of weights without ranges."""
+    return (
+        f"int8 needs the ranges of the network's maps, which {source} does not carry: nasnet "
+        "weights pack WEIGHTS -o ranged.safetensors --ranges PHOTOS measures them"
+    )
+
+
 def unpacked(
     tensor: Array | None, metadata: Mapping[str, str], file: str
 ) -> Mapping[str, Array] | None:
