@@ -1,6 +1,7 @@
 """What a faster arithmetic gains and costs: its speed and its vectors beside those of f32.
 
     python -m benchmarks.precision [SOURCE] [--weights builtin] [--limit 500] [--held-out]
+        [--files]
 
 SOURCE is anything `nasnet embed` takes; pictures are spread evenly over it. Beside the cosines
 stands how often the nearest other picture stays the same one, which is what most uses of vectors
@@ -8,21 +9,31 @@ hang on. Speeds are medians of ratios between turns of the same round, in batche
 for one picture over all cores. To see what an older x86 processor would do, let oneDNN take no more
 than it has: `ONEDNN_MAX_CPU_ISA=AVX2` (or AVX2_VNNI, AVX512_CORE, AVX512_CORE_VNNI), with
 `--precisions int8`, since OpenVINO still takes the processor for one with bfloat16.
+
+`--files` also measures the ONNX files of `nasnet export` in ONNX Runtime and in OpenVINO, on one
+thread and by its processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.graph_peers import computing, scaled
 from benchmarks.statistic import percentile
-from nasnet import EngineOptions
+from nasnet import EngineOptions, ExportOptions, export
 from nasnet.compute.engine import PRECISIONS, Engine, create, run
 from nasnet.errors import PictureError, UnsupportedError
+from nasnet.exporting.targets import TARGETS
 from nasnet.pictures import recipes
 from nasnet.pictures.holdout import held_out
 from nasnet.pictures.sampling import spread_evenly
@@ -33,6 +44,8 @@ __all__ = ["Cost", "Speed", "cost", "main", "table"]
 
 Floats = npt.NDArray[np.float32]
 _TOGETHER = 64  # pictures in one call: memory stays flat
+_Key = TypeVar("_Key", bound=Hashable)
+_Work = tuple[Callable[[], object], Callable[[], object]]  # a batch or more, and one picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +148,7 @@ def main() -> None:
     others = [name for name in PRECISIONS if name != "f32"]
     parser.add_argument("--precisions", nargs="+", default=others, choices=others)
     parser.add_argument("--rounds", type=int, default=15, help="of turns; 0 for cosines alone")
+    parser.add_argument("--files", action="store_true", help="also of the exported ONNX files")
     arguments = parser.parse_args()
     images = _images(arguments.source, arguments.limit, arguments.held_out)
     weights = open_weights(arguments.weights).weights
@@ -153,25 +167,78 @@ def main() -> None:
         rows[name] = cost(_vectors(engine, images), expected)
     speeds = _speeds(engines, images, arguments.rounds) if arguments.rounds else None
     print(table(rows, len(images), arguments.weights, speeds))
+    if arguments.files:
+        print(_files(arguments.weights, images, expected, arguments.rounds))
+
+
+def _files(weights: str, images: npt.NDArray[np.uint8], expected: Floats, rounds: int) -> str:
+    """The exported files in both runtimes, in Markdown."""
+    lines = [
+        "| ONNX file | MB | in | times as fast as f32 there | one picture | smallest cosine "
+        "| 1st percentile | median |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    sizes: dict[str, int] = {}
+    run: dict[tuple[str, str], Callable[[Floats], Floats]] = {}
+    versions: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in TARGETS["onnx"].precisions:
+            file = Path(folder) / f"{precision}.onnx"
+            options = ExportOptions(precision=precision, verify=False)
+            sizes[precision] = export(weights, file, options=options).bytes
+            for kind in ("onnxruntime", "openvino"):
+                compute, versions[kind] = computing(kind, file.read_bytes(), 1)
+                run[kind, precision] = compute
+    vectors = {
+        key: np.concatenate([one(scaled(images[i : i + 4])) for i in range(0, len(images), 4)])
+        for key, one in run.items()
+    }
+    some = scaled(images[:4])
+    works = {key: (partial(one, some), partial(one, some[:1])) for key, one in run.items()}
+    taken = _turns(works, rounds, time.process_time)
+    for (kind, name), found in vectors.items():
+        close = cost(found, expected)
+        fast = np.median(taken[kind, "f32"] / taken[kind, name], axis=0) if rounds else [np.nan] * 2
+        lines.append(
+            f"| {name} | {sizes[name] / 1e6:.1f} | {versions[kind]} | {fast[0]:.2f} "
+            f"| {fast[1]:.2f} | {close.smallest:.6f} | {close.low:.6f} | {close.median:.6f} |"
+        )
+    apart = cost(vectors["onnxruntime", "int8"], vectors["openvino", "int8"])
+    return "\n".join([*lines, "", f"int8 of both runtimes: smallest cosine {apart.smallest:.6f}"])
 
 
 def _speeds(
     engines: dict[str, Engine], images: npt.NDArray[np.uint8], rounds: int
 ) -> dict[str, Speed]:
-    """All in turns, since a machine's rate moves with its neighbours."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
-    for round_ in range(rounds + 1):
-        for name, engine in engines.items():
-            began = time.perf_counter()
-            run(engine, images[: 8 * engine.batch * engine.streams], ("global_pool",))
-            middle = time.perf_counter()
+    def work(engine: Engine) -> _Work:
+        many = images[: 8 * engine.batch * engine.streams]
+
+        def one_by_one() -> None:
             for row in range(8):
                 run(engine, images[row : row + 1], ("global_pool",))
-            if round_:  # the first compiles
-                found[name].append((middle - began, time.perf_counter() - middle))
-    taken = {name: np.array(values) for name, values in found.items()}
+
+        return partial(run, engine, many, ("global_pool",)), one_by_one
+
+    works = {name: work(engine) for name, engine in engines.items()}
+    taken = _turns(works, rounds, time.perf_counter)
     ratios = {name: np.median(taken["f32"] / one, axis=0) for name, one in taken.items()}
     return {name: Speed(batches=float(r[0]), one=float(r[1])) for name, r in ratios.items()}
+
+
+def _turns(
+    works: Mapping[_Key, _Work], rounds: int, clock: Callable[[], float]
+) -> dict[_Key, npt.NDArray[np.float64]]:
+    """Times of both parts, [rounds, 2], in turns: a machine's rate moves with its neighbours."""
+    found: dict[_Key, list[tuple[float, float]]] = {key: [] for key in works}
+    for round_ in range(rounds + 1):
+        for key, (many, one) in works.items():
+            began = clock()
+            many()
+            middle = clock()
+            one()
+            if round_:  # the first compiles
+                found[key].append((middle - began, clock() - middle))
+    return {key: np.array(values) for key, values in found.items()}
 
 
 def _images(source: str, limit: int, only_held_out: bool) -> npt.NDArray[np.uint8]:
