@@ -99,7 +99,7 @@ def test_pictures_that_are_there_keep_their_vectors(tmp_path: Path) -> None:
 def test_vectors_of_others_are_refused(tmp_path: Path) -> None:
     nasnet.build_index(features(10), tmp_path / "i")
     other = replace(features(5, first=50), meta=replace(META, weights_fingerprint="1" * 16))
-    with pytest.raises(InputError, match=r"weights fingerprint is 0000000000000000 \(seeded:7\) here"):
+    with pytest.raises(InputError, match=r"fingerprint is 0000000000000000 \(seeded:7\) here"):
         nasnet.add_to_index(tmp_path / "i", other)
     index = nasnet.open_index(tmp_path / "i")
     with pytest.raises(InputError, match=r"shape \[1, 7\], expected \[n, 16\]"):
