@@ -16,6 +16,7 @@ from nasnet.errors import InputError, OutputError
 from nasnet.features.arrow import vectors_of
 from nasnet.features.feature_set import (
     SPACE,
+    as_features,
     check_same_space,
     feature_schema,
     read_features,
@@ -69,6 +70,16 @@ def test_what_is_not_finished_is_said_so(tmp_path: Path) -> None:
     sink.close()
     with pytest.raises(OutputError, match=r"x\.parquet is not finished: start the command"):
         read_features(tmp_path / "x.parquet")
+
+
+def test_a_set_that_pyarrow_read_is_one_too(tmp_path: Path) -> None:
+    write(tmp_path / "x.parquet", 30)  # with failures, so its vectors are lists of any length
+    found, table = read_features(tmp_path / "x.parquet"), pq.read_table(tmp_path / "x.parquet")
+    assert not pa.types.is_fixed_size_list(table.schema.field("vector").type)
+    for some in (table, table.slice(7)):
+        again = as_features(some)
+        assert again.ids == found.ids[-len(some) :]
+        np.testing.assert_array_equal(again.vectors, found.vectors[-len(some) :])
 
 
 def test_files_that_are_no_feature_sets_are_refused(tmp_path: Path) -> None:

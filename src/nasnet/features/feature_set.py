@@ -313,6 +313,9 @@ def as_features(found: FeatureSource) -> Features:
     if isinstance(found, str | os.PathLike):
         return read_features(found)
     meta = meta_of_table(found)
+    found = parquet.of_fixed_size(found)
+    if not is_of_vectors(found.schema):
+        raise _other_columns("the table")
     return Features(
         ids=found["id"].to_pylist(),
         vectors=vectors_of(found),
@@ -332,8 +335,6 @@ def meta_of_table(table: pyarrow.Table) -> FeatureMeta:
             "a feature set is a file of nasnet embed, a table of nasnet.embed, or what "
             f"nasnet.read_features gave, not a {type(table).__name__}"
         )
-    if not is_of_vectors(table.schema):
-        raise _other_columns("the table")
     return _meta(meta_of(table.schema), "the table")
 
 

@@ -136,6 +136,19 @@ def schema_of(opened: pyarrow.parquet.ParquetFile) -> pyarrow.Schema:
     return schema.set(vector, schema.field(vector).with_type(kind))
 
 
+def of_fixed_size(table: pyarrow.Table) -> pyarrow.Table:
+    """A feature set as pyarrow itself reads it, with vectors of a fixed size: that of the first."""
+    import pyarrow
+
+    place = table.schema.get_field_index(_VECTOR)
+    if place < 0 or not pyarrow.types.is_list(table.schema.field(place).type):
+        return table
+    field, column = table.schema.field(place), table[_VECTOR]
+    lengths = (len(one) for chunk in column.chunks for one in chunk if one.is_valid)
+    kind = pyarrow.list_(field.type.value_type, next(lengths, 0))
+    return _of_fixed_size(table, table.schema.set(place, field.with_type(kind)))
+
+
 def tables(
     opened: pyarrow.parquet.ParquetFile, columns: Sequence[str], *, rows: int = _ROWS
 ) -> Iterator[pyarrow.Table]:
