@@ -132,6 +132,7 @@ def test_ctrl_c_stops_cleanly_and_keeps_what_is_done(photos: Path, tmp_path: Pat
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "stopped" in err
+    assert f"{output}: the same command continues from here" in err
     assert "Traceback" not in err
     assert not output.exists()
 

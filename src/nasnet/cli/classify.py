@@ -68,7 +68,7 @@ def classify(
     failures = count = unsure = 0
     least = 0.0
     notes: tuple[str, ...] = ()
-    with download_progress() as on_download, rows_progress() as progress:
+    with download_progress() as on_download, rows_progress("classifying") as progress:
 
         def on_event(event: EmbedEvent) -> None:
             nonlocal notes

@@ -99,8 +99,8 @@ def _print0(groups: Sequence[Group], source: str) -> None:
             say(path, end="\0")  # standard output gives names of any bytes back as they were
     if kept_back:
         note(
-            f"{kept_back:,} copies are not listed: they are links or what links lead to, or they "
-            "or the picture that stays have changed or are no files"
+            f"not listed: {kept_back:,} of the copies, which are links, or files that links lead "
+            "to, or have changed, or whose picture to keep has changed"
         )
 
 

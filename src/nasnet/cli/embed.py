@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, Source, UsageError, Weights, check_free, command, failed
-from nasnet.cli.terminal import download_progress, note, rows_progress, without_pandas
+from nasnet.cli.terminal import continuable, download_progress, note, rows_progress, without_pandas
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
@@ -86,10 +86,11 @@ def embed(
     mode: Mode = "overwrite" if overwrite else "append" if append else "sync" if sync else "resume"
     options = replace(options, sink=replace(options.sink, mode=mode))
     summary: EmbedSummary | ClusterSummary
-    if on == "ray":
-        summary = _embed_on_cluster(source, output, weights, options, cluster, quiet=quiet)
-    else:
-        summary = _embed_here(source, output, weights, options, quiet=quiet)
+    with continuable(output, not quiet):
+        if on == "ray":
+            summary = _embed_on_cluster(source, output, weights, options, cluster, quiet=quiet)
+        else:
+            summary = _embed_here(source, output, weights, options, quiet=quiet)
     if not quiet:
         _report(summary, mode)
     if page is not None:

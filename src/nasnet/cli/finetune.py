@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nasnet.cli.flags import Folder, Quiet, Weights, command
 from nasnet.cli.recipe_flags import RecipeChanges
-from nasnet.cli.terminal import TrainingProgress, download_progress, note, say
+from nasnet.cli.terminal import TrainingProgress, continuable, download_progress, note, say
 from nasnet.train.finetune import finetune as finetune_module
 from nasnet.train.finetune_options import FinetuneOptions, FinetuneSummary
 from nasnet.train.metrics import table as score_table
@@ -60,7 +60,11 @@ def finetune(
     table = read_recipe(recipe, changes)
     dataset = replace(options.dataset, seed=table.train.seed)
     options = replace(options, recipe=table, dataset=dataset)
-    with download_progress(not quiet) as on_download, TrainingProgress(not quiet) as progress:
+    with (
+        continuable(output, not quiet),
+        download_progress(not quiet) as on_download,
+        TrainingProgress(not quiet) as progress,
+    ):
         summary = finetune_module(
             data,
             output,

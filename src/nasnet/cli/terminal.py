@@ -214,7 +214,7 @@ def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], Non
 
 
 @contextmanager
-def continuable(output: Path, shows: bool) -> Iterator[None]:
+def continuable(output: Path | str, shows: bool) -> Iterator[None]:
     """Say of a run that is stopped that the same command continues it."""
     try:
         yield
