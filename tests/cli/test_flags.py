@@ -98,6 +98,10 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(
         (["embed", "photos", "-o", "x.npy", "--shard", "3"], "'3' is not a shard"),
         (["embed", "photos", "-o", "x.npy", "--precision", "f8"], "f8"),
         (["embed", "photos", "-o", "x.npy", "--overwrite", "--append"], "only one of"),
+        (
+            ["embed", "a.jpg", "b.jpg", "c.jpg", "-o", "x.npy"],
+            "too many names: 'b.jpg' and 1 more; put",
+        ),
         (["outliers", "x.npy", "-n", "0"], "0"),
         (["weights", "inspct", "x"], "inspct"),
     ],

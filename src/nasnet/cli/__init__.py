@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 from cyclopts.config import Dict, Env
 
 from nasnet._version import __version__
@@ -204,6 +204,10 @@ def _told(error: BaseException) -> tuple[int, str]:
         return 1, f"nasnet: {error}"
     if isinstance(error, CycloptsError):
         chain = " ".join(["nasnet", *(error.command_chain or ())])
+        if isinstance(error, UnusedCliTokensError):
+            first, *others = error.unused_tokens or [""]
+            more = f" and {len(others):,} more" if others else ""
+            line = f"too many names: {first!r}{more}; put a pattern into quotes: 'photos/*.jpg'"
         return 2, f"{chain}: {line} (`{chain} --help` lists what there is)"
     if isinstance(error, KeyboardInterrupt):
         return 130, "\nnasnet: stopped"  # below the terminal's ^C
