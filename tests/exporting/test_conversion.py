@@ -159,5 +159,7 @@ def test_the_command_tells_what_it_did(folder: Path) -> None:
     assert report["network"].startswith("nasnet_mobile, 1001 classes, 1,126 tensors")
     assert any("its bias -100" in note for note in report["note"])
     assert open_path(out).weights.num_classes == 1001
+    told = invoke("convert", "builtin", folder / "builtin.safetensors").stdout
+    assert "status       builtin\n" in told
     help_text = invoke("convert", "--help").stdout
     assert all(key in help_text for key in FORMATS)

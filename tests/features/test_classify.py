@@ -86,7 +86,7 @@ def test_a_name_is_told_from_the_confidence_that_the_weights_say(
     packed = tmp_path / "packed.safetensors"
     said = ["pack", str(tmp_path / "said.safetensors"), "-o", str(packed)]
     assert invoke("weights", *said, "--min-confidence", "0.65").exit_code == 0
-    assert "names from           0.65" in invoke("weights", "inspect", str(packed)).output
+    assert "min confidence       0.65" in invoke("weights", "inspect", str(packed)).output
     shared = [str(photos / "0.jpg"), "-w", str(packed), "--size", "64"]
     text = invoke("classify", *shared)
     assert "  not sure: no class has 65%, the first has 60%\n" in text.stdout

@@ -85,7 +85,7 @@ def _report(done: Conversion) -> dict[str, str | list[str]]:
     return {
         "read": f"{done.opened.weights.source}: {done.format}",
         "network": f"{weights.network}, {head}, {done.tensors:,} tensors",
-        "status": done.opened.verdict.word,
+        "status": done.opened.word,
         "written": f"{done.output}: {done.to}, {FORMATS[done.to].title}",
         "read_back": "every value is equal, bit for bit",
         "fingerprint": done.fingerprint,

@@ -31,4 +31,4 @@ def fetch(handle: str = DEFAULT_HANDLE, /, *, quiet: Quiet = False, options: Fet
         return
     for text in opened.notes:
         note(f"note: {text}")
-    note(f"{opened.weights.source}: {opened.verdict.word}")
+    note(f"{opened.weights.source}: {opened.word}")

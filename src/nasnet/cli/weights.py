@@ -15,7 +15,7 @@ from nasnet.cli.terminal import note, rows_progress, say, say_json
 from nasnet.errors import InputError, PictureError, needs
 from nasnet.text import display_name, read_toml
 from nasnet.weights.classes import with_temperature
-from nasnet.weights.opening import BUILTIN, Averages, Opened, open_weights
+from nasnet.weights.opening import Averages, Opened, open_weights
 from nasnet.weights.weights import Weights, fingerprint, plan_of, write_safetensors
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def inspect(path: str, /, *, averages: Averages = "auto", json: bool = False) ->
             say(f"{key.replace('_', ' '):<20} {display_name(str(shown))}")
     for key, text in opened.card.items():
         say(f"card: {display_name(key):<14} {display_name(text)}")
-    say(BUILTIN if opened.weights.status == BUILTIN else opened.verdict.word)
+    say(opened.word)
 
 
 @app.command
@@ -186,7 +186,7 @@ def _report(opened: Opened) -> dict[str, str | list[str] | dict[str, str]]:
         "image_size": "x".join(str(side) for side in opened.image_size),
         "parameters": f"{values:,} in {len(names):,} tensors, {values - moving:,} trainable",
         "classifier": head,
-        "names_from": f"{weights.min_confidence:g}" if weights.min_confidence else "",
+        "min_confidence": f"{weights.min_confidence:g}" if weights.min_confidence else "",
         "auxiliary_head": "yes" if len(names) < len(weights.arrays) else "no",
         "fingerprint": fingerprint(weights),
         "padding": weights.padding,

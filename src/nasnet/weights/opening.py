@@ -74,6 +74,11 @@ class Opened:
     signatures: tuple[str, ...] = ()
     batch_norm_momentum: float = 0.99
 
+    @property
+    def word(self) -> str:
+        """Whether they are genuine, in a plain word for people."""
+        return BUILTIN if self.weights.status == BUILTIN else self.verdict.word
+
 
 @runtime_checkable
 class HasOpened(Protocol):
