@@ -113,7 +113,7 @@ def test_a_picture_named_twice_is_taken_once(tmp_path: Path) -> None:
         ("path,kind\n0.jpg,a\n", "no column 'label' for labels; it has path, kind"),
         ("where,label\n0.jpg,a\n", "name the column with the paths; it has where, label"),
         ("path,label\n", "no rows below its header"),
-        ("", "no column 'label' for labels; it has "),
+        ("", "it is empty"),
         ("path,label,label\n0.jpg,a,b\n", "several columns 'label'"),
         ("path,label\n0.jpg,\n1.jpg,\n", "none of its 2 rows has a label"),
         ("path,label\n0.jpg,0\n1.jpg,1.5\n", "label 1.5 is a float; a class is text or an integer"),

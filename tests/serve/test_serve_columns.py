@@ -67,7 +67,7 @@ def test_a_class_is_found_by_its_name(service: Serving) -> None:
     ("path", "status", "why"),
     [
         ("/collection/rows?where=prize+%3C+2", 400, "no column 'prize'; there are id (string)"),
-        ("/neighbours?id=a/0.jpg&where=price", 400, "price is double: behind it stands one of"),
+        ("/neighbours?id=a/0.jpg&where=price", 400, "price is double: write one of"),
         ("/neighbours?id=a/0.jpg&label=dog", 400, "expected id or label, one of them"),
         ("/neighbours", 400, "expected id or label, one of them"),
     ],

@@ -14,7 +14,7 @@ from nasnet.features.sums import check_sums
 from nasnet.text import read_json, read_json_lines
 from nasnet.weights.formats.npy import map_npy
 
-MAKES_ONE = "nasnet embed SOURCE -o features.parquet makes a feature set"
+MAKES_ONE = "nasnet embed SOURCE -o features.parquet makes a feature set of pictures"
 
 
 def ids_file(path: Path) -> Path:
@@ -88,7 +88,7 @@ def unreadable(file: Path, error: Exception) -> OutputError:
     if isinstance(error, FileNotFoundError):
         reason = "no such file" if not file.exists() else f"no file {error.filename} beside it"
     elif file.is_dir():
-        reason = f"it is a folder; of the pictures in one, {MAKES_ONE}"
+        reason = f"it is a folder; {MAKES_ONE}"
     elif file.suffix not in FORMATS:
-        reason = f"its name does not end in {', '.join(FORMATS)}; of pictures, {MAKES_ONE}"
+        reason = f"its name does not end in {', '.join(FORMATS)}; {MAKES_ONE}"
     return OutputError(f"{file}: not a readable feature set: {reason}")

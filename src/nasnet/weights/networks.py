@@ -29,7 +29,8 @@ def network_of(network: str | os.PathLike[str] | Spec) -> Spec:
         return decode(text)
     if not Path(text).is_file():
         raise InputError(
-            f"no preset {text!r}; there are {', '.join(PRESETS)}; and no code and no file either"
+            f"no preset {text!r}; there are {', '.join(PRESETS)}. It is not the code of a network, "
+            "and no file is called so"
         )
     return read_network(text)[0]
 

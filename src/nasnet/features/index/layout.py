@@ -144,9 +144,7 @@ def read_contents(folder: Path) -> Contents:
     """
     file = folder / CONTENTS
     if not file.exists():
-        raise OutputError(
-            f"{folder} is not an index: it has no {CONTENTS}; of the pictures in one, {MAKES_ONE}"
-        )
+        raise OutputError(f"{folder} is not an index: it has no {CONTENTS}; {MAKES_ONE}")
     table = read_json(file, OutputError, _REMEDY)
     if table.get("format") != _FORMAT:
         raise OutputError(

@@ -185,7 +185,7 @@ class _Reader:
         if found is not None:
             return pc.invert(found) if negated else found
         if negated or not pyarrow.types.is_boolean(column.type):
-            self._refuse(f"{name} is {column.type}: behind it stands one of {_OPERATORS}")
+            self._refuse(f"{name} is {column.type}: write one of {_OPERATORS} after it")
         return column
 
     def _other(self, name: str, column: pyarrow.ChunkedArray) -> Any:  # noqa: ANN401

@@ -89,6 +89,8 @@ class CsvTable:
         Raises:
             SourceError: one is missing, or there more than once.
         """
+        if not self.header:
+            raise SourceError(f"{self.name}: it is empty")
         there = ", ".join(self.header)
         if any(map(looks_like_picture, self.header)):
             there += " (its first row names a picture: put a header above it, such as path,label)"
