@@ -34,6 +34,7 @@ def export(
     WEIGHTS is a handle, a file or folder of weights, builtin or seeded:N, as everywhere.
 
         nasnet export builtin nasnet.onnx
+        nasnet export builtin nasnet.xml --precision int8
         nasnet export builtin nasnet.tflite --precision int16x8 --calibrate photos/
         nasnet export builtin module --to savedmodel --task classifier
 
