@@ -106,18 +106,18 @@ def test_one_picture_has_no_neighbours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "status", "told"),
     [
-        (["-", "--page", "p.html"], "cannot be read a second time"),
-        ([".", "--page", "no/such/p.html"], "no folder no/such"),
+        (["-", "--page", "p.html"], 2, "cannot be read a second time"),
+        ([".", "--page", "no/such/p.html"], 1, "no folder no/such"),
     ],
 )
 def test_a_page_that_cannot_be_is_told_before_anything_is_computed(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], status: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = invoke("embed", "-o", "f.parquet", *arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == status
     assert told in result.output
     assert not (tmp_path / "f.parquet").exists()
 

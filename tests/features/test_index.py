@@ -135,6 +135,26 @@ def test_what_is_no_feature_set_is_said_in_python_too() -> None:
         nasnet.open_index(pa.table({"a": [1]}))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("search", "x.parquet", "--id", "a", "--page"),
+        ("dedup", "x.parquet", "--page"),
+        ("outliers", "x.parquet", "--page"),
+        ("map", "x.parquet", "-o"),
+        ("classify", "x.jpg", "-w", "seeded:7", "-o"),
+        ("weights", "pack", "seeded:7", "-o"),
+    ],
+)
+def test_a_place_without_a_folder_is_told_before_anything_is_done(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    ending = "csv" if command[0] == "classify" else "safetensors" if "pack" in command else "html"
+    done = invoke(*command, tmp_path / "no" / f"x.{ending}")
+    assert done.exit_code == 1
+    assert f"no folder {tmp_path / 'no'}: make it first" in done.stderr, "and not that x is missing"
+
+
 def test_what_is_no_index_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not an index"):
         nasnet.open_index(tmp_path)
@@ -302,6 +322,9 @@ def test_vectors_and_their_files_are_searched_with(tmp_path: Path, photos: Path)
     np.save(tmp_path / "plain.npy", nasnet.read_features(file).vectors[:2])
     out = run("search", file, "--vectors", tmp_path / "plain.npy", "-k", 1)
     assert out.splitlines()[1].split()[1] == nasnet.read_features(file).ids[0]
+    np.save(tmp_path / "nan.npy", np.array([[0.0] * 1056, [np.nan] * 1056]))
+    done = invoke("search", file, "--vectors", tmp_path / "nan.npy")
+    assert "nan.npy: row 1 holds a value that is not a finite number" in done.stderr
 
 
 def test_pictures_of_other_weights_are_refused(photos: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import Quiet, Weights, check_free, command
+from nasnet.cli.flags import Quiet, Weights, check_file, command
 from nasnet.cli.terminal import download_progress, note
 from nasnet.features.adopt import adopt as adopt_vectors
 from nasnet.features.stored import read_stored
@@ -51,7 +51,7 @@ def adopt(
         quiet: no summary.
         fetch: where to look for weights.
     """
-    check_free(Path(output), overwrite=overwrite)
+    check_file(Path(output), overwrite=overwrite)
     stored = read_stored(vectors, ids=ids)
     with download_progress() as on_download:
         done = adopt_vectors(

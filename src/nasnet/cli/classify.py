@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from json import dumps
 
-from nasnet.cli.flags import File, Quiet, Source, Weights, check_free, command, failed
+from nasnet.cli.flags import File, Quiet, Source, Weights, check_file, command, failed
 from nasnet.cli.terminal import (
     download_progress,
     note,
@@ -63,7 +63,7 @@ def classify(
     without_pandas()
     if output is not None and output.suffix not in _ENDINGS:
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
-    check_free(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite)
     kept: list[Classified] = []
     failures = count = unsure = 0
     least = 0.0

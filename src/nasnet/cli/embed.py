@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import Quiet, Source, UsageError, Weights, check_free, command, failed
+from nasnet.cli.flags import Quiet, Source, UsageError, Weights, check_file, command, failed
 from nasnet.cli.terminal import continuable, download_progress, note, rows_progress, without_pandas
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
@@ -82,7 +82,7 @@ def embed(
     if page is not None:
         _check_page(page, source, output, on_cluster=on == "ray")
         # The page of a set that is added to is made anew.
-        check_free(page, overwrite=overwrite or append)
+        check_file(page, overwrite=overwrite or append or sync)
     mode: Mode = "overwrite" if overwrite else "append" if append else "sync" if sync else "resume"
     options = replace(options, sink=replace(options.sink, mode=mode))
     summary: EmbedSummary | ClusterSummary
@@ -117,8 +117,6 @@ def _check_page(page: Path, source: str, output: str, *, on_cluster: bool) -> No
         )
     if on_cluster and ("://" in output or not Path(output).suffix):
         raise UsageError("--page needs a finished file on this machine")
-    if not page.parent.is_dir():
-        raise UsageError(f"--page: no folder {page.parent}")
 
 
 def _embed_here(

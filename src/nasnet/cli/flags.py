@@ -51,15 +51,29 @@ Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
-def check_free(*places: Path | None, overwrite: bool) -> None:
+def check_free(place: Path | None, *, overwrite: bool) -> None:
     """Refuse to replace what is there unless that was asked for, before anything is computed.
 
     Raises:
-        OutputError: one of the places, where one is given, is taken.
+        OutputError: the place, if one is given, is taken.
     """
-    for place in places:
-        if place is not None and not overwrite and os.path.lexists(place):
-            raise OutputError(f"{place} exists: name another, or replace it with --overwrite")
+    if place is not None and not overwrite and os.path.lexists(place):
+        raise OutputError(f"{place} exists: name another, or replace it with --overwrite")
+
+
+def check_file(place: Path | None, *, overwrite: bool) -> None:
+    """Refuse a file that is there or cannot be written, before anything is computed for it.
+
+    Raises:
+        OutputError: it is taken, or its folder is not there or takes no files.
+    """
+    if place is None:
+        return
+    check_free(place, overwrite=overwrite)
+    if not place.parent.is_dir():
+        raise OutputError(f"{place}: no folder {place.parent}: make it first")
+    if not os.access(place.parent, os.W_OK):
+        raise OutputError(f"{place} cannot be written: its folder takes no files from you")
 
 
 class UsageError(Exception):

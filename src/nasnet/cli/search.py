@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import Quiet, UsageError, check_free, command, failed
+from nasnet.cli.flags import Quiet, UsageError, check_file, command, failed
 from nasnet.cli.terminal import note, say, say_json, without_pandas
+from nasnet.errors import InputError
 from nasnet.features.columns import words_of
 from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space
@@ -93,7 +94,7 @@ def search(
         overwrite: replace a page that is there.
         quiet: no summary.
     """
-    check_free(page, overwrite=overwrite)
+    check_file(page, overwrite=overwrite)
     without_pandas()
     opened = open_index(index)
     among = None if where is None else opened.matching(where)
@@ -162,6 +163,9 @@ def _of_file(path: Path, opened: Index) -> list[_Query]:
     """Vectors of a feature set, which must be of the index's kind; or plain ones."""
     stored = read_stored(path)
     if stored.meta is None:
+        bad = np.flatnonzero(~np.isfinite(stored.vectors).all(axis=1))
+        if len(bad):
+            raise InputError(f"{path}: row {bad[0]} holds a value that is not a finite number")
         return [_Query(name=f"{path}: {n}", vector=row) for n, row in enumerate(stored.vectors)]
     check_same_space(opened.meta, stored.meta)
     pairs = zip(stored.ids or (), stored.vectors, strict=True)

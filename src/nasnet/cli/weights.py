@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import App, Parameter, validators
 
-from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_free, command
+from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_file, command
 from nasnet.cli.terminal import note, rows_progress, say, say_json
 from nasnet.errors import InputError, PictureError, needs
 from nasnet.text import display_name, read_toml
@@ -98,7 +98,7 @@ def pack(
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a packed file ends in .safetensors")
-    check_free(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite)
     texts = _card(card) if card is not None else {}
     opened = open_weights(weights)
     named = replace(opened.weights, source=texts.get("name", opened.weights.source))
