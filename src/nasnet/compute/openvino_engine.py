@@ -145,7 +145,9 @@ class _OpenVino:
     ) -> None:
         self.name = f"openvino {import_openvino().__version__.split('-')[0]}"
         self.device = device
-        self.precision = precision
+        self._int8 = precision == "int8"
+        # Vectors of other ranges are others, of which the weights' fingerprint says nothing.
+        self.precision = f"int8/{digest(weights.ranges)[:8]}" if self._int8 else precision
         self.batch = options.pictures()
         self.streams = options.cores
         self.apart = True
@@ -177,7 +179,7 @@ class _OpenVino:
         properties: dict[str, Any] = {
             # OpenVINO takes bfloat16 by itself where the processor has it. What int8 leaves in
             # float, the first cell and the sums, is in float32.
-            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
+            "INFERENCE_PRECISION_HINT": "f32" if self._int8 else self.precision,
             "PERFORMANCE_HINT": "LATENCY" if key.alone else "THROUGHPUT",
         }
         if self.device == "CPU":
@@ -203,7 +205,7 @@ class _OpenVino:
             "network": [self._weights.spec, self._weights.num_classes, self._weights.padding],
             "model": asdict(key),
             "precision": self.precision,
-            "ranges": digest(self._weights.ranges) if self.precision == "int8" else "",
+            "ranges": digest(self._weights.ranges) if self._int8 else "",
             "properties": dict(properties),
             "openvino": import_openvino().__version__,
         }
@@ -218,7 +220,7 @@ class _OpenVino:
                 _LOG.debug("%s: compiled anew: %s", place, error)
         # Bytes become floats as they are copied into the tensor. OpenVINO would bring them to
         # channels first and back again, which takes 3 % of a picture.
-        whole, floats = self.precision == "int8", self.device == "CPU"
+        whole, floats = self._int8, self.device == "CPU"
         graph = onnx_bytes(self._weights, key, whole=whole, floats=floats)
         model = self._core.read_model(graph)
         compiled = self._core.compile_model(model, self.device, properties)

@@ -52,7 +52,8 @@ class FeatureMeta:
         recipe_text: the same in full, for people.
         size: height and width in pixels that reached the network, `224x224`.
         padding: whose border pixels it computed with, `slim` or `keras`.
-        precision: what was computed in, `f32`, `bf16`, `f16` or `int8`.
+        precision: what was computed in: `f32`, `bf16`, `f16`, or `int8/` and eight hex digits that
+            stand for the ranges of the maps.
         engine: framework, version and device.
         source: what the pictures came from.
         version: of this package.

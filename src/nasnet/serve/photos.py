@@ -34,6 +34,7 @@ from nasnet.hub.spec import ModuleSpec
 from nasnet.pictures.sources import open_source
 from nasnet.serve.options import RECIPE, ServeOptions
 from nasnet.weights.fetch.cache import cache_root
+from nasnet.weights.ranges import digest
 from nasnet.weights.weights import fingerprint
 
 State = Literal["reading", "computing", "done", "failed"]
@@ -297,6 +298,7 @@ def _name(spec: ModuleSpec, options: ServeOptions) -> str:
         weights.padding,
         options.recipe or RECIPE,
         options.engine.precision,
+        digest(weights.ranges),
         *map(str, spec.image_size),
     )
     text = "\0".join(what).encode("utf-8", "surrogateescape")
