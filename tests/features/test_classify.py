@@ -178,3 +178,15 @@ def test_the_command_prints_text_json_or_writes_a_table(tmp_path: Path, photos: 
     refused = invoke("classify", *shared, "-o", str(tmp_path / "labels.txt"))
     assert refused.exit_code == 2
     assert "a table ends in" in refused.stderr
+
+
+def test_a_source_that_is_not_there_is_told_before_weights_are_asked_for(tmp_path: Path) -> None:
+    done = invoke("classify", str(tmp_path / "nowhere"), "-w", "no/such/weights")
+    assert f"{tmp_path / 'nowhere'}: no such file or folder" in done.stderr
+
+
+def test_a_shard_is_classified_once_cut(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(b"no picture")
+    done = invoke("classify", str(tmp_path), "-w", "seeded:7", "--shard", "1/2", "--json")
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["2.jpg", "3.jpg"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from json import dumps
 
 from nasnet.cli.flags import File, Quiet, Source, Weights, check_file, command, failed
@@ -20,6 +21,7 @@ from nasnet.errors import InputError
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
 from nasnet.hub.spec import load_module_spec
+from nasnet.pictures.sources import SourceOptions, open_source
 from nasnet.system import write_whole
 from nasnet.text import display_name
 from nasnet.weights.opening import DEFAULT_CLASSIFIER
@@ -64,6 +66,9 @@ def classify(
     if output is not None and output.suffix not in _ENDINGS:
         raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
     check_file(output, overwrite=overwrite)
+    # Before weights are downloaded; opened, it is what these options make of it.
+    pictures = open_source(source, options=options.embed.source)
+    options = replace(options, embed=replace(options.embed, source=SourceOptions()))
     kept: list[Classified] = []
     failures = count = unsure = 0
     least = 0.0
@@ -77,7 +82,7 @@ def classify(
                 progress.update(event.done, event.total)
 
         spec = load_module_spec(weights, on_event=on_download)
-        for one in classify_pictures(source, weights=spec, options=options, on_event=on_event):
+        for one in classify_pictures(pictures, weights=spec, options=options, on_event=on_event):
             count += 1
             failures += one.error is not None
             unsure += one.error is None and not one.sure
