@@ -84,11 +84,7 @@ class MissingExtraError(NasnetError, ImportError):
 
 
 def needs(module: str, *, extra: str) -> ModuleType:
-    """Import an optional package.
-
-    Args:
-        module: the import name, such as `"onnxruntime"`.
-        extra: the extra of this package that brings it.
+    """Import an optional package by its import name; `extra` is the extra of ours that brings it.
 
     Raises:
         MissingExtraError: it is not installed, or broken.

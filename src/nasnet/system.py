@@ -45,11 +45,7 @@ _CGROUP_V1 = (
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, even if the power fails.
-
-    Args:
-        path: the file; what was there is replaced.
-        data: its content.
+    """Write or replace a file, which appears whole or not at all, even if the power fails.
 
     Raises:
         OutputError: it cannot be written; what was there before is kept.
@@ -127,13 +123,10 @@ def refuse_special(place: Path) -> None:
 
 
 def sweep(folder: Path, name: str | None = None, *, everyone: bool = False) -> None:
-    """Remove what killed processes have left of unfinished files.
+    """Remove what killed processes have left of unfinished files in a folder, or of one `name`.
 
-    Args:
-        folder: where.
-        name: of the file they were writing, any if not given.
-        everyone: other machines' leftovers too, which nobody can tell from work under way: only
-            for who holds the folder.
+    `everyone`: other machines' leftovers too, which nobody can tell from work under way: only for
+    who holds the folder.
     """
     import shutil
 
@@ -254,11 +247,8 @@ def lock(
 ) -> Lock:
     """Hold a folder, made if need be, so that no other run writes into it.
 
-    Args:
-        folder: which.
-        name: of the lock's file in it.
-        what: is being written, for the message; the folder if not given.
-        parents: make the folders above it too.
+    `name` is that of the lock's file in it, `what` is being written, for the message; with
+    `parents`, the folders above it are made too.
 
     Raises:
         OutputError: another run holds it, or it cannot be made.

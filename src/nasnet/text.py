@@ -48,12 +48,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def read_json(path: Path, error: type[NasnetError], remedy: str = "") -> dict[str, Any]:
-    """The object that a JSON file holds.
-
-    Args:
-        path: the file.
-        error: what is raised.
-        remedy: what the user can do about it, for the message.
+    """The object that a JSON file holds; `remedy` says what the user can do about a wrong one.
 
     Raises:
         NasnetError: as `error`: the file cannot be read, or is larger, deeper or something else.
@@ -206,12 +201,6 @@ def _is_too_deep(found: object) -> bool:
 
 def made(kind: Any, table: Mapping[str, Any], where: str, error: type[NasnetError]) -> Any:  # noqa: ANN401
     """A dataclass, with the dataclasses within it, from a table that was read from a file.
-
-    Args:
-        kind: the dataclass.
-        table: its fields.
-        where: the file, and the place in it, for the message.
-        error: what is raised.
 
     Raises:
         NasnetError: as `error`: a field is missing, unknown, or of another type.

@@ -222,13 +222,10 @@ class Compiled(Generic[T]):
     def __init__(
         self, compile_model: Callable[[ModelKey], T], *, keep: int = 4, forks: bool = True
     ) -> None:
-        """Begin with none.
+        """Hold models that `compile_model` makes, `keep` of them at most.
 
-        Args:
-            compile_model: makes a model.
-            keep: how many, at most.
-            forks: whether a model still computes in a process that was forked from the one that
-                made it, which has none of its threads.
+        `forks`: whether a model still computes in a process that was forked from the one that made
+        it, which has none of its threads.
         """
         self._compile = compile_model
         self._keep = keep
@@ -261,15 +258,10 @@ class Compiled(Generic[T]):
 
 
 def run(engine: Engine, images: Images, endpoints: Sequence[str]) -> Outputs:
-    """Compute endpoints of any number of pictures.
+    """Compute endpoints of any number of pictures; arguments as for `Engine.infer`.
 
-    Fewer than a batch go one by one over all cores, where that is quickest; batches too few for
-    the streams go one after another over all cores; more go over all streams at once.
-
-    Args:
-        engine: where to compute.
-        images: [n, height, width, 3], float32 in [0, 1] or uint8.
-        endpoints: TF-Slim endpoint names.
+    Fewer than a batch go one by one over all cores, where that is quickest; batches too few for the
+    streams go one after another over all cores; more go over all streams at once.
     """
     names = tuple(endpoints)
     count = len(images)

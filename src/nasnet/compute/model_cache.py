@@ -40,9 +40,8 @@ _MAKERS = (
 def place_of(identity: Mapping[str, object]) -> Path:
     """Where the model with this identity is kept, if it is.
 
-    Args:
-        identity: all that decides what the compiled model is; values that JSON or `str` can tell.
-            The package's version and code and the processor are added.
+    The identity is all that decides what the compiled model is, in values that JSON or `str` can
+    tell; the package's version and code and the processor are added.
     """
     told = {**identity, "nasnet": __version__, "code": _code(), "processor": description()}
     text = json.dumps(told, sort_keys=True, default=str)

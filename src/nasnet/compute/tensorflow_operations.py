@@ -35,11 +35,8 @@ class Mode:
 def compute(plan: Plan, images: Tensor, arrays: Mapping[str, Any], mode: Mode) -> dict[str, Tensor]:
     """All endpoints of a plan.
 
-    Args:
-        plan: the network.
-        images: [n, height, width, 3] as the plan takes them.
-        arrays: TF-Slim variable name -> tensor, or variable where training is meant.
-        mode: how.
+    Images are [n, height, width, 3] as the plan takes them; arrays are tensors, or variables where
+    training is meant.
     """
     values = {IMAGES: _tf().cast(images, "float32")}
     for operation in plan.operations:

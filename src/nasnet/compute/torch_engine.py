@@ -33,11 +33,8 @@ _GPU_BATCH = 64
 def create(weights: Weights, options: EngineOptions, *, separable: bool = False) -> _Torch:
     """Make the engine.
 
-    Args:
-        weights: of the network.
-        options: how to compute.
-        separable: compute separable convolutions by one kernel each (see `torch.separable`), which
-            no GPU has measured yet.
+    `separable` computes separable convolutions by one kernel each (see `torch.separable`), which no
+    GPU has measured yet.
 
     Raises:
         MissingExtraError: torch is not installed.

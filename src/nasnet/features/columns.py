@@ -39,11 +39,7 @@ def folder_of(id: str) -> str:
 
 
 def with_folder(table: pyarrow.Table) -> pyarrow.Table:
-    """Rows with the folder of each picture, unless they have a column of that name.
-
-    Args:
-        table: with a column `id`.
-    """
+    """Rows with the folder of each picture, unless they have a column of that name."""
     import pyarrow
 
     if FOLDER in table.column_names:

@@ -56,17 +56,11 @@ def write_contact_sheet(
     reading: SourceOptions | None = None,
     signed: Signed | None = None,
 ) -> int:
-    """Write the page.
+    """Write the page: `count` pictures at most, evenly spread, and those nearest to each by cosine.
 
-    Args:
-        features: the vectors.
-        pictures: the source they were computed from; read again, for what is shown.
-        path: the HTML file.
-        count: pictures with a row of their own, at most; evenly spread over the set.
-        neighbours: shown beside each, the nearest by cosine.
-        side: longest side of a picture on the page, in pixels.
-        reading: how the source is read; as when the vectors were computed.
-        signed: the signatures of the set, by which copies among what is shown are marked.
+    The source `pictures` is read again for what is shown, as `reading` says; `side` is the longest
+    side of a picture on the page, in pixels. By the signatures in `signed`, copies among what is
+    shown are marked.
 
     Returns:
         How many pictures have a row on the page.
@@ -174,18 +168,10 @@ def write_rows(
 ) -> None:
     """Write a page of rows.
 
-    Args:
-        rows: what is on it.
-        images: small pictures of what was found, by id, as data URLs.
-        meta: of the vectors that were compared.
-        path: the HTML file.
-        count: how many pictures were looked through.
-        title: of the page.
-        how: what a row is; a sentence.
-        grid: pictures at a glance, if there are any to show.
-        groups: pictures and their copies, which are marked; the first of them have a section.
-        words: what stands below the pictures that were found, by id.
-        where: the condition that all that were found fit, if there was one.
+    `images` are small pictures of what was found, by id, as data URLs; `count` pictures were looked
+    through; `how` says in a sentence what a row is; `words`, by id, stand below the pictures that
+    were found; of `groups`, pictures and their copies, which are marked, the first have a section;
+    `where` is the condition that all that were found fit.
 
     Raises:
         OutputError: it cannot be written.
@@ -226,14 +212,9 @@ def write_outliers(
     count: int,
     pictures: Any = None,  # noqa: ANN401
 ) -> None:
-    """Write a page of outliers, each beside its nearest neighbours.
+    """Write a page of outliers, each beside its nearest neighbours, out of `count` pictures.
 
-    Args:
-        found: what is on it.
-        meta: of the feature set.
-        path: the HTML file.
-        count: how many pictures were looked through.
-        pictures: the source; the one that the set names, if not given.
+    They are shown from the source that the set names, if `pictures` is not given.
 
     Raises:
         SourceError: the source cannot be read.
@@ -256,14 +237,9 @@ def write_copies(
     count: int,
     pictures: Any = None,  # noqa: ANN401
 ) -> None:
-    """Write a page of groups of copies, the first 300 of them.
+    """Write a page of groups of copies among `count` pictures, the first 300 of them.
 
-    Args:
-        groups: what is on it.
-        meta: of the feature set.
-        path: the HTML file.
-        count: how many pictures were looked through.
-        pictures: the source; the one that the set names, if not given.
+    They are shown from the source that the set names, if `pictures` is not given.
 
     Raises:
         SourceError: the source cannot be read.

@@ -156,13 +156,8 @@ def feature_schema(
 ) -> pyarrow.Schema:
     """The columns of a feature set, with the metadata attached.
 
-    Args:
-        dimensions: length of a vector.
-        meta: what the set says about itself.
-        vector_dtype: `float32`, `float16` or `int8`.
-        signed: with the pictures' sizes in bytes and their signatures.
-        kept: the user's columns, which come after our own.
-        projection: what brought the vectors to these dimensions.
+    The user's columns, `kept`, come after our own; `signed` adds the pictures' sizes in bytes and
+    their signatures; `projection` is what brought the vectors to these dimensions.
     """
     import pyarrow
 

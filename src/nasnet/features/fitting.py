@@ -10,11 +10,7 @@ _SMALL = 32_000_000  # numbers to fit on, some 30,000 vectors, up to which one t
 
 @contextlib.contextmanager
 def small_fit(numbers: int) -> Iterator[None]:
-    """Let BLAS work by one thread on few numbers: threads that wait for each other cost more.
-
-    Args:
-        numbers: how many are fitted on.
-    """
+    """Let BLAS work by one thread on few numbers: threads that wait for each other cost more."""
     if numbers > _SMALL:
         yield
         return

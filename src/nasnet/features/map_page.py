@@ -84,10 +84,7 @@ def project(
 ) -> npt.NDArray[np.float32]:
     """Two dimensions for many: by UMAP (McInnes et al. 2018) on cosines, or by PCA.
 
-    Args:
-        vectors: float32 [n, dimensions], finite.
-        options: how.
-        on_step: told how far UMAP is.
+    Vectors are float32 [n, dimensions], finite.
 
     Returns:
         float32 [n, 2], x from 0 to 1 along the larger spread, y from 0 to 1 or less.

@@ -15,9 +15,7 @@ def mosaic(vectors: npt.NDArray[np.float32]) -> tuple[int, list[int]]:
 
     The two main axes of the vectors (PCA) say where each would like to be; cells are given out from
     the outside in, and then exchanged as long as an exchange brings two pictures nearer to it.
-
-    Args:
-        vectors: float32 [n, dimensions], finite.
+    Vectors are float32 [n, dimensions], finite.
 
     Returns:
         The number of columns, and the row of `vectors` in each cell, line by line.

@@ -31,12 +31,9 @@ _NOTES = {"builtin": " The weights are the package's own, builtin, not Google's.
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """A page.
+    """A page of a template in `data/pages`.
 
-    Args:
-        template: its file in `data/pages`.
-        values: what it shows. They are escaped; the filter `name` also makes text from outside
-            fit for one line.
+    The values are escaped; the filter `name` also makes text from outside fit for one line.
     """
     return _environment().get_template(template).render(values)
 

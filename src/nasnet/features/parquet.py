@@ -49,12 +49,8 @@ def write(
 ) -> None:
     """Write tables as a file.
 
-    Args:
-        path: the file.
-        schema: of the tables.
-        tables: they; a vector is null where there is none.
-        packed: compressed, as a finished set is.
-        alone: the type of the vectors may depend on the rows; else it is that of any other file.
+    A vector is null where there is none. `packed`: compressed, as a finished set is; `alone`: the
+    type of the vectors may depend on the rows, else it is that of any other file.
     """
     import pyarrow.parquet
 
@@ -99,9 +95,7 @@ def reading(
 ) -> Iterator[pyarrow.parquet.ParquetFile]:
     """A file to read from, its end checked; its pages are checked as they are read.
 
-    Args:
-        source: a path, or what can be read and sought in.
-        pre_buffer: many small reads become few large ones, for what is far away.
+    `pre_buffer` makes many small reads few large ones, for what is far away.
 
     Raises:
         ValueError: its end is damaged.

@@ -61,15 +61,10 @@ def vectors(
     """Compute a vector for every item, or note why there is none.
 
     Every item gives exactly one row, in the order they came. An error of the source itself (a
-    damaged archive, say) ends the run; errors of one picture do not.
-
-    Args:
-        items: pictures to come; read from this thread only.
-        prepare: turns an item into network input; raises `PictureError` with the reason.
-        engine: where to compute.
-        endpoint: which vector; of a map the mean over its positions is taken.
-        width: length of the vector.
-        decode_threads: how many call `prepare` at once.
+    damaged archive, say) ends the run; errors of one picture do not. Items are read from this
+    thread only; `decode_threads` call `prepare` at once, which makes a network's input of an item
+    and raises `PictureError` with the reason. Of an endpoint that is a map the mean over its
+    positions is taken.
     """
     decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
     streams = ThreadPoolExecutor(engine.streams, thread_name_prefix="infer")

@@ -122,9 +122,7 @@ def projection_in(meta: Mapping[str, str]) -> Projection | None:
 def fit(blocks: Iterable[Floats], dimensions: int) -> Projection:
     """The projection to those dimensions in which vectors vary most.
 
-    Args:
-        blocks: float32 [n, given] each; rows with NaN are left out.
-        dimensions: how many to keep.
+    Blocks are float32 [n, given]; rows with NaN are left out.
 
     Raises:
         InputError: more dimensions than the vectors have, or not more vectors than dimensions.

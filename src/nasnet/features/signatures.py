@@ -90,9 +90,7 @@ def _rows(table: pyarrow.Table) -> list[dict[str, Any]]:
 def signed_again(signed: Signed, pictures: Any = None) -> Signed:  # noqa: ANN401
     """Make the signatures that a set lacks, by reading its pictures again.
 
-    Args:
-        signed: the set.
-        pictures: the source; the one that the set names, if not given.
+    They are read from the source that the set names, if `pictures` is not given.
 
     Raises:
         InputError: the pictures are not there any more.

@@ -25,10 +25,7 @@ def with_sums(meta: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
 def check_sums(meta: Mapping[str, str], place: Path, files: Sequence[Path]) -> None:
     """Make sure that metadata and files are whole and belong together.
 
-    Args:
-        meta: as it was read; what others wrote has no checksums.
-        place: the file it was read from.
-        files: as they were given to `with_sums`.
+    What others wrote has no checksums.
 
     Raises:
         OutputError: one does not fit, or cannot be read.

@@ -111,13 +111,9 @@ def build_signatures(
 ) -> dict[str, Signature]:
     """The signatures of a module.
 
-    Args:
-        spec: the network, as in `Weights.spec`; its name prefixes the keys of inner
-            endpoints (`nasnet_mobile/Cell_3`).
-        task: what the signature `default` gives: pooled features or logits.
-        num_classes: 0 where there is no classifier, hence no classification signature.
-        height: input height in pixels.
-        width: input width in pixels.
+    `task` says what the signature `default` gives: pooled features or logits. The network's name
+    prefixes the keys of inner endpoints (`nasnet_mobile/Cell_3`); without classes there is no
+    classification signature.
 
     Raises:
         InputError: classification without a classifier.
@@ -149,12 +145,7 @@ def build_signatures(
 
 
 def bind(name: str, signature: Signature, inputs: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Match what a caller passed with a signature's inputs.
-
-    Args:
-        name: the signature's name, for messages.
-        signature: what is called.
-        inputs: a bare array where the signature has one input, or a dict.
+    """Match what a caller passed, a dict or an only input's bare array, with a signature's inputs.
 
     Raises:
         InputError: a dict is needed, keys are missing or too many; a `TypeError`, as in the

@@ -60,10 +60,8 @@ class TorchModule:
     ) -> dict[str, Tensor]:
         """Endpoints of pictures; in training mode the moving averages move.
 
-        Args:
-            images: as `Module.__call__` takes them; a torch tensor keeps its graph.
-            endpoints: TF-Slim endpoint names.
-            momentum: decay of the moving averages in this call.
+        Images are as `Module.__call__` takes them, and a torch tensor keeps its graph; `momentum`
+        is the decay of the moving averages in this call.
         """
         behaviour = self.network.behaviour
         behaviour.decay = self._momentum if momentum is None else momentum

@@ -173,12 +173,7 @@ _LINE = re.compile(r"\s*(\w+)\((\d{1,2})\)\s*(\+|~)\s*(\w+)\((\d{1,2})\)\s*")
 
 
 def to_toml(spec: Spec, *, origin: str = "") -> str:
-    """The readable file of a network.
-
-    Args:
-        spec: the network.
-        origin: where it comes from, for people; kept in the file alone.
-    """
+    """The readable file of a network; its origin, for people, is kept in the file alone."""
     skeleton = skeleton_of(spec)
     lines = [
         "# A network for `nasnet train --network` and wherever a network's name is taken.",
@@ -207,11 +202,7 @@ def cell_lines(cell: Genotype) -> list[str]:
 
 
 def from_table(table: Mapping[str, Any], where: str) -> tuple[Spec, str]:
-    """The network of a readable file, and its origin.
-
-    Args:
-        table: what the file's TOML says.
-        where: how messages call the file.
+    """The network of a readable file, as its TOML says it, and its origin.
 
     Raises:
         InputError: it is no such file; the text names `where` and the place.

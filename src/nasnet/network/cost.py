@@ -20,11 +20,7 @@ _FASTEST = 1.125
 
 
 def multiply_adds(spec: Spec, size: int | None = None) -> int:
-    """Multiply-adds of one picture, the classifier of `spec.num_classes` included.
-
-    Args:
-        spec: the network.
-        size: height and width of the picture, the spec's own if not given.
+    """Multiply-adds of one picture of a size, the spec's own if not given, classifier included.
 
     Raises:
         InputError: the size, or a cell's number of filters, is too small.
@@ -66,14 +62,11 @@ class Fitted:
 def fit_filters(spec: Spec, budget: int, size: int | None = None) -> Fitted:
     """The widest form of a network that costs at most a budget.
 
-    The whole number of filters is chosen first. Where the next one would cost too much and this
-    one leaves more than 4 % of the budget, the filters grow a little faster from stage to stage
-    (`filter_scaling_rate`), and may start up to three filters narrower.
-
-    Args:
-        spec: the network; its own number of filters does not matter.
-        budget: multiply-adds of one picture, the classifier of `spec.num_classes` included.
-        size: height and width of the picture, the spec's own if not given.
+    The whole number of filters is chosen first. Where the next one would cost too much and this one
+    leaves more than 4 % of the budget, the filters grow a little faster from stage to stage
+    (`filter_scaling_rate`), and may start up to three filters narrower. The budget is multiply-adds
+    of one picture, of the spec's own size if not given, with the classifier of `spec.num_classes`;
+    the spec's own filters do not matter.
 
     Raises:
         InputError: no width costs 96 to 100 % of the budget; the text says what is nearest.

@@ -49,12 +49,7 @@ _STYLE = """
 
 
 def cell_svg(genotype: Genotype, title: str = "") -> str:
-    """A drawing of a cell, one SVG element, which is a file by itself and fits into HTML.
-
-    Args:
-        genotype: the cell.
-        title: what stands above it.
-    """
+    """A drawing of a cell, one SVG element, which is a file by itself and fits into HTML."""
     blocks = genotype.blocks
     layers = [0, 0]
     for block in blocks:

@@ -43,10 +43,7 @@ class Program:
 def for_inference(program: Program, endpoints: Iterable[str], *, uint8: bool = False) -> Program:
     """All rewrites in order: what the engines run.
 
-    Args:
-        program: the network as `network.build.build_plan` made it, with its weights.
-        endpoints: names of the endpoints that are wanted; work for others is dropped.
-        uint8: take pixels 0..255 instead of [0, 1].
+    Work for other endpoints than these is dropped; `uint8` takes pixels 0..255 instead of [0, 1].
     """
     program = drop_training_only(keep(program, endpoints))
     program = share_equal(program)

@@ -125,10 +125,8 @@ class Block:
 def genotype(blocks: Iterable[Block], output: Iterable[int] | None = None) -> Genotype:
     """The genotype of these blocks.
 
-    Args:
-        blocks: in an order in which each reads only earlier states.
-        output: the states that the output concatenates; None for all that no block reads, as
-            the paper's cells have it.
+    The blocks come in an order in which each reads only earlier states. The output concatenates all
+    states that no block reads, as in the paper's cells, if it is not given.
 
     Raises:
         InputError: no cell can be built from it; the text says which block.

@@ -63,13 +63,10 @@ def open_loader(
 ) -> Batches:
     """A loader in this process, or in several of its own.
 
-    Args:
-        examples: labelled pictures.
-        options: how batches are made; they are the same either way.
-        processes: at most so many; fewer where a batch cannot be shared evenly by them. Below 2
-            the threads of this process do it, and also where the examples cannot be sent to
-            another process (rows of a table in memory, say).
-        on_failure: told once of every unreadable picture.
+    The batches are the same either way. Processes are fewer where a batch cannot be shared evenly
+    by as many; below 2 the threads of this process do it, and also where the examples cannot be
+    sent to another process (rows of a table in memory, say). `on_failure` is told once of every
+    unreadable picture.
 
     Raises:
         InputError: see `Loader`.
@@ -119,11 +116,8 @@ class ProcessLoader:
     ) -> None:
         """Say what to load; processes start with the first epoch.
 
-        Args:
-            examples: labelled pictures whose `read` can be sent to another process.
-            options: how batches are made.
-            processes: how many; they share every batch evenly.
-            on_failure: told once of every unreadable picture, by who iterates.
+        The examples' `read` can be sent to another process, and the processes share every batch
+        evenly; `on_failure` is told once of every unreadable picture, by who iterates.
 
         Raises:
             InputError: the processes cannot share a batch evenly.

@@ -185,10 +185,8 @@ class Loader:
     ) -> None:
         """Say what to load.
 
-        Args:
-            examples: labelled pictures; a training batch shrinks to what there is.
-            options: how.
-            on_failure: told once of every unreadable picture, in order, by who iterates.
+        A training batch shrinks to what there is; `on_failure` is told once of every unreadable
+        picture, in order, by who iterates.
 
         Raises:
             InputError: no such recipe, or a last batch that the processes cannot share evenly.
@@ -229,11 +227,8 @@ class Loader:
     def epoch(self, number: int, *, start: int = 0) -> Iterator[TrainBatch]:
         """The batches of an epoch, in order.
 
-        Threads start with the first batch that is taken, and end with the iterator.
-
-        Args:
-            number: the epoch.
-            start: the first batch wanted: what comes is what an unbroken epoch has from there.
+        Threads start with the first batch that is taken, and end with the iterator. What comes from
+        the batch `start` on is what an unbroken epoch has from there.
 
         Raises:
             InputError: the loader is closed, or a number is negative.

@@ -10,12 +10,7 @@ _IMAGENET = re.compile(r"(n\d{8}_\d+|ILSVRC2012_val_\d+)")
 
 
 def held_out(id: str, share: float) -> bool:
-    """Whether a picture belongs to the part that is kept for measuring.
-
-    Args:
-        id: its path within the data.
-        share: how large that part is, 0 to 1.
-    """
+    """Whether a picture belongs to the share, 0 to 1, that is kept for measuring, by its path."""
     match = _IMAGENET.search(id)
     name = match[1] if match else id
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()

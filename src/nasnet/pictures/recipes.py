@@ -113,9 +113,7 @@ DEFAULT = "photo/1"
 def get_recipe(name: str, *, picture_pixels: int | None = None) -> Recipe:
     """The recipe of that name; without a version, the latest.
 
-    Args:
-        name: with its version or without.
-        picture_pixels: pixels of a picture that may be unpacked; the usual limit if not given.
+    `picture_pixels` of a picture may be unpacked; the usual limit if not given.
 
     Raises:
         InputError: there is none; the text lists them. Or a limit that lets no picture through.
@@ -184,10 +182,7 @@ def prepare(
 def open_picture(picture: Any, decoding: Decoding, *, target: tuple[int, int]) -> Decoded:  # noqa: ANN401
     """Pixels of whatever a source gives; see `prepare`.
 
-    Args:
-        picture: as for `prepare`.
-        decoding: how encoded bytes become pixels.
-        target: height and width it will be brought to, in pixels.
+    `target` is the height and width it will be brought to, in pixels.
 
     Raises:
         PictureError: it cannot be read or decoded; a short reason.

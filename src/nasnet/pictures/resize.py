@@ -110,10 +110,7 @@ def bilinear(image: Pixels, height: int, width: int, *, kernel: Kernel) -> Float
 def pillow_bilinear(pixels: Pixels, height: int, width: int) -> Pixels:
     """Pillow's bilinear resampling: antialiased when shrinking, rounded to 8 bits.
 
-    Args:
-        pixels: uint8 [height, width, 3].
-        height: wanted, in pixels.
-        width: wanted, in pixels.
+    Pixels are uint8 [height, width, 3].
     """
     from PIL import Image
 

@@ -20,10 +20,9 @@ def signature(
 ) -> bytes:
     """The signature of a picture.
 
-    Args:
-        pixels: uint8 [height, width, 3], all of the picture as it was decoded.
-        data: the file's bytes, if it was one.
-        small: the same picture brought to some smaller size, if that is at hand: it is quicker.
+    Pixels are uint8 [height, width, 3], all of the picture as it was decoded, and `data` the bytes
+    of its file, if it was one; it is quicker with `small`, the same picture brought to some smaller
+    size.
     """
     import google_crc32c
     from PIL import Image

@@ -32,14 +32,8 @@ def thumbnails(
 ) -> dict[str, str]:
     """Small JPEG pictures, by id; those that cannot be read any more are left out.
 
-    Args:
-        pictures: the source their vectors were computed from.
-        wanted: ids.
-        recipe: the preprocessing of the vectors: it decodes the pictures here too.
-        side: the longest side, in pixels.
-        source: how the source is read.
-        quality: of the JPEG files.
-        on_done: told how many are done, now and then.
+    `wanted` are ids, `side` is the longest one in pixels. The recipe of the vectors decodes the
+    pictures here too; `on_done` is told how many are done, now and then.
 
     Raises:
         SourceError: the source cannot be opened.

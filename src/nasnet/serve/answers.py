@@ -81,22 +81,12 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of ours
 
 
 def overloaded(text: str, *, seconds: float) -> Refusal:
-    """429, with how long to wait (RFC 6585, section 4).
-
-    Args:
-        text: what there is too much of.
-        seconds: until it is worth trying again.
-    """
+    """429 for too much of something, with the seconds to wait (RFC 6585, section 4)."""
     return Refusal(429, text, headers={"Retry-After": str(max(1, round(seconds)))})
 
 
 def of_reason(where: str, reason: str) -> Refusal:
-    """The refusal of a picture that cannot be decoded: 413 if it is too large, else 400.
-
-    Args:
-        where: which picture, such as `instances[2]`.
-        reason: as `PictureError` says it.
-    """
+    """The refusal of a picture, such as `instances[2]`: 413 if it is too large, else 400."""
     return Refusal(413 if reason.startswith(TOO_LARGE) else 400, f"{where}: {reason}")
 
 
@@ -171,16 +161,9 @@ def add_route(
 ) -> None:
     """Add a route: POST if it takes a body, else GET.
 
-    Args:
-        router: what to add to.
-        path: template of the path.
-        handler: its parameters are those of the path and the query, as FastAPI reads them; those
-            of a route with a body are the request, texts of the path, and have defaults else.
-        summary: in a few words.
-        answers: what comes back with 200; an object in JSON if not given.
-        takes: what the body may be.
-        refusals: statuses besides 401 and, of a body, those that reading it can end in.
-        refused_as: the form of refusals.
+    The handler's parameters are those of the path and the query, as FastAPI reads them; those of a
+    route with a body are the request, texts of the path, and have defaults else. `answers` come
+    with 200; `refusals` are statuses besides 401 and, of a body, those that reading it can end in.
     """
     good: dict[str, Any] = {"description": "Good.", "content": {}}
     for kind, schema in answers.items():
@@ -222,9 +205,7 @@ def _schema(described: type[BaseModel] | Mapping[str, Any]) -> Mapping[str, Any]
 def complete(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> None:
     """Add to the OpenAPI document what FastAPI cannot know, and take out what does not hold.
 
-    Args:
-        document: as FastAPI made it.
-        bodies: models of bodies that it does not read itself.
+    `bodies` are the models of bodies that it does not read itself.
     """
     schemas = document["components"]["schemas"]
     _, made = models_json_schema([(one, "validation") for one in bodies], ref_template=_REFERENCE)

@@ -120,14 +120,10 @@ class Batcher:
     ) -> None:
         """Start the threads.
 
-        Args:
-            prepare: decodes a picture and resizes it, in many threads at once.
-            pixels: how many a picture has by its header; refuses those that are too large.
-            streams: threads that compute.
-            decode_threads: of pictures that are not large.
-            queue: pictures taken and not yet done, at most.
-            linger_seconds: how long a picture waits for others to share a batch with.
-            watch: told what happens.
+        Many threads call `prepare`, which decodes a picture and resizes it, and `pixels`, which
+        tells how many it has by its header and refuses what is too large. `streams` threads
+        compute, `decode_threads` decode what is not large; `queue` pictures at most are taken and
+        not yet done, and each waits `linger_seconds` for others to share a batch with.
         """
         self._prepare = prepare
         self._pixels = pixels
@@ -167,11 +163,8 @@ class Batcher:
     ) -> list[Computed]:
         """Compute pictures; each gives outputs or a reason why not, in order.
 
-        Args:
-            pictures: encoded, or arrays [height, width, 3] of the network's own size, uint8 or
-                float32 in [0, 1].
-            lane: what to compute.
-            seconds: after which to give up.
+        They are encoded, or arrays [height, width, 3] of the network's own size, uint8 or float32
+        in [0, 1]; after so many seconds it gives up.
 
         Raises:
             Refusal: 429, the queue is full or the time is up.

@@ -80,11 +80,7 @@ async def read_body(request: Request, service: Service, held: Held) -> bytes:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives; where the client hangs up, the work is given up.
-
-    Args:
-        request: whose body has been read.
-        work: ends soon after it is cancelled.
+    """What the work gives; where the client hangs up, the work is cancelled.
 
     Raises:
         ClientDisconnect: nobody waits for it any more.
@@ -150,12 +146,9 @@ def _inflated(data: bytes, encoding: str, most: int) -> bytes:
 
 
 async def beside(service: Service, size: int, work: Callable[[], T]) -> T:
-    """Do what takes long for many bytes, in a thread if there are many, beside the event loop.
+    """Do what takes long for many bytes: in a thread if there are many, beside the event loop.
 
-    Args:
-        service: whose threads do it.
-        size: of the body, in bytes.
-        work: what to do; it gives the interpreter away every now and then.
+    The work gives the interpreter away every now and then.
     """
     if size <= _ELSEWHERE:
         return work()
@@ -164,11 +157,6 @@ async def beside(service: Service, size: int, work: Callable[[], T]) -> T:
 
 def files_of(data: bytes, content_type: str, *, most: int) -> list[File]:
     """The files of a multipart/form-data body (RFC 7578), and fields called `file` or `files`.
-
-    Args:
-        data: the body.
-        content_type: its header, with the boundary.
-        most: pictures in one request.
 
     Raises:
         Refusal: 400, it is no such body; 413, more parts than pictures are taken.

@@ -33,8 +33,7 @@ _STATUS = {
 def protocol(limits: Limits) -> Callable[..., asyncio.Protocol]:
     """What uvicorn is to make for each connection, in place of its own class.
 
-    Args:
-        limits: `connections`, `header_seconds` and `idle_seconds` are looked at.
+    Of the limits, `connections`, `header_seconds` and `idle_seconds` are looked at.
     """
 
     def make(*args: Any, **kwargs: Any) -> asyncio.Protocol:  # noqa: ANN401 - as uvicorn calls it

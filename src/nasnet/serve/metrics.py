@@ -75,14 +75,7 @@ class Metrics:
         )
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request.
-
-        Args:
-            route: the path's template, so that there are only so many.
-            method: as the client wrote it.
-            status: of the answer.
-            seconds: it took.
-        """
+        """Count a request; `route` is the path's template, so that there are only so many."""
         name = method if method in _METHODS else "other"
         self._requests.labels(route, name, str(status)).inc()
         self._seconds.labels(route).observe(seconds)

@@ -209,13 +209,7 @@ def _header_length(text: str | None, size: int) -> int:
 def _pictures(
     body: Mapping[str, Any], binary: memoryview, model: Model, most: int
 ) -> tuple[Infer, list[Picture]]:
-    """Check a request and take its pictures out.
-
-    Args:
-        body: the JSON.
-        binary: what lies behind it.
-        model: what it is for.
-        most: pictures in one request.
+    """Check a request, whose JSON is `body`, and take its pictures out.
 
     Raises:
         Refusal: 400, it does not fit; 413, too many pictures.

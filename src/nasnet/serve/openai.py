@@ -152,13 +152,7 @@ def routes(service: Service) -> APIRouter:
 
 
 def error_of(status: int, text: str, param: str | None) -> OpenaiRefused:
-    """A refusal in OpenAI's form.
-
-    Args:
-        status: the HTTP status.
-        text: what is wrong.
-        param: the field of the request that it is about.
-    """
+    """A refusal in OpenAI's form; `param` is the field of the request that it is about."""
     codes = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
     kind = "server_error" if status >= 500 else "invalid_request_error"
     if status == 429:

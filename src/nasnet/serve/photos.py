@@ -91,12 +91,6 @@ class Photos:
     ) -> None:
         """Look through the folder; `start` does the rest.
 
-        Args:
-            spec: the module that computes.
-            meta: what its vectors say about themselves.
-            dimensions: length of a vector.
-            options: of the service; `photos` is the folder.
-
         Raises:
             SourceError: there is no picture in the folder.
             OutputError: the cache cannot be written.
@@ -128,11 +122,9 @@ class Photos:
     def start(
         self, on_index: Callable[[Index], None], on_event: Callable[[Progress], None]
     ) -> None:
-        """Begin.
+        """Begin; `on_index` is given an index over all that has a vector, again and again.
 
-        Args:
-            on_index: given an index over all that has a vector, again and again; from a thread.
-            on_event: told how far it is; from a thread.
+        Both functions are called from a thread.
         """
         self._thread = threading.Thread(target=self._run, args=(on_index, on_event), name="photos")
         self._thread.start()

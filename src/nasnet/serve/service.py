@@ -97,9 +97,7 @@ class Model:
     ) -> list[Computed]:
         """Compute pictures, sharing batches with other requests.
 
-        Args:
-            pictures: encoded, or of the module's own size.
-            inner: give the inner endpoints as well.
+        They are encoded, or of the module's own size; `inner` gives the inner endpoints as well.
 
         Raises:
             Refusal: too many at once, or the queue is full.

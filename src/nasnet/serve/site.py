@@ -133,11 +133,7 @@ def _small(service: Service, id: str) -> bytes:
 
 
 def docs_page(document: dict[str, Any]) -> str:
-    """The page.
-
-    Args:
-        document: as OpenAPI 3.1 has it.
-    """
+    """The page of a document of OpenAPI 3.1."""
     groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for path, methods in document["paths"].items():
         for method, route in methods.items():

@@ -58,12 +58,8 @@ def best_between(
 ) -> Chosen:
     """The place with the least log loss, of those that are right as often as the head at least.
 
-    Args:
-        head: where the way begins.
-        trained: where it ends.
-        known: logits by the head, of pictures neither was trained on.
-        see: logits of the same pictures by other weights.
-        labels_of: the truth of such logits.
+    `known` are the head's logits of pictures neither was trained on, `see` gives those by other
+    weights, and `labels_of` the truth of such logits.
     """
     labels = labels_of(known)
     at_head = score(known.values, labels, trained.labels)

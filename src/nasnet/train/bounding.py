@@ -83,13 +83,8 @@ def bounded(
     From the first to the last one: where a map leaves the range of the middle photographs by far,
     the kernel becomes the one of least squares that gives what it gave, but at the pixels out of
     bounds their values brought back to the bounds (a ridge regression; what comes later sees the
-    changed maps).
-
-    Args:
-        weights: of any network.
-        examples: photographs; some are looked at, at the network's own size.
-        photos: how many of them.
-        on_change: told each change as it is made, as `Bounded.changes` says it.
+    changed maps). The photographs are looked at at the network's own size; `on_change` is told each
+    change as it is made, as `Bounded.changes` says it.
 
     Raises:
         InputError: fewer than two photographs can be read.

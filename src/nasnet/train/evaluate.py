@@ -136,12 +136,7 @@ def judge(
 ) -> Evaluation:
     """Scores and mistakes from logits.
 
-    Args:
-        predicted: logits of examples.
-        examples: all of them.
-        classes: names, in the order of the logits.
-        extractor: what computed them; its recipe shows pictures as the network sees them.
-        notes: handed on.
+    The extractor's recipe shows the mistakes as the network sees them.
     """
     labels = predicted.labels(examples)
     scores = score(predicted.values, labels, classes)
@@ -159,11 +154,6 @@ def accuracy(
     examples: Sequence[Example], classes: Sequence[str], extractor: Extractor
 ) -> dict[str, float]:
     """Loss and accuracy on labelled pictures, as a training is judged after each epoch.
-
-    Args:
-        examples: the pictures.
-        classes: names, in the order of the logits.
-        extractor: whose logits.
 
     Raises:
         SourceError: not one picture can be read.

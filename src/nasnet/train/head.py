@@ -268,14 +268,7 @@ def _fit(rows: _Rows, c: float, options: HeadFit) -> tuple[Doubles, Doubles, int
 
 
 def with_head(weights: Weights, head: Head, labels: Sequence[str], *, source: str) -> Weights:
-    """Weights whose classifier is this head, its temperature included; without auxiliary head.
-
-    Args:
-        weights: of the trunk.
-        head: the classifier.
-        labels: names of the classes.
-        source: where the trunk comes from, for people.
-    """
+    """Weights whose classifier is this head, its temperature included; without auxiliary head."""
     arrays = {name: array for name, array in weights.arrays.items() if not name.startswith("aux_")}
     arrays |= {
         "final_layer/FC/weights": head.kernel.astype(np.float32),

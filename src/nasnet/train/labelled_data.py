@@ -43,13 +43,8 @@ def open_labelled(
 ) -> Dataset:
     """Open labelled pictures and split them.
 
-    Args:
-        data: as `pictures.sources.open_dataset` takes them, or `hf://datasets/USER/NAME`, see
-            `on_this_machine`.
-        options: which columns, which split.
-        measured: which part of the data is the validation set.
-        fetch: whether a network may be used.
-        on_fetch: told of downloads.
+    As `pictures.sources.open_dataset`, but the data may be `hf://datasets/USER/NAME`, see
+    `on_this_machine`.
 
     Raises:
         SourceError: they cannot be opened, have no pictures or labels, or a single class.

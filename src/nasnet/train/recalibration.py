@@ -28,17 +28,11 @@ def recalibrate(
 ) -> Weights:
     """Replace every moving mean and variance by those of whole pictures at another size.
 
-    A network trained on small crops meets larger things in whole pictures: its averages, which
-    come from the crops, are off by then (Touvron et al. 2019, "Fixing the train-test resolution
+    A network trained on small crops meets larger things in whole pictures: its averages, which come
+    from the crops, are off by then (Touvron et al. 2019, "Fixing the train-test resolution
     discrepancy"). All kernels stay as they are. Means and variances are those of all pictures
-    together, from the ones of the batches (Wu and Johnson 2021, "Rethinking 'Batch' in
-    BatchNorm", precise statistics).
-
-    Args:
-        weights: a trained network's.
-        examples: pictures; those that cannot be read are passed over.
-        options: which of them, and how.
-        device: where the network computes, a torch device.
+    together, from the ones of the batches (Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm",
+    precise statistics). Pictures that cannot be read are passed over.
 
     Raises:
         TrainingError: no batch of two pictures can be read, or an average is no finite number.

@@ -26,10 +26,8 @@ def shipped_recipes() -> tuple[str, ...]:
 def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> TrainRecipe:
     """A recipe by the name of a shipped one, or from a TOML file.
 
-    Args:
-        name: of a shipped one, or a path.
-        changes: values instead of the file's, by their paths: `train.optimizer.learning_rate`,
-            or `stages.epochs` for a recipe with one stage.
+    Changes take the place of the file's values, by their paths: `train.optimizer.learning_rate`, or
+    `stages.epochs` for a recipe with one stage.
 
     Raises:
         InputError: it is not there, is no TOML, or has a key or value no recipe has; the text

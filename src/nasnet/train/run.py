@@ -48,12 +48,9 @@ _LOG = logging.getLogger(__name__)
 def network_for(recipe: TrainRecipe, data: Dataset, weights: Weights | None, size: Size) -> NASNet:
     """The recipe's network with the weights it starts from.
 
-    Args:
-        recipe: which network.
-        data: whose classes it is to tell apart; without any it is the published network's.
-        weights: to start from; TF-Slim's initial values if None. A classifier of other classes is
-            left behind.
-        size: height and width the module is for.
+    Without data it has the classes of the published one; without weights it starts from TF-Slim's
+    initial values; a classifier of other classes is left behind. `size` is the height and width
+    that the module is for.
     """
     height, width = _size_of(recipe.stages[-1], size)
     network = NASNet(
@@ -91,13 +88,7 @@ def preset_for(recipe: TrainRecipe, weights: Weights | None) -> str:
 
 
 def without_room(recipe: TrainRecipe, weights: Weights | None, size: Size) -> str:
-    """Why the network has no room for the recipe's auxiliary head; empty if it has, or needs none.
-
-    Args:
-        recipe: which network, and whether there is to be a head.
-        weights: to start from.
-        size: height and width the module is for.
-    """
+    """Why there is no room for the recipe's auxiliary head; empty if there is, or it has none."""
     if not recipe.aux_weight:
         return ""
     height, width = _size_of(recipe.stages[-1], size)
@@ -147,18 +138,10 @@ def follow(
 ) -> tuple[TrainResult, tuple[Failure, ...]]:
     """Train, or go on with the run in the folder, and keep its log there.
 
-    Args:
-        recipe: how.
-        network: what to train, as `network_for` made it.
-        objective: what to minimize.
-        data: what to train and to validate on.
-        folder: for checkpoints and logs.
-        size: height and width of the validation pictures, and of stages that name none.
-        start: the weights the network started from; a run that goes on must have the same.
-        engine: what computes the validation.
-        replicas: the processes that train together.
-        on_event: told how far the training is.
-        on_epoch: given the best weights so far after each epoch.
+    The network is as `network_for` made it; `size` is the height and width of the validation
+    pictures, and of stages that name none; `engine` computes the validation; a run that goes on
+    must have the same `start` weights; `on_epoch` is given the best weights so far after each
+    epoch.
 
     Returns:
         The result, recalibrated if the recipe says so, and the pictures that could not be read.

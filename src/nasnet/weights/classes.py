@@ -81,13 +81,9 @@ def with_classes(weights: Weights, classes: int) -> tuple[Weights, str]:
     """The same weights with another classifier: 1000 ImageNet classes, or 1001 with background.
 
     From 1001 to 1000 the background, index 0, is dropped. From 1000 to 1001 a background class is
-    put first whose kernel is zero and whose bias is -100, so that it never wins and takes
-    no probability; what the original had there is lost. The auxiliary head, which belongs
-    to the old classes, is left out.
-
-    Args:
-        weights: with 1000 or 1001 classes.
-        classes: 1000 or 1001; or 0, to leave the classifier out.
+    put first whose kernel is zero and whose bias is -100, so that it never wins and takes no
+    probability; what the original had there is lost. The auxiliary head, which belongs to the old
+    classes, is left out. With `classes` 0 the classifier is left out.
 
     Returns:
         The weights, and a line for people that says what became of the background; empty if
@@ -128,9 +124,7 @@ def with_classes(weights: Weights, classes: int) -> tuple[Weights, str]:
 def with_temperature(weights: Weights, temperature: float) -> Weights:
     """The same weights with the classifier's logits divided by a temperature (Guo et al. 2017).
 
-    Args:
-        weights: with a classifier.
-        temperature: above 0; above 1 makes the classifier less sure.
+    The temperature is above 0; above 1 it makes the classifier less sure.
 
     Raises:
         InputError: they have no classifier.

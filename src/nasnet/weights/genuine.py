@@ -55,10 +55,8 @@ def judge(
 ) -> Verdict:
     """Compare weights with the published ones.
 
-    Args:
-        arrays: TF-Slim name -> array; may be incomplete.
-        spec: the preset they are said to belong to.
-        table: fingerprints to compare with; those of the published weights if not given.
+    Arrays may be missing; `table` are the fingerprints to compare with, those of the published
+    weights of the preset `spec` if not given.
     """
     table = published_table(spec) if table is None else table
     plan = build_plan(decode(spec), num_classes=0)

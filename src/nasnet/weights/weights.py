@@ -267,14 +267,10 @@ def write_safetensors(
 ) -> None:
     """Write our own format: safetensors with TF-Slim names; spec, labels and origin as metadata.
 
-    The file appears complete or not at all.
-
-    Args:
-        weights: what to write.
-        path: the file.
-        half: kernels as float16, half the size and three digits; averages, offsets and scales,
-            which are few and may be large or small, stay float32.
-        card: what people should know of the weights (data, licence, figures), kept as metadata.
+    The file appears complete or not at all. With `half`, kernels are float16, half the size and
+    three digits; averages, offsets and scales, which are few and may be large or small, stay
+    float32. The card is what people should know of the weights (data, licence, figures), kept as
+    metadata.
 
     Raises:
         OutputError: it cannot be written.
@@ -303,11 +299,7 @@ def write_safetensors(
 
 
 def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> Weights:
-    """Read our own format.
-
-    Args:
-        path: the file.
-        partial: let tensors be missing; for looking only.
+    """Read our own format; `partial` lets tensors be missing, for looking only.
 
     Raises:
         WeightsError: the file is damaged, is no safetensors, or does not fit the network.

@@ -46,11 +46,8 @@ def fuse(operations: Sequence[Operation], wanted: Collection[str]) -> list[Opera
     """The same operations with each separable convolution in one step.
 
     ReLU is computed again by each of its readers, which costs nothing; the sum goes to the later of
-    two convolutions that are added.
-
-    Args:
-        operations: a plan's, rewritten for inference.
-        wanted: whose results are asked for.
+    two convolutions that are added. The operations are a plan's, rewritten for inference; `wanted`
+    says whose results are asked for.
     """
     by_name = {op.name: op for op in operations}
     reads = Counter(name for op in operations for name in op.inputs)
@@ -106,10 +103,8 @@ def separable(
 ) -> Tensor:
     """One step's result, channels last.
 
-    Args:
-        step: what is computed.
-        inputs: the map [n, channels, height, width], and what is added, of the result's shape.
-        parameters: by name, in torch's layouts, of the map's type.
+    Inputs are the map [n, channels, height, width], and what is added, of the result's shape;
+    parameters have torch's layouts and the map's type.
     """
     x = inputs[0].contiguous(memory_format=torch.channels_last)
     other = inputs[1].contiguous(memory_format=torch.channels_last) if inputs[1:] else None

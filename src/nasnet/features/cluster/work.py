@@ -42,12 +42,6 @@ def describe(extractor: Extractor) -> WorkerInfo:
 def compute(extractor: Extractor, parts: Parts, schema: pyarrow.Schema, shard: Shard) -> PartDone:
     """Compute a shard and write its part; nothing if this machine computes in another precision.
 
-    Args:
-        extractor: what computes.
-        parts: where to.
-        schema: of the feature set, with what it says about itself.
-        shard: the pictures.
-
     Raises:
         ClusterError: this machine does not see the pictures.
         SourceError: the source is damaged, or has changed since it was cut.

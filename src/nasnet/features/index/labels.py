@@ -132,11 +132,8 @@ def classifier_for(
 ) -> Classifier:
     """The classifier whose classes the vectors of a set can be asked for.
 
-    Args:
-        meta: of the set.
-        weights: where it is, such as a head that was trained on these vectors; the set's own
-            weights if not given.
-        fetch: where to look for a handle and what is allowed.
+    It lies where `weights` says, such as a head that was trained on these vectors; else it is that
+    of the set's own weights.
 
     Raises:
         InputError: it has none, or belongs to another network than the vectors.
@@ -180,13 +177,6 @@ def nearest_of_class(
 
     Those whose vectors point the way of the class's weights are put in order by how likely it is
     among all classes.
-
-    Args:
-        index: where to search.
-        classifier: of the network of its vectors.
-        label: name of the class.
-        k: how many.
-        where: only rows that it is true of; see `Index.nearest`.
 
     Returns:
         Rows, int64 [k], and how likely the class is, float32 [k], the likeliest first.

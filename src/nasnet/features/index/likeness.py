@@ -33,23 +33,13 @@ def outlines(greys: Floats) -> Floats:
 
 
 def whole(one: Floats, other: Floats) -> Mask:
-    """Which pairs show the same from border to border.
-
-    Args:
-        one: float32 [n, SIDE, SIDE].
-        other: the same.
-    """
+    """Which pairs, float32 [n, SIDE, SIDE] each, show the same from border to border."""
     greys, steps = _correlations(one, other, np.ones(one.shape, bool))
     return (greys >= _GREYS_WHOLE) & (steps >= _STEPS_WHOLE)
 
 
 def cropped(one: Floats, other: Floats) -> Mask:
-    """Which pairs show the same where both have something, up to `_REACH` a side.
-
-    Args:
-        one: float32 [n, SIDE, SIDE].
-        other: the same.
-    """
+    """Which pairs show the same where both have something, up to `_REACH` a side; as `whole`."""
     a, b = _smaller(one, SIDE // 2), _smaller(other, SIDE // 2)
     found = _correlations(a, b, np.ones(a.shape, bool))[1] >= _MIDDLE
     rows = np.flatnonzero(found)

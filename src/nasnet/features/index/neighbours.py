@@ -99,10 +99,8 @@ def pairs_above(
 ) -> Iterator[tuple[Rows, Rows, Floats]]:
     """All pairs of rows whose cosine is at least this, the smaller row first, in blocks.
 
-    Args:
-        vectors: as in `nearest`.
-        cosine: the least.
-        others: of the same rows, to compare with in place of their own.
+    Vectors are those of `nearest`; `others`, of the same rows, are compared with in place of their
+    own.
     """
     others = vectors if others is None else others
     for start in range(0, len(vectors), _QUERIES):

@@ -70,9 +70,8 @@ class _Token:
 def matching(table: pyarrow.Table, where: str | pyarrow.compute.Expression) -> Rows:
     """The rows of a table that a condition is true of, in order.
 
-    Args:
-        table: the columns; `folder`, that of the picture in its id, is one as well.
-        where: the condition: text, or an expression of pyarrow.
+    A condition is text, or an expression of pyarrow; `folder`, that of the picture in its id, is a
+    column as well.
 
     Raises:
         InputError: it cannot be read, or names a column that is not there.

@@ -58,10 +58,7 @@ def open_parts(
 ) -> Parts:
     """The parts of an output; nothing is made yet.
 
-    Args:
-        output: a file in one of the formats, or a folder.
-        storage: for fsspec, where the output is a URL.
-        folder: the parts themselves are asked for.
+    `folder`: the parts themselves are asked for, not a file.
 
     Raises:
         OutputError: the format is not known, or the place cannot be used.
@@ -76,10 +73,7 @@ def open_parts(
 def pending(parts: Parts, mode: str, *, shards: bool) -> Manifest | None:
     """The unfinished run that this one continues, None if it begins anew.
 
-    Args:
-        parts: of the output, held.
-        mode: `resume`, `overwrite`, `append` or `sync`.
-        shards: whether this run's parts are shards of the source.
+    `shards`: whether this run's parts are shards of the source.
 
     Raises:
         OutputError: the output is in the way, or was begun in another way.
@@ -107,14 +101,8 @@ def take_up(
 ) -> Run:
     """Begin a run, or continue one.
 
-    Args:
-        parts: of the output, held.
-        meta: what the feature set will say about itself; a run that continues has said it before.
-        mode: `resume`, `overwrite`, `append` or `sync`.
-        dimensions: length of a vector.
-        form: of the vectors in the finished file.
-        kept: the user's columns.
-        shard_rows: rows in a shard, if parts are shards; a run that continues keeps its own.
+    A run that continues has said before what the set says about itself, and keeps its own number of
+    rows in a shard, if parts are shards.
 
     Raises:
         OutputError: the output is in the way, was begun in another way, or cannot be written.

@@ -67,9 +67,7 @@ class Form:
     def schema(self, raw: pyarrow.Schema, meta: FeatureMeta) -> pyarrow.Schema:
         """Columns and metadata of a set of this form.
 
-        Args:
-            raw: of vectors as they were computed, or as they are there.
-            meta: what the set says about itself.
+        `raw` are those of vectors as they were computed, or as they are there.
         """
         length = raw.field("vector").type.list_size
         projection = self.projection
@@ -87,12 +85,7 @@ class Form:
         )
 
     def given_to(self, table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
-        """Rows with their vectors in this form; those that have it stay as they are.
-
-        Args:
-            table: the rows.
-            schema: as `schema` gave it.
-        """
+        """Rows with their vectors in this form; those that have it stay as they are."""
         place = table.schema.get_field_index("vector")
         wanted, there = schema.field("vector"), meta_of(table.schema).get("normalized", "no")
         same = table.schema.field(place).type == wanted.type
@@ -119,11 +112,7 @@ class Form:
 def wanted_form(dtype: VectorType | None, *, normalize: bool, pca: Pca, dimensions: int) -> Form:
     """The form that is asked for.
 
-    Args:
-        dtype: of the numbers.
-        normalize: to length 1.
-        pca: how many dimensions to keep, or a set whose projection is to be taken.
-        dimensions: of the vectors as they are computed.
+    `pca` is how many dimensions to keep, or a set whose projection is to be taken.
 
     Raises:
         InputError: no such dimensions, or the projection is none for such vectors.

@@ -67,12 +67,7 @@ class Manifest:
 
 
 def decode_manifest(data: bytes, where: str, remedy: str) -> Manifest:
-    """A manifest read back.
-
-    Args:
-        data: the file's content.
-        where: the file, for the message.
-        remedy: what the user can do if it is damaged.
+    """A manifest read back; `remedy` says what the user can do if it is damaged.
 
     Raises:
         OutputError: it is damaged, or of another version of this package.
@@ -88,11 +83,7 @@ def decode_manifest(data: bytes, where: str, remedy: str) -> Manifest:
 
 
 def place_of(source: str) -> str:
-    """Where a source is: the same for all ways to spell a path, wherever they are typed.
-
-    Args:
-        source: its name, perhaps with that of a shard.
-    """
+    """Where a source is: the same for all ways to spell a path, wherever they are typed."""
     name, comma, shard = source.partition(", shard ")
     if "://" in name:
         return f"{name.rstrip('/')}{comma}{shard}"
@@ -137,13 +128,7 @@ def check_continues(
 ) -> None:
     """Refuse to continue what was begun with other weights, another recipe, or the like.
 
-    Args:
-        before: what is there.
-        before_vector: type of its vectors.
-        now: what this run would write.
-        now_vector: type of its vectors.
-        where: what is there, for the message.
-        source: where the source was, see `place_of`; any may follow if not given.
+    Any source may follow if the place of the one that was, see `place_of`, is not given.
 
     Raises:
         OutputError: they differ; the text names in what.

@@ -53,11 +53,6 @@ class Output:
     def write(self, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
         """Write it; it is there when all of it is.
 
-        Args:
-            schema: with what the set says about itself.
-            rows: how many will come.
-            tables: they.
-
         Raises:
             OutputError: it cannot be written; what was there before is kept.
         """

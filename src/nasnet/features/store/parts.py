@@ -158,12 +158,6 @@ class Parts:
     ) -> None:
         """Write a part; it is there when all of it is, and replaces one of its number.
 
-        Args:
-            number: its place among the parts.
-            schema: of the feature set, with what the manifest says about it.
-            tables: the rows.
-            shard: name of its shard.
-
         Raises:
             OutputError: the disk is full, or the like; nothing of it is left.
         """
@@ -222,12 +216,6 @@ class Parts:
         self, manifest: Manifest, schema: pyarrow.Schema, rows: int, tables: Tables
     ) -> None:
         """Make the finished file, put it in its place and remove the folder, all or nothing.
-
-        Args:
-            manifest: of this run.
-            schema: of the finished file.
-            rows: in it.
-            tables: they.
 
         Raises:
             OutputError: the disk is full, or the like; the parts stay.

@@ -124,11 +124,8 @@ class Place:
     ) -> None:
         """Write a file, and those that belong to it; each is there when all of it is.
 
-        Args:
-            file: its name; it appears last.
-            write: makes it and the others beside it, given its path.
-            files: all of them in the order in which they shall appear, if there are others.
-            remedy: what to do if they cannot be written, for the message.
+        `write` makes it and the others beside it, given its path; `files` are all of them in the
+        order in which they shall appear, `file` the last.
 
         Raises:
             OutputError: something cannot be written; what was there before is kept.

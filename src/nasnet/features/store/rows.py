@@ -44,9 +44,7 @@ class Batch:
 def record_batch(batch: Batch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     """A batch as Arrow: null vectors (NaN beneath) and sizes where there is an error.
 
-    Args:
-        batch: the rows.
-        schema: of the feature set; the vectors take its type, float32 or float16.
+    The vectors take the type that the schema says, float32 or float16.
 
     Raises:
         SourceError: a value of a column that is kept does not fit the column.

@@ -67,11 +67,8 @@ class Synced:
     ) -> None:
         """Read what there is.
 
-        Args:
-            old: ids, errors and sizes of the finished set.
-            old_created: when its pictures were seen, ISO 8601.
-            done: the same of the run, a table a part.
-            done_created: when that run began.
+        The tables have ids, errors and sizes, those of the run (`done`) one a part; `old_created`
+        says when the set's pictures were seen, ISO 8601, and `done_created` when the run began.
         """
         self.added = self.changed = self.removed = 0
         self._old = _rows(old, whole=True)
@@ -102,8 +99,7 @@ class Synced:
     def plan(self, new: Iterable[pyarrow.Table]) -> Plan:
         """How the finished set and the new rows make the set of now.
 
-        Args:
-            new: ids and errors of the run, a table a part.
+        Of the new rows it sees ids and errors, a table a part.
         """
         for rows in self._done.values():
             self._unused.update(row.place for row in rows)
@@ -165,11 +161,8 @@ class Plan:
     ) -> Tables:
         """They, in order.
 
-        Args:
-            old: the finished set, without the user's columns.
-            new: gives the n-th table of new rows.
-            schema: of the set of now.
-            order: the place of each of the user's columns among the values of an item.
+        `old` comes without the user's columns; `order` is the place of each of these among the
+        values of an item.
         """
         import pyarrow
 

@@ -97,13 +97,6 @@ def open_sink(
 ) -> Sink:
     """Open an output for writing, or for writing on.
 
-    Args:
-        output: `.parquet`, `.arrow` or `.npy`.
-        meta: what the feature set will say about itself.
-        dimensions: length of a vector.
-        kept: the user's columns.
-        options: how to write.
-
     Raises:
         OutputError: the format is not known, the place cannot be written, another run holds it,
             a finished file is in the way, or an unfinished run was started differently.

@@ -23,12 +23,8 @@ def decode(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decod
     """Decode a picture; its content says which format it is. Safe in many threads at once.
 
     Of an animation the first frame is taken, of 16 bits the upper 8; grey becomes RGB; CMYK is
-    converted without a colour profile, and profiles are not applied.
-
-    Args:
-        data: the file's bytes.
-        decoding: how.
-        target: height and width in pixels it will be brought to.
+    converted without a colour profile, and profiles are not applied. `target` is the height and
+    width in pixels it will be brought to.
 
     Raises:
         PictureError: it is empty, truncated, too large, or no picture; a short reason.
@@ -44,9 +40,6 @@ def decode(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decod
 
 def measure(data: bytes) -> tuple[int, int]:
     """Width and height that a picture's header tells, as stored: what unpacking it would cost.
-
-    Args:
-        data: the file's bytes.
 
     Raises:
         PictureError: it is empty, no picture, or its header is damaged; a short reason.

@@ -12,13 +12,10 @@ _ORIENTATION = 0x0112
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation in an EXIF block, which is a TIFF directory (CIPA DC-008, tag 274).
+    """The orientation in an EXIF block, 1 to 8; 1, upright, where it says nothing usable.
 
-    Args:
-        exif: the block, with or without `Exif` and two zero bytes in front.
-
-    Returns:
-        1 to 8; 1, upright, where it says nothing usable.
+    The block is a TIFF directory (CIPA DC-008, tag 274), with or without `Exif` and two zero bytes
+    in front.
     """
     exif = exif.removeprefix(b"Exif\0\0")
     order = "<" if exif[:2] == b"II" else ">"
@@ -37,15 +34,7 @@ def orientation_of(exif: bytes) -> int:
 
 
 def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an orientation.
-
-    Args:
-        pixels: uint8 [height, width, 3], as stored.
-        orientation: 1 to 8.
-
-    Returns:
-        Contiguous; the array itself where it is upright already.
-    """
+    """Undo an orientation of uint8 [height, width, 3]: contiguous, itself where it is upright."""
     if orientation == 1:
         return np.ascontiguousarray(pixels)
     view = pixels

@@ -44,10 +44,6 @@ _EXIF_IN_JPEG_2000 = b"uuidJpgTiffExif->JP2"
 def decode_other(data: bytes, decoding: Decoding) -> Decoded:
     """Decode a picture of any format but plain JPEG; safe in many threads at once.
 
-    Args:
-        data: the file's bytes.
-        decoding: how.
-
     Raises:
         PictureError: it is truncated, too large, or no picture; a short reason.
     """
@@ -202,11 +198,8 @@ def from_pil(picture: Image, decoding: Decoding) -> Decoded:
     """Pixels of a PIL image, of whatever mode.
 
     An image as it was opened from its file is turned upright like the file itself; one that the
-    caller has worked on since is taken as it is, for Pillow carries the orientation along.
-
-    Args:
-        picture: loaded or not.
-        decoding: `upright` and `alpha` are looked at.
+    caller has worked on since is taken as it is, for Pillow carries the orientation along. Of the
+    decoding, `upright` and `alpha` are looked at.
 
     Raises:
         PictureError: its file is truncated, its mode has no way to RGB, or Pillow misreads it.

@@ -46,10 +46,7 @@ class _Segments:
 def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> Decoded | None:
     """Decode a JPEG file; the interpreter lock is free meanwhile.
 
-    Args:
-        data: the file's bytes.
-        decoding: how.
-        target: height and width in pixels it will be brought to.
+    `target` is the height and width in pixels it will be brought to.
 
     Returns:
         None where TurboJPEG does not get past the header: it knows the common chroma

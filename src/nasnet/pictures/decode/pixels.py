@@ -52,12 +52,7 @@ class Decoded:
 
 
 def check_size(width: int, height: int, most: int) -> None:
-    """Refuse a picture by its header, before any of it is unpacked.
-
-    Args:
-        width: in pixels, of what will be unpacked.
-        height: of the same, in pixels.
-        most: pixels that may be unpacked.
+    """Refuse a picture by its header, whose size is in pixels, before any of it is unpacked.
 
     Raises:
         PictureError: it has more.
@@ -72,11 +67,8 @@ def to_8_bits(values: npt.NDArray[Any], depth: int | None) -> Pixels:
     """Numbers of another depth: of more than 8 bits the upper 8, as libpng and TensorFlow do.
 
     32-bit integers and floats say nowhere what white is: the least of 1 (floats), 255 and 65535
-    that holds the largest value, else that value.
-
-    Args:
-        values: of any shape.
-        depth: bits of unsigned integers; None for the others.
+    that holds the largest value, else that value. `depth` is that of unsigned integers, in bits;
+    None for the others.
     """
     if depth is not None and depth > 8:
         return np.asarray(values >> (depth - 8), np.uint8)

@@ -78,11 +78,8 @@ def clear_colour(picture: Image, data: bytes | None) -> npt.NDArray[np.bool_] | 
     """Which pixels have the one colour that a grey or RGB picture names as clear (tRNS).
 
     They are compared in the file's own depth (PNG, 11.3.2.1); what Pillow makes of deeper and of
-    shallower ones is another colour.
-
-    Args:
-        picture: loaded.
-        data: the file, as Pillow got it; None where there is only the picture.
+    shallower ones is another colour. `data` is the file as Pillow got it, None where there is only
+    the picture.
 
     Returns:
         bool [height, width]; None where it names none.

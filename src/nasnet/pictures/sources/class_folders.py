@@ -36,11 +36,6 @@ def walk(root: str) -> Found:
 def folder_listing(root: str, found: Found, *, all_files: bool) -> Listing:
     """Pictures by the first folder they lie in; below train/ and val/, test/ by the second.
 
-    Args:
-        root: the folder.
-        found: what `walk` found in it.
-        all_files: take files whatever their name.
-
     Raises:
         SourceError: the pictures are in no class folders.
     """

@@ -80,11 +80,7 @@ class CsvTable:
     ) -> str:
         """The column with the paths, once all that are asked for are there, each once.
 
-        Args:
-            folder: where relative paths begin.
-            pictures: the column with paths, if named.
-            ids: the column with ids, if named.
-            labels: the column with classes, if wanted.
+        Of pictures, ids and labels those count that are named; relative paths begin at `folder`.
 
         Raises:
             SourceError: one is missing, or there more than once.
@@ -121,9 +117,7 @@ class CsvTable:
     def rows(self, paths: str | None, *columns: str | None) -> Iterator[tuple[str, ...]]:
         """The cells of some columns; empty where a row is too short, or there is no such column.
 
-        Args:
-            paths: the column with paths, if wanted; their bytes need be no text.
-            columns: others.
+        The bytes of the column `paths`, if it is wanted, need be no text.
 
         Raises:
             SourceError: (while iterating) it cannot be read, or a cell of the others is no text.
@@ -200,15 +194,8 @@ def find_columns(
 ) -> Columns:
     """The columns of pictures and ids: those named, or what their types and names suggest.
 
-    Args:
-        name: of the table, for messages.
-        schema: its columns.
-        column: the column with pictures, their paths or URLs, if named.
-        id_column: the column with ids, if named.
-        folder: where relative paths begin.
-        storage: for fsspec.
-        features: how Hugging Face describes the columns.
-        also: other columns that will be read, which must not be there twice.
+    Relative paths begin at `folder`; `features` is how Hugging Face describes the columns; `also`
+    are others that will be read, which must not be there twice.
 
     Raises:
         SourceError: there is no such column, or more than one could be it.

@@ -193,10 +193,7 @@ def files_below(
 ) -> Iterator[tuple[bytes, str]]:
     """Relative paths below a folder, `/` between their parts, each with a reason or ''.
 
-    Args:
-        top: the folder.
-        all_files: take files whatever their name.
-        passed: endings of those that are not taken are counted here.
+    Endings of files that are not taken for their names are counted in `passed`.
     """
     passed = Counter() if passed is None else passed
     home = os.stat(top)  # noqa: PTH116 - bytes
@@ -284,15 +281,9 @@ def list_source(
 ) -> Source:
     """Pictures named in a text: one path or URL a line, or with NUL bytes between them.
 
-    Empty lines and lines that begin with # do not count. Paths are seen from `folder`.
-
-    Args:
-        name: for messages.
-        opener: opens the text anew.
-        folder: where relative paths begin.
-        storage: for fsspec.
-        once: the text is a stream: it is read as it comes, and not counted before.
-        keep_open: what `opener` gives belongs to somebody else.
+    Empty lines and lines that begin with # do not count. Paths are seen from `folder`. `once`: the
+    text is a stream, read as it comes, and not counted before; `keep_open`: what `opener` gives
+    belongs to somebody else.
 
     Raises:
         SourceError: it cannot be read, or names nothing.

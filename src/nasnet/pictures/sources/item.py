@@ -157,11 +157,7 @@ def even_cuts(count: int, parts: int, seams: Sequence[int] = ()) -> list[tuple[i
 
 
 def passed_over(endings: Mapping[str, int]) -> str:
-    """A sentence on files that were passed over for their names, the most frequent first.
-
-    Args:
-        endings: of the names -> how many files.
-    """
+    """A sentence on files passed over for their names, by ending, the most frequent first."""
     count = sum(endings.values())
     ranked = sorted(endings.items(), key=lambda one: (-one[1], not one[0], one[0]))
     kinds = [f"{number:,} {ending or 'without ending'}" for ending, number in ranked[:_KINDS]]

@@ -37,11 +37,7 @@ def chosen(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which columns are kept: those named, or all.
 
-    Args:
-        name: of the table, for messages.
-        there: its columns.
-        options: what is to be kept.
-        without: columns that are not meant by all: pictures, and where the ids come from.
+    All does not mean the columns `without`: pictures, and where the ids come from.
 
     Returns:
         Their names, and notes.
@@ -144,10 +140,7 @@ def agreed(
 ) -> tuple[pyarrow.Field, ...]:
     """The columns of several files as one: of types that hold all.
 
-    Args:
-        first: name of the first file.
-        columns: its columns.
-        others: name of each other file, and its columns of the same names.
+    `others` are the names of the other files, and their columns of the same names.
 
     Raises:
         SourceError: a column is of one kind here and of another there.

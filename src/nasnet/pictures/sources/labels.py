@@ -108,12 +108,8 @@ def to_examples(
 ) -> tuple[Example, ...]:
     """Rows as examples of these classes, matched by name.
 
-    Args:
-        listing: where the rows come from.
-        rows: with labels.
-        classes: all there may be.
-        whose: who has these classes, for the message.
-        by_index: integers that count nothing and of which none is a name are indices.
+    `whose` classes these are is for the message; with `by_index`, integers that count nothing and
+    of which none is a name are indices.
 
     Raises:
         SourceError: a label is none of them.

@@ -67,9 +67,6 @@ _QUALITY = 92
 def samples_source(name: str) -> Source:
     """The collection, or scikit-image's photographs alone.
 
-    Args:
-        name: `samples:` or `samples:photographs`.
-
     Raises:
         MissingExtraError: the packages that bring the photographs are not installed.
     """

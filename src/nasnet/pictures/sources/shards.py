@@ -70,10 +70,6 @@ def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  
     own) is listed here, and a shard carries names, not pictures. Tables and zip archives are cut
     by rows, which costs a look at their directory. A compressed or remote tar is a shard whole.
 
-    Args:
-        spec: as for `open_source`.
-        options: how to read it.
-
     Raises:
         SourceError: it does not exist, cannot be read, or holds no pictures.
     """

@@ -28,11 +28,8 @@ Columns = Mapping[str, Any]  # name -> what a file beside the picture says
 def with_columns(source: Source, options: SourceOptions, samples: Samples | None = None) -> Source:
     """The source with the columns that are to be kept; it is read once to learn their types.
 
-    Args:
-        source: a folder or an archive.
-        options: what is kept.
-        samples: begins a stream of its items with the files that lie beside each, by ending; none
-            does if not given.
+    `samples` begins a stream of its items with the files that lie beside each, by ending; none does
+    if it is not given.
 
     Raises:
         SourceError: there is no such column, or a file beside a picture is damaged.

@@ -68,12 +68,7 @@ def divide(
 ) -> Division:
     """Rows by the split the data bring.
 
-    Args:
-        listing: for its name.
-        rows: with labels.
-        separate: a validation set is given apart from them.
-        measured: on which part: `any` takes the test part only where there is no validation part,
-            `validation` never takes it, `test` prefers it.
+    `separate`: a validation set is given apart from them; `measured` is as in `open_dataset`.
 
     Raises:
         SourceError: they have a split, but nothing to train on.
@@ -106,12 +101,7 @@ def stratified(
 
     Within its class an example's place is the hash of the seed and its id, so that adding or taking
     away pictures moves hardly any other. A class keeps one to train on at least, and gives one at
-    least if it has two.
-
-    Args:
-        examples: with different ids.
-        fraction: share for validation, 0 <= f < 1.
-        seed: of the hash.
+    least if it has two. The fraction is 0 <= f < 1.
 
     Returns:
         Examples to train on and to measure on, each in the order given.

@@ -15,12 +15,8 @@ def has_changed(item: Item, size: int | None, since: float) -> bool:
 
     A file is, if its size differs, or it was written since then. What lies in an archive or a
     table, or far away, has no time of its own: it is read, and its size alone counts. What cannot
-    be read there now, since its server is down, say, has not changed.
-
-    Args:
-        item: the picture as it is now.
-        size: in bytes, as it was; None if that is not known.
-        since: when it was seen, in seconds since 1970.
+    be read there now, since its server is down, say, has not changed. The size, in bytes, may be
+    unknown; `since` is when it was seen, in seconds since 1970.
     """
     if size is None:
         return True

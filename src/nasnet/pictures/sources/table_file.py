@@ -66,11 +66,7 @@ class Table:
 
 
 def open_table(name: str, opener: Opener) -> Table:
-    """Open a table by its content.
-
-    Args:
-        name: the path, or the URL if there is `://` in it.
-        opener: opens the file anew.
+    """Open a table, a path or URL (with `://` in it), by its content.
 
     Raises:
         SourceError: it is damaged.

@@ -47,13 +47,9 @@ def table_listing(
 ) -> Listing:
     """Rows of a Parquet file or an Arrow IPC file or stream.
 
-    Args:
-        path: of the file.
-        options: the columns.
-        features: as Hugging Face describes columns; from the file itself if not given.
-        part: the split all rows belong to, if they have no such column.
-        prefix: of the ids.
-        first: number of the first row.
+    Columns are described by Hugging Face's `features`, those in the file itself if not given; all
+    rows belong to the split `part`, if they have no such column; `prefix` is that of the ids,
+    `first` the number of the first row.
 
     Raises:
         SourceError: it is damaged, or has no such columns.

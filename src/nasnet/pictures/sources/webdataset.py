@@ -71,12 +71,7 @@ def shards_listing(
     """Samples of uncompressed tars, one after another.
 
     `classes.txt` beside the first one, or in the folder all are in, names the classes that integer
-    labels count, one a line.
-
-    Args:
-        name: for messages; the folder if it is one.
-        shards: path, prefix of the ids, and part of each.
-        options: which members to take.
+    labels count, one a line. Each shard is a path, the prefix of its ids, and its part.
 
     Raises:
         SourceError: a tar is compressed or damaged, or its samples have no labels.

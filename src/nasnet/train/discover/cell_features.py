@@ -20,11 +20,7 @@ def convolutions(operation: str) -> int:
 
 
 def feature_names(cell: str) -> tuple[str, ...]:
-    """What each number of `cell_features` is, in words.
-
-    Args:
-        cell: which one it is, such as `normal cell`.
-    """
+    """What each number of `cell_features` is, in words; `cell` is such as `normal cell`."""
     words = [
         ("identity" if one == "none" else one.removesuffix("_rate_2").removesuffix("_2"))
         for one in OPERATIONS

@@ -212,9 +212,7 @@ def finalists(found: Findings, measure: str, known: str) -> Figure | None:
 def differences(pairs: Mapping[str, tuple[Array, Paired]], base: str) -> Figure:
     """Differences to the base network, a mark a seed, with their mean and its lower bound.
 
-    Args:
-        pairs: by network, its differences [seeds], shares, and what they say.
-        base: the network they are differences to.
+    By network, differences in shares [seeds], and what they say.
     """
     light, _ = palettes()
     figure = sheet(7, 0.55 * len(pairs) + 1.1)
@@ -235,8 +233,7 @@ def differences(pairs: Mapping[str, tuple[Array, Paired]], base: str) -> Figure:
 def curves(networks: Mapping[str, Array]) -> Figure:
     """Accuracy over the epochs: each network's mean over the seeds, and how far they lie apart.
 
-    Args:
-        networks: by name, shares [seeds, epochs].
+    Networks by name, shares [seeds, epochs].
     """
     figure = sheet(7.5, 4.0)
     axes = figure.subplots()

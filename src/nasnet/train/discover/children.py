@@ -48,13 +48,8 @@ def learn(
 ) -> Outcome:
     """Train a network from initial values, in this process.
 
-    Args:
-        spec: the network.
-        pictures: folder of an array that `small_pictures` made.
-        lesson: how.
-        seed: of the initial values and of the order of pictures.
-        test: folder of an array whose pictures are measured on once, at the end: `test` of the
-            measures.
+    The folders are those of arrays that `small_pictures` made; the pictures of `test` are measured
+    on once, at the end: `test` of the measures.
 
     Raises:
         TrainingError: the loss is no number.

@@ -188,13 +188,9 @@ def findings(
 ) -> Findings:
     """What a run's records say.
 
-    Args:
-        records: in the order in which they came.
-        space: that was searched; the predictor learns from its features.
-        cells: the cell of each key of the records.
-        names: of the space's features, for their effects; none for no effects.
-        max_latency_ratio: milliseconds of the best cell in those of NASNet-A at the most; 0 for
-            no limit.
+    The records are in the order in which they came; the predictor learns from the space's features,
+    whose effects are told if they have names. `max_latency_ratio` is of the best cell's
+    milliseconds to those of NASNet-A; 0 for no limit.
 
     Raises:
         InputError: no training of the run has a score.

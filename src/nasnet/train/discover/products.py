@@ -45,12 +45,7 @@ class Discovery:
 
 
 def delivered(cells: Cells, options: DiscoverOptions, share: float = 1.0) -> Fitted:
-    """The network that these cells become: the whole skeleton, as wide as the budget allows.
-
-    Args:
-        cells: normal and reduction cell.
-        options: of the run.
-        share: of its budget.
+    """The whole skeleton with these cells, as wide as a share of the run's budget allows.
 
     Raises:
         InputError: no width fits.
@@ -95,13 +90,6 @@ def write_products(
     options: DiscoverOptions,
 ) -> Discovery:
     """Write what the results come to so far: table, best network, front of budgets, report.
-
-    Args:
-        folder: of the run.
-        data: its name.
-        records: all results, in the order in which they came.
-        space: of the first trainings.
-        options: of the run.
 
     Raises:
         InputError: no training has a score.

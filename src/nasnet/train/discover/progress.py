@@ -48,14 +48,8 @@ def event(
 ) -> DiscoverEvent:
     """What to tell after a result.
 
-    Args:
-        records: all results.
-        rungs: of the fidelities.
-        arms: names of the strategies, the one that is watched first.
-        trainings: first trainings of each strategy; None while the clock decides.
-        fidelity: of what is asked for now.
-        waiting: how many trainings are asked for now.
-        jobs: trainings at a time.
+    `arms` are the strategies, the one that is watched first, and `trainings` the first ones of
+    each, None while the clock decides; `waiting` of `fidelity` are asked for now, `jobs` at a time.
     """
     counts = [sum(one.fidelity == level for one in records) for level in range(len(rungs))]
     first = [one for one in records if one.fidelity == 0]

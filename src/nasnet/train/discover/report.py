@@ -181,13 +181,7 @@ def write_comparison(
 ) -> tuple[Path, ...]:
     """Write the page of a comparison and its charts, all or none.
 
-    Args:
-        title: the headline.
-        networks: as `with_pairs` makes them; the first is what the others are compared with.
-        seeds: in the order of the networks' accuracies.
-        facts: rows of name and value.
-        notes: sentences a reader must know.
-        folder: gets `report.html`; made if it is missing.
+    The networks are as `with_pairs` makes them, their accuracies in the order of the seeds.
 
     Raises:
         MissingExtraError: matplotlib is missing.

@@ -304,17 +304,8 @@ def train_trial(
 ) -> Record:
     """What a child does.
 
-    Args:
-        empty: the record without a score.
-        spec: the network to train.
-        pictures: the folder of its pictures.
-        lesson: how.
-        score: which measure is the score.
-        whole: the network that the cells would become, whose milliseconds are told, and NASNet-A
-            at the same multiply-adds; or None.
-
-    Returns:
-        The record.
+    Milliseconds are told of `whole`: the network that the cells would become, and NASNet-A at the
+    same multiply-adds.
     """
     from nasnet.train.discover.children import learn
     from nasnet.train.discover.latency import beside

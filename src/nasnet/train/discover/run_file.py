@@ -18,10 +18,7 @@ _REMEDY = "name another folder, or start anew with --overwrite"
 def begin(path: Path, *, data: Dataset, parts: Mapping[str, Any]) -> None:
     """Write what a run is, or refuse to go on with another one.
 
-    Args:
-        path: the file.
-        data: what the run looks at.
-        parts: values, lists or tables; None is left out.
+    Parts are values, lists or tables; None is left out.
 
     Raises:
         InputError: a value differs from the file's; the text names it.

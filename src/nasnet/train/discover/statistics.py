@@ -21,11 +21,8 @@ def expected_best(scores: Array, count: int) -> float:
     """Expected best score of that many random trainings.
 
     Unbiased: the mean over all subsets of the scores of that size (Dodge et al. 2019, arXiv
-    1909.03004, with draws without replacement as in Tang et al. 2020, section 3).
-
-    Args:
-        scores: of random cells [n], n at least `count`.
-        count: trainings, at least 1.
+    1909.03004, with draws without replacement as in Tang et al. 2020, section 3). The scores are of
+    random cells [n], 1 <= `count` <= n.
     """
     return float(_best_shares(len(scores), count) @ np.sort(scores))
 
@@ -112,10 +109,8 @@ def as_good_as_the_best(scores: Sequence[Sequence[float]]) -> list[int]:
     """Which of some cells cannot be told from the one with the best mean, that one first.
 
     The others' means are below it by less than the one-sided 95 % bound of a difference of two
-    means (Student's t, one variance over the seeds of all cells).
-
-    Args:
-        scores: of each cell, one a seed; without two seeds of some cell only the best is named.
+    means (Student's t, one variance over the seeds of all cells). Each cell has a score a seed;
+    without two seeds of some cell only the best is named.
     """
     stats = needs("scipy.stats", extra="discover")
     means = [float(np.mean(each)) for each in scores]
@@ -202,10 +197,8 @@ def reliability(scores: Array) -> float:
     """Share of the variance of one training's score that lies between cells, at most 1.
 
     The intraclass correlation ICC(1, 1) of Shrout and Fleiss (1979): 1 means that another seed
-    gives the same score, 0 or less that a score says nothing of its cell.
-
-    Args:
-        scores: float64 [cells, seeds], two or more of each.
+    gives the same score, 0 or less that a score says nothing of its cell. Scores are float64
+    [cells, seeds], two or more of each.
     """
     cells, seeds = scores.shape
     if cells < 2 or seeds < 2:

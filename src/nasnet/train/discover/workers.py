@@ -42,12 +42,10 @@ class Workers(Generic[Id, Answer]):
     def __init__(
         self, function: Callable[..., Answer], *, jobs: int, preload: Sequence[str] = ()
     ) -> None:
-        """Say what they do.
+        """Say what they do: a function of a module's top level; what it raises is an answer too.
 
-        Args:
-            function: to call, of a module's top level; what it raises is an answer too.
-            jobs: how many at once, at most as many as there are cores.
-            preload: modules that are imported once for all of them.
+        At most `jobs` run at once, and no more than there are cores; the modules of `preload` are
+        imported once for all of them.
         """
         self.jobs = max(1, min(jobs, usable_cores()))
         self._function = function

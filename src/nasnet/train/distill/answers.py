@@ -103,20 +103,11 @@ def open_answers(
 ) -> Answers:
     """The answers from a folder; what is missing there is computed first, view by view.
 
-    Args:
-        examples: the pictures; unreadable ones have no answer and are never asked for.
-        folder: where they are stored; about 4.6 kB a picture and view.
-        teacher: see `teachers.TEACHERS`.
-        views: how many views of each picture.
-        augment: what makes a view.
-        seed: of the views; the student's loader must have the same.
-        identity: fingerprint of the examples.
-        precision: the teacher's, `f32` or `bf16`.
-        device: where the teacher computes; see `open_teacher`.
-        workers: processes that make views; see `open_loader`.
-        cache_bytes: decoded pictures they keep for the next view.
-        overwrite: throw away answers of another teacher, to other views or pictures.
-        on_event: told how far it is.
+    About 4.6 kB are stored a picture and view; unreadable pictures have no answer and are never
+    asked for. The student's loader must have the same seed; `identity` is the fingerprint of the
+    examples, `precision` the teacher's, `f32` or `bf16`. The `workers` (see `open_loader`) keep
+    `cache_bytes` of decoded pictures for the next view; `overwrite` throws away answers of another
+    teacher, to other views or pictures.
 
     Raises:
         TrainingError: the folder has answers of another teacher, to other views or pictures, or

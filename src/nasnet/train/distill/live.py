@@ -42,16 +42,11 @@ class LiveTeacher:
         device: str,
         precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
-        """Load a teacher.
+        """Load a teacher: a key of `TEACHERS`, or several joined by `+`.
 
-        Args:
-            name: a key of `TEACHERS`, or several joined by `+`.
-            examples: the pictures to come; some are looked at for `sample`.
-            augment: how they are varied.
-            seed: of those views.
-            device: where training computes. On a CPU the teacher is OpenVINO's, which takes a
-                thirteenth of torch's time (one core of a Zen 5, bf16 for f32).
-            precision: of its arithmetic on a CPU; on a GPU it is training's.
+        Some of the examples are looked at for `sample`, varied by `augment` and `seed`. On a CPU
+        the teacher is OpenVINO's, which takes a thirteenth of torch's time (one core of a Zen 5,
+        bf16 for f32), with this precision; on a GPU it has training's.
 
         Raises:
             InputError: there is no such teacher.

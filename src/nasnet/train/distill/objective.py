@@ -64,16 +64,11 @@ class Distillation:
         features_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """Say what to agree with.
+        """Say what to agree with; `student` is what it makes of pictures if it has learned already.
 
-        Args:
-            teaching: the teacher's answers.
-            num_features: width of the student's feature vector.
-            student: what it makes of pictures as it starts, if it does not start anew.
-            temperature: both sides' logits are divided by it; the loss is multiplied by its square.
-            logits_weight: of the cross entropy.
-            features_weight: of the cosine distance.
-            seed: of the projection's initial values.
+        Both sides' logits are divided by the temperature, and the loss is multiplied by its square;
+        the weights are those of the cross entropy and of the cosine distance, the seed that of the
+        projection's initial values.
         """
         self._teaching = teaching
         self._temperature = temperature

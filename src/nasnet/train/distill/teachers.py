@@ -97,10 +97,7 @@ class Teacher:
         self._streams = streams
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> TeacherOutputs:
-        """Logits and features of pictures.
-
-        Args:
-            images: uint8 [n, size, size, 3], RGB.
+        """Logits and features of pictures, uint8 [n, size, size, 3], RGB.
 
         Raises:
             InputError: they have another shape or type.
@@ -191,12 +188,9 @@ def open_teacher(
 ) -> Teacher:
     """Load a teacher from its installed package, to answer pictures in batches.
 
-    Args:
-        name: a key of `TEACHERS`, or several joined by `+`.
-        batch: pictures at a time; 8, or 256 on a GPU, if None.
-        precision: of its arithmetic.
-        threads: cores of a CPU it takes; all if None.
-        device: `cpu` is OpenVINO's; others (`cuda`) are torch's.
+    The name is a key of `TEACHERS`, or several joined by `+`; a batch has 8 pictures, or 256 on a
+    GPU, if None says nothing else; `threads` are cores of a CPU, all if None. The device `cpu` is
+    OpenVINO's; others (`cuda`) are torch's.
 
     Raises:
         InputError: there is no such teacher.

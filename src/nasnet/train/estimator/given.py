@@ -53,12 +53,9 @@ def read(
 ) -> Given:
     """Tell pictures from vectors, and check rows of numbers as scikit-learn does.
 
-    Args:
-        estimator: whose X it is; rows set or check its `n_features_in_`, `feature_names_in_`.
-        X: see `NASNetFeatures`.
-        rows: what 2-d X means: `vectors`, or the shape of flattened pictures.
-        endpoint: which vector; how long those of `global_pool` are is known.
-        reset: X is that of `fit`.
+    Of 2-d X, `rows` says what it means: `vectors`, or the shape of flattened pictures. Rows set the
+    estimator's `n_features_in_` and `feature_names_in_` (`reset`, as for `fit`), or are checked by
+    them; how long vectors of `global_pool` are is known.
 
     Raises:
         InputError: it is neither (a `ValueError` and `TypeError`).

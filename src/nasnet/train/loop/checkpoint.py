@@ -28,10 +28,7 @@ _FORMAT = "nasnet-training/1"
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write a checkpoint; the one that was there stays until the new one is whole and on disk.
 
-    Args:
-        path: the file.
-        tensors: by name; copied from their device.
-        state: what JSON can hold; floats come back bit for bit.
+    The state is what JSON can hold; its floats come back bit for bit.
 
     Raises:
         OutputError: the disk is full, or the file cannot be written; the old one is kept.

@@ -63,17 +63,9 @@ class Trainer:
     ) -> None:
         """Prepare a run.
 
-        Args:
-            network: what to train, with the weights it starts from.
-            objective: what to minimize.
-            options: how.
-            folder: where checkpoints go.
-            identity: what else the run depends on (data, start weights); a resumed run must have
-                the same.
-            trainable: which state-dict keys move.
-            replicas: the processes that train together.
-            labels: names of the classes, kept with the weights.
-            on_event: told how far it is.
+        The network has the weights it starts from; of its parameters the state-dict keys
+        `trainable` move. A resumed run must have the same `identity`: what else it depends on
+        (data, start weights). `labels` are kept with the weights.
         """
         self.network = network
         self.objective = objective
@@ -198,9 +190,8 @@ class Trainer:
     ) -> TrainResult:
         """Train to the end.
 
-        Args:
-            loader: the batches of an epoch, by its number: pictures may change size on the way.
-            validate: judges weights after an epoch; `accuracy` of what it tells chooses the best.
+        The loader is the one for an epoch, by its number: pictures may change size on the way.
+        `validate` judges weights after an epoch; the best has the highest `accuracy` it tells.
 
         Raises:
             TrainingError: the loss is no finite number, or nothing moved.

@@ -79,11 +79,8 @@ def make(
 ) -> torch.optim.Optimizer:
     """An optimizer for named parameters.
 
-    Args:
-        parameters: those that move, by state-dict key.
-        options: how.
-        decayed: keys that weight decay acts on.
-        depth: key -> cells between it and the head, for layer-wise rates; 0 if not there.
+    Weight decay acts on the keys `decayed`; `depth`, key -> cells between it and the head, 0 if not
+    there, is for layer-wise rates.
 
     Returns:
         An optimizer whose groups carry `factor`, the share of the learning rate that is theirs.

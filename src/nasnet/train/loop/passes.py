@@ -220,10 +220,8 @@ class Classification:
     ) -> None:
         """Say what to minimize.
 
-        Args:
-            smoothing: share of the label that is spread over all classes.
-            class_weights: float [classes], 1 on average, or None.
-            aux_weight: weight of the auxiliary head's loss; 0 where there is none.
+        `smoothing` is the share of the label that is spread over all classes; `class_weights`,
+        float [classes], are 1 on average; `aux_weight` is 0 where there is no auxiliary head.
         """
         self._smoothing = smoothing
         self._weights = None if class_weights is None else np.asarray(class_weights, np.float32)

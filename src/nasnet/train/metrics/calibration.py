@@ -44,9 +44,8 @@ class Calibration:
 def reliability(confidence: _Floats, right: npt.NDArray[np.bool_]) -> Calibration:
     """Put pictures into bins of their confidence and compare it with what came out.
 
-    Args:
-        confidence: float64 [n] in [0, 1], softmax probability of the predicted class.
-        right: [n], whether that class is the true one.
+    The confidence, float64 [n] in [0, 1], is the softmax probability of the predicted class;
+    `right`, [n], says whether that is the true one.
     """
     edges = np.linspace(0, 1, BINS + 1)
     confidence = np.minimum(confidence, 1.0)

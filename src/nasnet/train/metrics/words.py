@@ -40,9 +40,7 @@ def as_dict(scores: Scores) -> dict[str, Any]:
 def table(scores: Scores, *, limit: int = 30) -> str:
     """The scores as plain text for a terminal: a line of the whole, then the worst classes.
 
-    Args:
-        scores: to be shown.
-        limit: rows of classes at most, lowest recall first; the last line counts the others.
+    `limit` classes at most have a row, lowest recall first; the last line counts the others.
 
     Raises:
         InputError: a negative limit.

@@ -32,10 +32,6 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     figure of an earlier report that this one does not have is removed. Files take their names
     only when all are written.
 
-    Args:
-        report: what to show.
-        folder: made if it is missing.
-
     Returns:
         The paths of the files, the page first.
 
@@ -69,14 +65,6 @@ def publish(
     files: Mapping[str, bytes], folder: Path, *, figures: Iterable[str]
 ) -> tuple[Path, ...]:
     """Write a page and its figures, all or none, and remove figures of an earlier page.
-
-    Args:
-        files: by name, the page first, as `report.html`.
-        folder: made if it is missing.
-        figures: names, without `.png`, of all figures that such a page may have.
-
-    Returns:
-        The paths of the files.
 
     Raises:
         OutputError: the folder cannot be made or written; what lay there stays.

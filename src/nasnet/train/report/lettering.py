@@ -84,12 +84,8 @@ def can_draw(name: str, lettering: Lettering) -> bool:
 def drawable(name: str, number: int | None, lettering: Lettering, *, cells: int) -> str:
     """A name as a figure can draw it.
 
-    Args:
-        name: of a class or a file.
-        number: of the class; put before the name if letters are missing, for such names may
-            look alike.
-        lettering: the fonts.
-        cells: letters it may take, wide ones counted twice.
+    If letters are missing, the number of its class comes before it, for such names may look alike;
+    `cells` are the letters it may take, wide ones counted twice.
     """
     shown = "".join(
         character if ord(character) in lettering.known else _MISSING

@@ -38,10 +38,8 @@ _HISTORY = (
 def page(report: Report, charts: Mapping[str, Shown], lettering: Lettering) -> str:
     """The whole page.
 
-    Args:
-        report: what it shows.
-        charts: by name; `curves` may be missing.
-        lettering: what the charts could draw, so that the page can say what they could not.
+    Of the charts, by name, `curves` may be missing; `lettering` is what they could draw, so that
+    the page can say what they could not.
     """
     scores = report.scores
     script = source("report.js")

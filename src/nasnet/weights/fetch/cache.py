@@ -119,15 +119,9 @@ def changes(folder: Path) -> str:
 def install(staged: Path, folder: Path, *, work: Path, key: str, url: str, sha256: str) -> None:
     """Put a verified folder in its place; the caller holds the lock.
 
-    Descriptor and manifest come first, so a crash in between leaves no folder without them.
-
-    Args:
-        staged: the folder, within `work`.
-        folder: its place; what is there is replaced.
-        work: the working folder `locked` gave.
-        key: the text whose SHA-1 names the folder.
-        url: where the content came from.
-        sha256: digest of the file it came in, hex, or nothing.
+    Descriptor and manifest come first, so a crash in between leaves no folder without them. The
+    folder `staged` lies within `work`, which `locked` gave; the key's SHA-1 names the folder;
+    `sha256` is that of the file it came in, hex, or empty.
 
     Raises:
         FetchError: the cache cannot be written.

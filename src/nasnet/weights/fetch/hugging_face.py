@@ -59,14 +59,8 @@ def download(
 ) -> Path:
     """Files of a repository, from the client's cache or downloaded: a folder of links to them.
 
-    Args:
-        repository: `USER/NAME`.
-        revision: branch, tag or commit; the main branch if None.
-        kind: of repository.
-        patterns: which files; all if None.
-        offline: take what the cache has.
-        name: of it all, for messages.
-        report: told how far it is.
+    The revision is a branch, tag or commit, the main branch if None; `patterns` say which files,
+    all if None; offline, it takes what the cache has; `name` is that of it all, for messages.
 
     Raises:
         FetchError: there is no such repository, or it cannot be had.

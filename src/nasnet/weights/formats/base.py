@@ -190,10 +190,7 @@ def open_members(path: Path) -> Members:
 def assemble(content: Content, path: Path, *, partial: bool = False) -> tuple[Weights, Content]:
     """Weights out of a file's content.
 
-    Args:
-        content: what a reader gave.
-        path: what was opened.
-        partial: let tensors be missing; for looking only.
+    `partial`: tensors may be missing; for looking only.
 
     Returns:
         The weights, and the content with the layout in its title and all notes.

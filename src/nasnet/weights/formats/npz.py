@@ -196,10 +196,8 @@ _ALLOWED: Mapping[str, Call | None] = {
 def tensornets_order(spec: str, *, aux_head: bool, gamma_first: bool = False) -> list[str]:
     """TF-Slim's names of a network's variables in the order TensorNets makes them.
 
-    Args:
-        spec: `mobile` or `large`.
-        aux_head: with the auxiliary head, which TensorNets makes in any case.
-        gamma_first: of a batch norm gamma comes before beta, as from TensorFlow 1.5 on.
+    TensorNets makes the auxiliary head in any case; `gamma_first`: of a batch norm gamma comes
+    before beta, as from TensorFlow 1.5 on.
     """
     norms = ("gamma", "beta", *_NORM_ORDER[2:]) if gamma_first else _NORM_ORDER
     row = decode(spec)

@@ -53,11 +53,7 @@ class NameGroups:
 
 
 def group_names(names: Iterable[str]) -> NameGroups:
-    """Tell the weights in a checkpoint from their averages and from an optimizer's state.
-
-    Args:
-        names: tensor names, such as the keys of `Checkpoint.entries`.
-    """
+    """Tell the weights in a checkpoint from their averages and from an optimizer's state."""
     plain, ignored = [], []
     averages: dict[str, str] = {}
     for name in names:

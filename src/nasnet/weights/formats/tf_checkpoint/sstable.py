@@ -116,11 +116,7 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def write_table(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Make an uncompressed table, byte for byte as TensorFlow's writer makes it.
-
-    Args:
-        pairs: keys in ascending order with their values.
-    """
+    """An uncompressed table of pairs in ascending order, as TensorFlow writes it byte for byte."""
     table = bytearray()
     index: list[tuple[bytes, bytes]] = []
     waiting = b""  # handle of a finished block; its index key depends on the next block's first key

@@ -31,10 +31,6 @@ def write_checkpoint(
 
     They appear whole or not at all.
 
-    Args:
-        prefix: path and start of the file names, such as `out/model.ckpt`.
-        tensors: name -> array of numbers or truth values.
-
     Raises:
         InputError: a name or a type that a checkpoint cannot hold.
         WeightsError: the files cannot be written.
