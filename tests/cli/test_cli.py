@@ -319,7 +319,7 @@ def test_a_training_shows_its_pictures_a_second(
 ) -> None:
     clock = iter(range(0, 1000, 25))  # seconds; a step takes 25
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with terminal.TrainingProgress(shows=True) as progress:
+    with terminal.Progress(shows=True) as progress:
         for step in range(1, 4):
             progress.on_event(
                 TrainEvent(kind="step", epoch=0, epochs=2, step=step, steps=4, done=pictures * step)

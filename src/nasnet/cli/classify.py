@@ -5,18 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from json import dumps
 
 from nasnet.cli.flags import File, Quiet, Source, Weights, check_file, command, failed
-from nasnet.cli.terminal import (
-    download_progress,
-    note,
-    rows_progress,
-    say,
-    say_json,
-    without_pandas,
-)
+from nasnet.cli.terminal import Progress, download_progress, note, say, say_json, without_pandas
 from nasnet.errors import InputError
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
@@ -27,6 +20,16 @@ from nasnet.text import display_name
 from nasnet.weights.opening import DEFAULT_CLASSIFIER
 
 _ENDINGS = (".csv", ".jsonl", ".parquet")
+# Of a table: name -> Arrow's type.
+_COLUMNS = {
+    "id": "string",
+    "rank": "int32",
+    "index": "int32",
+    "name": "string",
+    "probability": "float",
+    "sure": "bool",
+    "error": "string",
+}
 
 
 @command
@@ -73,13 +76,13 @@ def classify(
     failures = count = unsure = 0
     least = 0.0
     notes: tuple[str, ...] = ()
-    with download_progress() as on_download, rows_progress("classifying") as progress:
+    with download_progress() as on_download, Progress(not quiet) as progress:
 
         def on_event(event: EmbedEvent) -> None:
             nonlocal notes
             notes = event.notes
-            if not quiet and output is not None:
-                progress.update(event.done, event.total)
+            if output is not None:
+                progress.update("classifying", event.done, event.total)
 
         spec = load_module_spec(weights, on_event=on_download)
         for one in classify_pictures(pictures, weights=spec, options=options, on_event=on_event):
@@ -136,32 +139,13 @@ def _text(one: Classified) -> str:
 def _rows(kept: Iterable[Classified]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for one in kept:
+        row = dict.fromkeys(_COLUMNS) | {"id": one.id}
         if one.error is not None:
-            rows.append(_row(one.id, error=one.error))
+            rows.append(row | {"error": one.error})
         for rank, guess in enumerate(one.guesses, 1):
             sure = guess.probability >= one.min_confidence
-            rows.append(_row(one.id, rank, guess.index, guess.name, guess.probability, sure))
+            rows.append(row | {"rank": rank, "sure": sure} | asdict(guess))
     return rows
-
-
-def _row(
-    id: str,
-    rank: int | None = None,
-    index: int | None = None,
-    name: str | None = None,
-    probability: float | None = None,
-    sure: bool | None = None,
-    error: str | None = None,
-) -> dict[str, object]:
-    return {
-        "id": id,
-        "rank": rank,
-        "index": index,
-        "name": name,
-        "probability": probability,
-        "sure": sure,
-        "error": error,
-    }
 
 
 def _table(kept: list[Classified], ending: str) -> bytes:
@@ -170,24 +154,14 @@ def _table(kept: list[Classified], ending: str) -> bytes:
         return "".join(dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     if ending == ".csv":
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(_row("")))
+        writer = csv.DictWriter(text, fieldnames=list(_COLUMNS))
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue().encode()
     import pyarrow
     import pyarrow.parquet
 
-    schema = pyarrow.schema(
-        {
-            "id": pyarrow.string(),
-            "rank": pyarrow.int32(),
-            "index": pyarrow.int32(),
-            "name": pyarrow.string(),
-            "probability": pyarrow.float32(),
-            "sure": pyarrow.bool_(),
-            "error": pyarrow.string(),
-        }
-    )
+    schema = pyarrow.schema(_COLUMNS)
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(
         pyarrow.Table.from_pylist(rows, schema=schema), sink, write_page_checksum=True

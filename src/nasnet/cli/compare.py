@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nasnet.cli.flags import Folder, Quiet, UsageError, command
-from nasnet.cli.terminal import TrainingProgress, continuable, download_progress, note, say
+from nasnet.cli.terminal import Progress, continuable, download_progress, note, say
 from nasnet.pictures.sources import DatasetOptions
 from nasnet.train.discover.comparing import CompareOptions
 
@@ -46,7 +48,7 @@ def compare(
     with (
         continuable(output, not quiet),
         download_progress(not quiet) as on_download,
-        TrainingProgress(not quiet) as progress,
+        Progress(not quiet) as progress,
     ):
         found = judged(
             {name: network_of(name) for name in networks},
@@ -57,10 +59,8 @@ def compare(
             overwrite=overwrite,
             on_fetch=on_download,
             on_note=note,
-            on_pictures=lambda done, total: progress.on_done("pictures", done, total),
-            on_training=lambda done, total: progress.on_done(
-                "comparison", done, total, "trainings"
-            ),
+            on_pictures=partial(progress.on_done, "pictures"),
+            on_training=partial(progress.on_done, "comparison", unit="trainings"),
         )
     for sentence in found.verdicts:
         say(sentence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nasnet.cli.flags import Folder, Quiet, command
@@ -50,9 +50,22 @@ def discover(
 
     with (
         continuable(output, not quiet),
-        closing(_Shown(not quiet)) as shown,
+        Progress(not quiet) as progress,
         download_progress(not quiet) as on_download,
     ):
+
+        def on_progress(event: DiscoverEvent) -> None:
+            told = []
+            if event.best is not None:
+                told.append(f"best {event.best:.4f}")
+            if event.random is not None:
+                told.append(f"random search {event.random:.4f}")
+            if event.seconds_left:
+                told.append(f"about {duration(event.seconds_left)} of training left")
+            what = ("trainings", "the best quarter again", "the best five")[event.fidelity]
+            extra = ", ".join(told)
+            progress.update(what, event.done, event.planned, unit="trainings", extra=extra)
+
         found = search(
             data,
             output,
@@ -60,8 +73,8 @@ def discover(
             dataset=dataset,
             overwrite=overwrite,
             on_fetch=on_download,
-            on_pictures=shown.on_pictures,
-            on_progress=shown.on_progress,
+            on_pictures=partial(progress.on_done, "pictures"),
+            on_progress=on_progress,
         )
     if not quiet:
         note(f"{output}: {len(found.records)} trainings; see report.html")
@@ -69,43 +82,3 @@ def discover(
         if found.choice:
             note(found.choice)
         say(str(output / "best.toml"))
-
-
-class _Shown:
-    """Progress of a search on the terminal."""
-
-    def __init__(self, shows: bool) -> None:
-        self._shows = shows
-        self._bar: Progress | None = None
-        self._what = ""
-
-    def on_pictures(self, done: int, total: int) -> None:
-        """Show how many pictures are made small."""
-        self._update("pictures", "pictures", done, total, "")
-
-    def on_progress(self, event: DiscoverEvent) -> None:
-        """Show how many trainings are done, and how good the best one is."""
-        told = []
-        if event.best is not None:
-            told.append(f"best {event.best:.4f}")
-        if event.random is not None:
-            told.append(f"random search {event.random:.4f}")
-        if event.seconds_left:
-            told.append(f"about {duration(event.seconds_left)} of training left")
-        what = ("trainings", "the best quarter again", "the best five")[event.fidelity]
-        self._update(what, "trainings", event.done, event.planned, ", ".join(told))
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def _update(self, what: str, unit: str, done: int, total: int | None, extra: str) -> None:
-        if not self._shows:
-            return
-        if self._bar is None or what != self._what:
-            self.close()
-            self._what, self._bar = what, Progress(what, unit)
-            self._bar.begin(done)
-        self._bar.update(done, total, extra)

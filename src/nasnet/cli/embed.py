@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, Source, UsageError, Weights, check_file, command, failed
-from nasnet.cli.terminal import continuable, download_progress, note, rows_progress, without_pandas
+from nasnet.cli.terminal import Progress, continuable, download_progress, note, without_pandas
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
 from nasnet.features.feature_set import read_features
@@ -122,15 +122,11 @@ def _check_page(page: Path, source: str, output: str, *, on_cluster: bool) -> No
 def _embed_here(
     source: str, output: str, weights: str, options: EmbedOptions, *, quiet: bool
 ) -> EmbedSummary:
-    if quiet:
-        return embed_to_file(source, output, weights=weights, options=options)
-    with download_progress() as on_download, rows_progress() as progress:
+    with download_progress(not quiet) as on_download, Progress(not quiet) as progress:
 
         def on_event(event: EmbedEvent) -> None:
-            if event.done == event.resumed:
-                progress.begin(event.resumed)
             failed = f"{event.failures:,} failed" if event.failures else ""
-            progress.update(event.done, event.total, failed)
+            progress.update("embedding", event.done, event.total, extra=failed)
 
         return embed_to_file(
             source,
@@ -153,20 +149,13 @@ def _embed_on_cluster(
 ) -> ClusterSummary:
     from nasnet.features.cluster.running import embed_on_cluster
 
-    if quiet:
-        return embed_on_cluster(source, output, weights=weights, options=options, cluster=cluster)
-    begun = False
-    with download_progress() as on_download, rows_progress() as progress:
+    with download_progress(not quiet) as on_download, Progress(not quiet) as progress:
 
         def on_event(event: ClusterEvent) -> None:
-            nonlocal begun
-            if not begun:
-                progress.begin(event.resumed)
-                begun = True
             words = [f"{len(event.workers)} workers"]
             words += [f"{event.failures:,} failed"] if event.failures else []
             words += [f"{event.retried:,} begun again"] if event.retried else []
-            progress.update(event.done, event.total, ", ".join(words))
+            progress.update("embedding", event.done, event.total, extra=", ".join(words))
 
         return embed_on_cluster(
             source,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from nasnet.cli.flags import Quiet, check_free, command
-from nasnet.cli.terminal import TrainingProgress, download_progress, note, say, say_json
+from nasnet.cli.terminal import Progress, download_progress, note, say, say_json
 from nasnet.train.evaluate import EvaluateOptions, Evaluation, evaluate as evaluate_module
 from nasnet.train.metrics import as_dict, table
 
@@ -41,13 +42,13 @@ def evaluate(
         options: how to judge.
     """
     check_free(None if report is None else report / "report.html", overwrite=overwrite)
-    with download_progress(not quiet) as on_download, TrainingProgress(not quiet) as progress:
+    with download_progress(not quiet) as on_download, Progress(not quiet) as progress:
         found = evaluate_module(
             module,
             data,
             options=options,
             on_fetch=on_download,
-            on_done=lambda done, total: progress.on_done("evaluating", done, total),
+            on_done=partial(progress.on_done, "evaluating"),
         )
     _tell(found, limit=limit, as_json=json)
     if report is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nasnet.cli.flags import Folder, Quiet, Weights, command
 from nasnet.cli.recipe_flags import RecipeChanges
-from nasnet.cli.terminal import TrainingProgress, continuable, download_progress, note, say
+from nasnet.cli.terminal import Progress, continuable, download_progress, note, say
 from nasnet.train.finetune import finetune as finetune_module
 from nasnet.train.finetune_options import FinetuneOptions, FinetuneSummary
 from nasnet.train.metrics import table as score_table
@@ -63,7 +63,7 @@ def finetune(
     with (
         continuable(output, not quiet),
         download_progress(not quiet) as on_download,
-        TrainingProgress(not quiet) as progress,
+        Progress(not quiet) as progress,
     ):
         summary = finetune_module(
             data,

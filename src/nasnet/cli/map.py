@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nasnet.cli.flags import File, Quiet, check_file, command
-from nasnet.cli.terminal import TrainingProgress, note
+from nasnet.cli.terminal import Progress, note
 from nasnet.errors import InputError, SourceError
 from nasnet.features.columns import groups_by
 from nasnet.features.feature_set import Features, read_features
@@ -60,7 +60,7 @@ def map_(
     labels = _labels(colour, found)
     if colour != "clusters":
         options = replace(options, clusters=0)
-    with TrainingProgress(not quiet) as progress:
+    with Progress(not quiet) as progress:
         count = write_map(
             found,
             output,

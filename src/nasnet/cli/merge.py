@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from nasnet.cli.flags import Quiet, command
-from nasnet.cli.terminal import note, rows_progress
+from nasnet.cli.terminal import Progress, note
 from nasnet.features.store.form import VectorType
 from nasnet.features.store.merge import merge as merge_sets
 from nasnet.pictures.sources.examples import several
@@ -48,24 +47,19 @@ def merge(
         pca: dimensions to keep, or a feature set whose projection is to be taken.
         quiet: no progress and no summary.
     """
-    join = partial(
-        merge_sets,
-        parts,
-        output,
-        overwrite=overwrite,
-        keep_duplicates=keep_duplicates,
-        vector_dtype=vector_dtype,
-        normalize=normalize,
-        pca=pca,
-    )
-    if quiet:
-        join()
-        return
-    with rows_progress("merging", "rows") as progress:
-        progress.begin(0)
-        done = join(on_event=lambda rows, of: progress.update(rows, of, ""))
-    note(
-        f"{done.output}: {several(done.rows, 'row')} of {several(len(done.parts), 'part')}, "
-        f"{done.failures:,} failed; "
-        f"{done.seconds:.1f} s"
-    )
+    with Progress(not quiet) as progress:
+        done = merge_sets(
+            parts,
+            output,
+            overwrite=overwrite,
+            keep_duplicates=keep_duplicates,
+            vector_dtype=vector_dtype,
+            normalize=normalize,
+            pca=pca,
+            on_event=lambda rows, of: progress.update("merging", rows, of, unit="rows"),
+        )
+    if not quiet:
+        note(
+            f"{done.output}: {several(done.rows, 'row')} of {several(len(done.parts), 'part')}, "
+            f"{done.failures:,} failed; {done.seconds:.1f} s"
+        )

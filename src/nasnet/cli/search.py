@@ -19,9 +19,12 @@ from nasnet.features.contact_sheet import SheetRow, write_rows
 from nasnet.features.feature_set import check_same_space
 from nasnet.features.index import (
     Classifier,
+    Found,
     Index,
     classifier_for,
+    found_rows,
     nearest_of_class,
+    nearest_to,
     open_index,
     picture_vectors,
 )
@@ -108,7 +111,9 @@ def search(
             if not quiet:
                 note(f"{page}: open it in a browser")
         return 0
-    found = [_search(opened, query, count, among) for query in queries]
+    found = [
+        nearest_to(opened, query.vector, count, without=query.row, where=among) for query in queries
+    ]
     if label:
         classifier = classifier_for(opened.meta, weights=weights)
         labelled = [_by_label(opened, classifier, one, count, among) for one in label]
@@ -172,50 +177,17 @@ def _of_file(path: Path, opened: Index) -> list[_Query]:
     return [_Query(name=id, vector=vector) for id, vector in pairs if np.isfinite(vector).all()]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """A picture of the index, with the columns that were kept of its source."""
-
-    id: str
-    score: float
-    columns: Mapping[str, object]
-
-    @property
-    def said(self) -> str:
-        """The columns on a line."""
-        return words_of(self.columns)
-
-
-def _search(
-    opened: Index, query: _Query, count: int, among: npt.NDArray[np.int64] | None
-) -> list[_Found]:
-    rows, cosines = opened.nearest(query.vector[None], count + (query.row >= 0), where=among)
-    others = rows[0] != query.row
-    return _found(opened, rows[0][others][:count], cosines[0][others][:count])
-
-
 def _by_label(
     opened: Index,
     classifier: Classifier,
     label: str,
     count: int,
     among: npt.NDArray[np.int64] | None,
-) -> tuple[_Query, list[_Found]]:
+) -> tuple[_Query, list[Found]]:
     rows, shares = nearest_of_class(opened, classifier, label, count, where=among)
     place = classifier.place(label)
     name, vector = classifier.names[place], classifier.query(place)
-    return _Query(name=name, vector=vector, score="share"), _found(opened, rows, shares)
-
-
-def _found(
-    opened: Index, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]
-) -> list[_Found]:
-    return [
-        _Found(id=opened.ids[row], score=score, columns=columns)
-        for row, score, columns in zip(
-            rows.tolist(), scores.tolist(), opened.kept(rows), strict=True
-        )
-    ]
+    return _Query(name=name, vector=vector, score="share"), found_rows(opened, rows, shares)
 
 
 def _list(
@@ -253,7 +225,7 @@ def _write_list(
     )
 
 
-def _tell(query: _Query, near: Sequence[_Found], *, as_json: bool) -> None:
+def _tell(query: _Query, near: Sequence[Found], *, as_json: bool) -> None:
     if as_json:
         found = [
             {"id": one.id, query.score: round(one.score, 6)}
@@ -264,14 +236,15 @@ def _tell(query: _Query, near: Sequence[_Found], *, as_json: bool) -> None:
         return
     say(display_name(query.name))
     for one in near:
-        words = f"  {one.said}" if one.said else ""
+        said = words_of(one.columns)
+        words = f"  {said}" if said else ""
         say(f"  {one.score:.4f}  {display_name(one.id)}{words}")
 
 
 def _write_page(
     opened: Index,
     queries: Sequence[_Query],
-    found: Sequence[Sequence[_Found]],
+    found: Sequence[Sequence[Found]],
     source: str,
     page: Path,
     where: str | None,
@@ -303,6 +276,6 @@ def _write_page(
         count=len(opened),
         title="Found pictures",
         how="Each row shows what was searched for, and beside it the pictures most like it.",
-        words={one.id: one.said for near in found for one in near if one.said},
+        words={one.id: said for near in found for one in near if (said := words_of(one.columns))},
         where=where,
     )

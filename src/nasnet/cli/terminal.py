@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from json import dumps
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from nasnet.text import printable
 
 if TYPE_CHECKING:
-    from nasnet.train.distill import AnswersEvent
     from nasnet.train.finetune_options import FinetuneEvent
     from nasnet.train.loop import TrainEvent
     from nasnet.weights.fetch import FetchEvent
@@ -67,47 +66,18 @@ def watched() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-class Progress:
-    """Shows one count that grows; lives while a command runs.
+class _Lines:
+    """A line every ten seconds."""
 
-    On a terminal it is a bar with rate and time left; elsewhere a line every ten seconds.
-    """
+    def __init__(self, what: str, unit: str, first: int) -> None:
+        self._what, self._unit, self._first = what, unit, first
+        self._started = self._printed = time.monotonic()
 
-    def __init__(self, what: str, unit: str) -> None:
-        self._what = what
-        self._unit = unit
-        self._started = time.monotonic()
-        self._first = 0
-        self._printed = self._started
-        self._bar: _Bar | None = _Bar(what, unit) if watched() else None
-
-    def begin(self, done: int) -> None:
-        """Start counting at what an earlier run had done."""
-        self._first = done
-
-    def update(self, done: int, total: int | None, extra: str = "") -> None:
-        """Show how far it is."""
-        if self._bar is not None:
-            self._bar.update(done, total, extra)
-            return
+    def update(self, done: int, total: int | None, extra: str) -> None:
         now = time.monotonic()
-        if now - self._printed >= _LINE_EVERY_S:
-            self._printed = now
-            note(self._line(done, total, extra, now))
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._bar is not None:
-            self._bar.note(text)
-        else:
-            note(text)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def _line(self, done: int, total: int | None, extra: str, now: float) -> str:
+        if now - self._printed < _LINE_EVERY_S:
+            return
+        self._printed = now
         rate = (done - self._first) / max(now - self._started, 1e-9)
         text = f"{self._what}: {done:,}"
         if total is not None:
@@ -115,7 +85,13 @@ class Progress:
         text += f" {self._unit}, {_rate(rate)}"
         if total is not None and rate > 0:
             text += f", {duration((total - done) / rate)} left"
-        return text + (f", {extra}" if extra else "")
+        note(text + (f", {extra}" if extra else ""))
+
+    def note(self, text: str) -> None:
+        note(text)
+
+    def close(self) -> None:
+        """There is nothing to take away."""
 
 
 class _Bar:
@@ -176,44 +152,6 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def rows_progress(what: str = "embedding", unit: str = "pictures") -> Iterator[Progress]:
-    """Progress of pictures, or of their rows."""
-    progress = Progress(what, unit)
-    try:
-        yield progress
-    finally:
-        progress.close()
-
-
-@contextmanager
-def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], None]]:
-    """Progress of a download; it appears with the first byte, and not at all for a local path."""
-    shown: list[Progress] = []
-
-    def on_event(event: FetchEvent) -> None:
-        if not shows:
-            return
-        if event.kind == "progress":
-            if not shown:
-                shown.append(Progress("downloading", "kB"))
-            total = event.total_bytes
-            shown[0].update(
-                event.done_bytes // 1000, None if total is None else total // 1000, event.url
-            )
-        elif event.kind in ("start", "retry", "failed", "wait"):
-            text = f"{event.url}: {event.text}" if event.text else f"{event.kind}: {event.url}"
-            (shown[0].note if shown else note)(text)
-        elif event.kind == "done" and shown:
-            shown.pop().close()  # what comes next has a bar of its own
-
-    try:
-        yield on_event
-    finally:
-        for progress in shown:
-            progress.close()
-
-
-@contextmanager
 def continuable(output: Path | str, shows: bool) -> Iterator[None]:
     """Say of a run that is stopped that the same command continues it."""
     try:
@@ -224,91 +162,100 @@ def continuable(output: Path | str, shows: bool) -> Iterator[None]:
         raise
 
 
-class TrainingProgress:
-    """A bar an epoch, with loss and accuracy, and a line after each; lives as long as the run."""
+class Progress:
+    """Shows how far a run is, one thing after another; lives as long as a `with` statement.
 
-    def __init__(self, shows: bool) -> None:
+    On a terminal it is a bar with rate and time left; elsewhere a line every ten seconds.
+    """
+
+    def __init__(self, shows: bool = True) -> None:
         self._shows = shows
-        self._bar: Progress | None = None
+        self._shown: _Bar | _Lines | None = None
         self._what = ""
 
-    def __enter__(self) -> TrainingProgress:
-        """Use it in a `with` statement to have the bar taken away."""
+    def __enter__(self) -> Progress:
+        """Nothing is shown yet."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away."""
+        self.close()
 
-    def on_event(self, event: TrainEvent) -> None:
-        """Show how far a training is."""
+    def update(
+        self, what: str, done: int, total: int | None, *, unit: str = "pictures", extra: str = ""
+    ) -> None:
+        """Show how far something is; another thing has a bar of its own."""
         if not self._shows:
             return
+        if self._shown is None or what != self._what:
+            self.close()
+            self._what = what
+            # What an earlier run had done counts for no rate.
+            self._shown = _Bar(what, unit) if watched() else _Lines(what, unit, done)
+        self._shown.update(done, total, extra)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._shows:
+            (note if self._shown is None else self._shown.note)(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._shown is not None:
+            self._shown.close()
+            self._shown = None
+
+    def on_event(self, event: TrainEvent) -> None:
+        """Show how far a training is: a bar an epoch, with loss and accuracy, a line after each."""
         if event.kind == "note":
-            self._note(f"note: {event.text}")
+            self.note(f"note: {event.text}")
         elif event.kind == "epoch":
-            self._close()
-            self._note(f"epoch {event.epoch} of {event.epochs}: {_numbers(event.row)}")
+            self.close()
+            self.note(f"epoch {event.epoch} of {event.epochs}: {_numbers(event.row)}")
         else:
             total = round(event.done * event.steps / event.step)
             what = f"epoch {event.epoch + 1}/{event.epochs}"
-            self._update(what, "pictures", event.done, total, _numbers(event.row))
-
-    def on_answers(self, event: AnswersEvent) -> None:
-        """Show how far a teacher is."""
-        if self._shows:
-            self._update("teacher", "pictures", event.done, event.total, "")
-            if event.done == event.total:
-                self._close()
+            self.update(what, event.done, total, extra=_numbers(event.row))
 
     def on_finetune(self, event: FinetuneEvent) -> None:
         """Show how far the features of a fine-tuning are."""
-        if not self._shows:
-            return
         if event.text:
-            self._note(f"{event.what}: {event.text}")
+            self.note(f"{event.what}: {event.text}")
         else:
             self.on_done(event.what, event.done, event.total)
 
     def on_done(self, what: str, done: int, total: int, unit: str = "pictures") -> None:
         """Show how many pictures, or others, are done."""
-        if self._shows:
-            self._update(what, unit, done, total, "")
-            if done == total:
-                self._close()
+        self.update(what, done, total, unit=unit)
+        if done == total:
+            self.close()
 
     def on_step(self, what: str, done: int, total: int | None) -> None:
         """Show what is being done, and how far it is where that is known."""
-        if not self._shows:
-            return
         if total is None and not watched():
-            self._close()
-            note(what)
+            self.close()
+            self.note(what)
         else:
-            self._update(what, "steps", done, total, "")
+            self.update(what, done, total, unit="steps")
 
-    def _update(self, what: str, unit: str, done: int, total: int | None, extra: str) -> None:
-        if self._bar is None or what != self._what:
-            self._close()
-            self._what = what
-            self._bar = Progress(what, unit)
-            self._bar.begin(done)
-        self._bar.update(done, total, extra)
 
-    def _note(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.note(text)
-        else:
-            note(text)
+@contextmanager
+def download_progress(shows: bool = True) -> Iterator[Callable[[FetchEvent], None]]:
+    """Progress of a download; it appears with the first byte, and not at all for a local path."""
+    with Progress(shows) as progress:
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        def on_event(event: FetchEvent) -> None:
+            if event.kind == "progress":
+                total = None if event.total_bytes is None else event.total_bytes // 1000
+                done = event.done_bytes // 1000
+                progress.update("downloading", done, total, unit="kB", extra=event.url)
+            elif event.kind in ("start", "retry", "failed", "wait"):
+                text = f"{event.url}: {event.text}" if event.text else f"{event.kind}: {event.url}"
+                progress.note(text)
+            elif event.kind == "done":
+                progress.close()  # what comes next has a bar of its own
+
+        yield on_event
 
 
 def _numbers(row: Mapping[str, float]) -> str:

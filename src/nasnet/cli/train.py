@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from nasnet.cli.flags import Folder, Quiet, command
 from nasnet.cli.recipe_flags import RecipeChanges
-from nasnet.cli.terminal import TrainingProgress, continuable, download_progress, note
+from nasnet.cli.terminal import Progress, continuable, download_progress, note
 from nasnet.errors import needs
 from nasnet.pictures.sources import DatasetOptions
 
@@ -61,7 +61,7 @@ def train(
         with (
             continuable(output, shows),
             download_progress(shows) as on_download,
-            TrainingProgress(shows) as progress,
+            Progress(shows) as progress,
         ):
             opened = open_weights(weights, on_event=on_download) if weights else None
             summary = train_network(
@@ -74,7 +74,7 @@ def train(
                 replicas=replicas,
                 on_fetch=on_download,
                 on_event=progress.on_event,
-                on_answers=progress.on_answers,
+                on_answers=lambda event: progress.on_done("teacher", event.done, event.total),
             )
         if shows:
             result = summary.result

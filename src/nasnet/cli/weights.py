@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import App, Parameter, validators
 
 from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_file, command
-from nasnet.cli.terminal import note, rows_progress, say, say_json
+from nasnet.cli.terminal import Progress, note, say, say_json
 from nasnet.errors import InputError, PictureError, needs
 from nasnet.text import display_name, read_toml
 from nasnet.weights.classes import with_temperature
@@ -142,15 +142,13 @@ def _ranged(weights: Weights, source: str, *, quiet: bool) -> Weights:
             continue  # one of many
     if not found:
         raise InputError(f"{source}: none of {len(items)} pictures can be read: no ranges of them")
-    if quiet:
-        return measured(weights, np.stack(found))
-    with rows_progress("ranges of the maps") as progress:
+    with Progress(not quiet) as progress:
 
         def tell(done: int) -> None:
-            progress.update(done, len(found))
+            progress.update("ranges of the maps", done, len(found))
 
         ranged = measured(weights, np.stack(found), on_batch=tell)
-    note(f"ranges of the maps at {len(found)} pictures of {source}")
+        progress.note(f"ranges of the maps at {len(found)} pictures of {source}")
     return ranged
 
 
