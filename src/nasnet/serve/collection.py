@@ -16,11 +16,14 @@ from starlette.responses import Response
 from nasnet.errors import InputError, NasnetError
 from nasnet.features.index import (
     Copy,
+    Found,
     Group,
     Index,
     classifier_of,
+    found_rows,
     near_duplicates,
     nearest_of_class,
+    nearest_to,
 )
 from nasnet.features.signatures import read_signed
 from nasnet.serve.answers import JSON, Refusal, add_route, json_answer, overloaded
@@ -29,7 +32,6 @@ from nasnet.serve.photos import Drawn, State
 from nasnet.serve.service import Service
 from nasnet.weights.weights import Weights
 
-Floats = npt.NDArray[np.float32]
 Rows64 = npt.NDArray[np.int64]
 WhereText = Annotated[
     str | None,
@@ -232,10 +234,8 @@ def _near(index: Index, id: str, k: int, where: str | None) -> NearRows:
     except InputError as error:
         raise Refusal(404, str(error)[:200]) from None
     among = None if where is None else matching_rows(index, where)
-    rows, scores = index.nearest(index.vectors([row]), k + 1, where=among)
-    others = rows[0] != row
-    rows, scores = rows[0][others][:k], scores[0][others][:k]
-    return NearRows(id=id, neighbours=_shown_rows(index, rows, scores))
+    found = nearest_to(index, index.vectors([row])[0], k, without=row, where=among)
+    return _shown_rows(id, found)
 
 
 def _labelled(index: Index, weights: Weights, label: str, k: int, where: str | None) -> NearRows:
@@ -246,16 +246,12 @@ def _labelled(index: Index, weights: Weights, label: str, k: int, where: str | N
     except InputError as error:
         raise Refusal(404, str(error)[:_LONGEST]) from None
     name = classifier.names[classifier.place(label)]
-    return NearRows(id=name, neighbours=_shown_rows(index, rows, shares))
+    return _shown_rows(name, found_rows(index, rows, shares))
 
 
-def _shown_rows(index: Index, rows: Rows64, scores: Floats) -> list[Near]:
-    return [
-        Near(id=index.ids[row], score=score, columns=columns)
-        for row, score, columns in zip(
-            rows.tolist(), scores.tolist(), index.kept(rows), strict=True
-        )
-    ]
+def _shown_rows(id: str, found: Sequence[Found]) -> NearRows:
+    near = [Near(id=one.id, score=one.score, columns=one.columns) for one in found]
+    return NearRows(id=id, neighbours=near)
 
 
 def matching_rows(index: NearestIndex | None, where: str) -> Rows64:

@@ -10,22 +10,29 @@ from nasnet.features.index.copies import (
     copies_in_words,
     near_duplicates,
 )
-from nasnet.features.index.folder import KINDS, Kind, add_to_index, build_index
+from nasnet.features.index.folder import Kind, add_to_index, build_index
 from nasnet.features.index.labels import (
     Classifier,
     classifier_for,
     classifier_of,
     nearest_of_class,
 )
-from nasnet.features.index.opened import Index, meta_of_index, open_index
+from nasnet.features.index.opened import (
+    Found,
+    Index,
+    found_rows,
+    meta_of_index,
+    nearest_to,
+    open_index,
+)
 from nasnet.features.index.pictures import picture_vectors
 from nasnet.features.index.similar import Outlier, outliers
 
 __all__ = [
-    "KINDS",
     "LEVELS",
     "Classifier",
     "Copy",
+    "Found",
     "Group",
     "Index",
     "Kind",
@@ -36,9 +43,11 @@ __all__ = [
     "classifier_for",
     "classifier_of",
     "copies_in_words",
+    "found_rows",
     "meta_of_index",
     "near_duplicates",
     "nearest_of_class",
+    "nearest_to",
     "open_index",
     "outliers",
     "picture_vectors",

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError
 from nasnet.features.index.likeness import PROPOSED, cropped, outlines, whole
 from nasnet.features.index.neighbours import pairs_above
 from nasnet.features.signatures import Signed, read_signed, signed_again
 from nasnet.pictures.signature import greys_of, sums_of
+from nasnet.text import check_known
 
 if TYPE_CHECKING:
     import pyarrow
@@ -90,8 +90,7 @@ def near_duplicates(
         InputError: no such level, or no signatures and no pictures.
         OutputError: the file is no feature set, or damaged.
     """
-    if level not in LEVELS:
-        raise InputError(f"no level {level!r}; there are {', '.join(LEVELS)}")
+    check_known("level", level, LEVELS)
     signed = features if isinstance(features, Signed) else signed_again(read_signed(features))
     pixels = signed.sizes[:, 0] * signed.sizes[:, 1]
     known = np.flatnonzero(signed.signatures.any(axis=1)).tolist()

@@ -40,6 +40,7 @@ from nasnet.features.index.layout import (
 )
 from nasnet.features.reduction import unit
 from nasnet.system import lock, staged, sweep, sync
+from nasnet.text import check_known
 
 Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -91,8 +92,7 @@ def build_index(
         InputError: there is no vector in the set.
         MissingExtraError: faiss is wanted and not installed.
     """
-    if kind not in KINDS:
-        raise InputError(f"no kind of index {kind!r}; there are {', '.join(KINDS)}")
+    check_known("kind of index", kind, KINDS)
     found = as_features(features)
     folder = Path(path)
     sweep(folder.parent, folder.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -224,6 +225,36 @@ class Index:
         """As `nearest`, with ids for rows."""
         rows, cosines = self.nearest(vectors, k, where=where)
         return [[self.ids[row] for row in some] for some in rows], cosines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A row of an index that was found.
+
+    Attributes:
+        id: of its picture.
+        score: its cosine, or how likely a class is for it, 0 to 1.
+        columns: that were kept of its source, with their values.
+    """
+
+    id: str
+    score: float
+    columns: dict[str, object]
+
+
+def found_rows(index: Index, rows: Rows, scores: Floats) -> list[Found]:
+    """Rows of an index, int64 [n], that were found with these scores, float32 [n]."""
+    found = zip(rows.tolist(), scores.tolist(), index.kept(rows), strict=True)
+    return [Found(id=index.ids[row], score=score, columns=kept) for row, score, kept in found]
+
+
+def nearest_to(
+    index: Index, vector: Floats, k: int, *, without: int = -1, where: Where | Rows | None = None
+) -> list[Found]:
+    """The nearest rows of a vector, float32 [dimensions]; `without` is a row that is left out."""
+    rows, cosines = index.nearest(vector[None], k + (without >= 0), where=where)
+    others = rows[0] != without
+    return found_rows(index, rows[0][others][:k], cosines[0][others][:k])
 
 
 def open_index(path: FeatureSource) -> Index:
