@@ -178,12 +178,17 @@ def read_member(
         return refusal("empty file")
     if plain and not member.issparse():
         return partial(_slice, opener, member.offset_data, member.size)
+    data = _whole(tar, member)
+    return lambda: data
+
+
+def _whole(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     extracted = tar.extractfile(member)
     assert extracted is not None, "regular files have content"
     data = extracted.read()
     if len(data) != member.size:
         raise EOFError(f"it ends in the middle of {member.name}")
-    return lambda: data
+    return data
 
 
 def _slice(opener: Opener, offset: int, size: int) -> bytes:
@@ -209,12 +214,7 @@ def small_member(where: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> b
         raise SourceError(
             f"{where}: a file beside a picture is a regular one of at most {_SMALL >> 20} MB"
         )
-    extracted = tar.extractfile(member)
-    assert extracted is not None, "regular files have content"
-    data = extracted.read()
-    if len(data) != member.size:
-        raise EOFError(f"it ends in the middle of {member.name}")
-    return data
+    return _whole(tar, member)
 
 
 def zip_source(name: str, opener: Opener, *, options: SourceOptions) -> Source:

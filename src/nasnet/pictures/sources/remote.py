@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, BinaryIO, cast
 
@@ -103,17 +103,24 @@ def _reason(error: Exception) -> tuple[str, bool]:
     return (text or type(error).__name__)[:200], False
 
 
+@contextmanager
+def _told(url: str, what: str) -> Iterator[None]:
+    """What a file system raises, each its own, becomes a `SourceError` with the URL."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{url}: cannot be {what}: {_reason(error)[0]}") from error
+
+
 def opener_of(url: str, storage: Mapping[str, Any]) -> Callable[[], BinaryIO]:
     """What opens a remote file for reading with seeks."""
 
     def opener() -> BinaryIO:
-        try:
+        with _told(url, "opened"):
             system, path = file_system(url, storage)
             return cast(BinaryIO, system.open(path, "rb"))
-        except MissingExtraError:
-            raise
-        except Exception as error:
-            raise SourceError(f"{url}: cannot be opened: {_reason(error)[0]}") from error
 
     return opener
 
@@ -128,15 +135,11 @@ def remote_folder(url: str, storage: Mapping[str, Any], *, all_files: bool) -> S
     """
     if url.startswith(("http://", "https://")):
         return None
-    try:
+    with _told(url, "listed"):
         system, root = file_system(url, storage)
         if not system.isdir(root):
             return None
         paths = system.find(root)
-    except MissingExtraError:
-        raise
-    except Exception as error:
-        raise SourceError(f"{url}: cannot be listed: {_reason(error)[0]}") from error
     prefix = root.rstrip("/") + "/"
     names = [path.removeprefix(prefix) for path in paths]
     names = [one for one in names if not any(part.startswith(".") for part in one.split("/"))]
@@ -162,13 +165,9 @@ def matches_of(url: str, storage: Mapping[str, Any]) -> list[str]:
     Raises:
         SourceError: there are none, or they cannot be listed.
     """
-    try:
+    with _told(url, "listed"):
         system, pattern = file_system(url, storage)
         found = [system.unstrip_protocol(path) for path in sorted(system.glob(pattern))]
-    except MissingExtraError:
-        raise
-    except Exception as error:
-        raise SourceError(f"{url}: cannot be listed: {_reason(error)[0]}") from error
     if not found:
         raise SourceError(f"{url}: no file has such a name")
     return found
