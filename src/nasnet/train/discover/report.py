@@ -30,7 +30,7 @@ from nasnet.train.discover.verdict import (
     signed,
     verdict,
 )
-from nasnet.train.report.drawing import Shown, drawing, png, svg
+from nasnet.train.report.drawing import drawn
 from nasnet.train.report.files import PAGE, publish
 from nasnet.train.report.lettering import lettering_for
 
@@ -220,13 +220,8 @@ def _write(
     names: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     needs("matplotlib", extra="discover")
-    drawn: dict[str, Shown] = {}
-    pictures: dict[str, bytes] = {}
-    with drawing(lettering_for(names)):
-        for name, make in draw.items():
-            if (figure := make()) is not None:
-                drawn[name], pictures[f"{name}.png"] = svg(figure), png(figure)
+    charted, pictures = drawn(draw, lettering_for(names))
     page = render(
-        template, {"policy": policy(), "style": "report.css", "charts": drawn} | dict(values)
+        template, {"policy": policy(), "style": "report.css", "charts": charted} | dict(values)
     )
     return publish({PAGE: page.encode("utf-8"), **pictures}, folder, figures=tuple(draw))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,6 +78,18 @@ def drawing(lettering: Lettering) -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+def drawn(
+    figures: Mapping[str, Callable[[], Figure | None]], lettering: Lettering
+) -> tuple[dict[str, Shown], dict[str, bytes]]:
+    """Figures by name, but for those that are None, for the page, and as `NAME.png`."""
+    shown, pictures = {}, {}
+    with drawing(lettering):
+        for name, make in figures.items():
+            if (figure := make()) is not None:
+                shown[name], pictures[f"{name}.png"] = svg(figure), png(figure)
+    return shown, pictures
 
 
 def sheet(width: float, height: float) -> Figure:

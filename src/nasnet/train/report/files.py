@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from nasnet.errors import OutputError, needs
 from nasnet.system import staged
 from nasnet.train.report.contents import Report, check
-from nasnet.train.report.drawing import drawing, png, svg
+from nasnet.train.report.drawing import drawing, drawn, png
 from nasnet.train.report.figures import calibration, confusion, curves, per_class
 from nasnet.train.report.lettering import lettering_for
 from nasnet.train.report.page import page
@@ -43,11 +44,9 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     needs("matplotlib", extra="report")
     check(report)
     lettering = lettering_for(_names(report))
-    charts, pictures = {}, {}
+    figures = {name: partial(draw, report, lettering) for name, draw in _CHARTS.items()}
+    charts, pictures = drawn(figures, lettering)
     with drawing(lettering):
-        for name, draw in _CHARTS.items():
-            if (figure := draw(report, lettering)) is not None:
-                charts[name], pictures[f"{name}.png"] = svg(figure), png(figure)
         if (figure := mistakes(report, lettering)) is not None:
             pictures[f"{_SHEET}.png"] = png(figure)
     files = {PAGE: page(report, charts, lettering).encode("utf-8"), **pictures}
