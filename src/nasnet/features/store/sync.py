@@ -1,19 +1,21 @@
-"""A finished feature set made to be what its source is now: new pictures in, gone ones out.
+"""A finished feature set that is added to, or made to be what its source is now.
 
-The k-th time an id comes along, it means the k-th row of that id. Rows of pictures that have not
-changed keep their vectors and take the columns of now; those of changed and failed ones are
-replaced where they stand; new ones follow.
+The k-th time an id comes along, it means the k-th row of that id. Rows that are tried again,
+because they have no vector or their picture has changed, are replaced where they stand; new ones
+follow. Where a set is synchronised, rows of pictures that have not changed take the columns of now,
+and those of pictures that are gone go out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasnet.features.store.formats import Tables
 from nasnet.pictures.sources import OWN_COLUMNS, Item
@@ -34,6 +36,7 @@ class _Row:
 
 
 Rows = dict[str, deque[_Row]]
+Rows64 = npt.NDArray[np.int64]
 
 
 def _rows(tables: Iterable[pyarrow.Table], *, whole: bool) -> Rows:
@@ -47,6 +50,56 @@ def _rows(tables: Iterable[pyarrow.Table], *, whole: bool) -> Rows:
             found[id].append(_Row(place, error is not None, size))
         first += table.num_rows
     return found
+
+
+class Known:
+    """What a finished set has, asked once for each picture of the source, in its order.
+
+    It holds about 100 bytes a row in memory.
+    """
+
+    def __init__(self, tables: Iterable[pyarrow.Table]) -> None:
+        self._rows: dict[str, str] = {}  # id -> a letter for each row: v(ector) or e(rror)
+        for table in tables:
+            failed = table["error"].is_valid().to_pylist()
+            for id, bad in zip(table["id"].to_pylist(), failed, strict=True):
+                self._rows[id] = self._rows.get(id, "") + ("e" if bad else "v")
+
+    def wants(self, id: str) -> bool:
+        """Whether this picture is to be computed: its row has no vector, or is not there."""
+        rows = self._rows.pop(id, "")
+        if len(rows) > 1:
+            self._rows[id] = rows[1:]
+        return not rows.startswith("v")
+
+
+def plan_append(old: Iterable[pyarrow.Table], new: Iterator[pyarrow.Table]) -> Plan:
+    """How a finished set and new rows make a larger set.
+
+    Of the old rows it sees ids and errors, of the new ones ids, a table a part.
+    """
+    import pyarrow
+
+    failed: dict[str, deque[int]] = defaultdict(deque)  # id -> rows without a vector
+    count = 0
+    for table in old:
+        bad = np.flatnonzero(np.asarray(table["error"].is_valid()))
+        if len(bad):
+            ids = table["id"].take(pyarrow.array(bad)).to_pylist()
+            for row, id in zip(bad.tolist(), ids, strict=True):
+                failed[id].append(count + row)
+        count += table.num_rows
+    places: dict[int, tuple[int, int]] = {}
+    left: dict[int, Rows64] = {}
+    for number, table in enumerate(new):
+        follow = []
+        for row, id in enumerate(table["id"].to_pylist()):
+            if failed.get(id):
+                places[failed[id].popleft()] = (number, row)
+            else:
+                follow.append(row)
+        left[number] = np.array(follow, np.int64)
+    return Plan(kept=None, places=places, left=left, old=count)
 
 
 class Synced:
@@ -104,10 +157,10 @@ class Synced:
         for rows in self._done.values():
             self._unused.update(row.place for row in rows)
         places: dict[int, tuple[int, int]] = {}
-        left: dict[int, list[int]] = {}
+        left: dict[int, Rows64] = {}
         unlisted: list[str] = []
         for number, table in enumerate(new):
-            follow = left.setdefault(number, [])
+            follow = []
             pairs = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
             for row, (id, error) in enumerate(pairs):
                 if (number, row) in self._unused:
@@ -119,6 +172,7 @@ class Synced:
                     follow.append(row)
                 else:
                     places[target] = (number, row)
+            left[number] = np.array(follow, np.int64)
         for id, rows in self._old.items():
             if rows and id.startswith(tuple(unlisted)):
                 self._kept.update((row.place[1], ()) for row in rows)
@@ -131,26 +185,28 @@ class Plan:
     """The rows of now.
 
     Attributes:
-        kept: row of the finished set -> the columns of its picture of now.
+        kept: row of the finished set -> the columns of its picture of now; None if all rows that
+            are not replaced stay as they are.
         places: row of the finished set -> part and row that replace it.
         left: part -> its rows that follow at the end.
         old: rows of the finished set.
     """
 
-    kept: dict[int, tuple[Any, ...]]
+    kept: dict[int, tuple[Any, ...]] | None
     places: dict[int, tuple[int, int]]
-    left: dict[int, list[int]]
+    left: dict[int, Rows64]
     old: int
 
     @property
     def rows(self) -> int:
         """How many there are."""
-        return len(self.kept) + len(self.places) + sum(map(len, self.left.values()))
+        stay = self.old - len(self.places) if self.kept is None else len(self.kept)
+        return stay + len(self.places) + sum(map(len, self.left.values()))
 
     @property
     def alike(self) -> bool:
         """Whether the finished set has all of them and no other."""
-        return len(self.kept) == self.old and not any(self.left.values())
+        return self.kept is not None and len(self.kept) == self.rows == self.old
 
     def tables(
         self,
@@ -161,8 +217,8 @@ class Plan:
     ) -> Tables:
         """They, in order.
 
-        `old` comes without the user's columns; `order` is the place of each of these among the
-        values of an item.
+        Where columns of now are taken, `old` comes without the user's columns; `order` is the
+        place of each of these among the values of an item.
         """
         import pyarrow
 
@@ -170,20 +226,26 @@ class Plan:
         for table in old:
             rows = range(first, first + table.num_rows)
             first += table.num_rows
-            kept = [row for row in rows if row in self.kept]
-            found = [self.places[row] for row in rows if row in self.places]
+            replaced = [row for row in rows if row in self.places]
+            if self.kept is None and not replaced:
+                yield table
+                continue
+            stay = rows if self.kept is None else self.kept
+            kept = [row for row in rows if row in stay and row not in self.places]
             mine = table.take(pyarrow.array([row - rows.start for row in kept], pyarrow.int64()))
-            for field, place in zip(list(schema)[len(OWN_COLUMNS) :], order, strict=True):
-                values = [(self.kept[row] or [None] * len(order))[place] for row in kept]
-                mine = mine.append_column(field, pyarrow.array(values, field.type))
+            if self.kept is not None:
+                for field, place in zip(list(schema)[len(OWN_COLUMNS) :], order, strict=True):
+                    values = [(self.kept[row] or [None] * len(order))[place] for row in kept]
+                    mine = mine.append_column(field, pyarrow.array(values, field.type))
             parts = [mine.select(schema.names).cast(schema)]
+            found = (self.places[row] for row in replaced)
             parts += [new(number).slice(row, 1).cast(schema) for number, row in found]
-            order_of_now = np.argsort([*kept, *(row for row in rows if row in self.places)])
+            order_of_now = np.argsort([*kept, *replaced])
             if len(order_of_now):
                 yield pyarrow.concat_tables(parts).take(pyarrow.array(order_of_now))
         for number, some in self.left.items():
-            if some:
-                yield new(number).take(pyarrow.array(some, pyarrow.int64()))
+            if len(some):
+                yield new(number).take(pyarrow.array(some))
 
 
 def _seconds(created: str) -> float:

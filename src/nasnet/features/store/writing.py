@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 from nasnet.errors import InputError, OutputError
 from nasnet.features.columns import kept_fields
 from nasnet.features.feature_set import FeatureMeta, read_meta, read_schema
-from nasnet.features.store.append import Known, plan_merge
 from nasnet.features.store.beginning import Run, open_parts, pending, take_up
 from nasnet.features.store.form import Form, VectorType, form_of, form_to_add, wanted_form
 from nasnet.features.store.formats import FORMATS, Tables
 from nasnet.features.store.parts import Parts
 from nasnet.features.store.rows import Batch, record_batch
-from nasnet.features.store.sync import COLUMNS as SYNCED, Synced
+from nasnet.features.store.sync import COLUMNS as SYNCED, Known, Synced, plan_append
 from nasnet.pictures.sources import OWN_COLUMNS
 from nasnet.system import unbroken
 
@@ -315,14 +314,12 @@ class Sink:
             return form.given_to(self._table(number), schema)
 
         if isinstance(self._known, Synced):
-            there = self._manifest.mode == "sync"
             plan = self._known.plan(self._table(number, _KNOWN) for number in numbers)
             if plan.alike and not numbers and not self._order:
                 return plan.rows, None
-            found = self._old(OWN_COLUMNS) if there else iter(())
-            return plan.rows, plan.tables(found, part, schema, self._order)
-        ids = (self._table(number, ("id",)) for number in numbers)
-        merge = plan_merge(self._old(_KNOWN), ids)
-        rows = self._format.rows(self.output) + self._total - merge.replaced
-        old = self._old(tuple(schema.names))
-        return rows, merge.tables(old, part, len(numbers))
+            there = self._manifest.mode == "sync"
+            old = self._old(OWN_COLUMNS) if there else iter(())
+        else:
+            ids = (self._table(number, ("id",)) for number in numbers)
+            plan, old = plan_append(self._old(_KNOWN), ids), self._old(tuple(schema.names))
+        return plan.rows, plan.tables(old, part, schema, self._order)
