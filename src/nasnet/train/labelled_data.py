@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -51,13 +51,25 @@ def open_labelled(
         FetchError: the Hub has no such data set, or it cannot be had.
         MissingExtraError: huggingface-hub is not installed.
     """
+    return open_splits(data, [measured], options=options, fetch=fetch, on_fetch=on_fetch)[0]
+
+
+def open_splits(
+    data: str | os.PathLike[str],
+    measured: Sequence[Measured],
+    *,
+    options: DatasetOptions | None = None,
+    fetch: FetchOptions | None = None,
+    on_fetch: OnFetch | None = None,
+) -> list[Dataset]:
+    """As `open_labelled`, the same data split in several ways; the Hub is asked for them once."""
     options = options or DatasetOptions()
     if options.validation is not None:
         apart = os.fspath(on_this_machine(options.validation, fetch, on_fetch))
         options = replace(options, validation=apart)
     place = on_this_machine(data, fetch, on_fetch)
-    found = open_dataset(place, options=options, measured=measured)
-    return found if place is data else replace(found, name=os.fspath(data))
+    found = [open_dataset(place, options=options, measured=part) for part in measured]
+    return found if place is data else [replace(one, name=os.fspath(data)) for one in found]
 
 
 def on_this_machine(

@@ -30,7 +30,7 @@ from nasnet.train.discover.report import (
 from nasnet.train.discover.run_file import begin
 from nasnet.train.discover.small_pictures import array_of, remove_pictures, small_pictures
 from nasnet.train.discover.workers import Workers
-from nasnet.train.labelled_data import open_labelled
+from nasnet.train.labelled_data import open_splits
 from nasnet.train.run_files import clear
 from nasnet.weights.fetch import FetchEvent
 
@@ -126,10 +126,8 @@ def compare(
     needs("torch", extra="discover")
     needs("scipy", extra="discover")
     tell = on_note or (lambda text: None)
-    learned = open_labelled(data, options=dataset, measured="validation", on_fetch=on_fetch)
-    tested = replace(
-        open_labelled(data, options=dataset, measured="test", on_fetch=on_fetch), train=()
-    )
+    parts = open_splits(data, ("validation", "test"), options=dataset, on_fetch=on_fetch)
+    learned, tested = parts[0], replace(parts[1], train=())
     specs = _alike(networks, options, len(learned.classes))
     size = next(iter(specs.values())).image_size
     out = Path(folder)
