@@ -5,7 +5,7 @@ import pytest
 
 from nasnet.errors import InputError
 from nasnet.network.build import build_plan
-from nasnet.network.cost import canonical, check_maps, fit_filters, multiply_adds
+from nasnet.network.cost import canonical, fit_filters, multiply_adds
 from nasnet.network.spec import MOBILE, NORMAL_A, Block, Genotype, genotype
 from nasnet.network.summary import summarise
 from tests.support.cells import random_cell, random_spec
@@ -33,12 +33,6 @@ def test_a_budget_is_used_up_to_four_percent_and_never_passed(seed: int) -> None
 def test_a_budget_that_nothing_fits_is_refused() -> None:
     with pytest.raises(InputError, match="the narrowest, 8 filters, costs"):
         fit_filters(random_spec(0), 1000, 64)
-
-
-def test_maps_must_not_shrink_to_a_pixel() -> None:
-    check_maps(MOBILE, 64)
-    with pytest.raises(InputError, match="a last map of 1x1"):
-        check_maps(MOBILE, 32)
 
 
 def _respelt(cell: Genotype, chance: random.Random) -> Genotype:

@@ -29,21 +29,6 @@ def multiply_adds(spec: Spec, size: int | None = None) -> int:
     return sum(plan.multiply_adds(operation) for operation in plan.operations)
 
 
-def check_maps(spec: Spec, size: int | None = None) -> None:
-    """Refuse pictures so small that the last cells see maps of less than 2x2 pixels.
-
-    Raises:
-        InputError: that is so.
-    """
-    plan = build_plan(spec, height=size, width=size, num_classes=0)
-    rows, columns, _ = plan[plan.endpoint("global_pool").inputs[0]].shape
-    if min(rows, columns) < _LEAST_MAP:
-        raise InputError(
-            f"pictures of {plan.height}x{plan.width} px leave nasnet_{spec.name} a last map of "
-            f"{rows}x{columns}: take larger pictures or fewer reductions"
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """A network at the width that a budget allows.

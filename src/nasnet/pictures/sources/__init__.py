@@ -5,24 +5,15 @@ Opening a source lists it; bytes are read later, in the threads that decode them
 
 from __future__ import annotations
 
-from nasnet.pictures.decode.endings import SUFFIXES
 from nasnet.pictures.sources.examples import Dataset, DatasetOptions, Example
-from nasnet.pictures.sources.item import (
-    MAX_BYTES,
-    Item,
-    Source,
-    SourceOptions,
-    path_of_id,
-)
+from nasnet.pictures.sources.item import Item, Source, SourceOptions, path_of_id
 from nasnet.pictures.sources.kept import OWN_COLUMNS
 from nasnet.pictures.sources.labelled import open_dataset, open_examples
 from nasnet.pictures.sources.opening import open_source, shard_name
 from nasnet.pictures.sources.shards import Shard, Split, split_source
 
 __all__ = [
-    "MAX_BYTES",
     "OWN_COLUMNS",
-    "SUFFIXES",
     "Dataset",
     "DatasetOptions",
     "Example",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nasnet.errors import InputError
-from nasnet.network.code import decode_cell, encode, to_toml
+from nasnet.network.code import decode_cell, encode
 from nasnet.network.cost import Fitted, fit_filters
 from nasnet.network.spec import PRESETS
 from nasnet.system import staged, write_whole
@@ -18,6 +18,7 @@ from nasnet.train.discover.options import DiscoverOptions
 from nasnet.train.discover.records import Record, columns
 from nasnet.train.discover.report import Search as Page, write_search
 from nasnet.train.discover.verdict import choice, verdict
+from nasnet.weights.networks import write_network
 
 TABLE, BEST, FRONT, REPORT = "table.parquet", "best.toml", "front.toml", "report.html"
 PRODUCTS = (TABLE, BEST, FRONT, REPORT)
@@ -104,7 +105,7 @@ def write_products(
         f"nasnet discover on {data}, seed {options.seed}: the best of {len(found.rows)} cells in "
         f"{len(records)} trainings"
     )
-    write_whole(folder / BEST, to_toml(best.spec, origin=origin).encode())
+    write_network(folder / BEST, best.spec, origin=origin)
     write_whole(folder / FRONT, _front(cells[found.best.key], found, options).encode())
     write_search(_page(data, found, records, best, options), folder)
     return Discovery(

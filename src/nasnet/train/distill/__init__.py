@@ -11,8 +11,6 @@ from nasnet.train.distill.objective import Distillation, Teaching
 from nasnet.train.distill.teachers import (
     TEACHERS,
     Teacher,
-    TeacherOutputs,
-    open_network,
     open_teacher,
 )
 
@@ -23,9 +21,7 @@ __all__ = [
     "Distillation",
     "LiveTeacher",
     "Teacher",
-    "TeacherOutputs",
     "Teaching",
     "open_answers",
-    "open_network",
     "open_teacher",
 ]

@@ -5,10 +5,8 @@ NumPy in, plain records out.
 
 from __future__ import annotations
 
-from nasnet.train.metrics.calibration import Calibration, temperature
+from nasnet.train.metrics.calibration import temperature
 from nasnet.train.metrics.scoring import (
-    ClassScore,
-    Confusion,
     Scores,
     by_recall,
     most_confused,
@@ -18,9 +16,6 @@ from nasnet.train.metrics.scoring import (
 from nasnet.train.metrics.words import as_dict, table
 
 __all__ = [
-    "Calibration",
-    "ClassScore",
-    "Confusion",
     "Scores",
     "as_dict",
     "by_recall",

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from nasnet.weights.fetch.events import FetchEvent, FetchOptions
 from nasnet.weights.fetch.fetching import Fetched, fetch
-from nasnet.weights.fetch.handles import Handle, parse_handle
+from nasnet.weights.fetch.handles import parse_handle
 
 __all__ = [
     "FetchEvent",
     "FetchOptions",
     "Fetched",
-    "Handle",
     "fetch",
     "parse_handle",
 ]

@@ -5,14 +5,12 @@ Computes nothing but names and axes; what a file of a format looks like is in `f
 
 from __future__ import annotations
 
-from nasnet.weights.layouts.naming import STEMS, Place, Recognised, arrays_in, places, recognise
-from nasnet.weights.layouts.tables import LAYOUTS, Layout
+from nasnet.weights.layouts.naming import STEMS, Recognised, arrays_in, places, recognise
+from nasnet.weights.layouts.tables import LAYOUTS
 
 __all__ = [
     "LAYOUTS",
     "STEMS",
-    "Layout",
-    "Place",
     "Recognised",
     "arrays_in",
     "places",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from nasnet.weights.formats.tf_checkpoint.groups import NameGroups, group_names
+from nasnet.weights.formats.tf_checkpoint.groups import group_names
 from nasnet.weights.formats.tf_checkpoint.paths import is_checkpoint, resolve_prefix
 from nasnet.weights.formats.tf_checkpoint.reader import (
     Checkpoint,
-    Entry,
     open_checkpoint,
     read_tensor,
 )
@@ -14,8 +13,6 @@ from nasnet.weights.formats.tf_checkpoint.writer import write_checkpoint
 
 __all__ = [
     "Checkpoint",
-    "Entry",
-    "NameGroups",
     "group_names",
     "is_checkpoint",
     "open_checkpoint",
