@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from nasnet.errors import NasnetError
+from nasnet.errors import InputError, NasnetError
 
 _MOST_BYTES = 64 << 20  # of a JSON file; a large index has some MB of names and sums
 _MOST_TOML = 1 << 20  # people write it
@@ -275,6 +275,19 @@ def meant(word: str, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def check_known(
+    what: str,
+    name: object,
+    choices: Iterable[object],
+    error: type[NasnetError] = InputError,
+) -> None:
+    """Refuse a name that is none of the choices; the error lists them, and the one it is near."""
+    texts = list(map(str, choices))
+    if name not in texts:
+        near = meant(str(name), texts)
+        raise error(f"no {what} {name!r}; there are {', '.join(texts)}{near}")
 
 
 def display_name(name: str, cells: int | None = None) -> str:

@@ -21,6 +21,7 @@ from nasnet.compute import onnx_model
 from nasnet.errors import InputError
 from nasnet.network import rewrites
 from nasnet.system import usable_cores
+from nasnet.text import check_known
 from nasnet.weights.weights import Weights, fingerprint, program_of
 
 Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
@@ -72,10 +73,8 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no engine could do."""
-        if self.engine not in ENGINES:
-            raise InputError(f"no engine {self.engine!r}; there are {', '.join(ENGINES)}")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        check_known("engine", self.engine, ENGINES)
+        check_known("precision", self.precision, PRECISIONS)
         if any(count is not None and count < 1 for count in (self.batch_size, self.threads)):
             raise InputError(
                 "batch_size and threads start at 1, found "

@@ -31,7 +31,7 @@ from nasnet.pictures.sampling import spread_evenly
 from nasnet.pictures.sources import SourceOptions
 from nasnet.pictures.thumbnails import thumbnails
 from nasnet.system import write_whole
-from nasnet.text import display_name
+from nasnet.text import check_known, display_name
 
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -65,8 +65,7 @@ class MapOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no map."""
-        if self.method not in METHODS:
-            raise InputError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
+        check_known("method", self.method, METHODS)
         if (
             min(self.clusters, self.thumbnails) < 0
             or self.neighbours < 2

@@ -22,6 +22,7 @@ from nasnet.hub.signatures import TensorInfo, Variable, bind, check_momentum
 from nasnet.hub.spec import Message, ModuleSpec, check_tags, load_module_spec
 from nasnet.network.plan import Borders
 from nasnet.pictures.arrays import check_images
+from nasnet.text import check_known
 from nasnet.weights.fetch import FetchOptions
 
 if TYPE_CHECKING:
@@ -350,8 +351,7 @@ def _images_shape(
 ) -> tuple[int | None, ...]:
     inputs = module_or_spec.get_input_info_dict(signature)
     name = input_name or "images"
-    if name not in inputs:
-        raise InputError(f"no input {name!r}; there are {', '.join(inputs)}")
+    check_known("input", name, inputs)
     shape = inputs[name].get_shape()
     if len(shape) != 4:
         raise InputError(f"input {name!r} has shape {shape}, not that of pictures")

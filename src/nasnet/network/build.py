@@ -14,6 +14,7 @@ from nasnet.network.plan import (
     Plan,
 )
 from nasnet.network.spec import Genotype, Spec
+from nasnet.text import check_known
 
 MIN_SIZE, MAX_SIZE = 32, 8192  # pixels of a side
 
@@ -50,8 +51,7 @@ def build_plan(
         raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
     if max(height, width) > MAX_SIZE:  # the maps of one picture would take all memory there is
         raise InputError(f"pictures of {height}x{width} px are too large: {MAX_SIZE:,} px at most")
-    if padding not in PADDINGS:
-        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    check_known("padding", padding, PADDINGS)
     if classes < 0:
         raise InputError(f"num_classes starts at 0, which is no classifier; found {classes}")
     net = _Builder(spec, zeros=padding == "keras")

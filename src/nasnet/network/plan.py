@@ -12,7 +12,7 @@ from typing import Literal
 
 from nasnet.errors import SignatureError
 from nasnet.network.spec import Spec
-from nasnet.text import meant
+from nasnet.text import check_known
 
 Kind = Literal[
     "rescale",  # x * scale + offset: the hub modules take pictures in [0, 1] to [-1, 1]
@@ -126,11 +126,7 @@ class Plan:
         Raises:
             SignatureError: there is no such endpoint; the text lists them.
         """
-        if name not in self.endpoints:
-            near = meant(name, self.endpoints)
-            raise SignatureError(
-                f"no endpoint {name!r}; there are {', '.join(self.endpoints)}{near}"
-            )
+        check_known("endpoint", name, self.endpoints, SignatureError)
         return self[self.endpoints[name]]
 
     def multiply_adds(self, operation: Operation) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from nasnet.errors import InputError
+from nasnet.text import check_known
 
 # The thirteen operations of Zoph et al. 2018, section 3, under the names of TF-Slim and, where it
 # has none, of the same authors' AmoebaNet code; `build` says what each is.
@@ -64,8 +65,7 @@ class Genotype:
         if count > _MOST_BLOCKS:
             raise InputError(f"a genotype has at most {_MOST_BLOCKS} pairs, found {count}")
         for operation in self.operations:
-            if operation not in OPERATIONS:
-                raise InputError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+            check_known("operation", operation, OPERATIONS)
         if len(self.used_hiddenstates) != count + 2:
             raise InputError(
                 f"a genotype of {count} pairs has {count + 2} states, "
@@ -325,7 +325,6 @@ def preset(name: str) -> Spec:
     Raises:
         InputError: there is no such preset; the text lists them.
     """
-    spec = PRESETS.get(name.removeprefix("nasnet_"))
-    if spec is None:
-        raise InputError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-    return spec
+    known = name.removeprefix("nasnet_")
+    check_known("preset", known, PRESETS)
+    return PRESETS[known]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError
+from nasnet.text import check_known
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,8 +93,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.crop not in _CROPS:
-            raise InputError(f"no crop {self.crop!r}; there are {', '.join(_CROPS)}")
+        check_known("crop", self.crop, _CROPS)
         for name in ("area", "aspect"):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
@@ -140,8 +140,7 @@ def preset(name: str) -> Augmentation:
     Raises:
         InputError: there are none.
     """
-    if name not in PRESETS:
-        raise InputError(f"no augmentation {name!r}; there are {', '.join(PRESETS)}")
+    check_known("augmentation", name, PRESETS)
     return PRESETS[name]
 
 

@@ -16,6 +16,7 @@ from nasnet.errors import InputError
 from nasnet.network.code import decode, encode
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.recipes import get_recipe
+from nasnet.text import check_known
 from nasnet.weights.networks import network_of
 
 OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
@@ -48,10 +49,7 @@ class OptimizerRecipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.kind not in get_args(OptimizerKind):
-            raise InputError(
-                f"no optimizer {self.kind!r}; there are {', '.join(get_args(OptimizerKind))}"
-            )
+        check_known("optimizer", self.kind, get_args(OptimizerKind))
         if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
             raise InputError(
                 "an optimizer needs learning_rate above 0, weight_decay from 0 and layer_decay in "
@@ -94,10 +92,7 @@ class ScheduleRecipe:
 
     def __post_init__(self) -> None:
         """Refuse what is no schedule."""
-        if self.kind not in get_args(Schedule):
-            raise InputError(
-                f"no schedule {self.kind!r}; there are {', '.join(get_args(Schedule))}"
-            )
+        check_known("schedule", self.kind, get_args(Schedule))
         if self.warmup_epochs < 0 or self.decay_epochs <= 0 or not 0 <= self.last <= 1:
             raise InputError(
                 "a schedule needs warmup_epochs from 0, decay_epochs above 0 and last in [0, 1]; "

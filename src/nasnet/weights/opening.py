@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from nasnet.errors import InputError, WeightsError
+from nasnet.errors import WeightsError
 from nasnet.network.code import decode
 from nasnet.network.plan import PADDINGS, Borders
+from nasnet.text import check_known
 from nasnet.weights import genuine
 from nasnet.weights.fetch import FetchEvent, FetchOptions, fetch, parse_handle
 from nasnet.weights.fetch.handles import is_keras_file
@@ -139,8 +140,7 @@ def with_padding(opened: Opened, padding: Borders | None) -> Opened:
     """
     if padding in (None, opened.weights.padding):
         return opened
-    if padding not in PADDINGS:
-        raise InputError(f"no padding {padding!r}; there are {', '.join(PADDINGS)}")
+    check_known("padding", padding, PADDINGS)
     return replace(opened, weights=replace(opened.weights, padding=padding))
 
 

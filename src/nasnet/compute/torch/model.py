@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from nasnet.compute.torch.operations import Behaviour
 from nasnet.compute.torch.segment import Segment, feature_rows, segments_of
 from nasnet.compute.torch.state import from_state, to_state
-from nasnet.errors import InputError, SignatureError, WeightsError
+from nasnet.errors import InputError, WeightsError
 from nasnet.network import rewrites
 from nasnet.network.build import build_plan
 from nasnet.network.code import decode, encode, same_vectors
@@ -208,7 +208,7 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             raise InputError(
                 f"images have shape {list(images.shape)}, expected [n, 3, height, width]"
             )
-        names = {key: self._operation(key) for key in endpoints}
+        names = {key: self.plan.endpoint(key).name for key in endpoints}
         values = self._run({IMAGES: images}, set(names.values()))
         return {key: values[name] for key, name in names.items()}
 
@@ -218,13 +218,6 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
         Only what leaves its scope can be had: the outputs of cells and of the stem's layers.
         """
         return self._run({IMAGES: images}, set(names))
-
-    def _operation(self, endpoint: str) -> str:
-        if endpoint not in self.plan.endpoints:
-            raise SignatureError(
-                f"no endpoint {endpoint!r}; there are {', '.join(self.plan.endpoints)}"
-            )
-        return self.plan.endpoints[endpoint]
 
     def _run(self, values: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
         """Compute the segments that lead from the values to what is wanted."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nasnet.compute.openvino_engine import import_openvino, process_core
 from nasnet.errors import InputError, needs
 from nasnet.system import usable_cores
+from nasnet.text import check_known
 
 Array = npt.NDArray[np.float32]
 _BATCH, _GPU_BATCH = 8, 256
@@ -54,8 +55,7 @@ def members(name: str) -> tuple[str, ...]:
     """
     found = tuple(name.split("+"))
     for one in found:
-        if one not in TEACHERS:
-            raise InputError(f"no teacher {one!r}; there are {', '.join(TEACHERS)}")
+        check_known("teacher", one, TEACHERS)
     return found
 
 
