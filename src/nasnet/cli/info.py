@@ -13,7 +13,7 @@ from nasnet.cli.terminal import say, say_json
 from nasnet.network.build import build_plan
 from nasnet.network.code import cell_lines, encode, encode_cell
 from nasnet.network.drawing import cell_svg, stacked
-from nasnet.network.spec import PRESETS, Spec
+from nasnet.network.spec import PRESETS
 from nasnet.network.summary import Block, summarise
 from nasnet.system import write_whole
 from nasnet.weights.networks import network_of
@@ -45,7 +45,8 @@ def info(
     summary = summarise(plan)
     cells = {"normal": spec.normal, "reduction": spec.reduction}
     if picture is not None:
-        write_whole(picture, _drawn(spec).encode())
+        drawn = [cell_svg(cell, f"{spec.name}, {part} cell") for part, cell in cells.items()]
+        write_whole(picture, stacked(drawn).encode())
     if json:
         table: dict[str, object] = {"name": spec.name, "code": encode(spec)}
         table |= {"height": plan.height, "width": plan.width}
@@ -72,16 +73,6 @@ def info(
     )
     if spec.name not in PRESETS:
         say(f"code: {encode(spec)}")
-
-
-def _drawn(spec: Spec) -> str:
-    """Both cells, one above the other, in one SVG."""
-    return stacked(
-        [
-            cell_svg(cell, f"{spec.name}, {part} cell")
-            for part, cell in (("normal", spec.normal), ("reduction", spec.reduction))
-        ]
-    )
 
 
 def _cells(block: Block) -> tuple[str, ...]:

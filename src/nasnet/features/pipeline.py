@@ -74,7 +74,7 @@ def vectors(
         for number, group in enumerate(groups):
             # Pictures that do not even fill the first batch are all there are.
             few = number == 0 and group.pictures < engine.batch
-            infer = partial(run if few else _infer, engine)
+            infer = partial(run, engine) if few else partial(engine.infer, alone=False)
             computed.append(streams.submit(_compute, group, infer, endpoint, width))
             while len(computed) > engine.streams + _SUBMITTED_AHEAD:
                 yield computed.popleft().result()
@@ -118,10 +118,6 @@ def _groups(rows: Iterable[_Row], batch: int) -> Iterator[_Group]:
             group = _Group()
     if group.rows:
         yield group
-
-
-def _infer(engine: Engine, images: Images, endpoints: tuple[str, ...]) -> Outputs:
-    return engine.infer(images, endpoints, alone=False)
 
 
 def _compute(

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from nasnet.compute.torch.model import NASNet
 from nasnet.compute.torch.state import name_of
-from nasnet.errors import InputError
 from nasnet.pictures.arrays import check_images
 from nasnet.weights.weights import Array, Weights, frozen
 
@@ -36,7 +35,6 @@ class TorchModule:
         momentum: float,
     ) -> None:
         self._began = weights
-        self._trainable = trainable
         self._train = train
         self._size = height, width
         self._check_range = check_range
@@ -87,22 +85,12 @@ class TorchModule:
         return floats.to(place.dtype).permute(0, 3, 1, 2)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names (TF-Slim's) and parameters of what may move.
-
-        Raises:
-            InputError: the module was made without `trainable=True`.
-        """
-        self._check_trainable("parameters")
+        """Names (TF-Slim's) and parameters."""
         for key, parameter in self.network.named_parameters():
             yield name_of(key), parameter
 
     def regularization_losses(self) -> dict[str, Tensor]:
-        """TF-Slim name -> L2 term, a scalar.
-
-        Raises:
-            InputError: the module was made without `trainable=True`.
-        """
-        self._check_trainable("regularization losses")
+        """TF-Slim name -> L2 term, a scalar."""
         terms = self.network.regularization_losses()
         return {name_of(key): term for key, term in terms.items()}
 
@@ -130,7 +118,3 @@ class TorchModule:
         return any(
             not np.array_equal(array, self._began.arrays[name]) for name, array in arrays.items()
         )
-
-    def _check_trainable(self, what: str) -> None:
-        if not self._trainable:
-            raise InputError(f"this module has no {what}: make it with trainable=True")

@@ -95,10 +95,6 @@ def write_parquet(
     parquet.write(path, schema, map(with_nulls, _regrouped(tables)), packed=packed, alone=alone)
 
 
-def _write_parquet(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
-    write_parquet(path, schema, tables)
-
-
 def _read_parquet(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tables:
     with parquet.reading(path) as file:
         yield from parquet.tables(file, columns)
@@ -137,10 +133,6 @@ def _rows_of_arrow(path: Path) -> int:
     with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as reader:
         counts = (reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
         return sum(counts)
-
-
-def _files_of_npy(output: Path) -> list[Path]:
-    return [ids_file(output), meta_file(output), output]
 
 
 def _write_npy(path: Path, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
@@ -209,22 +201,21 @@ def _read_npy(path: Path, schema: pyarrow.Schema, columns: Sequence[str]) -> Tab
         start += len(rows)
 
 
-def _rows_of_npy(path: Path) -> int:
-    return len(map_npy(path))
-
-
 _ARROW = Format(files=_alone, write=_write_arrow, read=_told(_read_arrow), rows=_rows_of_arrow)
 FORMATS: Mapping[str, Format] = {
     ".parquet": Format(
-        files=_alone, write=_write_parquet, read=_told(_read_parquet), rows=_rows_of_parquet
+        files=_alone,
+        write=lambda path, schema, rows, tables: write_parquet(path, schema, tables),
+        read=_told(_read_parquet),
+        rows=_rows_of_parquet,
     ),
     ".arrow": _ARROW,
     ".feather": _ARROW,
     ".npy": Format(
-        files=_files_of_npy,
+        files=lambda output: [ids_file(output), meta_file(output), output],
         write=_write_npy,
         read=_told(_read_npy),
-        rows=_rows_of_npy,
+        rows=lambda path: len(map_npy(path)),
         check=_check_npy_columns,
     ),
 }

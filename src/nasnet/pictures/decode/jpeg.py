@@ -88,7 +88,8 @@ def decode_jpeg(data: bytes, decoding: Decoding, *, target: tuple[int, int]) -> 
     except ValueError as error:
         if segments.unread:
             raise PictureError(f"JPEG: {segments.unread}") from None
-        if not _harmless(error) or data.find(b"\xff\xd9", segments.scan) < 0:
+        harmless = any(text in str(error) for text in _HARMLESS)
+        if not harmless or data.find(b"\xff\xd9", segments.scan) < 0:
             raise PictureError("truncated or damaged JPEG") from None
         try:
             pixels = pixels_of(strict=False)
@@ -116,10 +117,6 @@ def _header(data: bytes) -> tuple[int, int, str] | None:
     except ValueError:
         return None
     return height, width, colours
-
-
-def _harmless(error: ValueError) -> bool:
-    return any(text in str(error) for text in _HARMLESS)
 
 
 def _shrunk(

@@ -128,27 +128,19 @@ def _turned(image: Image.Image) -> Image.Image:
     return _cut(0.12, 0.12, 0.88, 0.88)(image.rotate(8, Image.Resampling.BICUBIC))
 
 
-def _halved(image: Image.Image) -> Image.Image:
-    return image.reduce(2)
-
-
 def _mirrored(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
-def _dimmed(image: Image.Image) -> Image.Image:
-    return image.point(lambda value: round(value * 0.6))
-
-
 _VIEWS: Mapping[str, Callable[[Image.Image], Image.Image]] = {
     "left": _cut(0, 0.1, 0.7, 0.9),
     "right": _cut(0.3, 0.1, 1, 0.9),
     "turned": _turned,
-    "small": _halved,
+    "small": lambda image: image.reduce(2),
     "recompressed": lambda image: image,
     "mirrored": _mirrored,
-    "dimmed": _dimmed,
+    "dimmed": lambda image: image.point(lambda value: round(value * 0.6)),
 }
 _COPIES = ("small", "recompressed", "mirrored", "dimmed")  # two of them for each scene

@@ -104,7 +104,8 @@ def split_source(spec: Any, *, options: SourceOptions | None = None) -> Split:  
 def _of_listing(source: Source, rows: int) -> Iterator[Shard]:
     items = iter(source)
     number = 0
-    while some := [_anywhere(item) for item in islice(items, rows)]:
+    # For a process that works in another folder.
+    while some := [replace(one, read=_absolute(one.read)) for one in islice(items, rows)]:
         digest = hashlib.sha256("\0".join(item.id for item in some).encode()).hexdigest()[:12]
         name = f"{len(some)} from {some[0].id!r}, {digest}"
         yield Shard(
@@ -115,11 +116,6 @@ def _of_listing(source: Source, rows: int) -> Iterator[Shard]:
             folder=_folder(some[0].read),
         )
         number += 1
-
-
-def _anywhere(item: Item) -> Item:
-    """The same item for a process that works in another folder."""
-    return replace(item, read=_absolute(item.read))
 
 
 def _absolute(call: Any) -> Any:  # noqa: ANN401

@@ -73,10 +73,6 @@ def drive(
         for one in ended:
             record = one.answer
             journal.append(train.failed(trials[one.id], one.error) if record is None else record)
-        _check(journal.records)
-
-
-def _check(records: Sequence[Record]) -> None:
-    first = records[:_FAILURES]
-    if len(first) == _FAILURES and all(record.score is None for record in first):
-        raise TrainingError(f"the first {_FAILURES} trainings failed: {first[-1].error}")
+        first = journal.records[:_FAILURES]
+        if len(first) == _FAILURES and all(record.score is None for record in first):
+            raise TrainingError(f"the first {_FAILURES} trainings failed: {first[-1].error}")

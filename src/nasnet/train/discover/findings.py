@@ -224,7 +224,11 @@ def findings(
         if record.score is None:
             failures[record.error] = failures.get(record.error, 0) + 1
     return Findings(
-        rows=tuple(sorted(found, key=_worth, reverse=True)),
+        rows=tuple(
+            sorted(
+                found, key=lambda row: (max(row.records), row.score(max(row.records))), reverse=True
+            )
+        ),
         known=tuple(row for row in rows if row.key in known),
         best=best,
         as_good=tuple(chosen[at] for at in as_good_as_the_best([row.seeds(top) for row in chosen])),
@@ -248,10 +252,6 @@ def findings(
         agreement=_agreement(rows),
         errors=tuple(sorted(failures.items(), key=lambda pair: -pair[1])),
     )
-
-
-def _worth(row: Row) -> tuple[int, float]:
-    return max(row.records), row.score(max(row.records))
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:

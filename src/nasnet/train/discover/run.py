@@ -199,16 +199,13 @@ class _Run:
             if self.fixed or self.now.ask():
                 return self.now
             count = self.now.trainings
-            if self._seconds() < _FIRST_SHARE * 3600 * (self.options.hours or 0):
+            taken = sum(one.seconds for one in self.journal.records) / self.options.jobs
+            if taken < _FIRST_SHARE * 3600 * (self.options.hours or 0):
                 count += _STEP
             else:
                 self._fix(count)
                 self.fixed = count
             self.now, self.told = self._made(count), 0
-
-    def _seconds(self) -> float:
-        """What the run has taken so far, earlier parts included."""
-        return sum(one.seconds for one in self.journal.records) / self.options.jobs
 
     def to_its_end(self, on_progress: Callable[[DiscoverEvent], None] | None) -> Discovery:
         """Train until the search is over, and write what it came to."""

@@ -133,7 +133,11 @@ def open_answers(
         _check(folder, description)
         report = on_event or (lambda event: None)
         total = views * len(examples)
-        missing = [view for view in range(views) if not _complete(folder, view)]
+        missing = [
+            view
+            for view in range(views)
+            if not all(_file(folder, view, what).exists() for what in _WHAT)
+        ]
         if missing:
             done = (views - len(missing)) * len(examples)
 
@@ -176,10 +180,6 @@ def open_answers(
 
 def _file(folder: Path, view: int, what: str) -> Path:
     return folder / f"view-{view:03d}.{what}.npy"
-
-
-def _complete(folder: Path, view: int) -> bool:
-    return all(_file(folder, view, what).exists() for what in _WHAT)
 
 
 def _map(file: Path, shape: tuple[int, int]) -> Half:

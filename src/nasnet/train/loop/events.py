@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -109,11 +109,8 @@ class Logs:
 
     def _write(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=_columns(self._rows), lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         write_whole(self._file, text.getvalue().encode())
-
-
-def _columns(rows: Sequence[dict[str, float]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))

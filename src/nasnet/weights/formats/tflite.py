@@ -121,11 +121,6 @@ class _Table:
         return start + 4, count
 
 
-def _root(data: memoryview) -> _Table:
-    """The table that a buffer begins with."""
-    return _Table(data, _follow(data, 0))
-
-
 def _unpack(data: memoryview, place: int, form: str) -> int:
     size = struct.calcsize(f"<{form}")
     if not 0 <= place <= len(data) - size:
@@ -145,7 +140,8 @@ def read_tflite(path: Path) -> Content:
 
     Source: TensorFlow's lite/schema/schema.fbs.
     """
-    model = _root(protobuf.map_file(path))
+    data = protobuf.map_file(path)
+    model = _Table(data, _follow(data, 0))
     subgraphs = model.tables(2)
     if not subgraphs:
         raise MalformedError("it has no graph")

@@ -113,7 +113,7 @@ def _read_zip(path: Path) -> tuple[Any, Data, str]:
 
 def _read_legacy(path: Path) -> tuple[Any, Data, str]:
     with path.open("rb") as file:
-        load = partial(_plain, file)
+        load = partial(load_pickle, file, allowed={})
         load()  # the magic number
         if load() != _LEGACY_PROTOCOL:
             raise PickleError("it is of an unknown protocol")
@@ -140,10 +140,6 @@ def _read_legacy(path: Path) -> tuple[Any, Data, str]:
             size = count * _item_size(storage.dtype)
             pieces[key] = _exactly(file, size, key)
     return found, lambda storage: pieces.get(storage.key, b""), "PyTorch file (old format)"
-
-
-def _plain(file: IO[bytes]) -> Any:  # noqa: ANN401
-    return load_pickle(file, allowed={})
 
 
 def _exactly(file: IO[bytes], size: int, key: str) -> bytes:

@@ -42,10 +42,6 @@ class Format:
     folder: bool = False
 
 
-def _write_checkpoint(weights: Weights, path: Path) -> None:
-    tf_checkpoint.write_checkpoint(path, weights.arrays)
-
-
 def _write_torch(weights: Weights, path: Path) -> None:
     """A plain state dict: `torch.load(path, weights_only=True)` reads it."""
     torch = needs("torch", extra="torch")
@@ -93,7 +89,7 @@ FORMATS: Mapping[str, Format] = {
         title="TensorFlow V2 checkpoint, as TF-Slim restores it",
         suffixes=(".ckpt",),
         layout="slim",
-        write=_write_checkpoint,
+        write=lambda weights, path: tf_checkpoint.write_checkpoint(path, weights.arrays),
         taken=".index",
     ),
     "keras-weights": Format(

@@ -60,7 +60,7 @@ def resolve_prefix(path: str | os.PathLike[str]) -> Path:
 
 def _resolve(path: Path) -> Path:
     if path.is_dir():
-        return _in_folder(path)
+        return _from_state(path / _STATE_FILE) if _has_state(path) else _only_index(path)
     if _index(path).is_file():
         return path
     if path.name == _STATE_FILE and path.is_file() and not has_magic(path):
@@ -79,12 +79,6 @@ def _resolve(path: Path) -> Path:
     if has_magic(path):
         raise WeightsError(f"{path} {V1_REFUSAL}; if it is a V2 index, its name must end in .index")
     raise WeightsError(f"{path} is not a TensorFlow checkpoint; give its prefix or .index file")
-
-
-def _in_folder(folder: Path) -> Path:
-    if _has_state(folder):
-        return _from_state(folder / _STATE_FILE)
-    return _only_index(folder)
 
 
 def _only_index(folder: Path) -> Path:
