@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.holdout import held_out
+from nasnet.pictures.sampling import held_out
 from nasnet.pictures.sources import Example, open_source
 from nasnet.train.metrics import temperature
 from nasnet.train.predict import predict

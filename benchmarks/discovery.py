@@ -29,8 +29,8 @@ import pyarrow.parquet as pq  # noqa: E402
 from benchmarks.tables import DATASETS, Array, Darts, NasBench201  # noqa: E402
 from nasnet.network.code import decode_cell  # noqa: E402
 from nasnet.system import usable_cores  # noqa: E402
-from nasnet.train.discover.cell_features import cell_features  # noqa: E402
 from nasnet.train.discover.guided import Guided  # noqa: E402
+from nasnet.train.discover.nasnet_space import cell_features  # noqa: E402
 from nasnet.train.discover.predictor import Predictor, normal_scores  # noqa: E402
 from nasnet.train.discover.search import Search  # noqa: E402
 from nasnet.train.discover.search_space import Result  # noqa: E402

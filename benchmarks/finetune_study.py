@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.holdout import held_out
+from nasnet.pictures.sampling import held_out
 from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.train.between import best_between
 from nasnet.train.head import HeadFit, fit_head, with_head

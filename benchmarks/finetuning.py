@@ -25,8 +25,8 @@ from nasnet import EngineOptions, finetune
 from nasnet.compute.engine import Precision
 from nasnet.errors import PictureError
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.holdout import held_out
 from nasnet.pictures.recipes import get_recipe, prepare
+from nasnet.pictures.sampling import held_out
 from nasnet.pictures.sources import Dataset, Example, open_dataset
 from nasnet.train.distill import open_teacher
 from nasnet.train.finetune_options import FinetuneOptions

@@ -35,8 +35,7 @@ from nasnet.compute.engine import PRECISIONS, Engine, create, run
 from nasnet.errors import PictureError, UnsupportedError
 from nasnet.exporting.targets import TARGETS
 from nasnet.pictures import recipes
-from nasnet.pictures.holdout import held_out
-from nasnet.pictures.sampling import spread_evenly
+from nasnet.pictures.sampling import held_out, spread_evenly
 from nasnet.pictures.sources import open_source
 from nasnet.weights.opening import open_weights
 

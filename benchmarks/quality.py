@@ -28,7 +28,7 @@ import numpy.typing as npt
 from benchmarks.finetuning import lite_of, nasnet_of, pictures, pixels_of
 from nasnet.compute.engine import PRECISIONS, EngineOptions
 from nasnet.features.extractor import Extractor
-from nasnet.pictures.holdout import held_out
+from nasnet.pictures.sampling import held_out
 from nasnet.pictures.sources import Example, open_source
 from nasnet.train.distill import open_teacher
 from nasnet.train.head import HeadFit, fit_head

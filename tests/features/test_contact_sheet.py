@@ -10,8 +10,7 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
-from nasnet.features.contact_sheet import write_contact_sheet
-from nasnet.features.mosaic import mosaic
+from nasnet.features.contact_sheet import mosaic, write_contact_sheet
 from nasnet.features.signatures import read_signed
 from tests.support.browser import PHONE, WIDE, browsing
 from tests.support.cli import invoke

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from nasnet.train.discover.driving import TrialId, drive
 from nasnet.train.discover.guided import Guided
-from nasnet.train.discover.journal import Journal
-from nasnet.train.discover.records import Record
+from nasnet.train.discover.records import Journal, Record
 from nasnet.train.discover.search import Halving, Search
 from nasnet.train.discover.search_space import Trial
 from nasnet.train.discover.strategies import RandomSearch

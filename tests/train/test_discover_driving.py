@@ -15,8 +15,7 @@ import pytest
 
 from nasnet.errors import InputError, TrainingError
 from nasnet.train.discover.driving import drive
-from nasnet.train.discover.journal import TRIALS, Journal
-from nasnet.train.discover.records import Record
+from nasnet.train.discover.records import TRIALS, Journal, Record
 from nasnet.train.discover.search import Search
 from nasnet.train.discover.strategies import RandomSearch
 from nasnet.train.discover.workers import Ended, Workers

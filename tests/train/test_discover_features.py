@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nasnet.network.spec import NORMAL_A, OPERATIONS, REDUCTION_A
-from nasnet.train.discover.cell_features import cell_features, convolutions, feature_names
+from nasnet.train.discover.nasnet_space import cell_features, convolutions, feature_names
 
 
 def test_the_normal_cell_of_nasnet_a() -> None:

@@ -24,7 +24,7 @@ import nasnet
 from nasnet.errors import InputError, OutputError, SourceError, TrainingError
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Loader, LoaderOptions, TrainBatch
-from nasnet.pictures.holdout import held_out
+from nasnet.pictures.sampling import held_out
 from nasnet.train.distill import (
     TEACHERS,
     Answers,

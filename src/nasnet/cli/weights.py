@@ -153,7 +153,7 @@ def _ranged(weights: Weights, source: str, *, quiet: bool) -> Weights:
 
 
 def _not_held_out(source: str) -> list[Item]:
-    from nasnet.pictures.holdout import held_out
+    from nasnet.pictures.sampling import held_out
     from nasnet.pictures.sources import SourceOptions, open_source
 
     every = open_source(source, options=SourceOptions())

@@ -5,7 +5,9 @@ Needs torch (extra `torch`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,7 @@ from nasnet.weights.weights import Weights, program_of
 
 _DTYPES: Mapping[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _GPU_BATCH = 64
+_WARM_UP = 3  # runs before the capture, in which libraries choose kernels and take memory
 
 
 def create(weights: Weights, options: EngineOptions, *, separable: bool = False) -> _Torch:
@@ -172,7 +175,7 @@ class _Torch:
         if self._compiles:
             run = _compiled(torch, run, torch.zeros(shape, dtype=pixels, device=self._place))
         if self._place.type == "cuda":
-            from nasnet.compute.torch_cuda_graph import on_gpu
+            from nasnet.compute.torch_engine import on_gpu
 
             return on_gpu(run, torch.zeros(shape, dtype=pixels, device=self._place))
         # A compiled network may give the same memory again: results are the caller's own.
@@ -191,3 +194,42 @@ def _compiled(torch: Any, run: Any, images: Any) -> Any:  # noqa: ANN401
             f"torch cannot compile the network here ({first}); go on without compile"
         ) from None
     return made
+
+
+def on_gpu(run: Callable[[Any], list[Any]], images: Any) -> Callable[[Any], list[Any]]:  # noqa: ANN401
+    """Capture `run` for pictures like these; where that is not possible, run it step by step.
+
+    Args:
+        run: from pictures on the device to float32 tensors on the device.
+        images: tensor on the device; its place is where all later pictures are copied to.
+
+    Returns:
+        A function from pictures in main memory to results in main memory, safe between threads.
+    """
+    import torch
+
+    captured = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.device(images.device):
+        # As torch's notes on CUDA graphs ask: the first runs go on a stream of their own.
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UP):
+                run(images)
+        torch.cuda.current_stream().wait_stream(aside)
+        try:
+            with torch.cuda.graph(captured):
+                results = run(images)
+        except RuntimeError as error:
+            first = str(error).partition("\n")[0]
+            warnings.warn(f"no CUDA graph, kernels start one by one: {first}", stacklevel=2)
+            return lambda pictures: [one.cpu() for one in run(pictures.to(images.device))]
+    lock = threading.Lock()  # one place for pictures, one for results
+
+    def replay(pictures: Any) -> list[Any]:  # noqa: ANN401
+        with lock, torch.inference_mode(), torch.cuda.device(images.device):
+            images.copy_(pictures)
+            captured.replay()
+            return [one.cpu() for one in results]
+
+    return replay

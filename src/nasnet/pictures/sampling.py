@@ -1,6 +1,9 @@
-"""Which of many pictures stand for all of them."""
+"""Which of many pictures stand for all of them, and which are never trained on."""
 
 from __future__ import annotations
+
+import hashlib
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -9,3 +12,15 @@ import numpy.typing as npt
 def spread_evenly(count: int, at_most: int) -> npt.NDArray[np.int64]:
     """At most so many of `count` row numbers, evenly spread from the first to the last."""
     return np.unique(np.linspace(0, count - 1, at_most).round().astype(np.int64))
+
+
+# ImageNet's own names: a picture that lies in two sets falls on the same side in both.
+_IMAGENET = re.compile(r"(n\d{8}_\d+|ILSVRC2012_val_\d+)")
+
+
+def held_out(id: str, share: float) -> bool:
+    """Whether a picture belongs to the share, 0 to 1, that is kept for measuring, by its path."""
+    match = _IMAGENET.search(id)
+    name = match[1] if match else id
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64

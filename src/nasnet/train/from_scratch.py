@@ -179,7 +179,7 @@ def _clear(out: Path, *, overwrite: bool) -> None:
 
 def _unlabelled(data: str | os.PathLike[str], recipe: TrainRecipe) -> Dataset:
     """Pictures a teacher labels: all below a folder but those held out."""
-    from nasnet.pictures.holdout import held_out
+    from nasnet.pictures.sampling import held_out
 
     source = open_source(os.fspath(data), options=SourceOptions())
     if source.kind not in ("folder", "glob", "list"):

@@ -18,9 +18,8 @@ from nasnet.network.cost import fit_filters, multiply_adds
 from nasnet.network.spec import Spec
 from nasnet.pictures.sources import Dataset, DatasetOptions
 from nasnet.system import held
-from nasnet.train.discover.journal import TRIALS, Journal
 from nasnet.train.discover.options import Lesson
-from nasnet.train.discover.records import Record
+from nasnet.train.discover.records import TRIALS, Journal, Record
 from nasnet.train.discover.report import (
     Compared,
     compared_in_words,

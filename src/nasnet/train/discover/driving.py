@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nasnet.errors import TrainingError
-from nasnet.train.discover.journal import Journal
-from nasnet.train.discover.records import Record
+from nasnet.train.discover.records import Journal, Record
 from nasnet.train.discover.search import Search
 from nasnet.train.discover.search_space import Cell, Trial
 from nasnet.train.discover.workers import Ended, Workers

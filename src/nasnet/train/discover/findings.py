@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasnet.errors import InputError
-from nasnet.train.discover.foresight import (
+from nasnet.train.discover.predictor import (
     Effect,
     Foresight,
     effects,

@@ -20,7 +20,6 @@ from nasnet.system import held, write_whole
 from nasnet.text import read_toml, toml
 from nasnet.train.discover.driving import TrialId, drive
 from nasnet.train.discover.guided import Guided
-from nasnet.train.discover.journal import TRIALS, Journal
 from nasnet.train.discover.nasnet_space import NASNET_A, Cells, NasnetSpace
 from nasnet.train.discover.options import DiscoverOptions, Lesson, Measure, rungs, scaled
 from nasnet.train.discover.products import (
@@ -31,7 +30,7 @@ from nasnet.train.discover.products import (
     write_table,
 )
 from nasnet.train.discover.progress import DiscoverEvent, event
-from nasnet.train.discover.records import Record
+from nasnet.train.discover.records import TRIALS, Journal, Record
 from nasnet.train.discover.run_file import begin
 from nasnet.train.discover.search import Halving, Search
 from nasnet.train.discover.search_space import Trial
