@@ -33,7 +33,6 @@ from nasnet.train.discover.guided import Guided  # noqa: E402
 from nasnet.train.discover.nasnet_space import cell_features  # noqa: E402
 from nasnet.train.discover.predictor import Predictor, normal_scores  # noqa: E402
 from nasnet.train.discover.search import Search  # noqa: E402
-from nasnet.train.discover.search_space import Result  # noqa: E402
 from nasnet.train.discover.statistics import (  # noqa: E402
     effect_size,
     ranks,
@@ -114,7 +113,7 @@ def _one(space: NasBench201, strategy: Strategy, seed: int) -> list[float]:
     search = Search(space, (strategy,), trainings=max(TRAININGS), seed=seed)
     while trials := search.ask():
         for trial in trials:
-            search.tell(trial.id, Result(score=space.cheap[trial.cell]))
+            search.tell(trial.id, space.cheap[trial.cell])
     history = search.history(strategy.name)
     best = []
     for trainings in TRAININGS:

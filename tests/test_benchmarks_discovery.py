@@ -17,7 +17,6 @@ from benchmarks.discovery import curves_of, predictor_on
 from benchmarks.tables import NasBench201
 from nasnet.train.discover.guided import Guided
 from nasnet.train.discover.search import Search
-from nasnet.train.discover.search_space import Result
 
 NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
@@ -64,7 +63,7 @@ def test_the_guided_strategy_finds_the_best_of_15625(space: NasBench201) -> None
     search = Search(space, (Guided(),), trainings=60)
     while trials := search.ask():
         for trial in trials:
-            search.tell(trial.id, Result(score=space.cheap[trial.cell]))
+            search.tell(trial.id, space.cheap[trial.cell])
     assert max(proposal.score or 0 for proposal in search.history("guided")) == 80
 
 

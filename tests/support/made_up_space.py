@@ -13,7 +13,7 @@ from nasnet.network.code import encode
 from nasnet.network.spec import MOBILE
 from nasnet.train.discover.records import Record
 from nasnet.train.discover.search import Search
-from nasnet.train.discover.search_space import Result, Trial
+from nasnet.train.discover.search_space import Trial
 
 PLACES, OPERATIONS = 8, 5
 Letters = tuple[int, ...]
@@ -51,11 +51,11 @@ class MadeUpSpace:
         pairs = sum(self.pairs[at, one, other] for at, (one, other) in enumerate(pairwise(cell)))
         return float(self.single[np.arange(PLACES), cell].sum() + pairs)
 
-    def train(self, trial: Trial[Letters]) -> Result:
+    def train(self, trial: Trial[Letters]) -> float:
         """The score of one training: the worth and the luck of its seed, less if longer."""
         luck = np.random.default_rng([zlib.crc32(trial.key.encode()), trial.fidelity, trial.seed])
         score = self.worth(trial.cell) + luck.normal() * self.noise / (1 + trial.fidelity)
-        return Result(score=score, curve=(score - 1, score))
+        return float(score)
 
 
 def records_of(
@@ -65,7 +65,7 @@ def records_of(
     made = []
     for trial in trials:
         lost = trial.key in failed and trial.fidelity == 0
-        score = 0.2 + 0.01 * (space.train(trial).score or 0.0) + 0.1 * trial.fidelity
+        score = 0.2 + 0.01 * space.train(trial) + 0.1 * trial.fidelity
         cost = int(space.cost(trial.cell) * (1 + (trial.fidelity == 2)))
         made.append(
             Record(

@@ -44,7 +44,7 @@ def record(trial: Trial[Letters], score: float | None, error: str = "") -> Recor
 
 def child(trial: Trial[Letters]) -> Record:
     time.sleep(0.02)
-    return record(trial, SPACE.train(trial).score)
+    return record(trial, SPACE.train(trial))
 
 
 class Sleeping:
@@ -66,7 +66,7 @@ def run(folder: Path, jobs: int) -> Journal:
             SPACE, (Guided(pool=6, batch=3), RandomSearch()), trainings=TRAININGS, halving=Halving()
         )
         for record in records:
-            made.tell(record.id, record.result)
+            made.tell(record.id, record.score)
         return made
 
     with Workers[TrialId, Record](child, jobs=jobs, preload=[__name__]) as workers:

@@ -115,7 +115,7 @@ def test_a_search_whose_trainings_all_fail_stops(tmp_path: Path) -> None:
 
     def told(records: object) -> Search[Letters]:
         for record in journal.records:
-            search.tell(record.id, record.result)
+            search.tell(record.id, record.score)
         return search
 
     journal = Journal(tmp_path)

@@ -12,7 +12,6 @@ from nasnet.errors import InputError
 from nasnet.train.discover.guided import Guided
 from nasnet.train.discover.predictor import Predictor, normal_scores
 from nasnet.train.discover.search import Search
-from nasnet.train.discover.search_space import Result
 from nasnet.train.discover.strategies import RandomSearch, Strategy
 from tests.support.made_up_space import Letters, MadeUpSpace, run
 
@@ -69,7 +68,7 @@ def test_failed_trainings_do_not_stop_it_and_are_avoided() -> None:
         trial = trials[0]
         asked.append(trial.cell)
         failed = trial.cell[0] == 0
-        search.tell(trial.id, Result(score=None) if failed else space.train(trial))
+        search.tell(trial.id, None if failed else space.train(trial))
     assert sum(cell[0] == 0 for cell in asked[:20]) >= 2
     assert sum(cell[0] == 0 for cell in asked[20:]) <= 5
 
@@ -78,7 +77,7 @@ def test_it_goes_on_where_every_training_failed() -> None:
     search = Search(MadeUpSpace(), (Guided(),), trainings=25)
     asked = []
     while trials := search.ask():
-        search.tell(trials[0].id, Result(score=None))
+        search.tell(trials[0].id, None)
         asked.append(trials[0].key)
     assert len(set(asked)) == 25
 

@@ -31,7 +31,6 @@ def test_a_record_is_one_line(record: Record) -> None:
     assert line.endswith("\n")
     assert "\n" not in line[:-1]
     assert parsed(line, "line 1") == record
-    assert record.result.score == record.score
 
 
 @pytest.mark.parametrize("change", [{"seconds": float("inf")}, {"curve": [None]}, {"more": 1}])

@@ -7,7 +7,6 @@ import pytest
 
 from nasnet.errors import InputError
 from nasnet.train.discover.search import Halving, Search
-from nasnet.train.discover.search_space import Result
 from nasnet.train.discover.strategies import Evolution, RandomSearch, Strategy
 from tests.support.made_up_space import Letters, MadeUpSpace, run
 
@@ -74,7 +73,7 @@ def test_arms_share_trainings_and_the_known_cell_is_nobodys_finalist() -> None:
 def test_the_best_quarter_is_trained_again() -> None:
     search = new(strategies=(RandomSearch(),))
     trials = run(search, SPACE)
-    scores = {t.key: SPACE.train(t).score or 0.0 for t in trials if t.fidelity == 0}
+    scores = {t.key: SPACE.train(t) for t in trials if t.fidelity == 0}
     again = {t.key for t in trials if t.fidelity == 1 and "random" in t.arms}
     del scores["0" * 8]
     assert again == set(sorted(scores, key=lambda key: -scores[key])[:8])
@@ -90,7 +89,7 @@ def test_a_failed_training_costs_its_cell_alone() -> None:
         assert trial.key not in failed
         if count % 4 == 0 and trial.cell != KNOWN and trial.fidelity < 2:
             failed.add(trial.key)
-            search.tell(trial.id, Result(score=None))
+            search.tell(trial.id, None)
         else:
             search.tell(trial.id, SPACE.train(trial))
     assert search.score(KNOWN, 2) is not None

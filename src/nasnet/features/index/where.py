@@ -64,7 +64,6 @@ _OPERATORS = "=, !=, <, <=, >, >=, in, like, ilike, between, contains, is null"
 class _Token:
     kind: str  # number, text, quoted (a column on the left, text on the right), name, word, sign
     text: str
-    at: int
 
 
 def matching(table: pyarrow.Table, where: str | pyarrow.compute.Expression) -> Rows:
@@ -312,7 +311,7 @@ class _Reader:
             text = found[kind]
             if kind in ("text", "quoted"):
                 text = text.replace("''", "'") if kind == "text" else text.replace('""', '"')
-            tokens.append(_Token(kind, text, at))
+            tokens.append(_Token(kind, text))
             at = found.end()
         if not tokens:
             self._refuse(f"it is empty; there are {_names(self._table)}")

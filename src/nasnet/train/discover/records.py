@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nasnet.errors import InputError, OutputError
-from nasnet.train.discover.search_space import Result
 
 TRIALS = "trials.jsonl"
 
@@ -57,11 +56,6 @@ class Record:
     def id(self) -> tuple[str, int, int]:
         """Which trial it is, as `Trial.id`."""
         return self.key, self.fidelity, self.seed
-
-    @property
-    def result(self) -> Result:
-        """The result of this training, as the search takes it."""
-        return Result(score=self.score, curve=self.curve)
 
     def line(self) -> str:
         """The record as one line of JSON, its end included."""

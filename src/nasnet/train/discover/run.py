@@ -193,7 +193,7 @@ class _Run:
         """The search, told all results: larger while the clock allows, then its best again."""
         while True:
             for record in records[self.told :]:
-                self.now.tell(record.id, record.result)
+                self.now.tell(record.id, record.score)
             self.told = len(records)
             if self.fixed or self.now.ask():
                 return self.now

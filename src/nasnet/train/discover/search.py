@@ -9,7 +9,7 @@ from typing import Generic
 import numpy as np
 
 from nasnet.errors import InputError
-from nasnet.train.discover.search_space import Cell, Result, SearchSpace, Trial
+from nasnet.train.discover.search_space import Cell, SearchSpace, Trial
 from nasnet.train.discover.strategies import Proposal, Strategy
 
 _SEEDS = 10  # seeds of trainings that belong to one seed of a run
@@ -73,7 +73,7 @@ class Search(Generic[Cell]):
         self.trainings, self.seed, self.halving = trainings, seed, halving
         self._known = [Proposal(cell=cell, asked_by=KNOWN) for cell in known]
         self._keys: dict[Cell, str] = {}
-        self._results: dict[tuple[str, int, int], Result] = {}
+        self._results: dict[tuple[str, int, int], float | None] = {}
         self._arms: dict[str, list[Proposal[Cell]]] = {name: [] for name in names}
         self._later: dict[int, dict[str, list[Cell]]] = {}
 
@@ -83,9 +83,12 @@ class Search(Generic[Cell]):
             self._keys[cell] = self.space.key(cell)
         return self._keys[cell]
 
-    def tell(self, trial: tuple[str, int, int], result: Result) -> None:
-        """Take the result of the trial of that id; one that was not asked for changes nothing."""
-        self._results[trial] = result
+    def tell(self, trial: tuple[str, int, int], score: float | None) -> None:
+        """Take the score of the trial of that id; one that was not asked for changes nothing.
+
+        Higher is better; None, where the training failed, is taken as known bad.
+        """
+        self._results[trial] = score
 
     def ask(self) -> list[Trial[Cell]]:
         """All trials that may run now and have no result, the first ones first.
@@ -114,10 +117,10 @@ class Search(Generic[Cell]):
         """Mean score over the seeds of that fidelity; None if a training is missing or failed."""
         scores = []
         for seed in self._seeds(fidelity):
-            result = self._results.get((self.key(cell), fidelity, seed))
-            if result is None or result.score is None:
+            score = self._results.get((self.key(cell), fidelity, seed))
+            if score is None:
                 return None
-            scores.append(result.score)
+            scores.append(score)
         return float(np.mean(scores))
 
     def history(self, name: str) -> list[Proposal[Cell]]:

@@ -61,16 +61,3 @@ class Trial(Generic[Cell]):
     def id(self) -> tuple[str, int, int]:
         """Key, fidelity and seed: no other trial of the search has the same three."""
         return self.key, self.fidelity, self.seed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What came of a trial.
-
-    Attributes:
-        score: higher is better; None if the training failed, which the search takes as known bad.
-        curve: the score after each epoch, the last one included; may be empty.
-    """
-
-    score: float | None
-    curve: tuple[float, ...] = ()
