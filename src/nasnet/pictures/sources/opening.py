@@ -367,9 +367,7 @@ def _items_of(
 ) -> Iterator[Item]:
     """The items of many archives and tables, one after another; ids begin with the file's name."""
     for name in names:
-        one = open_text(name, options)
-        for item in fitted(one.start(), one, columns):
-            yield replace(item, id=f"{id_of_path(name)}/{item.id}")
+        yield from items_of(name, options, columns, f"{id_of_path(name)}/")
 
 
 def _items_between(
@@ -385,6 +383,19 @@ def _items_between(
     for name, first, next_first in zip(names, firsts, firsts[1:], strict=False):
         low, high = max(start, first), min(end, next_first)
         if low < high:
-            one = open_text(name, options)
-            for item in fitted(one.between(low - first, high - first), one, columns):
-                yield replace(item, id=f"{id_of_path(name)}/{item.id}")
+            prefix = f"{id_of_path(name)}/"
+            yield from items_of(name, options, columns, prefix, low - first, high - first)
+
+
+def items_of(
+    name: str,
+    options: SourceOptions,
+    columns: Sequence[pyarrow.Field],
+    prefix: str,
+    start: int = 0,
+    stop: int | None = None,
+) -> Iterator[Item]:
+    """The items of an archive or table from one number up to another; ids begin with the prefix."""
+    one = open_text(name, options)
+    for item in fitted(one.between(start, stop), one, columns):
+        yield replace(item, id=prefix + item.id)

@@ -17,8 +17,14 @@ from typing import TYPE_CHECKING, Any
 from nasnet.errors import SourceError
 from nasnet.pictures.sources.files import open_file, read_file
 from nasnet.pictures.sources.item import Item, Source, SourceOptions, even_cuts, id_of_path
-from nasnet.pictures.sources.kept import fitted
-from nasnet.pictures.sources.opening import MANY, containers_of, of_all, open_source, open_text
+from nasnet.pictures.sources.opening import (
+    MANY,
+    containers_of,
+    items_of,
+    of_all,
+    open_source,
+    open_text,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -155,22 +161,9 @@ def _of_containers(
                 number=number,
                 name=what,
                 rows=count if stop is None else stop - start,
-                items=partial(_contained, place, options, columns, prefix, start, stop),
+                items=partial(items_of, place, options, columns, prefix, start, stop),
             )
             number += 1
-
-
-def _contained(
-    place: str,
-    options: SourceOptions,
-    columns: Sequence[pyarrow.Field],
-    prefix: str,
-    start: int,
-    stop: int | None,
-) -> Iterator[Item]:
-    source = open_text(place, options)
-    for item in fitted(source.between(start, stop), source, columns):
-        yield replace(item, id=prefix + item.id)
 
 
 def _count(names: list[str], options: SourceOptions) -> int | None:
