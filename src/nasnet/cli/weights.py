@@ -12,7 +12,7 @@ from cyclopts import App, Parameter, validators
 
 from nasnet.cli.flags import DEFAULTS, File, Quiet, Share, UsageError, check_file, command
 from nasnet.cli.terminal import Progress, note, say, say_json
-from nasnet.errors import InputError, PictureError, needs
+from nasnet.errors import InputError, needs
 from nasnet.text import display_name, read_toml
 from nasnet.weights.classes import with_temperature
 from nasnet.weights.opening import Averages, Opened, open_weights
@@ -131,15 +131,14 @@ def _bounded(weights: Weights, photos: str, *, quiet: bool) -> Weights:
 def _ranged(weights: Weights, source: str, *, quiet: bool) -> Weights:
     from nasnet.compute.ranges import measured
     from nasnet.pictures.recipes import get_recipe, prepare
-    from nasnet.pictures.sampling import spread_evenly
+    from nasnet.pictures.sampling import some_read
 
     items, recipe, size = _not_held_out(source), get_recipe("photo"), plan_of(weights).height
-    found = []
-    for row in spread_evenly(len(items), _RANGED):
-        try:
-            found.append(prepare(items[row].read(), recipe, size, size).pixels)
-        except PictureError:
-            continue  # one of many
+    found = some_read(
+        [one.read for one in items],
+        _RANGED,
+        lambda picture: prepare(picture, recipe, size, size).pixels,
+    )
     if not found:
         raise InputError(f"{source}: none of {len(items)} pictures can be read: no ranges of them")
     with Progress(not quiet) as progress:

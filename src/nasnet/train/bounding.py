@@ -27,7 +27,7 @@ from nasnet.compute.torch.state import key_of, to_state
 from nasnet.errors import InputError
 from nasnet.network.code import decode
 from nasnet.network.plan import Operation
-from nasnet.pictures.sampling import spread_evenly
+from nasnet.pictures.sampling import some_read
 from nasnet.pictures.sources import Example
 from nasnet.weights.weights import Weights, frozen, program_of
 
@@ -133,14 +133,11 @@ def bounded(
 
 
 def _seen(examples: Sequence[Example], size: int, photos: int) -> npt.NDArray[np.uint8]:
-    found = []
-    for row in spread_evenly(len(examples), photos):
-        try:
-            with Image.open(io.BytesIO(examples[row].read())) as image:
-                small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-        except OSError:
-            continue  # one of many
-        found.append(np.asarray(small))
+    def small(data: bytes) -> npt.NDArray[np.uint8]:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+    found = some_read([one.read for one in examples], photos, small)
     if len(found) < 2:
         raise InputError(f"{len(found)} of {len(examples)} pictures can be read: no range of them")
     return np.stack(found)

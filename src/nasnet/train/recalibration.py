@@ -14,7 +14,7 @@ from nasnet.compute.torch.model import NASNet
 from nasnet.compute.torch.state import name_of
 from nasnet.errors import TrainingError
 from nasnet.pictures.batches import Example, Loader, LoaderOptions
-from nasnet.pictures.sampling import spread_evenly
+from nasnet.pictures.sampling import some_of
 from nasnet.train.recipe import Recalibration
 from nasnet.weights.weights import Weights, frozen
 
@@ -37,7 +37,7 @@ def recalibrate(
     Raises:
         TrainingError: no batch of two pictures can be read, or an average is no finite number.
     """
-    some = [examples[row] for row in spread_evenly(len(examples), options.pictures)]
+    some = some_of(examples, options.pictures)
     network = NASNet(weights.spec, num_classes=weights.num_classes, padding=weights.padding)
     network.load(weights)
     network.to(device, memory_format=torch.channels_last)

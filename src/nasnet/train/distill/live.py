@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
-from nasnet.pictures.sampling import spread_evenly
+from nasnet.pictures.sampling import some_of
 from nasnet.train.distill.objective import Sample, Student
 from nasnet.train.distill.teachers import open_network, open_teacher, picture_size
 
@@ -73,7 +73,7 @@ class LiveTeacher:
 
     def sample(self, student: Student | None) -> Sample:
         """Features of some pictures spread evenly; see `Teaching`."""
-        rows = spread_evenly(len(self._examples), _SAMPLE if student is None else _FOR_STUDENT)
+        some = some_of(self._examples, _SAMPLE if student is None else _FOR_STUDENT)
         options = LoaderOptions(
             batch_size=_BATCH,
             size=self._size,
@@ -84,7 +84,7 @@ class LiveTeacher:
             cache_bytes=0,
         )
         found, seen = [], []
-        with Loader([self._examples[row] for row in rows], options) as loader, torch.no_grad():
+        with Loader(some, options) as loader, torch.no_grad():
             for batch in loader.epoch(0):
                 images = torch.from_numpy(batch.images).to(self._device).permute(0, 3, 1, 2) / 255
                 found.append(self._ask(images)[1].float().cpu().numpy())
