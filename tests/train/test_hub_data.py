@@ -16,7 +16,8 @@ from PIL import Image
 import nasnet
 from nasnet.errors import FetchError, SourceError
 from nasnet.pictures.sources import SourceOptions, open_source
-from nasnet.train.labelled_data import on_this_machine, open_labelled
+from nasnet.train.finetune import labelled_files
+from nasnet.train.labelled_data import on_this_machine, open_labelled, open_splits
 from tests.support.hub_server import HubServer, hub_on_loopback
 
 pytest.importorskip("huggingface_hub")
@@ -94,6 +95,24 @@ def test_class_folders_of_the_hub_and_parts_of_them(hub: HubServer) -> None:
     found = open_labelled("hf://datasets/me/folders@main/small")
     assert found.classes == ("dark", "light")
     assert len(found.train) + len(found.validation) == 10
+    # They are files of the cache, so corrected labels of them can be saved.
+    labelled = labelled_files(found, place)
+    assert len(labelled.rows) == 10
+    assert all(Path(labelled.folder, id).parent.name == name for id, name, _ in labelled.rows)
+
+
+def test_data_split_in_two_ways_are_asked_for_once(hub: HubServer) -> None:
+    hub.datasets["me/shades"] = parquets()
+    told: list[str] = []
+    measured, tested = open_splits(
+        "hf://datasets/me/shades",
+        ("validation", "test"),
+        on_fetch=lambda event: told.append(event.kind),
+    )
+    assert told.count("start") == 1
+    assert measured.name == tested.name == "hf://datasets/me/shades"
+    assert len(tested.validation) == 6
+    assert not {one.id for one in tested.validation} & {one.id for one in measured.validation}
 
 
 @pytest.mark.parametrize("revision", ["refs/convert/parquet", "refs/pr/7", "wip%2Fparquet"])

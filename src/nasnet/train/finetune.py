@@ -28,8 +28,9 @@ from nasnet.train.between import Chosen, best_between
 from nasnet.train.evaluate import Evaluation, judge
 from nasnet.train.finetune_options import FinetuneEvent, FinetuneOptions, FinetuneSummary
 from nasnet.train.head import Head, fit_head, with_head
-from nasnet.train.labelled_data import open_labelled
+from nasnet.train.labelled_data import on_this_machine, open_labelled
 from nasnet.train.predict import Predicted, predict, predict_cached
+from nasnet.train.report.contents import Labelled
 from nasnet.train.run_files import RUN_FILES, clear
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.module_folder import ModuleFolder, write_into
@@ -85,7 +86,10 @@ def finetune(
     needs("sklearn", extra="sklearn")
     if options.mode == "full":
         needs("torch", extra="torch")
-    found = open_labelled(data, options=options.dataset, fetch=options.fetch, on_fetch=on_fetch)
+    place = on_this_machine(data, options.fetch, on_fetch)
+    found = open_labelled(place, options=options.dataset, fetch=options.fetch, on_fetch=on_fetch)
+    if place is not data:
+        found = replace(found, name=os.fspath(data))
     opened = open_weights(os.fspath(weights), fetch_options=options.fetch, on_event=on_fetch)
     with held(out), stage_bars(progress) as draw:
         if options.overwrite:
@@ -105,11 +109,12 @@ def finetune(
             if on_train is not None:
                 on_train(event)
 
-        return _run(found, opened, out, options, tell, trained)
+        return _run(found, Path(place), opened, out, options, tell, trained)
 
 
 def _run(
     found: Dataset,
+    place: Path,
     opened: Opened,
     out: Path,
     options: FinetuneOptions,
@@ -179,6 +184,7 @@ def _run(
         _facts(opened, found, options, size, alone, head, share, seconds),
         notes,
         found,
+        place,
     )
     if report is None:
         notes.append("no report was drawn: it needs pip install 'nasnet[report]'")
@@ -344,12 +350,31 @@ def _report(
     facts: tuple[tuple[str, str], ...],
     notes: Sequence[str],
     found: Dataset,
+    place: Path,
 ) -> Path | None:
     if importlib.util.find_spec("matplotlib") is None:
         return None
-    from nasnet.train.report import Labelled, Report, write_report
+    from nasnet.train.report import Report, write_report
 
-    base = Path(found.name).absolute()
+    name = Path(found.name).absolute()
+    report = Report(
+        title=f"Fine-tuning on {name.name or name}",
+        facts=facts,
+        history=history,
+        scores=evaluation.scores,
+        mistakes=evaluation.mistakes,
+        notes=tuple(notes),
+        labelled=labelled_files(found, place),
+    )
+    return write_report(report, out / "report")[0]
+
+
+def labelled_files(found: Dataset, place: Path) -> Labelled:
+    """The pictures of some data with their classes, where each is a file of this machine.
+
+    `place` is where they lie, which for data of the Hub is in its cache.
+    """
+    base = place.absolute()
     folder = base if base.is_dir() else base.parent
     rows = [
         (example.id, found.classes[example.label], split)
@@ -359,13 +384,4 @@ def _report(
     known = all(
         printable(id + name) == id + name and (folder / id).is_file() for id, name, _ in rows
     )
-    report = Report(
-        title=f"Fine-tuning on {base.name or base}",
-        facts=facts,
-        history=history,
-        scores=evaluation.scores,
-        mistakes=evaluation.mistakes,
-        notes=tuple(notes),
-        labelled=Labelled(folder=str(folder), rows=rows if known else ()),
-    )
-    return write_report(report, out / "report")[0]
+    return Labelled(folder=str(folder), rows=rows if known else ())
