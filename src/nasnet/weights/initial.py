@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from nasnet.network.build import build_plan
-from nasnet.network.code import encode
 from nasnet.network.spec import Spec
-from nasnet.weights.networks import network_of
-from nasnet.weights.weights import Array, Weights, frozen
+from nasnet.weights.weights import Array, Weights, seeded
 
 _FACTOR = 2.0  # of `variance_scaling_initializer`, as NASNet's arg scopes set it
 # A normal distribution cut at two standard deviations has 0.7737 of its variance; the
@@ -48,13 +46,5 @@ def initial_value(seed: int, name: str, shape: Sequence[int]) -> Array:
 
 def initial(seed: int, *, spec: str | Spec = "mobile", aux_head: bool = False) -> Weights:
     """Weights as TF-Slim initializes them."""
-    row = network_of(spec)
-    plan = build_plan(row, num_classes=row.num_classes, aux_head=aux_head)
-    arrays = {name: initial_value(seed, name, shape) for name, shape in plan.parameters.items()}
-    return Weights(
-        spec=encode(row),
-        num_classes=row.num_classes,
-        arrays=frozen(arrays),
-        source=f"initial:{seed}",
-        status="untrained",
-    )
+    made = seeded(seed, spec=spec, aux_head=aux_head, value=initial_value)
+    return replace(made, source=f"initial:{seed}")

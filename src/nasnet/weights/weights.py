@@ -8,7 +8,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +23,7 @@ from nasnet.network.build import build_plan
 from nasnet.network.code import decode, encode, network_name
 from nasnet.network.plan import PADDINGS, Borders, Plan
 from nasnet.network.rewrites import Program
-from nasnet.network.spec import PRESETS
+from nasnet.network.spec import PRESETS, Spec
 from nasnet.system import write_whole
 from nasnet.text import open_regular, parse_json
 from nasnet.weights import ranges
@@ -150,22 +150,20 @@ def seeded_value(seed: int, name: str, shape: Sequence[int]) -> Array:
 def seeded(
     seed: int,
     *,
-    spec: str = "mobile",
+    spec: str | Spec = "mobile",
     num_classes: int | None = None,
     aux_head: bool = False,
+    value: Callable[[int, str, Sequence[int]], Array] = seeded_value,
 ) -> Weights:
     """Untrained weights that anyone can rebuild, for tests and dry runs.
 
-    Args:
-        seed: any integer.
-        spec: a network: a preset's name, a code or a file.
-        num_classes: as in `network.build.build_plan`.
-        aux_head: make the auxiliary head's arrays as well.
+    The network is a preset's name, a code, a file or a row; `value` makes each of its arrays, by
+    the seed, the name and the shape.
     """
     row = network_of(spec)
     classes = row.num_classes if num_classes is None else num_classes
     plan = build_plan(row, num_classes=classes, aux_head=aux_head)
-    arrays = {name: seeded_value(seed, name, shape) for name, shape in plan.parameters.items()}
+    arrays = {name: value(seed, name, shape) for name, shape in plan.parameters.items()}
     return Weights(
         spec=encode(row),
         num_classes=classes,
