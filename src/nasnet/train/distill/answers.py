@@ -22,6 +22,7 @@ from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.batch_processes import Batches, open_loader
 from nasnet.pictures.batches import Example, Loader, LoaderOptions, TrainBatch
 from nasnet.pictures.sampling import spread_evenly
+from nasnet.pictures.sources import Example as Labelled
 from nasnet.system import staged, write_whole
 from nasnet.text import read_json
 from nasnet.train.distill.teachers import Teacher, feature_width, open_teacher
@@ -206,7 +207,7 @@ def _probe(augment: Augmentation, seed: int) -> list[int]:
     options = LoaderOptions(
         batch_size=1, size=(32, 32), seed=seed, augment=augment, views=4, shuffle=False, threads=1
     )
-    with Loader([_Probe("probe", 0, lambda: picture)], options) as loader:
+    with Loader([Labelled("probe", 0, lambda: picture)], options) as loader:
         views = [next(iter(loader.epoch(view))).images[0] for view in range(4)]
     blocks = np.stack(views).reshape(4, 2, 16, 2, 16, 3).mean(axis=(2, 4))
     return [int(level) for level in np.rint(blocks).ravel()]
@@ -236,13 +237,6 @@ def _fits(folder: Path, description: Mapping[str, Any]) -> bool:
     except TrainingError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    id: str
-    label: int
-    read: Callable[[], Any]
 
 
 @contextlib.contextmanager
