@@ -18,7 +18,6 @@ from nasnet.train.discover.guided import Guided
 from nasnet.train.discover.records import Record
 from nasnet.train.discover.report import (
     Compared,
-    Search as Contents,
     compared_in_words,
     with_pairs,
     write_comparison,
@@ -207,16 +206,16 @@ def test_the_front_has_no_cell_that_another_beats() -> None:
 @pytest.mark.parametrize(("halving", "measure"), [(True, "accuracy"), (False, "likelihood")])
 def test_the_page_of_a_search(tmp_path: Path, halving: bool, measure: str) -> None:
     told = found(records(halving=halving))
-    contents = Contents(
-        title="A <search>",
-        facts=(("data", "<photos>"),),
-        notes=("one & only",),
-        measure=measure,
-        found=told,
-    )
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "finalists.png").touch()  # of an earlier run that went further
-    paths = write_search(contents, tmp_path / "new")
+    paths = write_search(
+        "A <search>",
+        told,
+        (("data", "<photos>"),),
+        tmp_path / "new",
+        notes=("one & only",),
+        measure=measure,
+    )
     text = paths[0].read_text(encoding="utf-8")
     assert {path.name for path in paths} >= {"report.html", "search.png", "front.png"}
     assert (tmp_path / "new" / "finalists.png").exists() == halving

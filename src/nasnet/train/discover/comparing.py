@@ -233,11 +233,8 @@ def _train(
                     seed=seed,
                     arms=(name,),
                     asked_by="compare",
-                    score=None,
-                    curve=(),
                     multiply_adds=multiply_adds(spec),
                     filters=spec.num_conv_filters,
-                    seconds=0.0,
                 )
                 places = array_of(out, spec.image_size), array_of(test, spec.image_size)
                 workers.start((name, seed), empty, spec, *places, lesson)

@@ -16,7 +16,7 @@ from nasnet.train.discover.findings import Findings, findings
 from nasnet.train.discover.nasnet_space import Cells, NasnetSpace
 from nasnet.train.discover.options import DiscoverOptions
 from nasnet.train.discover.records import Record, columns
-from nasnet.train.discover.report import Search as Page, write_search
+from nasnet.train.discover.report import write_search
 from nasnet.train.discover.verdict import choice, verdict
 from nasnet.weights.networks import write_network
 
@@ -107,7 +107,19 @@ def write_products(
     )
     write_network(folder / BEST, best.spec, origin=origin)
     write_whole(folder / FRONT, _front(cells[found.best.key], found, options).encode())
-    write_search(_page(data, found, records, best, options), folder)
+    facts = [
+        ("Data", data),
+        ("Skeleton", options.skeleton),
+        ("Budget", f"{options.multiply_adds or 0:,} multiply-adds"),
+        (
+            "Best network",
+            f"{best.multiply_adds:,} multiply-adds, {best.spec.num_conv_filters} filters",
+        ),
+        ("Time in trainings", f"{sum(one.seconds for one in records) / 3600:.1f} h"),
+        ("Seed", str(options.seed)),
+    ]
+    title = f"A search for cells on {data}"
+    write_search(title, found, facts, folder, measure=options.score)
     return Discovery(
         folder=folder,
         records=tuple(records),
@@ -135,27 +147,3 @@ def _front(cells: Cells, found: Findings, options: DiscoverOptions) -> str:
             }
         )
     return toml({"networks": rows})
-
-
-def _page(
-    data: str,
-    found: Findings,
-    records: Sequence[Record],
-    best: Fitted,
-    options: DiscoverOptions,
-) -> Page:
-    width = best.spec.num_conv_filters
-    facts = [
-        ("Data", data),
-        ("Skeleton", options.skeleton),
-        ("Budget", f"{options.multiply_adds or 0:,} multiply-adds"),
-        ("Best network", f"{best.multiply_adds:,} multiply-adds, {width} filters"),
-        ("Time in trainings", f"{sum(one.seconds for one in records) / 3600:.1f} h"),
-        ("Seed", str(options.seed)),
-    ]
-    return Page(
-        title=f"A search for cells on {data}",
-        facts=facts,
-        measure=options.score,
-        found=found,
-    )

@@ -43,11 +43,11 @@ class Record:
     seed: int
     arms: tuple[str, ...]
     asked_by: str
-    score: float | None
-    curve: tuple[float, ...]
+    score: float | None = None
+    curve: tuple[float, ...] = ()
     multiply_adds: int
     filters: int
-    seconds: float
+    seconds: float = 0.0
     milliseconds: float | None = None
     latency_ratio: float | None = None
     error: str = ""

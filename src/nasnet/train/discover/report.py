@@ -38,27 +38,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """What the page of a search shows.
-
-    Attributes:
-        title: its headline.
-        facts: rows of name and value: data, space, budget, time, machine.
-        notes: sentences a reader must know.
-        measure: what a score is, such as `accuracy`, which is shown in percent.
-        known: name of what was known before, such as NASNet-A.
-        found: what the trainings say; the cells are drawn from the records' codes.
-    """
-
-    title: str
-    facts: Sequence[tuple[str, str]]
-    notes: Sequence[str] = ()
-    measure: str = "accuracy"
-    known: str = "NASNet-A"
-    found: Findings
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compared:
     """One network of a comparison.
@@ -90,15 +69,26 @@ class Compared:
         return float(self.test.std(ddof=1)) if len(self.test) > 1 else float("nan")
 
 
-def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
+def write_search(
+    title: str,
+    found: Findings,
+    facts: Sequence[tuple[str, str]],
+    folder: Path,
+    *,
+    notes: Sequence[str] = (),
+    measure: str = "accuracy",
+    known: str = "NASNet-A",
+) -> tuple[Path, ...]:
     """Write `report.html` and its charts, all or none; returns their paths, the page first.
+
+    Facts are rows of name and value: data, space, budget, time. `measure` is what a score is, of
+    which `accuracy` is shown in percent; `known` is the name of what was known before.
 
     Raises:
         InputError: a record's code is none.
         MissingExtraError: matplotlib is missing.
         OutputError: the folder cannot be made or written.
     """
-    found, measure, known = search.found, search.measure, search.known
     draw: dict[str, Callable[[], Figure | None]] = {
         "search": lambda: charts.search(found, measure),
         "finalists": lambda: charts.finalists(found, measure, known),
@@ -113,9 +103,9 @@ def write_search(search: Search, folder: Path) -> tuple[Path, ...]:
         folder,
         "discover.html",
         {
-            "title": search.title,
-            "facts": search.facts,
-            "notes": search.notes,
+            "title": title,
+            "facts": facts,
+            "notes": notes,
             "measure": measure,
             "known": known,
             "found": found,

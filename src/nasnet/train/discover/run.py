@@ -268,11 +268,8 @@ class _Run:
             seed=trial.seed,
             arms=trial.arms,
             asked_by=trial.asked_by,
-            score=None,
-            curve=(),
             multiply_adds=fitted.multiply_adds,
             filters=fitted.spec.num_conv_filters,
-            seconds=0.0,
         )
 
     def _pictures(self, size: int) -> Path:
