@@ -12,6 +12,7 @@ import pytest
 
 from nasnet.errors import WeightsError
 from nasnet.weights.formats import tf_checkpoint
+from nasnet.weights.formats.tf_variables import group_names
 from tests.support.golden_seed import (
     SMALL_BUNDLE,
     SMALL_NUMBER_TYPES,
@@ -127,7 +128,7 @@ def test_reads_an_object_based_checkpoint(tf: Any, tmp_path: Path) -> None:
     variable = tf.Variable(np.arange(6, dtype=np.float32).reshape(2, 3))
     tf.train.Checkpoint(kernel=variable, step=tf.Variable(5)).save(str(tmp_path / "ckpt"))
     checkpoint = tf_checkpoint.open_checkpoint(tmp_path)
-    groups = tf_checkpoint.group_names(checkpoint.entries)
+    groups = group_names(checkpoint.entries)
     assert groups.plain == (
         "kernel/.ATTRIBUTES/VARIABLE_VALUE",
         "step/.ATTRIBUTES/VARIABLE_VALUE",
@@ -158,7 +159,7 @@ def test_groups_the_names_of_a_real_training_run(tf: Any, tmp_path: Path) -> Non
         tf.train.ExponentialMovingAverage(0.9).apply([weights])
         session.run(tf1.global_variables_initializer())
         tf1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-    groups = tf_checkpoint.group_names(tf_checkpoint.open_checkpoint(tmp_path).entries)
+    groups = group_names(tf_checkpoint.open_checkpoint(tmp_path).entries)
     assert groups.plain == ("conv0/weights",)
     assert groups.averages == {"conv0/weights": "conv0/weights/ExponentialMovingAverage"}
     assert len(groups.ignored) >= 12

@@ -25,10 +25,9 @@ from nasnet.pictures.thumbnails import data_url
 from nasnet.train.metrics import Scores, by_recall, score
 from nasnet.train.report import Labelled, Mistake, Report, write_report
 from nasnet.train.report.drawing import Shown, drawing, png, svg
-from nasnet.train.report.figures import calibration, confusion, curves, per_class
+from nasnet.train.report.figures import calibration, confusion, curves, mistakes, per_class
 from nasnet.train.report.files import page as html
 from nasnet.train.report.lettering import Lettering, lettering_for
-from nasnet.train.report.wall import mistakes
 from tests.support.browser import PHONE, browsing, calm
 from tests.support.pictures import encoded, jpeg, pixels
 

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from nasnet.errors import InputError, WeightsError
 from nasnet.weights.formats import tf_checkpoint
+from nasnet.weights.formats.tf_variables import group_names
 from nasnet.weights.weights import seeded_value
 from tests.support.checkpoint_files import DATA, INDEX, Array, assert_same, file, read_everything
 from tests.support.golden_seed import (
@@ -175,14 +176,14 @@ def test_weights_averages_and_bookkeeping_are_told_apart() -> None:
     ]
     weights = [*names(""), "conv0_bn/gamma", "Adam/weights", "global_step/weights", "MyAdam"]
     averages = ["conv0/weights/ExponentialMovingAverage", "only/ExponentialMovingAverage"]
-    groups = tf_checkpoint.group_names([*slots, *weights, *counters, *averages])
+    groups = group_names([*slots, *weights, *counters, *averages])
     assert groups.plain == tuple(weights)
     assert groups.ignored == (*slots, *counters)
     assert groups.averages == {"conv0/weights": averages[0], "only": averages[1]}
 
 
 def test_the_names_of_a_tf_slim_checkpoint_are_weights() -> None:
-    groups = tf_checkpoint.group_names(tf_checkpoint.open_checkpoint(SLIM_INDEX).entries)
+    groups = group_names(tf_checkpoint.open_checkpoint(SLIM_INDEX).entries)
     assert len(groups.plain) == 1138
     assert groups.averages == {}
     assert groups.ignored == ("global_step",)

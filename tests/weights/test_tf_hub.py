@@ -9,6 +9,7 @@ from nasnet.errors import WeightsError
 from nasnet.weights.formats import tf_checkpoint, tf_hub
 from nasnet.weights.formats.protobuf import encode_bytes, encode_integer
 from nasnet.weights.formats.tf_hub import IMAGE_MODULE_INFO, HubModule
+from nasnet.weights.formats.tf_variables import group_names
 from tests.support.golden_seed import make_hub_module
 
 INFERENCE: frozenset[str] = frozenset()
@@ -80,7 +81,7 @@ def test_the_picture_size_is_attached(golden: HubModule) -> None:
 
 def test_the_variables_are_a_checkpoint(golden: HubModule) -> None:
     checkpoint = tf_checkpoint.open_checkpoint(golden.variables)
-    groups = tf_checkpoint.group_names(checkpoint.entries)
+    groups = group_names(checkpoint.entries)
     assert len(groups.plain) == 1124
     assert not groups.averages
     assert not groups.ignored

@@ -1,8 +1,14 @@
-"""The files of a .npy feature set: `x.npy`, `x.ids.jsonl` with a line a row, and `x.json`."""
+"""The files of a .npy feature set: `x.npy`, `x.ids.jsonl` with a line a row, and `x.json`.
+
+The checksums of all three are kept in the last one: they are replaced one after another, and would
+not belong together after a kill in between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import OutputError
-from nasnet.features.sums import check_sums
-from nasnet.text import read_json, read_json_lines
+from nasnet.text import open_regular, read_json, read_json_lines
 from nasnet.weights.formats.npy import map_npy
 
 MAKES_ONE = "nasnet embed SOURCE -o features.parquet makes a feature set of pictures"
+_KEY = "crc32"
 
 
 def ids_file(path: Path) -> Path:
@@ -92,3 +98,41 @@ def unreadable(file: Path, error: Exception) -> OutputError:
     elif file.suffix not in FORMATS:
         reason = f"its name does not end in {', '.join(FORMATS)}; {MAKES_ONE}"
     return OutputError(f"{file}: not a readable feature set: {reason}")
+
+
+def with_sums(meta: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
+    """The metadata with the checksums of the files and their own."""
+    sums = [zlib.crc32(json.dumps(meta, sort_keys=True).encode()), *map(_of_file, files)]
+    return {**meta, _KEY: " ".join(f"{one:08x}" for one in sums)}
+
+
+def check_sums(meta: Mapping[str, str], place: Path, files: Sequence[Path]) -> None:
+    """Make sure that metadata and files are whole and belong together.
+
+    What others wrote has no checksums.
+
+    Raises:
+        OutputError: one does not fit, or cannot be read.
+    """
+    bare = {key: value for key, value in meta.items() if key != _KEY}
+    if len(bare) == len(meta):
+        return
+    now = with_sums(bare, files)[_KEY].split(" ")
+    told = [*meta[_KEY].split(" "), *now][: len(now)]
+    for file, mine, theirs in zip((place, *files), now, told, strict=True):
+        if mine != theirs:
+            raise OutputError(
+                f"{file}: damaged, or of another run than the files beside it: its checksum does "
+                "not fit; write the set anew"
+            )
+
+
+def _of_file(file: Path) -> int:
+    crc = 0
+    try:
+        with open_regular(file) as opened:
+            while data := opened.read(1 << 24):
+                crc = zlib.crc32(data, crc)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be read: {error.strerror or error}") from error
+    return crc

@@ -17,6 +17,7 @@ from nasnet.features.index.labels import (
     classifier_of,
     nearest_of_class,
 )
+from nasnet.features.index.neighbours import Outlier, outliers
 from nasnet.features.index.opened import (
     Found,
     Index,
@@ -26,7 +27,6 @@ from nasnet.features.index.opened import (
     open_index,
 )
 from nasnet.features.index.pictures import picture_vectors
-from nasnet.features.index.similar import Outlier, outliers
 
 __all__ = [
     "LEVELS",

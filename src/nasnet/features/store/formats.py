@@ -22,9 +22,8 @@ from nasnet.features.columns import from_json, is_text_of, kept_fields, npy_colu
 from nasnet.features.feature_set import (
     meta_of,
 )
-from nasnet.features.npy import check_npy, ids_file, meta_file, read_rows, unreadable
+from nasnet.features.npy import check_npy, ids_file, meta_file, read_rows, unreadable, with_sums
 from nasnet.features.store.rows import with_nulls
-from nasnet.features.sums import with_sums
 from nasnet.weights.formats.npy import map_npy
 
 if TYPE_CHECKING:

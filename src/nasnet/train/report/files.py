@@ -21,9 +21,15 @@ from nasnet.train.report.contents import (
     worst_first,
 )
 from nasnet.train.report.drawing import Shown, drawing, drawn, png
-from nasnet.train.report.figures import calibration, confusion, curves, per_class
+from nasnet.train.report.figures import (
+    calibration,
+    confusion,
+    curves,
+    mistakes,
+    per_class,
+    thumbnail,
+)
 from nasnet.train.report.lettering import Lettering, can_draw, lettering_for
-from nasnet.train.report.wall import mistakes, thumbnail
 
 PAGE = "report.html"
 _CHARTS = {

@@ -6,8 +6,9 @@ tensors are the network's. In TensorFlow 2's files the object graph gives the va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,33 @@ from nasnet.weights.layouts import Recognised
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_AVERAGE = "/ExponentialMovingAverage"
+# Last parts of names that belong to optimizers and bookkeeping; TensorFlow makes them unique by
+# adding _1, _2 and so on, which also is how RMSProp and Adam call their second slot.
+_IGNORED_LEAVES = (
+    "AdaMax",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Ftrl",
+    "LARSOptimizer",
+    "Momentum",
+    "RMSProp",
+    "beta1_power",
+    "beta2_power",
+    "global_step",
+    "learning_rate",
+    "biased",  # these two: zero-debiased moving averages
+    "local_step",
+)
+_IGNORED_NAMES = ("_CHECKPOINTABLE_OBJECT_GRAPH",)
+# TensorFlow 2's object-based names, as (start, part): both must be there.
+_IGNORED_PATHS = (
+    ("", "/.OPTIMIZER_SLOT/"),
+    ("optimizer/", "/.ATTRIBUTES/"),
+    ("save_counter/", ".ATTRIBUTES/"),
+)
+_IGNORED_LEAF = re.compile(rf"(?:{'|'.join(_IGNORED_LEAVES)})(?:_\d+)?")
 
 
 def read_checkpoint(path: Path, averages: Averages) -> Content:
@@ -35,7 +63,7 @@ def read_checkpoint(path: Path, averages: Averages) -> Content:
     checkpoint = tf_checkpoint.open_checkpoint(path)
     index = f"{checkpoint.prefix}.index"
     keys = _keys(checkpoint)
-    groups = tf_checkpoint.group_names(keys)
+    groups = group_names(keys)
     plain = {name: keys[name] for name in groups.plain}
     moved = {name: keys[stored] for name, stored in groups.averages.items()}
     # Variables beside the network may have averages where it has none, and the other way round.
@@ -141,3 +169,42 @@ def _keys(checkpoint: Checkpoint) -> dict[str, str]:
     except (MalformedError, ValueError, TypeError) as error:
         raise WeightsError(f"{checkpoint.prefix}: {_OBJECT_GRAPH}: {error}") from None
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameGroups:
+    """The names of a checkpoint, sorted by what they are for.
+
+    Attributes:
+        plain: variables of the network, under the names they are stored by.
+        averages: plain name -> the name its exponential moving average is stored by; the plain
+            variable itself may be missing.
+        ignored: optimizer slots, counters and other bookkeeping.
+    """
+
+    plain: tuple[str, ...]
+    averages: Mapping[str, str]
+    ignored: tuple[str, ...]
+
+
+def group_names(names: Iterable[str]) -> NameGroups:
+    """Tell the weights in a checkpoint from their averages and from an optimizer's state."""
+    plain, ignored = [], []
+    averages: dict[str, str] = {}
+    for name in names:
+        if _is_ignored(name):
+            ignored.append(name)
+        elif name.endswith(_AVERAGE):
+            averages[name.removesuffix(_AVERAGE)] = name
+        else:
+            plain.append(name)
+    return NameGroups(plain=tuple(plain), averages=averages, ignored=tuple(ignored))
+
+
+def _is_ignored(name: str) -> bool:
+    leaf = name.rpartition("/")[2]
+    return (
+        _IGNORED_LEAF.fullmatch(leaf) is not None
+        or name in _IGNORED_NAMES
+        or any(name.startswith(start) and part in name for start, part in _IGNORED_PATHS)
+    )

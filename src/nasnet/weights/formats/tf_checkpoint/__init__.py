@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nasnet.weights.formats.tf_checkpoint.groups import group_names
 from nasnet.weights.formats.tf_checkpoint.paths import is_checkpoint, resolve_prefix
 from nasnet.weights.formats.tf_checkpoint.reader import (
     Checkpoint,
@@ -13,7 +12,6 @@ from nasnet.weights.formats.tf_checkpoint.writer import write_checkpoint
 
 __all__ = [
     "Checkpoint",
-    "group_names",
     "is_checkpoint",
     "open_checkpoint",
     "read_tensor",
