@@ -1,4 +1,4 @@
-"""The exceptions of the package, and the one helper that imports optional packages.
+"""The exceptions of the package, and the helpers that raise them.
 
 It imports nothing of ours.
 """
@@ -102,6 +102,17 @@ def needs(module: str, *, extra: str) -> ModuleType:
             f"{top} is installed, but cannot be imported ({reason}); it comes anew with: "
             f"pip install --force-reinstall 'nasnet[{extra}]'"
         ) from error
+
+
+@contextlib.contextmanager
+def os_errors(kind: type[NasnetError], text: str) -> Iterator[None]:
+    """What the operating system refuses becomes an error of ours: `TEXT: REASON`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, NasnetError):  # as `FetchError` is
+            raise
+        raise kind(f"{text}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

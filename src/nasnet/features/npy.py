@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import OutputError
+from nasnet.errors import OutputError, os_errors
 from nasnet.text import open_regular, read_json, read_json_lines
 from nasnet.weights.formats.npy import map_npy
 
@@ -129,10 +129,7 @@ def check_sums(meta: Mapping[str, str], place: Path, files: Sequence[Path]) -> N
 
 def _of_file(file: Path) -> int:
     crc = 0
-    try:
-        with open_regular(file) as opened:
-            while data := opened.read(1 << 24):
-                crc = zlib.crc32(data, crc)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be read: {error.strerror or error}") from error
+    with os_errors(OutputError, f"{file} cannot be read"), open_regular(file) as opened:
+        while data := opened.read(1 << 24):
+            crc = zlib.crc32(data, crc)
     return crc

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import OutputError, PictureError, SourceError
+from nasnet.errors import OutputError, PictureError, SourceError, os_errors
 from nasnet.features.extractor import Extractor
 from nasnet.pictures.recipes import Recipe, open_picture
 from nasnet.pictures.resize import pillow_within
@@ -135,10 +135,8 @@ def predict_cached(
     found = predict(examples, extractor, on_done=on_done)
     metadata = {**key, "failures": json.dumps(list(found.failures))}
     data = save({"values": found.values, "rows": found.rows}, metadata=metadata)
-    try:
+    with os_errors(OutputError, f"{file} cannot be written"):
         file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
     write_whole(file, data)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nasnet.errors import OutputError
+from nasnet.errors import OutputError, os_errors
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -19,8 +19,6 @@ def clear(folder: Path, names: Sequence[str]) -> None:
     Raises:
         OutputError: something cannot be taken away.
     """
-    try:
+    with os_errors(OutputError, f"{folder} cannot be used"):
         for name in names:
             (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from error

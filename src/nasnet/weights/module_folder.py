@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from nasnet.errors import OutputError, WeightsError
+from nasnet.errors import OutputError, WeightsError, os_errors
 from nasnet.system import staged, write_whole
 from nasnet.text import made, read_json
 from nasnet.weights.weights import Weights, read_safetensors, write_safetensors
@@ -74,7 +74,7 @@ def write_into(module: ModuleFolder, folder: Path) -> None:
     Raises:
         OutputError: they cannot be written.
     """
-    try:
+    with os_errors(OutputError, f"{folder} cannot be written"):
         # The description is what makes the folder a module. One that would say the same stays, so
         # that the old or the new weights are there at any moment; another goes when the weights
         # change, and comes back when they are whole.
@@ -82,8 +82,6 @@ def write_into(module: ModuleFolder, folder: Path) -> None:
         if not (file.is_file() and file.read_bytes() == description):
             file.unlink(missing_ok=True)
         _write(module, folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def _write(module: ModuleFolder, folder: Path) -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from nasnet.errors import PictureError, SourceError
+from nasnet.errors import PictureError, SourceError, os_errors
 from nasnet.pictures.decode.endings import ending_of, looks_like_picture
 from nasnet.pictures.sources.item import (
     MAX_BYTES,
@@ -192,12 +192,9 @@ def _whole(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _slice(opener: Opener, offset: int, size: int) -> bytes:
-    try:
-        with opener() as file:
-            file.seek(offset)
-            data = file.read(size)
-    except OSError as error:
-        raise PictureError(f"the archive cannot be read: {error.strerror}") from None
+    with os_errors(PictureError, "the archive cannot be read"), opener() as file:
+        file.seek(offset)
+        data = file.read(size)
     if len(data) != size:
         raise PictureError("the archive ends in the middle of it")
     return data

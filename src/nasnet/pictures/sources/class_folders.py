@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import AnyStr
 
-from nasnet.errors import SourceError
+from nasnet.errors import SourceError, os_errors
 from nasnet.pictures.decode.endings import ending_of, looks_like_picture
 from nasnet.pictures.sources.examples import Listing, several, shown
 from nasnet.pictures.sources.files import files_below, is_folder, read_file
@@ -27,10 +27,8 @@ def walk(root: str) -> Found:
     Raises:
         SourceError: it cannot be listed.
     """
-    try:
+    with os_errors(SourceError, f"{id_of_path(root)}: cannot be listed"):
         return list(files_below(os.fsencode(root), all_files=True))
-    except OSError as error:
-        raise SourceError(f"{id_of_path(root)}: cannot be listed: {error.strerror}") from error
 
 
 def folder_listing(root: str, found: Found, *, all_files: bool) -> Listing:

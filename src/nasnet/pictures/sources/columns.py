@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from nasnet.errors import PictureError, SourceError
+from nasnet.errors import PictureError, SourceError, os_errors
 from nasnet.pictures.decode.endings import looks_like_picture
 from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources.files import meant_by, named
@@ -62,11 +62,8 @@ class CsvTable:
 
     def _form(self) -> tuple[str, str]:
         """The encoding by the file's mark, the delimiter by its name and its first line."""
-        try:
-            with self._opener() as file:
-                head = file.read(_HEAD)
-        except OSError as error:
-            raise SourceError(f"{self.name}: cannot be read: {error.strerror}") from error
+        with os_errors(SourceError, f"{self.name}: cannot be read"), self._opener() as file:
+            head = file.read(_HEAD)
         encoding = encoding_of(head)
         if self.name.lower().endswith((".tsv", ".tsv.txt")):
             return encoding, "\t"

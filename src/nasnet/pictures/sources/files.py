@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote_to_bytes
 
-from nasnet.errors import PictureError, SourceError
+from nasnet.errors import PictureError, SourceError, os_errors
 from nasnet.pictures.decode.endings import SUFFIXES, ending_of, looks_like_picture
 from nasnet.pictures.sources.item import (
     ARCHIVES,
@@ -91,10 +91,8 @@ def open_file(path: str) -> BinaryIO:
     Raises:
         SourceError: it cannot be read.
     """
-    try:
+    with os_errors(SourceError, f"{id_of_path(path)}: cannot be read"):
         return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
-    except OSError as error:
-        raise SourceError(f"{id_of_path(path)}: cannot be read: {error.strerror}") from error
 
 
 def local_path(text: str) -> str:
@@ -172,10 +170,8 @@ def folder_source(root: Path, *, all_files: bool) -> Source:
 
     # Walked twice, once to count: a list of millions of paths is never held in memory.
     passed: Counter[str] = Counter()
-    try:
+    with os_errors(SourceError, f"{root}: cannot be listed"):
         count = sum(1 for _ in files_below(top, all_files=all_files, passed=passed))
-    except OSError as error:
-        raise SourceError(f"{root}: cannot be listed: {error.strerror}") from error
     if not count:
         what = "files" if all_files else "pictures (.jpg, .png, ...; see --all-files)"
         seen = f"; {passed_over(passed)}" if passed else ""
@@ -297,11 +293,8 @@ def list_source(
 
     count = None
     if not once:
-        try:
-            with opener() as file:
-                count = sum(1 for _ in _names(file, name))
-        except OSError as error:
-            raise SourceError(f"{name}: cannot be read: {error.strerror}") from error
+        with os_errors(SourceError, f"{name}: cannot be read"), opener() as file:
+            count = sum(1 for _ in _names(file, name))
         if not count:
             raise SourceError(f"{name}: the list names no pictures")
     return Source(name=name, kind="list", count=count, start=start)

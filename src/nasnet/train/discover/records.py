@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nasnet.errors import InputError, OutputError
+from nasnet.errors import InputError, OutputError, os_errors
 
 TRIALS = "trials.jsonl"
 
@@ -99,13 +99,11 @@ class Journal:
         """
         self._file = folder / TRIALS
         self.records: list[Record] = []
-        try:
+        with os_errors(OutputError, f"{self._file} cannot be read"):
             text = self._file.read_bytes() if self._file.exists() else b""
             whole = text[: text.rfind(b"\n") + 1]
             if len(whole) < len(text):
                 os.truncate(self._file, len(whole))
-        except OSError as error:
-            raise OutputError(f"{self._file} cannot be read: {error.strerror}") from error
         for number, line in enumerate(whole.splitlines(), 1):
             where = f"{self._file}, line {number}"
             try:
@@ -119,11 +117,9 @@ class Journal:
         Raises:
             OutputError: it cannot be written.
         """
-        try:
-            with self._file.open("ab") as file:
-                file.write(record.line().encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self._file} cannot be written: {error.strerror}") from error
+        told = os_errors(OutputError, f"{self._file} cannot be written")
+        with told, self._file.open("ab") as file:
+            file.write(record.line().encode())
+            file.flush()
+            os.fsync(file.fileno())
         self.records.append(record)

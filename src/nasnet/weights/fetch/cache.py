@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from nasnet.errors import FetchError
+from nasnet.errors import FetchError, os_errors
 from nasnet.text import read_json
 from nasnet.weights.fetch.unfinished import digests, is_resumable
 
@@ -134,14 +134,12 @@ def install(staged: Path, folder: Path, *, work: Path, key: str, url: str, sha25
     ]
     lines += [f"Archive SHA-256: {sha256}"] if sha256 else []
     manifest = {name: digests(path)[:2] for name, path in sorted(_listing(staged).items())}
-    try:
+    with os_errors(FetchError, f"cannot put {folder} in its place"):
         _write(_beside(folder, ".descriptor.txt"), "\n".join(lines), work)
         _write(_beside(folder, ".files.json"), json.dumps(manifest, indent=1), work)
         if folder.exists():
             folder.rename(work / "replaced")
         staged.rename(folder)
-    except OSError as error:
-        raise FetchError(f"cannot put {folder} in its place: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from nasnet.errors import FetchError
+from nasnet.errors import FetchError, os_errors
 from nasnet.text import meant
 from nasnet.weights.fetch import cache
 from nasnet.weights.fetch.events import (
@@ -165,10 +165,8 @@ def _local_path(text: str) -> Path | None:
 
 def _from_archive(path: Path, care: Care) -> Fetched:
     """Unpack an archive of the user's into the cache, once for each content."""
-    try:
+    with os_errors(FetchError, f"cannot read {path}"):
         sha256 = digests(path)[1]
-    except OSError as error:
-        raise FetchError(f"cannot read {path}: {error.strerror or error}") from error
     source = Source(kind="url", url=str(path), key=f"sha256:{sha256}")
     job = _Job(text=str(path), sources=(source,), keys=(source.key,), care=care)
     folder = cache.folder_for(job.root, source.key)

@@ -14,7 +14,7 @@ from typing import get_args
 
 import numpy as np
 
-from nasnet.errors import NasnetError, WeightsError
+from nasnet.errors import NasnetError, WeightsError, os_errors
 from nasnet.network.plan import PADDINGS
 from nasnet.text import open_regular, read_json
 from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
@@ -256,10 +256,8 @@ def _recognise(seen: _Seen) -> Reader | None:
 
 def _lone_file(folder: Path) -> Path | None:
     """The one weight file of a folder: a TF.js model's JSON, or whatever is read by itself."""
-    try:
+    with os_errors(WeightsError, f"{folder}: cannot be read"):
         files = sorted(path for path in folder.iterdir() if path.is_file())[:_MOST_FILES]
-    except OSError as error:
-        raise WeightsError(f"{folder}: cannot be read: {error.strerror or error}") from None
     manifests = [path for path in files if path.name in MANIFESTS]
     known = manifests[:1] or [path for path in files if _is_known(path)]
     if len(known) > 1:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from nasnet.errors import WeightsError
+from nasnet.errors import WeightsError, os_errors
 from nasnet.weights.formats.tf_checkpoint.sstable import has_magic
 
 _STATE_FILE = "checkpoint"  # the text file in which TensorFlow notes the newest checkpoint
@@ -52,10 +52,8 @@ def resolve_prefix(path: str | os.PathLike[str]) -> Path:
         WeightsError: there is none, there are several to choose from, or it is in the V1 format.
     """
     path = Path(path)
-    try:
+    with os_errors(WeightsError, f"{path}: cannot be read"):
         return _resolve(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _resolve(path: Path) -> Path:
