@@ -49,10 +49,7 @@ def predict(
 ) -> Predicted:
     """Compute the extractor's endpoint of every example that can be read, and close its engine.
 
-    Args:
-        examples: labelled pictures.
-        extractor: what computes.
-        on_done: told how many are done.
+    `on_done` is told how many are done.
 
     Raises:
         SourceError: not one picture can be read.
@@ -94,12 +91,7 @@ def predict_cached(
 ) -> Predicted:
     """The same, kept in a file: computed only if the file is not there, or is of something else.
 
-    Args:
-        examples: labelled pictures.
-        extractor: what computes.
-        file: a safetensors file.
-        identity: fingerprint of the examples.
-        on_done: told how many are done.
+    The file is a safetensors file; `identity` is the fingerprint of the examples.
 
     Raises:
         OutputError: the file cannot be written.
@@ -142,12 +134,9 @@ def predict_cached(
 
 
 def picture_of(example: Example, recipe: Recipe, longest: int) -> npt.NDArray[np.uint8] | None:
-    """One picture to show, in its own shape; None if it cannot be read.
+    """One picture to show, in its own shape, as its recipe decodes it; None if it cannot be read.
 
-    Args:
-        example: which.
-        recipe: decodes it.
-        longest: the longer side of what is given, in pixels at most.
+    Its longer side has `longest` pixels at most.
     """
     try:
         read = open_picture(example.read(), recipe.decoding, target=(longest, longest))

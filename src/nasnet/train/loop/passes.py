@@ -71,9 +71,7 @@ class Pass(Protocol):
     def __call__(self, batch: TrainBatch, together: int) -> Told:
         """Add a batch's gradients to the parameters' own.
 
-        Args:
-            batch: the pictures.
-            together: how many batches make a step together.
+        `together` is how many batches make a step together.
 
         Returns:
             The loss and what the objective tells.
