@@ -9,7 +9,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -93,6 +93,20 @@ def open_file(path: str) -> BinaryIO:
     """
     with os_errors(SourceError, f"{id_of_path(path)}: cannot be read"):
         return cast(BinaryIO, open(path, "rb"))  # noqa: PTH123 - names that are no UTF-8
+
+
+@contextmanager
+def refusals(path: str) -> Iterator[None]:
+    """What the file system says against opening something becomes a `SourceError` with its name."""
+    try:
+        yield
+    except FileNotFoundError:
+        link = os.path.islink(path)  # noqa: PTH114 - text may be no UTF-8
+        what = "a symbolic link to what is not there" if link else "no such file or folder"
+        raise SourceError(f"{id_of_path(path)}: {what}") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{id_of_path(path)}: cannot be opened: {why}") from error
 
 
 def local_path(text: str) -> str:

@@ -23,11 +23,11 @@ from nasnet.pictures.sources.examples import (
     several,
     shown,
 )
-from nasnet.pictures.sources.files import glob_names, local_path, open_file
+from nasnet.pictures.sources.files import glob_names, local_path, open_file, refusals
 from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingface
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path
 from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
-from nasnet.pictures.sources.opening import kind_of, refusals
+from nasnet.pictures.sources.opening import kind_of
 from nasnet.pictures.sources.splits import (
     Measured,
     divide,

@@ -8,7 +8,6 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -26,6 +25,7 @@ from nasnet.pictures.sources.files import (
     local_path,
     open_file,
     paths_source,
+    refusals,
 )
 from nasnet.pictures.sources.given import given_source
 from nasnet.pictures.sources.item import (
@@ -212,20 +212,6 @@ def containers_of(text: str, options: SourceOptions) -> tuple[list[str], bool] |
         with opener() as file:
             return ([text], False) if is_compressed(file.read(6)) else None
     return ([text], False) if kind in _CONTAINERS else None
-
-
-@contextmanager
-def refusals(path: str) -> Iterator[None]:
-    """What the file system says against opening something becomes a `SourceError` with its name."""
-    try:
-        yield
-    except FileNotFoundError:
-        link = os.path.islink(path)  # noqa: PTH114 - text may be no UTF-8
-        what = "a symbolic link to what is not there" if link else "no such file or folder"
-        raise SourceError(f"{id_of_path(path)}: {what}") from None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{id_of_path(path)}: cannot be opened: {why}") from error
 
 
 def _is_pattern(text: str, kind: Kind | None) -> bool:
