@@ -34,7 +34,7 @@ BAD = [3, 10, 17, 24, 31, 38]  # of 40 rows, as `rows` makes them
 
 
 def test_an_unknown_ending_lists_the_formats(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"\.csv.*there are \.parquet, \.arrow, .*\.npy"):
+    with pytest.raises(OutputError, match=r"\.csv: the ending .*: \.parquet, \.arrow, .*\.npy"):
         opened(tmp_path / "x.csv")
 
 
