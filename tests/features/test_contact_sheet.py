@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet.errors import InputError
 from nasnet.features.contact_sheet import mosaic, write_contact_sheet
 from nasnet.features.signatures import read_signed
 from tests.support.browser import PHONE, WIDE, browsing
@@ -68,6 +67,20 @@ def test_only_some_of_many_pictures_are_shown(tmp_path: Path) -> None:
     assert text.count("<li>") == 6
 
 
+def test_one_picture_has_a_page_and_none_has_not(tmp_path: Path) -> None:
+    pictures = folder(tmp_path / "pictures", 1)
+    output, page = tmp_path / "f.parquet", tmp_path / "p.html"
+    asked = ("embed", pictures, "-o", output, "--weights", "seeded:7", "--page", page)
+    one = invoke(*asked)
+    assert (one.exit_code, page.exists()) == (0, True), one.stderr
+    assert f"{page}: 1 picture\n" in one.stderr
+    (pictures / "0.jpg").write_bytes(b"")
+    none = invoke(*asked[:-1], tmp_path / "q.html", "--overwrite")
+    assert none.exit_code == 1
+    assert "q.html is not written: no picture has a vector" in none.stderr
+    assert not (tmp_path / "q.html").exists()
+
+
 def test_pictures_that_went_are_blanks(tmp_path: Path) -> None:
     pictures = folder(tmp_path / "pictures", 3)
     nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
@@ -93,15 +106,6 @@ def test_like_pictures_lie_together_in_the_grid(count: int) -> None:
     beside = placed[:-1] == placed[1:]
     below = placed[:-columns] == placed[columns:]
     assert (beside.mean() + below.mean()) / 2 > 0.5  # by chance a sixth
-
-
-def test_one_picture_has_no_neighbours(tmp_path: Path) -> None:
-    pictures = folder(tmp_path / "pictures", 1)
-    nasnet.embed_to_file(pictures, tmp_path / "f.parquet", weights="seeded:7")
-    features = nasnet.read_features(tmp_path / "f.parquet")
-    with pytest.raises(InputError, match="1 of 1 pictures have a vector"):
-        write_contact_sheet(features, pictures, tmp_path / "p.html")
-    assert not (tmp_path / "p.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,9 @@ def embed(
             summary = _embed_here(source, output, weights, options, quiet=quiet)
     if not quiet:
         _report(summary, mode)
-    if page is not None:
+    if page is not None and summary.failures == summary.rows:
+        note(f"{page} is not written: no picture has a vector")
+    elif page is not None:
         from nasnet.features.contact_sheet import write_contact_sheet
         from nasnet.features.signatures import read_signed
 
@@ -105,7 +107,8 @@ def embed(
             signed=read_signed(summary.output),
         )
         if not quiet:
-            note(f"{page}: {shown} pictures and their nearest neighbours")
+            what = "1 picture" if shown == 1 else f"{shown} pictures and their nearest neighbours"
+            note(f"{page}: {what}")
     return failed(summary.failures, summary.rows, strict=strict)
 
 

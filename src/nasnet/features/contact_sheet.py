@@ -68,7 +68,7 @@ def write_contact_sheet(
         How many pictures have a row on the page.
 
     Raises:
-        InputError: fewer than two pictures have a vector, or none of those shown a signature.
+        InputError: no picture has a vector, or none of those shown a signature.
         SourceError: the source cannot be read.
         OutputError: the page cannot be written.
     """
@@ -77,11 +77,8 @@ def write_contact_sheet(
             f"a page needs count, neighbours and side from 1, found {count}, {neighbours}, {side}"
         )
     good = np.array([row for row, error in enumerate(features.errors) if error is None], np.int64)
-    if len(good) < 2:
-        raise InputError(
-            f"{len(good)} of {len(features.ids)} pictures have a vector: a page of neighbours "
-            "needs two"
-        )
+    if not len(good):
+        raise InputError(f"none of {len(features.ids)} pictures has a vector to show on a page")
     shown = spread_evenly(len(good), count)
     vectors = unit(features.vectors[good])
     rows, cosines = nearest_of_rows(vectors, shown, neighbours)
