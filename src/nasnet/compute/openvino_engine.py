@@ -219,7 +219,7 @@ class _OpenVino:
             except RuntimeError as error:
                 _LOG.debug("%s: compiled anew: %s", place, error)
         # Bytes become floats as they are copied into the tensor. OpenVINO would bring them to
-        # channels first and back again, which takes 3 % of a picture.
+        # channels first and back again, which takes 1 to 2 % of a picture.
         whole, floats = self._int8, self.device == "CPU"
         graph = onnx_bytes(self._weights, key, whole=whole, floats=floats)
         model = self._core.read_model(graph)
