@@ -302,6 +302,16 @@ def test_what_is_there_is_replaced_by_no_command_unasked(
     assert all((tmp_path / name).read_text() == "kept" for name in names)
 
 
+@pytest.mark.parametrize(("overwrite", "how"), [(False, ""), (True, " without --overwrite")])
+def test_a_run_that_is_stopped_says_what_continues_it(
+    capsys: pytest.CaptureFixture[str], overwrite: bool, how: str
+) -> None:
+    """With --overwrite the same command would lose what is done."""
+    with pytest.raises(KeyboardInterrupt), terminal.continuable("x", True, overwrite=overwrite):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == f"x: the same command{how} continues from here\n"
+
+
 def test_json_is_json_on_every_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"id": "\u00e9\U0001f600\udcff", "price": float("nan"), "of": [1.5, (float("inf"),)]}
     wanted = told | {"price": None, "of": [1.5, [None]]}

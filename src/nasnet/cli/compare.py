@@ -46,7 +46,7 @@ def compare(
     if len(set(networks)) < len(networks):
         raise UsageError("a network is named twice")
     with (
-        continuable(output, not quiet),
+        continuable(output, not quiet, overwrite=overwrite),
         download_progress(not quiet) as on_download,
         Progress(not quiet) as progress,
     ):

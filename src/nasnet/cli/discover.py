@@ -49,7 +49,7 @@ def discover(
     from nasnet.train.discover.run import discover as search
 
     with (
-        continuable(output, not quiet),
+        continuable(output, not quiet, overwrite=overwrite),
         Progress(not quiet) as progress,
         download_progress(not quiet) as on_download,
     ):

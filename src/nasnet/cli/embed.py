@@ -86,7 +86,7 @@ def embed(
     mode: Mode = "overwrite" if overwrite else "append" if append else "sync" if sync else "resume"
     options = replace(options, sink=replace(options.sink, mode=mode))
     summary: EmbedSummary | ClusterSummary
-    with continuable(output, not quiet):
+    with continuable(output, not quiet, overwrite=overwrite):
         if on == "ray":
             summary = _embed_on_cluster(source, output, weights, options, cluster, quiet=quiet)
         else:

@@ -61,7 +61,7 @@ def finetune(
     dataset = replace(options.dataset, seed=table.train.seed)
     options = replace(options, recipe=table, dataset=dataset)
     with (
-        continuable(output, not quiet),
+        continuable(output, not quiet, overwrite=options.overwrite),
         download_progress(not quiet) as on_download,
         Progress(not quiet) as progress,
     ):

@@ -152,13 +152,14 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def continuable(output: Path | str, shows: bool) -> Iterator[None]:
-    """Say of a run that is stopped that the same command continues it."""
+def continuable(output: Path | str, shows: bool, *, overwrite: bool) -> Iterator[None]:
+    """Say of a run that is stopped which command continues it; --overwrite would start anew."""
     try:
         yield
     except KeyboardInterrupt:
         if shows:
-            note(f"{output}: the same command continues from here")
+            how = " without --overwrite" if overwrite else ""
+            note(f"{output}: the same command{how} continues from here")
         raise
 
 

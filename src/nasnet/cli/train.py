@@ -59,7 +59,7 @@ def train(
     with joined() as replicas:
         shows = replicas.writes and not quiet
         with (
-            continuable(output, shows),
+            continuable(output, shows, overwrite=overwrite),
             download_progress(shows) as on_download,
             Progress(shows) as progress,
         ):
