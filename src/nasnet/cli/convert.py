@@ -36,8 +36,8 @@ def convert(
 
     SOURCE is whatever --weights takes: a published handle, a TensorFlow checkpoint, hub module,
     SavedModel or frozen graph; a file of Keras (.h5, .weights.h5, .keras), PyTorch (Cadene, timm,
-    pytorchcv), TFLite, TF.js, TensorNets or MindSpore; safetensors; builtin; seeded:N. Its format
-    is told by its content. No pickle in it is run.
+    pytorchcv), TFLite, TF.js, TensorNets or MindSpore; safetensors; builtin; seeded:N. nasnet
+    finds out the format from the content. It never runs a pickle.
 
         nasnet convert nasnetamobile.pth nasnet.safetensors
         nasnet convert model.ckpt NASNet-mobile.h5

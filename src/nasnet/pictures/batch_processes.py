@@ -65,7 +65,7 @@ def open_loader(
 
     The batches are the same either way. Processes are fewer where a batch cannot be shared evenly
     by as many; below 2 the threads of this process do it, and also where the examples cannot be
-    sent to another process (rows of a table in memory, say). `on_failure` is told once of every
+    sent to another process (rows of a table in memory, say). `on_failure` is called once for each
     unreadable picture.
 
     Raises:
@@ -117,7 +117,7 @@ class ProcessLoader:
         """Say what to load; processes start with the first epoch.
 
         The examples' `read` can be sent to another process, and the processes share every batch
-        evenly; `on_failure` is told once of every unreadable picture, by who iterates.
+        evenly. Iterating calls `on_failure` once for each unreadable picture.
 
         Raises:
             InputError: the processes cannot share a batch evenly.

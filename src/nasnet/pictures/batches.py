@@ -185,8 +185,8 @@ class Loader:
     ) -> None:
         """Say what to load.
 
-        A training batch shrinks to what there is; `on_failure` is told once of every unreadable
-        picture, in order, by who iterates.
+        A training batch shrinks to what there is. Iterating calls `on_failure` once for each
+        unreadable picture, in order.
 
         Raises:
             InputError: no such recipe, or a last batch that the processes cannot share evenly.

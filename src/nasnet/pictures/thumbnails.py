@@ -33,7 +33,7 @@ def thumbnails(
     """Small JPEG pictures, by id; those that cannot be read any more are left out.
 
     `wanted` are ids, `side` is the longest one in pixels. The recipe of the vectors decodes the
-    pictures here too; `on_done` is told how many are done, now and then.
+    pictures here too; `on_done` is called from time to time with how many are done.
 
     Raises:
         SourceError: the source cannot be opened.

@@ -83,8 +83,8 @@ def bounded(
     From the first to the last one: where a map leaves the range of the middle photographs by far,
     the kernel becomes the one of least squares that gives what it gave, but at the pixels out of
     bounds their values brought back to the bounds (a ridge regression; what comes later sees the
-    changed maps). The photographs are looked at at the network's own size; `on_change` is told each
-    change as it is made, as `Bounded.changes` says it.
+    changed maps). The photographs are brought to the network's own size. `on_change` is called with
+    the line of each change, which `Bounded.changes` has too, as it is made.
 
     Raises:
         InputError: fewer than two photographs can be read.

@@ -49,7 +49,7 @@ def predict(
 ) -> Predicted:
     """Compute the extractor's endpoint of every example that can be read, and close its engine.
 
-    `on_done` is told how many are done.
+    `on_done` is called with how many are done.
 
     Raises:
         SourceError: not one picture can be read.

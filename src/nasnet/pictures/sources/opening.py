@@ -240,7 +240,7 @@ def _open_url(url: str, options: SourceOptions) -> Source:
 
 
 def kind_of(path: str, opener: Opener) -> Kind:
-    """What a local file is: told by its content where that says it, else by its name.
+    """What a local file is, by its content where that is enough, else by its name.
 
     Raises:
         SourceError: it is an archive of a kind that is not read.
