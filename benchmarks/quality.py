@@ -19,6 +19,7 @@ import json
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -196,11 +197,12 @@ def libraries(
         vectors, rows = features(library)
         ids = [library[row].id for row in rows]
         names = [f"{id.split('/')[0]}/{class_of(id)}" for id in ids]
+        sizes = Counter(names)
         for name in sets:
             asked = [
                 row
                 for row, id in enumerate(ids)
-                if id.startswith(f"{name}/") and held_out(id, part) and names.count(names[row]) > 1
+                if id.startswith(f"{name}/") and held_out(id, part) and sizes[names[row]] > 1
             ]
             first, five = searched(vectors, names, asked)
             table[kind][f"{name} recall@1"] = share(first, len(asked))

@@ -22,7 +22,7 @@ from nasnet.features.store.merge import merge
 from nasnet.network import rewrites
 from nasnet.network.code import encode
 from nasnet.train.between import between
-from nasnet.train.head import Head, with_head
+from nasnet.train.head import with_head
 from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import (
     Weights,
@@ -35,6 +35,7 @@ from nasnet.weights.weights import (
 from tests.support.cells import SMALL
 from tests.support.cli import invoke
 from tests.support.golden import relative_error
+from tests.support.heads import blank_head
 from tests.support.pictures import jpeg, pixels
 from tests.support.reference import compute
 
@@ -185,16 +186,7 @@ def test_a_file_carries_ranges_and_none_of_others(
     assert fingerprint(plain) == fingerprint(ranged)
     assert set(found.arrays) == set(plain.arrays)
     assert between(ranged, ranged, 0.5).ranges is None, "changed weights have other ranges"
-    width = len(ranged.arrays["final_layer/FC/weights"])
-    head = Head(
-        kernel=np.zeros((width, 2)),
-        biases=np.zeros(2),
-        c=1.0,
-        temperature=1.0,
-        tried=(),
-        iterations=1,
-        notes=(),
-    )
+    head = blank_head(len(ranged.arrays["final_layer/FC/weights"]))
     assert with_head(ranged, head, ("a", "b"), source="it").ranges is ranged.ranges
     other = dataclasses.replace(SMALL, num_conv_filters=12)
     wrong = dataclasses.replace(seeded(3, spec=encode(other)), ranges=ranged.ranges)

@@ -13,11 +13,12 @@ import pytest
 
 import nasnet
 from nasnet.errors import InputError
-from nasnet.train.head import Head, with_head
+from nasnet.train.head import with_head
 from nasnet.weights.classes import BACKGROUND, class_names, imagenet_classes
 from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.weights import Weights, read_safetensors, seeded, write_safetensors
 from tests.support.cli import invoke
+from tests.support.heads import blank_head
 from tests.support.pictures import jpeg, pixels
 
 
@@ -106,15 +107,7 @@ def test_a_name_is_told_from_the_confidence_that_the_weights_say(
         assert [row["sure"] for row in csv.DictReader(file)] == ["True", "False", "False"]
     assert invoke("classify", *shared, "--min-confidence", "2").exit_code == 2
     # A new classifier on the same trunk has not been measured.
-    head = Head(
-        kernel=np.zeros((1056, 2)),
-        biases=np.zeros(2),
-        c=1.0,
-        temperature=1.0,
-        tried=(),
-        iterations=1,
-        notes=(),
-    )
+    head = blank_head(1056)
     assert with_head(read_safetensors(packed), head, ("x", "y"), source="s").min_confidence == 0
 
 

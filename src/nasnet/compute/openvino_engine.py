@@ -147,7 +147,8 @@ class _OpenVino:
         self.device = device
         self._int8 = precision == "int8"
         # Vectors of other ranges are others, of which the weights' fingerprint says nothing.
-        self.precision = f"int8/{digest(weights.ranges)[:8]}" if self._int8 else precision
+        self._ranges = digest(weights.ranges) if self._int8 else ""
+        self.precision = f"int8/{self._ranges[:8]}" if self._int8 else precision
         self.batch = options.pictures()
         self.streams = options.cores
         self.apart = True
@@ -205,7 +206,7 @@ class _OpenVino:
             "network": [self._weights.spec, self._weights.num_classes, self._weights.padding],
             "model": asdict(key),
             "precision": self.precision,
-            "ranges": digest(self._weights.ranges) if self._int8 else "",
+            "ranges": self._ranges,
             "properties": dict(properties),
             "openvino": import_openvino().__version__,
         }
