@@ -112,6 +112,10 @@ def main() -> None:
         "bf16": (step_of(replace(plain, precision="bf16"), batch), options.batch),
         "twice the batch": (step_of(plain, double), 2 * options.batch),
         "stem frozen": (step_of(replace(plain, frozen=STEM), batch), options.batch),
+        "stem frozen, bf16": (
+            step_of(replace(plain, frozen=STEM, precision="bf16"), batch),
+            options.batch,
+        ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(options.rounds):

@@ -52,7 +52,13 @@ def run(folder: Path, what: str, replicas: Replicas) -> list[float]:
     net = NASNet(DROPPING, num_classes=1001 if taught else 3)
     objective = Distillation(answers(), num_features=net.num_features) if taught else None
     made = trainer(
-        folder, net=net, objective=objective, replicas=replicas, on_event=follow, **OPTIONS
+        folder,
+        net=net,
+        objective=objective,
+        replicas=replicas,
+        on_event=follow,
+        sync_batch_norm=what != "apart",
+        **OPTIONS,
     )
     made.resume()
     replica = (replicas.rank, replicas.world)
@@ -67,6 +73,9 @@ def run(folder: Path, what: str, replicas: Replicas) -> list[float]:
 
             made.objective.targets = targets  # type: ignore[method-assign]
         made.fit(lambda epoch: batches)
+    if what == "apart":
+        weights = {k: v.double().sum().item() for k, v in net.named_parameters()}
+        (folder / f"{replicas.rank} weights.json").write_text(json.dumps(weights))
     return losses
 
 
@@ -80,7 +89,7 @@ def both(folder: Path) -> None:
         assert not replicas.agree(False)
         assert replicas.mean({"x": float(replicas.rank)}) == {"x": 0.5}
         found: dict[str, Any] = {}
-        for what in ("labelled", "taught"):
+        for what in ("labelled", "taught", "apart"):
             found[what] = run(folder / what, what, replicas)
         for what in ("stopped", "labelled again"):
             try:

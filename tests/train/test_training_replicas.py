@@ -26,7 +26,7 @@ from tests.support.training_replicas import run
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replicas")
-    for what in ("labelled", "taught", "stopped"):
+    for what in ("labelled", "taught", "apart", "stopped"):
         (folder / what).mkdir()
         (folder / "alone" / what).mkdir(parents=True)
     (folder / "trained").mkdir()
@@ -81,6 +81,15 @@ def test_two_processes_do_what_one_does(folder: Path, what: str) -> None:
         if not name.startswith("optimizer/"):  # gradients, whose rounding grows with the steps
             close = 1e-4 * np.abs(value).max() + 1e-5
             np.testing.assert_allclose(two[name], value, atol=close, err_msg=name)
+
+
+def test_with_statistics_of_its_own_part_each_process_has_the_same_weights(folder: Path) -> None:
+    found = json.loads((folder / "0.json").read_text())
+    assert not np.allclose(found["apart"], found["labelled"], rtol=1e-4)
+    one, two = (
+        json.loads((folder / "apart" / f"{rank} weights.json").read_text()) for rank in range(2)
+    )
+    assert one == two
 
 
 def test_only_the_first_process_tells_and_writes(folder: Path) -> None:

@@ -22,3 +22,8 @@ def description() -> str:
 def multiplies_bytes() -> bool:
     """Whether it has x86's instructions that multiply and add bytes (VNNI)."""
     return bool(re.search(r"\bavx\w*_vnni\b", description()))
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether it has x86's instructions that multiply and add numbers in bfloat16."""
+    return bool(re.search(r"\b(avx512|amx)_bf16\b", description()))

@@ -121,10 +121,12 @@ class TrainOptions:
         clip: largest global norm of the gradients; 0 for no limit.
         ema: decay of the moving average of weights that is evaluated and kept; 0 for none.
         accumulate: batches whose gradients make one step.
-        precision: `f32`; `bf16` or `f16` compute in mixed precision; `auto` is bf16 on a GPU that
-            has it, f32 elsewhere.
+        precision: `f32`; `bf16` or `f16` compute in mixed precision; `auto` is bf16 on a GPU or
+            processor with instructions for it, f32 elsewhere.
         batch_norm: what batch norm normalizes with, the `batch`'s statistics (they move) or the
             `moving` averages as they are (safer where pictures are few).
+        sync_batch_norm: whether several processes take the batch's statistics together, and so
+            train as one would. If not, each takes those of its part: far less to exchange.
         batch_norm_momentum: decay of the moving averages (0.99 in the hub module, 0.9997 in
             TF-Slim).
         frozen: TF-Slim scopes that stay, averages too: `conv0`, `cell_1`; `cell_stem` is both.
@@ -149,6 +151,7 @@ class TrainOptions:
     accumulate: int = 1
     precision: Literal["f32", "bf16", "f16", "auto"] = "f32"
     batch_norm: Literal["batch", "moving"] = "batch"
+    sync_batch_norm: bool = True
     batch_norm_momentum: float = 0.99
     frozen: tuple[str, ...] = ()
     path_dropout: Literal["final", "ramp"] = "final"

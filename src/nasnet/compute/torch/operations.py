@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasnet.compute.torch import depthwise
 from nasnet.errors import InputError
 from nasnet.network.plan import NO_PADDING, Operation, same_padding
 from nasnet.network.rewrites import FUSED_EPSILON_FLOOR
@@ -150,6 +151,9 @@ def _convolve(
     if operation.kernel == (1, 1) and step > 1 and x.shape[1] < _ONEDNN_LANES:
         # The same sums: the pixels the strided convolution would read.
         x, step = x[:, :, ::step, ::step], 1
+    plain = operation.kind == "depthwise" and operation.dilation == 1 and biases is None
+    if plain and depthwise.in_bfloat16(x, weights):
+        return depthwise.convolve(x, weights, operation.strides, (top, left))
     return F.conv2d(
         x,
         weights,
@@ -176,7 +180,7 @@ def _pool(operation: Operation, x: Tensor) -> Tensor:
             return F.max_pool2d(
                 x, operation.kernel, operation.stride, padding=padding, ceil_mode=not symmetric
             )
-        if symmetric and operation.stride == 1 and x.is_cuda:
+        if symmetric and operation.stride == 1 and (x.is_cuda or x.dtype == torch.bfloat16):
             return _mean_by_sums(x, operation.kernel, (top, left))
         return F.avg_pool2d(
             x,
@@ -362,7 +366,7 @@ class _Concat(torch.autograd.Function):
 
 
 def _concat(xs: list[Tensor], behaviour: Behaviour) -> Tensor:
-    if behaviour.training and xs[0].is_cuda and not torch.compiler.is_compiling():
+    if behaviour.training and not torch.compiler.is_compiling():
         joined: Tensor = _Concat.apply(*xs)
         return joined
     return torch.cat(xs, dim=1)

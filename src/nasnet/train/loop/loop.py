@@ -199,7 +199,7 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the step under way was finished and saved.
         """
         state, options = self._state, self.options
-        model: Any = wrapped(self.network, self.replicas)
+        model: Any = wrapped(self.network, self.replicas, alike=options.sync_batch_norm)
         work = Work(
             objective=self.objective,
             forward=torch.compile(model) if options.compile else model,

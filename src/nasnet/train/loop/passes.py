@@ -276,7 +276,7 @@ def prepare(
     behaviour.decay = options.batch_norm_momentum
     behaviour.statistics = options.batch_norm
     behaviour.replica = (replicas.rank, replicas.world)
-    behaviour.group = replicas.group
+    behaviour.group = replicas.group if options.sync_batch_norm else None
     behaviour.progress = torch.ones((), device=device)
     for segment in network.segments:
         segment.behaviour = behaviour  # whatever a run before made of it

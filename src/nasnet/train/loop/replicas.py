@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from nasnet.compute.processor import multiplies_bfloat16
 from nasnet.errors import InputError
 
 # All wait while one validates, or asks a teacher; one that died is noticed at once all the same.
@@ -134,24 +135,29 @@ def joined() -> Iterator[Replicas]:
         gc.collect()
 
 
-def wrapped(network: nn.Module, replicas: Replicas) -> nn.Module:
-    """The network whose gradients are averaged over all processes."""
+def wrapped(network: nn.Module, replicas: Replicas, *, alike: bool) -> nn.Module:
+    """The network whose gradients are averaged over all processes.
+
+    Moving averages are `alike` where batch norm takes its statistics over all processes; if not,
+    those of the first process go to all before each pass.
+    """
     if replicas.group is None:
         return network
     from torch.nn.parallel import DistributedDataParallel
 
-    # Batch norm takes its statistics over all processes, so averages move alike everywhere.
     known = signature(DistributedDataParallel.__init__).parameters
     buffers = "forward_sync_buffers"  # of torch 2.13; its old name is deprecated there
     return DistributedDataParallel(
-        network, **{buffers if buffers in known else "broadcast_buffers": False}
+        network, **{buffers if buffers in known else "broadcast_buffers": not alike}
     )
 
 
 def resolved(precision: str, device: torch.device) -> str:
-    """The arithmetic a name means on a device; `auto` is bf16 on a GPU that has it, else f32."""
+    """The arithmetic a name means; `auto` is bf16 where the device computes in it, else f32."""
     if precision != "auto":
         return precision
+    if device.type == "cpu":
+        return "bf16" if multiplies_bfloat16() else "f32"
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "f32"
 
 
