@@ -12,7 +12,10 @@ import pyarrow.parquet
 import pytest
 
 import nasnet
+from nasnet import ClassifyOptions, EmbedOptions, EngineOptions
 from nasnet.errors import InputError
+from nasnet.features.embed import EmbedEvent
+from nasnet.features.label_table import classify_to_file
 from nasnet.train.head import with_head
 from nasnet.weights.classes import BACKGROUND, class_names, imagenet_classes
 from nasnet.weights.module_folder import ModuleFolder, write_folder
@@ -171,6 +174,36 @@ def test_the_command_prints_text_json_or_writes_a_table(tmp_path: Path, photos: 
     refused = invoke("classify", *shared, "-o", str(tmp_path / "labels.txt"))
     assert refused.exit_code == 2
     assert "a table ends in" in refused.stderr
+
+
+def test_a_table_that_was_stopped_continues_and_is_the_same(tmp_path: Path, photos: Path) -> None:
+    shared = ["-w", "builtin", "--size", "64", "-k", "2", "-o"]
+    whole, out = tmp_path / "whole.csv", tmp_path / "labels.csv"
+    assert invoke("classify", str(photos), *shared, str(whole)).exit_code == 0
+
+    def stop(event: EmbedEvent) -> None:
+        if event.done == 2:
+            raise KeyboardInterrupt
+
+    one_by_one = EngineOptions(batch_size=1, threads=1)
+    options = ClassifyOptions(top=1, embed=EmbedOptions(size=(64, 64), engine=one_by_one))
+    with pytest.raises(KeyboardInterrupt):
+        classify_to_file(photos, out, weights="builtin", options=options, on_event=stop)
+    assert not out.exists()
+    done = invoke("classify", str(photos), *shared, str(out))
+    assert done.exit_code == 0, done.output
+    assert "continued after 2 pictures of an earlier run" in done.output
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "photos", "whole.csv"]
+    # Killed between the last picture and the table.
+    out.unlink()
+    asked = replace(options.embed, endpoint="Predictions")
+    between = tmp_path / "labels.csv.probabilities.parquet"
+    nasnet.embed_to_file(photos, between, weights="builtin", options=asked)
+    again = invoke("classify", str(photos), *shared, str(out))
+    assert "continued after 2 pictures of an earlier run" in again.output  # one cannot be read
+    assert out.read_bytes() == whole.read_bytes()
+    assert not between.exists()
 
 
 def test_a_source_that_is_not_there_is_told_before_weights_are_asked_for(tmp_path: Path) -> None:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
-from dataclasses import asdict, replace
-from json import dumps
+from dataclasses import replace
+from functools import partial
 
 from nasnet.cli.flags import File, Quiet, Source, Weights, check_file, command, failed
-from nasnet.cli.terminal import Progress, download_progress, note, say, say_json, without_pandas
-from nasnet.errors import InputError
+from nasnet.cli.terminal import (
+    Progress,
+    continuable,
+    download_progress,
+    note,
+    say,
+    say_json,
+    without_pandas,
+)
 from nasnet.features.classify import Classified, ClassifyOptions, classify as classify_pictures
 from nasnet.features.embed import EmbedEvent
-from nasnet.hub.spec import load_module_spec
-from nasnet.pictures.sources import SourceOptions, open_source
-from nasnet.system import write_whole
+from nasnet.features.label_table import ClassifySummary, check_ending, classify_to_file
+from nasnet.hub.spec import ModuleSpec, load_module_spec
+from nasnet.pictures.sources import Source as PictureSource, SourceOptions, open_source
 from nasnet.text import display_name
 from nasnet.weights.opening import DEFAULT_CLASSIFIER
-
-_ENDINGS = (".csv", ".jsonl", ".parquet")
-# Of a table: name -> Arrow's type.
-_COLUMNS = {
-    "id": "string",
-    "rank": "int32",
-    "index": "int32",
-    "name": "string",
-    "probability": "float",
-    "sure": "bool",
-    "error": "string",
-}
 
 
 @command
@@ -58,7 +50,8 @@ def classify(
         source: where the pictures are.
         weights: weights of a network with a classifier: a published handle, a file or folder, or
             builtin.
-        output: also write a table: .csv, .jsonl or .parquet, one row for each picture and class.
+        output: write a table instead: .csv, .jsonl or .parquet, one row for each picture and class.
+            A run that was stopped or killed continues when it is started again.
         json: print one JSON object for each picture, one on a line.
         strict: exit with status 1 if any picture failed; otherwise only if all did.
         overwrite: replace a table that is there.
@@ -66,49 +59,68 @@ def classify(
         options: how to classify.
     """
     without_pandas()
-    if output is not None and output.suffix not in _ENDINGS:
-        raise InputError(f"{output}: a table ends in {', '.join(_ENDINGS)}")
+    if output is not None:
+        check_ending(output)
     check_file(output, overwrite=overwrite)
     # Before weights are downloaded; opened, it is what these options make of it.
     pictures = open_source(source, options=options.embed.source)
     options = replace(options, embed=replace(options.embed, source=SourceOptions()))
-    kept: list[Classified] = []
+    with download_progress() as on_download, Progress(not quiet) as progress:
+        spec = load_module_spec(weights, on_event=on_download)
+        if output is None:
+            done = _print(pictures, spec, options, as_json=json)
+        else:
+            # Nothing continues where the table that is to be replaced stays in the way.
+            shows = not quiet and not output.exists()
+            with continuable(output, shows, overwrite=overwrite):
+                done = classify_to_file(
+                    pictures,
+                    output,
+                    weights=spec,
+                    options=options,
+                    overwrite=overwrite,
+                    on_event=partial(_show, progress),
+                )
+    if not quiet:
+        if output is not None:
+            note(f"{output}: {done.rows:,} pictures, {done.failures:,} failed")
+        if done.resumed:
+            note(f"continued after {done.resumed:,} pictures of an earlier run")
+        note(f"weights: {spec.opened.weights.described}")
+        if done.unsure:
+            note(
+                f"{done.unsure:,} of {done.rows:,} pictures have no class at or above "
+                f"{done.min_confidence:.0%}; --min-confidence 0 shows all guesses"
+            )
+        for text in done.notes:
+            note(f"note: {text}")
+    return failed(done.failures, done.rows, strict=strict)
+
+
+def _show(progress: Progress, event: EmbedEvent) -> None:
+    progress.update("classifying", event.done, event.total)
+
+
+def _print(
+    pictures: PictureSource, spec: ModuleSpec, options: ClassifyOptions, *, as_json: bool
+) -> ClassifySummary:
+    """Print each picture as it is done."""
     failures = count = unsure = 0
     least = 0.0
-    notes: tuple[str, ...] = ()
-    with download_progress() as on_download, Progress(not quiet) as progress:
-
-        def on_event(event: EmbedEvent) -> None:
-            nonlocal notes
-            notes = event.notes
-            if output is not None:
-                progress.update("classifying", event.done, event.total)
-
-        spec = load_module_spec(weights, on_event=on_download)
-        for one in classify_pictures(pictures, weights=spec, options=options, on_event=on_event):
-            count += 1
-            failures += one.error is not None
-            unsure += one.error is None and not one.sure
-            least = one.min_confidence
-            if output is not None:
-                kept.append(one)
-            else:
-                say_json(_told(one)) if json else say(_text(one))
-    if output is not None:
-        write_whole(output, _table(kept, output.suffix))
-        if not quiet:
-            note(f"{output}: {len(kept):,} pictures, {failures:,} failed")
-    if not quiet:
-        known = spec.opened.weights
-        note(f"weights: {known.described}")
-        if unsure:
-            note(
-                f"{unsure:,} of {count:,} pictures have no class at or above {least:.0%}; "
-                "--min-confidence 0 shows all guesses"
-            )
-        for text in notes:
-            note(f"note: {text}")
-    return failed(failures, count, strict=strict)
+    for one in classify_pictures(pictures, weights=spec, options=options):
+        count += 1
+        failures += one.error is not None
+        unsure += one.error is None and not one.sure
+        least = one.min_confidence
+        say_json(_told(one)) if as_json else say(_text(one))
+    return ClassifySummary(
+        rows=count,
+        failures=failures,
+        unsure=unsure,
+        min_confidence=least,
+        resumed=0,
+        notes=pictures.notes,
+    )
 
 
 def _told(one: Classified) -> dict[str, object]:
@@ -134,36 +146,3 @@ def _text(one: Classified) -> str:
     shown = [guess for guess in one.guesses if guess.probability >= one.min_confidence]
     lines = [f"  {guess.probability:6.1%}  {display_name(guess.name)}" for guess in shown]
     return "\n".join([display_name(one.id), *lines])
-
-
-def _rows(kept: Iterable[Classified]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for one in kept:
-        row = dict.fromkeys(_COLUMNS) | {"id": one.id}
-        if one.error is not None:
-            rows.append(row | {"error": one.error})
-        for rank, guess in enumerate(one.guesses, 1):
-            sure = guess.probability >= one.min_confidence
-            rows.append(row | {"rank": rank, "sure": sure} | asdict(guess))
-    return rows
-
-
-def _table(kept: list[Classified], ending: str) -> bytes:
-    rows = _rows(kept)
-    if ending == ".jsonl":
-        return "".join(dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    if ending == ".csv":
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(_COLUMNS))
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue().encode()
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = pyarrow.schema(_COLUMNS)
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema=schema), sink, write_page_checksum=True
-    )
-    return bytes(sink.getvalue())

@@ -5,9 +5,9 @@ Pictures that cannot be read are reasons, not errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from nasnet.features.arrow import vectors_of
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
 from nasnet.weights.classes import class_names
 from nasnet.weights.fetch import FetchEvent
-from nasnet.weights.opening import DEFAULT_CLASSIFIER, WeightsSource, open_weights
+from nasnet.weights.opening import DEFAULT_CLASSIFIER, Opened, WeightsSource, open_weights
 
-_ENDPOINT = "Predictions"
+if TYPE_CHECKING:
+    import pyarrow
+
+ENDPOINT = "Predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,65 @@ class Classified:
         return bool(self.guesses) and self.guesses[0].probability >= self.min_confidence
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """How probabilities become names.
+
+    Attributes:
+        opened: the weights.
+        classes: the name of each class.
+        top: how many of them to give of each picture.
+        min_confidence: see `Classified`.
+    """
+
+    opened: Opened
+    classes: tuple[str, ...]
+    top: int
+    min_confidence: float
+
+    def named(self, table: pyarrow.Table) -> Iterator[Classified]:
+        """The pictures of a table of probabilities, which has columns as `embed` gives them."""
+        least = self.min_confidence
+        rows = zip(
+            table["id"].to_pylist(), vectors_of(table), table["error"].to_pylist(), strict=True
+        )
+        for id, probabilities, error in rows:
+            if error is not None:
+                yield Classified(id, (), error, least)
+                continue
+            best = np.argsort(-probabilities, kind="stable")[: self.top].tolist()
+            guesses = tuple(Guess(n, self.classes[n], float(probabilities[n])) for n in best)
+            yield Classified(id, guesses, None, least)
+
+
+def naming_of(
+    weights: WeightsSource,
+    options: ClassifyOptions,
+    on_fetch: Callable[[FetchEvent], None] | None,
+) -> Naming:
+    """Open the weights; see `classify` for arguments and errors."""
+    opened = open_weights(
+        weights,
+        averages=options.embed.averages,
+        padding=options.embed.padding,
+        fetch_options=options.embed.fetch,
+        on_event=on_fetch,
+    )
+    if not opened.weights.num_classes:
+        raise InputError(
+            f"{opened.weights.source} has no classifier: take weights that have one, such as "
+            "builtin or what nasnet finetune wrote"
+        )
+    classes = class_names(opened.weights)
+    least = options.min_confidence
+    return Naming(
+        opened=opened,
+        classes=classes,
+        top=min(options.top, len(classes)),
+        min_confidence=opened.weights.min_confidence if least is None else least,
+    )
+
+
 def classify(
     source: Any,  # noqa: ANN401
     *,
@@ -110,46 +172,24 @@ def classify(
         WeightsError: they are no NASNet-A weights, or damaged.
     """
     options = options or ClassifyOptions()
-    opened = open_weights(
-        weights,
-        averages=options.embed.averages,
-        padding=options.embed.padding,
-        fetch_options=options.embed.fetch,
-        on_event=on_fetch,
-    )
-    if not opened.weights.num_classes:
-        raise InputError(
-            f"{opened.weights.source} has no classifier: take weights that have one, such as "
-            "builtin or what nasnet finetune wrote"
-        )
-    names = class_names(opened.weights)
-    asked = replace(options.embed, endpoint=_ENDPOINT)
+    naming = naming_of(weights, options, on_fetch)
     batches = embed_batches(
-        source, weights=opened, options=asked, progress=progress, on_event=on_event
+        source,
+        weights=naming.opened,
+        options=replace(options.embed, endpoint=ENDPOINT),
+        progress=progress,
+        on_event=on_event,
     )
-    least = options.min_confidence
-    if least is None:
-        least = opened.weights.min_confidence
-    return _classified(batches, names, min(options.top, len(names)), least)
+    return _classified(batches, naming)
 
 
 def _classified(
-    batches: Generator[Any, None, None], names: tuple[str, ...], top: int, least: float
+    batches: Generator[Any, None, None], naming: Naming
 ) -> Generator[Classified, None, None]:
     import pyarrow
 
     try:
         for batch in batches:
-            table = pyarrow.Table.from_batches([batch])
-            rows = zip(
-                table["id"].to_pylist(), vectors_of(table), table["error"].to_pylist(), strict=True
-            )
-            for id, probabilities, error in rows:
-                if error is not None:
-                    yield Classified(id, (), error, least)
-                    continue
-                best = np.argsort(-probabilities, kind="stable")[:top].tolist()
-                guesses = tuple(Guess(n, names[n], float(probabilities[n])) for n in best)
-                yield Classified(id, guesses, None, least)
+            yield from naming.named(pyarrow.Table.from_batches([batch]))
     finally:
         batches.close()
