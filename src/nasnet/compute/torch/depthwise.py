@@ -1,8 +1,8 @@
 """Depthwise convolutions of 5x5 and 7x7 whose gradients a CPU computes fast in bfloat16.
 
 oneDNN has fast kernels for the gradients of a 3x3 depthwise convolution, and none for larger ones
-in bfloat16: those took most of a training step. The gradient of a large kernel is cut into blocks
-of 3x3 taps, each of which is the gradient of a 3x3 convolution of shifted maps.
+in bfloat16: those took almost half of a training step. The gradient of a large kernel is cut into
+blocks of 3x3 taps, each of which is the gradient of a 3x3 convolution of shifted maps.
 
 Needs torch (extra `torch`).
 """
