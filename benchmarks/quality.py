@@ -9,6 +9,10 @@ network untrained, EfficientNet-Lite0, and raw 32x32 pixels. The 1000-class accu
 the networks' own heads on the held-out pictures of the ImageNet sets. A second table is what a
 search finds: all sets are one library, some held-out pictures are looked for in it, and what is
 found is right if it is of the same class. Behind each share stands half of its 95 % interval.
+
+`likeness` is how near a linear map brings the vectors of held-out pictures to the teacher's: the
+mean cosine, after ridge regression on the others. It is known far better than shares of neighbours
+are, so it tells early whether a training leads anywhere.
 """
 
 from __future__ import annotations
@@ -48,6 +52,8 @@ CLASS = re.compile(
 )
 NEIGHBOURS = 10
 LIBRARY = 3000  # pictures, as many of each set
+TEACHER = "EfficientNet-Lite0"
+RIDGE = 0.01  # of the mean of the squares
 
 
 def unit(vectors: Floats) -> Floats:
@@ -65,6 +71,22 @@ def knn(train: Floats, labels: Ints, test: Floats, truth: Ints) -> str:
         votes = np.bincount(labels[best], weights=row[best])
         right += int(votes.argmax() == answer)
     return share(right, len(truth))
+
+
+def likeness(seen: Floats, wanted: Floats, new: Floats, wanted_new: Floats) -> str:
+    """The mean cosine of what a linear map makes of new vectors and what is wanted of them.
+
+    What is wanted is brought to mean 0 and deviation 1 in each dimension first.
+    """
+    mean, deviation = wanted.mean(axis=0), wanted.std(axis=0) + np.float32(1e-3)
+    centre = seen.mean(axis=0)
+    known = (seen - centre).astype(np.float64)
+    square = known.T @ known
+    square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square)
+    mapping = np.linalg.solve(square, known.T @ ((wanted - mean) / deviation))
+    found, truth = (new - centre) @ mapping, (wanted_new - mean) / deviation
+    cosines = (unit(found.astype(np.float32)) * unit(truth)).sum(axis=1)
+    return f"{cosines.mean():.3f} ±{1.96 * cosines.std() / math.sqrt(len(cosines)):.3f}"
 
 
 def share(right: int, asked: int) -> str:
@@ -143,11 +165,12 @@ def main() -> None:
     if not options.only:
         peers: dict[str, Features] = {
             "NASNet untrained (seeded:7)": nasnet_of("seeded:7"),
-            "EfficientNet-Lite0": lite_of,
+            TEACHER: lite_of,
             "pixels 32x32": pixels_of,
         }
         kinds |= {name: kept(peer, options.cache, name) for name, peer in peers.items()}
     table: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
+    vectors: dict[str, list[tuple[Floats, Floats]]] = {kind: [] for kind in kinds}
     for name in options.sets:
         some = [(e, class_of(e.id)) for e in every if e.id.startswith(f"{name}/")]
         classes = sorted({found for _, found in some if found})
@@ -161,6 +184,7 @@ def main() -> None:
             labels = np.array([train[row].label for row in rows])
             asked, rows = features(test)
             truth = np.array([test[row].label for row in rows])
+            vectors[kind].append((known, asked))
             near = knn(known, labels, asked, truth)
             head = fit_head(known, labels, len(classes), HeadFit())
             right = int((head.logits(asked).argmax(1) == truth).sum())
@@ -170,6 +194,14 @@ def main() -> None:
             print(f"  {kind}: k-NN {near}, probe {probe} ({seconds:.0f} s)", flush=True)
     engine = EngineOptions(precision=options.precision)
     imagenet_heads(every, options.held_out, options.weights, engine, table)
+    if TEACHER in kinds:
+        whole = {
+            kind: [np.concatenate(part) for part in zip(*found, strict=True)]
+            for kind, found in vectors.items()
+        }
+        wanted, wanted_new = whole.pop(TEACHER)
+        for kind, (seen, new) in whole.items():
+            table[kind]["likeness"] = likeness(seen, wanted, new, wanted_new)
     print()
     print(as_table(table))
     found = libraries(every, options.sets, options.held_out, kinds)
@@ -235,14 +267,14 @@ def imagenet_heads(
         logits = predict(test, Extractor(opened, endpoint="Logits", engine=engine)).values[:, 1:]
         right = int((logits.argmax(1) == truth).sum())
         table["NASNet"]["1000 classes"] = share(right, len(truth))
-    if "EfficientNet-Lite0" in table:
+    if TEACHER in table:
         teacher = open_teacher("efficientnet-lite0")
         found = [
             teacher(pictures(test[start : start + 256], teacher.size)[0]).logits.argmax(1)
             for start in range(0, len(test), 256)
         ]
         right = int((np.concatenate(found) == truth).sum())
-        table["EfficientNet-Lite0"]["1000 classes"] = share(right, len(truth))
+        table[TEACHER]["1000 classes"] = share(right, len(truth))
     print(f"1000 classes: {len(test)} held-out pictures", flush=True)
 
 

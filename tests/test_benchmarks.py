@@ -21,6 +21,7 @@ from benchmarks.operations import costs, table as operations_table
 from benchmarks.peers import PEERS, QUICK, absent, make_peer, write_vectors
 from benchmarks.photos import make_photos, network_input
 from benchmarks.precision import cost, table
+from benchmarks.quality import likeness
 from benchmarks.report import Context, best_batch, markdown, share, to_json
 from benchmarks.running import Calls, Measured, Results, RunOptions, agreement
 from benchmarks.statistic import Spread, percentile, ratio, spread
@@ -359,3 +360,12 @@ def test_what_a_picture_costs_is_counted_from_the_plan() -> None:
     text = operations_table(found, size=2, bandwidth=1000, rate=1)
     limit = 1e12 / 2 / summarise(plan).multiply_adds
     assert f"arithmetic {limit:,.0f}, " in text
+
+
+def test_likeness_is_one_of_a_linear_map_and_none_of_chance() -> None:
+    random = np.random.default_rng(0)
+    seen, new = (random.standard_normal((n, 8)).astype(np.float32) for n in (400, 50))
+    through = random.standard_normal((8, 12)).astype(np.float32)
+    assert likeness(seen, seen @ through + 3, new, new @ through + 3) == "1.000 ±0.000"
+    other = random.standard_normal((50, 12)).astype(np.float32)
+    assert abs(float(likeness(seen, seen @ through, new, other).split()[0])) < 0.15
