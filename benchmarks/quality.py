@@ -36,6 +36,7 @@ from nasnet.features.extractor import Extractor
 from nasnet.pictures.sampling import held_out
 from nasnet.pictures.sources import Example, open_source
 from nasnet.train.distill import open_teacher
+from nasnet.train.distill.objective import linear_map
 from nasnet.train.head import HeadFit, fit_head
 from nasnet.train.predict import predict
 from nasnet.weights.opening import open_weights
@@ -80,11 +81,8 @@ def likeness(seen: Floats, wanted: Floats, new: Floats, wanted_new: Floats) -> s
     """
     mean, deviation = wanted.mean(axis=0), wanted.std(axis=0) + np.float32(1e-3)
     centre = seen.mean(axis=0)
-    known = (seen - centre).astype(np.float64)
-    square = known.T @ known
-    square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square)
-    mapping = np.linalg.solve(square, known.T @ ((wanted - mean) / deviation))
-    found, truth = (new - centre) @ mapping, (wanted_new - mean) / deviation
+    mapping = linear_map(seen - centre, (wanted - mean) / deviation, ridge=RIDGE)
+    found, truth = (new - centre) @ mapping.T, (wanted_new - mean) / deviation
     cosines = (unit(found.astype(np.float32)) * unit(truth)).sum(axis=1)
     return f"{cosines.mean():.3f} ±{1.96 * cosines.std() / math.sqrt(len(cosines)):.3f}"
 

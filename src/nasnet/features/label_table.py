@@ -104,7 +104,7 @@ def classify_to_file(
     target = Path(output)
     check_ending(target)
     if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists; use --overwrite to replace it")
+        raise OutputError(f"{target} exists: name another, or replace it with --overwrite")
     options = options or ClassifyOptions()
     naming = naming_of(weights, options, on_fetch)
     between = target.with_name(f"{target.name}.probabilities.parquet")

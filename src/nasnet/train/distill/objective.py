@@ -81,7 +81,8 @@ class Distillation:
             random = np.random.default_rng(seed)
             values = random.standard_normal((sample.shape[1], num_features)) / np.sqrt(num_features)
         else:
-            values = _fitted(seen, (sample - self._mean.numpy()) / self._deviation.numpy())
+            wanted = (sample - self._mean.numpy()) / self._deviation.numpy()
+            values = linear_map(seen, wanted, ridge=_RIDGE)
         self._projection = nn.Parameter(torch.from_numpy(values.astype(np.float32)))
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -120,11 +121,14 @@ class Distillation:
         }
 
 
-def _fitted(features: Floats, wanted: Floats) -> npt.NDArray[np.float64]:
-    """The projection [wanted, features] of least squares, by ridge regression."""
+def linear_map(features: Floats, wanted: Floats, *, ridge: float) -> npt.NDArray[np.float64]:
+    """The projection [wanted, features] of least squares, by ridge regression.
+
+    `ridge` times the mean square of the features is added to each of their squares.
+    """
     from scipy.linalg import solve
 
     values = features.astype(np.float64)
     square = values.T @ values
-    square[np.diag_indices_from(square)] += _RIDGE * np.trace(square) / len(square)
+    square[np.diag_indices_from(square)] += ridge * np.trace(square) / len(square)
     return np.asarray(solve(square, values.T @ wanted, assume_a="pos").T)

@@ -156,9 +156,8 @@ def resolved(precision: str, device: torch.device) -> str:
     """The arithmetic a name means; `auto` is bf16 where the device computes in it, else f32."""
     if precision != "auto":
         return precision
-    if device.type == "cpu":
-        return "bf16" if multiplies_bfloat16() else "f32"
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "f32"
+    has = {"cpu": multiplies_bfloat16, "cuda": torch.cuda.is_bf16_supported}.get(device.type)
+    return "bf16" if has is not None and has() else "f32"
 
 
 def autocast(precision: str, device: torch.device) -> Any:  # noqa: ANN401
