@@ -49,6 +49,7 @@ class HubServer(Loopback):
         self.datasets: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
         self.objects: dict[str, bytes] = {}
+        self.refused: set[str] = set()  # files that cannot be had
         self.asked: list[str] = []
         hub = self
 
@@ -94,6 +95,9 @@ class HubServer(Loopback):
             _send(handler, 200, below)
         elif found := re.fullmatch(r"/(?:(datasets)/)?(\w+/\w+)/resolve/\w+/(.+)", path):
             files = self._files(found[1], found[2]) or {}
+            if unquote(found[3]) in self.refused:
+                _send(handler, 403, {"error": "Forbidden"})
+                return
             _send(handler, 200, files[unquote(found[3])])
         else:
             _send(handler, 404, {"error": path})

@@ -64,6 +64,19 @@ def parquets() -> dict[str, bytes]:
     }
 
 
+def test_a_download_that_broke_off_is_not_taken_for_all_of_it(hub: HubServer) -> None:
+    hub.datasets["me/shades"] = parquets()
+    hub.refused.add("data/train-00001-of-00002.parquet")
+    with pytest.raises(FetchError, match="cannot be had"):
+        on_this_machine("hf://datasets/me/shades")
+    offline = nasnet.FetchOptions(offline=True)
+    with pytest.raises(FetchError, match="cannot be had"):
+        on_this_machine("hf://datasets/me/shades", offline)
+    hub.refused.clear()
+    on_this_machine("hf://datasets/me/shades")
+    assert len(open_labelled("hf://datasets/me/shades", fetch=offline).train) == 20
+
+
 def test_tables_of_the_hub_are_labelled_data(
     hub: HubServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
