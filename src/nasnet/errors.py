@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 # Names out of files stand in messages; a hostile one may be as long as its file.
@@ -102,6 +102,34 @@ def needs(module: str, *, extra: str) -> ModuleType:
             f"{top} is installed, but cannot be imported ({reason}); it comes anew with: "
             f"pip install --force-reinstall 'nasnet[{extra}]'"
         ) from error
+
+
+def check_range(name: str, value: float | tuple[float, ...] | None, interval: str) -> None:
+    """Refuse a number, or one of several, that lies outside an interval; None passes.
+
+    A square bracket takes the bound in, a round one leaves it out: `[1, inf)`, `(0, 0.5]`. NaN lies
+    in no interval.
+
+    Raises:
+        InputError: it lies outside; the text says what may be.
+    """
+    low, high = (part.strip() for part in interval[1:-1].split(","))
+    least, most = float(low), float(high)
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is None:
+            continue
+        over = one >= least if interval[0] == "[" else one > least
+        under = one <= most if interval[-1] == "]" else one < most
+        if not (over and under):
+            start = f"starts at {low}" if interval[0] == "[" else f"is above {low}"
+            rule = start if high == "inf" else f"lies in {interval}"
+            raise InputError(f"{name} {rule}, found {value}")
+
+
+def check_ranges(options: object, intervals: Mapping[str, str]) -> None:
+    """Refuse options of which a number lies outside its interval; see `check_range`."""
+    for name, interval in intervals.items():
+        check_range(name, getattr(options, name), interval)
 
 
 @contextlib.contextmanager

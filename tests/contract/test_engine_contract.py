@@ -114,7 +114,7 @@ def test_an_unknown_endpoint_is_a_signature_error(mobile_engine: Engine) -> None
 def test_options_refuse_what_no_engine_could_do(mobile: Weights) -> None:
     with pytest.raises(InputError, match="openvino, onnxruntime"):
         EngineOptions(engine="abacus")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="start at 1"):
+    with pytest.raises(InputError, match="starts at 1"):
         EngineOptions(batch_size=0)
     with pytest.raises(InputError, match="openvino always compiles"):
         EngineOptions(compile=True)

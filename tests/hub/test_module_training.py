@@ -93,7 +93,7 @@ def test_the_momentum_signature_changes_the_decay_for_that_call() -> None:
             )
         moved[momentum] = averages(made)[key] - before
     np.testing.assert_allclose(moved[None] * 0.3, moved[0.997], rtol=1e-3, atol=1e-7)
-    with pytest.raises(InputError, match=r"lie in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"lies in \[0, 1\]"):
         module()(
             dict(images=pictures(), batch_norm_momentum=1.5),
             signature="image_feature_vector_with_bn_hparams",

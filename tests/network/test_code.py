@@ -75,7 +75,7 @@ def test_what_only_training_reads_does_not_make_another_network() -> None:
         (f"x:mobile,colour=3:{CELL}:{CELL}", "no setting 'colour'; there are stem_filters"),
         (f"x:mobile,num_cells=3:{CELL}:{CELL}", "no setting 'num_cells'"),
         (f"x:mobile,cells=many:{CELL}:{CELL}", "cells must be int, found 'many'"),
-        (f"x:mobile,cells=1000000:{CELL}:{CELL}", r"num_cells of a network lies in \[1, 200\]"),
+        (f"x:mobile,cells=1000000:{CELL}:{CELL}", r"num_cells lies in \[1, 200\]"),
         (f"x:mobile,filter_scaling_rate=nan:{CELL}:{CELL}", "filter_scaling_rate"),
         (f"x:mobile:s3.0+s3.1:{CELL}", "normal cell: the states of the output"),
         (f"x:mobile:{CELL}:s3.0+=2", "reduction cell: block 0, 's3.0[+]', is not like"),

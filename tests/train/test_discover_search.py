@@ -107,7 +107,7 @@ def test_what_cannot_be_searched() -> None:
     for strategies in ((), (RandomSearch(), RandomSearch()), (RandomSearch(name="known"),)):
         with pytest.raises(InputError, match="different names"):
             new(strategies=strategies)
-    with pytest.raises(InputError, match="at least one training"):
+    with pytest.raises(InputError, match="trainings starts at 1"):
         new(trainings=0)
     with pytest.raises(InputError, match="no more new cells"):
         run(Search(Two(), (RandomSearch(),), trainings=3), SPACE)

@@ -280,7 +280,7 @@ def test_a_picture_that_cannot_be_read_is_named_or_nan() -> None:
     [
         (dict(recipe="best"), "no recipe 'best'"),
         (dict(precision="f64"), "no precision 'f64'"),
-        (dict(batch_size=0), "start at 1"),
+        (dict(batch_size=0), "starts at 1"),
         (dict(engine="abacus"), "no engine 'abacus'"),
         (dict(size=32), r"size is \(height, width\)"),
         (dict(size=(16, 16)), "32 px at least"),

@@ -335,11 +335,11 @@ def test_a_folder_among_the_pictures_is_refused(data: Path) -> None:
     ("full", "text"),
     [
         ({"learning_rate": float("nan")}, "learning_rate: nan is not a finite number"),
-        ({"learning_rate": 0.0}, "learning_rate above 0"),
+        ({"learning_rate": 0.0}, "learning_rate is above 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"augment": "wild"}, "wild"),
         ({"warmup_epochs": -1.0}, "warmup_epochs"),
-        ({"batch_size": 0}, "batch_size and crops from 1"),
+        ({"batch_size": 0}, "batch_size starts at 1"),
     ],
 )
 def test_options_of_all_layers_are_refused_before_features_are_computed(

@@ -99,13 +99,13 @@ def test_a_cosine_begins_anew_at_its_restarts() -> None:
     ("options", "message"),
     [
         ({"kind": "linear"}, "no schedule 'linear'; there are cosine, exponential, constant"),
-        ({"warmup_epochs": -1}, "warmup_epochs from 0"),
-        ({"decay_epochs": 0}, "decay_epochs above 0"),
+        ({"warmup_epochs": -1}, "warmup_epochs starts at 0"),
+        ({"decay_epochs": 0}, "decay_epochs is above 0"),
         ({"restarts": (3.0, 2.0)}, "restarts rise"),
         ({"warmup_epochs": 3.0, "restarts": (2.0,)}, "behind warmup_epochs"),
-        ({"restarts": (2.0,), "restart_peak": 0.0}, "restart_peak is above 0"),
+        ({"restarts": (2.0,), "restart_peak": 0.0}, r"restart_peak lies in \(0, 1\]"),
         ({"restarts": (2.0,), "kind": "constant"}, "restarts are for a cosine"),
-        ({"last": 2}, r"last in \[0, 1\]"),
+        ({"last": 2}, r"last lies in \[0, 1\]"),
     ],
 )
 def test_schedules_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
@@ -207,10 +207,10 @@ def test_an_optimizers_memory_put_back_gives_the_same_next_step(kind: str) -> No
     ("options", "message"),
     [
         ({"kind": "lion"}, "no optimizer 'lion'; there are adamw, rmsprop, sgd"),
-        ({"learning_rate": 0.0}, "learning_rate above 0"),
-        ({"learning_rate": math.nan}, "learning_rate above 0"),
-        ({"layer_decay": 1.1}, r"layer_decay in \(0, 1\]"),
-        ({"momentum": 1.0}, r"momentum and decay in \[0, 1\)"),
+        ({"learning_rate": 0.0}, "learning_rate is above 0"),
+        ({"learning_rate": math.nan}, "learning_rate is above 0"),
+        ({"layer_decay": 1.1}, r"layer_decay lies in \(0, 1\]"),
+        ({"momentum": 1.0}, r"momentum lies in \[0, 1\)"),
     ],
 )
 def test_optimizers_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
@@ -606,10 +606,10 @@ def test_a_scope_is_frozen_by_its_whole_name_or_its_kind(name: str, still: set[s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs and accumulate start at 1"),
+        ({"epochs": 0}, "epochs starts at 1"),
         ({"precision": "f64"}, "no precision 'f64'"),
-        ({"ema": 1.0}, r"ema must lie in \[0, 1\)"),
-        ({"clip": -1.0}, "start at 0, found -1.0"),
+        ({"ema": 1.0}, r"ema lies in \[0, 1\)"),
+        ({"clip": -1.0}, "clip starts at 0, found -1.0"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], message: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.compute import onnx_model
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_ranges
 from nasnet.network import rewrites
 from nasnet.system import usable_cores
 from nasnet.text import check_known
@@ -75,11 +75,7 @@ class EngineOptions:
         """Refuse what no engine could do."""
         check_known("engine", self.engine, ENGINES)
         check_known("precision", self.precision, PRECISIONS)
-        if any(count is not None and count < 1 for count in (self.batch_size, self.threads)):
-            raise InputError(
-                "batch_size and threads start at 1, found "
-                f"batch_size={self.batch_size}, threads={self.threads}"
-            )
+        check_ranges(self, {"batch_size": "[1, inf)", "threads": "[1, inf)"})
         if self.compile and self.engine != "torch":
             raise InputError(f"compile is for the torch engine; {self.engine} always compiles")
 

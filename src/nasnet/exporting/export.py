@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nasnet.compute.ranges import measured
-from nasnet.errors import InputError, OutputError
+from nasnet.errors import InputError, OutputError, check_ranges
 from nasnet.exporting.outputs import row_for, writing
 from nasnet.exporting.request import (
     CALIBRATED,
@@ -84,10 +84,8 @@ class ExportOptions:
         ):
             if value is not None and value not in known:
                 raise InputError(f"no {name} {value!r}; there are {', '.join(known)}")
-        batch = 1 if self.batch_size is None else self.batch_size
-        counts = (self.calibration_pictures, self.verify_pictures, batch)
-        if min(counts) < 1:
-            raise InputError(f"batch and numbers of pictures start at 1, found {min(counts)}")
+        counts = ("batch_size", "calibration_pictures", "verify_pictures")
+        check_ranges(self, dict.fromkeys(counts, "[1, inf)"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_ranges
 from nasnet.features.arrow import vectors_of
 from nasnet.features.embed import EmbedEvent, EmbedOptions, embed_batches
 from nasnet.weights.classes import class_names
@@ -41,12 +41,7 @@ class ClassifyOptions:
 
     def __post_init__(self) -> None:
         """Refuse no class at all."""
-        if self.top < 1:
-            raise InputError(f"top starts at 1, found {self.top}")
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise InputError(
-                f"min_confidence is a probability from 0 to 1, found {self.min_confidence}"
-            )
+        check_ranges(self, {"top": "[1, inf)", "min_confidence": "[0, 1]"})
 
 
 @dataclass(frozen=True, slots=True)

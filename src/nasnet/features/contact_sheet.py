@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_range
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index import Group, Outlier, copies_in_words, near_duplicates
 from nasnet.features.index.neighbours import nearest_of_rows
@@ -72,10 +72,8 @@ def write_contact_sheet(
         SourceError: the source cannot be read.
         OutputError: the page cannot be written.
     """
-    if min(count, neighbours, side) < 1:
-        raise InputError(
-            f"a page needs count, neighbours and side from 1, found {count}, {neighbours}, {side}"
-        )
+    for name, value in (("count", count), ("neighbours", neighbours), ("side", side)):
+        check_range(name, value, "[1, inf)")
     good = np.array([row for row, error in enumerate(features.errors) if error is None], np.int64)
     if not len(good):
         raise InputError(f"none of {len(features.ids)} pictures has a vector to show on a page")

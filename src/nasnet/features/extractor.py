@@ -21,7 +21,7 @@ import numpy.typing as npt
 from nasnet._version import __version__
 from nasnet.compute import engine as engines
 from nasnet.compute.engine import Engine, EngineOptions
-from nasnet.errors import InputError, PictureError
+from nasnet.errors import InputError, PictureError, check_range
 from nasnet.features.bars import progress_bar
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
@@ -109,8 +109,7 @@ class Extractor:
         if not (isinstance(size, Sequence) and len(size) == 2):
             raise InputError(f"size is height and width, such as (224, 224), not {size!r}")
         self.height, self.width = int(size[0]), int(size[1])
-        if decode_threads is not None and decode_threads < 1:
-            raise InputError(f"decode_threads starts at 1, found {decode_threads}")
+        check_range("decode_threads", decode_threads, "[1, inf)")
         self.endpoint = endpoint
         self.options = engine or EngineOptions()
         self.decode_threads = decode_threads or self.options.cores
@@ -237,8 +236,7 @@ class Extractor:
         """
         if on_error not in ("raise", "nan"):
             raise InputError(f"on_error is 'raise' or 'nan', not {on_error!r}")
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size starts at 1, found {batch_size}")
+        check_range("batch_size", batch_size, "[1, inf)")
         # A list of no pictures is one; a folder without any is most often the wrong one.
         parts = [np.zeros((0, self.dimensions), np.float32)]
         if isinstance(pictures, list | tuple | np.ndarray) and not len(pictures):

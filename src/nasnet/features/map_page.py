@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, hidden, needs
+from nasnet.errors import InputError, check_ranges, hidden, needs
 from nasnet.features.bars import OnStep, stage_bars
 from nasnet.features.columns import words_of_rows
 from nasnet.features.feature_set import FeatureMeta, Features, FeatureSource, as_features
@@ -36,6 +36,12 @@ from nasnet.text import check_known, display_name
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _LEAST_FOR_UMAP = 5
+_RANGES = {
+    "clusters": "[0, inf)",
+    "neighbours": "[2, inf)",
+    "thumbnails": "[0, inf)",
+    "thumbnail_size": "[16, inf)",
+}
 
 
 def _nothing(what: str, done: int, total: int | None) -> None: ...
@@ -66,16 +72,7 @@ class MapOptions:
     def __post_init__(self) -> None:
         """Refuse what is no map."""
         check_known("method", self.method, METHODS)
-        if (
-            min(self.clusters, self.thumbnails) < 0
-            or self.neighbours < 2
-            or self.thumbnail_size < 16
-        ):
-            raise InputError(
-                "a map needs clusters and thumbnails from 0, neighbours from 2 and thumbnail_size "
-                f"from 16, found {self.clusters}, {self.thumbnails}, {self.neighbours}, "
-                f"{self.thumbnail_size}"
-            )
+        check_ranges(self, _RANGES)
 
 
 def project(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_range
 from nasnet.network.build import build_plan
 from nasnet.network.code import decode
 from nasnet.weights.module_folder import Task
@@ -184,6 +184,5 @@ def check_momentum(value: Any) -> float:  # noqa: ANN401
     if array.shape != ():
         raise InputError(f"batch_norm_momentum must have shape (), found {array.shape}")
     momentum = float(array)
-    if not 0.0 <= momentum <= 1.0:
-        raise InputError(f"batch_norm_momentum must lie in [0, 1], found {momentum}")
+    check_range("batch_norm_momentum", momentum, "[0, 1]")
     return momentum

@@ -5,7 +5,7 @@ The only room that knows the wiring; called by whoever needs a plan, imports `ce
 
 from __future__ import annotations
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_range
 from nasnet.network.layers import Layers
 from nasnet.network.plan import (
     IMAGES,
@@ -52,8 +52,7 @@ def build_plan(
     if max(height, width) > MAX_SIZE:  # the maps of one picture would take all memory there is
         raise InputError(f"pictures of {height}x{width} px are too large: {MAX_SIZE:,} px at most")
     check_known("padding", padding, PADDINGS)
-    if classes < 0:
-        raise InputError(f"num_classes starts at 0, which is no classifier; found {classes}")
+    check_range("num_classes", classes, "[0, inf)")
     net = _Builder(spec, zeros=padding == "keras")
     # The hub modules' own first step; Slim's preprocessing, (x - 0.5) * 2, gives the same bits.
     rescaled = net.add("rescale", "rescale", (IMAGES,), (height, width, 3), scale=2.0, offset=-1.0)

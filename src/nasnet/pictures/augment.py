@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_range, check_ranges
 from nasnet.text import check_known
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ Pixels = npt.NDArray[np.uint8]
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 _CROPS = ("random", "slim", "none")
-_MOST: Mapping[str, float] = {
-    "brightness": 1.0,
-    "shift": 1.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "hsv_saturation": 1.0,
-    "hue": 0.5,
-    "grayscale": 1.0,
-    "blur": 1.0,
-    "erase": 1.0,
-    "shrink": 1.0,
-    "flat": 1.0,
+_RANGES: Mapping[str, str] = {
+    "brightness": "[0, 1]",
+    "shift": "[0, 1]",
+    "contrast": "[0, 1]",
+    "saturation": "[0, 1]",
+    "hsv_saturation": "[0, 1]",
+    "hue": "[0, 0.5]",
+    "grayscale": "[0, 1]",
+    "blur": "[0, 1]",
+    "erase": "[0, 1]",
+    "shrink": "[0, 1]",
+    "flat": "[0, 1]",
 }
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's "L"
 _TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])  # NTSC 1953
@@ -100,9 +100,7 @@ class Augmentation:
                 raise InputError(f"{name} is a range from above 0, found {low} to {high}")
         if self.area[1] > 1:
             raise InputError(f"area is a share of the picture, found {self.area[1]}")
-        for name, most in _MOST.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise InputError(f"{name} lies from 0 to {most}, found {getattr(self, name)}")
+        check_ranges(self, _RANGES)
 
 
 PRESETS: Mapping[str, Augmentation] = {
@@ -171,8 +169,7 @@ def augment(
         raise InputError(
             f"expected uint8 [height, width, 3], found {pixels.dtype} {list(pixels.shape)}"
         )
-    if min(size) < 1:
-        raise InputError(f"height and width start at 1, found {size[0]} and {size[1]}")
+    check_range("size", size, "[1, inf)")
     box = _box(pixels.shape[1] / pixels.shape[0], options, random)
     flip = options.flip and random.random() < 0.5
     less = random.uniform(0.2, 0.5) if random.random() < options.shrink else 1.0

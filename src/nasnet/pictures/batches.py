@@ -6,7 +6,6 @@ was resumed.
 
 from __future__ import annotations
 
-import math
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, PictureError, SourceError
+from nasnet.errors import InputError, PictureError, SourceError, check_ranges
 from nasnet.pictures import recipes
 from nasnet.pictures.ahead import drawn_ahead
 from nasnet.pictures.augment import Augmentation, augment, mix
@@ -29,8 +28,9 @@ _AHEAD = 3  # batches decoded before they are asked for
 _KEPT = 2.0  # decoded pictures are kept at most at this multiple of the size wanted
 _TASK = 2  # pictures a thread takes at a time: the two that are mixed with each other
 _MIXING, _VIEW = 1, 2  # streams of randomness
-_FROM_0 = ("seed", "views", "mixup", "cutmix", "cache_bytes")
-_FROM_1 = ("batch_size", "size", "crops", "threads")
+_RANGES = dict.fromkeys(("seed", "views", "mixup", "cutmix", "cache_bytes"), "[0, inf)") | (
+    dict.fromkeys(("batch_size", "size", "crops", "threads"), "[1, inf)")
+)
 
 
 class Example(Protocol):
@@ -95,11 +95,7 @@ class LoaderOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant or shared out."""
-        for least, names in enumerate((_FROM_0, _FROM_1)):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not least <= np.min(value) <= np.max(value) < math.inf:
-                    raise InputError(f"{name} starts at {least}, found {value}")
+        check_ranges(self, _RANGES)
         rank, world = self.replica
         if not 0 <= rank < world:
             raise InputError(f"replica is (rank, processes), rank from 0, found {self.replica}")

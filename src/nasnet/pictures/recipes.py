@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, PictureError
+from nasnet.errors import InputError, PictureError, check_range
 from nasnet.pictures.decode import MAX_PIXELS, Decoded, Decoding, decode, from_array, from_pil
 from nasnet.pictures.resize import bilinear, pillow_bilinear
 from nasnet.pictures.signature import signature
@@ -119,8 +119,7 @@ def get_recipe(name: str, *, picture_pixels: int | None = None) -> Recipe:
         InputError: there is none; the text lists them. Or a limit that lets no picture through.
     """
     if picture_pixels is not None:
-        if picture_pixels < 1:
-            raise InputError(f"the limit of a picture's pixels starts at 1, found {picture_pixels}")
+        check_range("picture_pixels", picture_pixels, "[1, inf)")
         recipe = get_recipe(name)
         return replace(recipe, decoding=replace(recipe.decoding, most=picture_pixels))
     if name in RECIPES:

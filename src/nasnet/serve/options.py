@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.compute.engine import EngineOptions
-from nasnet.errors import InputError, needs
+from nasnet.errors import InputError, check_range, check_ranges, needs
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchOptions
@@ -87,9 +87,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing could be served."""
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be above 0, found {getattr(self, name)}")
+        check_ranges(self, dict.fromkeys(self.__slots__, "(0, inf]"))
         if self.queue < self.pictures:
             raise InputError(
                 f"a queue of {self.queue} could never take a request of {self.pictures} pictures"
@@ -152,8 +150,7 @@ class ServeOptions:
         """Refuse what would be open to the world by accident, or contradicts itself."""
         if not self.models:
             raise InputError("name at least one module to serve")
-        if not 0 <= self.port <= 65535:
-            raise InputError(f"a port lies in 0..65535, found {self.port}")
+        check_range("port", self.port, "[0, 65535]")
         if self.api_key is not None and (
             len(self.api_key) < _SHORTEST_KEY or not self.api_key.isascii()
         ):

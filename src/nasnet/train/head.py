@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, needs
+from nasnet.errors import InputError, check_range, needs
 from nasnet.features.fitting import small_fit
 from nasnet.train.metrics import temperature
 from nasnet.weights.weights import Weights, frozen
@@ -61,8 +61,7 @@ class HeadFit:
 
     def __post_init__(self) -> None:
         """Refuse what is no strength."""
-        if self.c is not None and not self.c > 0:
-            raise InputError(f"c must be above 0, found {self.c}")
+        check_range("c", self.c, "(0, inf]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,11 @@ torch.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, get_args
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_ranges
 from nasnet.network.code import decode, encode
 from nasnet.pictures.augment import Augmentation
 from nasnet.pictures.recipes import get_recipe
@@ -21,6 +20,55 @@ from nasnet.weights.networks import network_of
 
 OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
 Schedule = Literal["cosine", "exponential", "constant"]
+
+_OPTIMIZER = {
+    "learning_rate": "(0, inf)",
+    "weight_decay": "[0, inf)",
+    "momentum": "[0, 1)",
+    "decay": "[0, 1)",
+    "epsilon": "[0, inf)",
+    "layer_decay": "(0, 1]",
+}
+_SCHEDULE = {
+    "warmup_epochs": "[0, inf)",
+    "warmup_share": "[0, 1)",
+    "last": "[0, 1]",
+    "restart_peak": "(0, 1]",
+    "decay_epochs": "(0, inf)",
+}
+_TRAIN = {
+    "epochs": "[1, inf)",
+    "clip": "[0, inf)",
+    "ema": "[0, 1)",
+    "accumulate": "[1, inf)",
+    "batch_norm_momentum": "[0, 1]",
+    "validate_steps": "[0, inf)",
+    "patience": "[0, inf)",
+    "seed": "[0, inf)",
+    "workers": "[0, inf)",
+    "cache_gb": "[0, inf)",
+    "checkpoint_seconds": "[0, inf]",
+}
+_STAGE = {
+    "epochs": "[0, inf)",
+    "steps": "[0, inf)",
+    "batch_size": "[1, inf)",
+    "size": "[32, inf)",
+    "crops": "[1, inf)",
+}
+_TEACHER = {
+    "views": "[0, inf)",
+    "temperature": "(0, inf)",
+    "logits_weight": "[0, inf)",
+    "features_weight": "[0, inf)",
+}
+_WHOLE = {
+    "label_smoothing": "[0, 1)",
+    "aux_weight": "[0, inf)",
+    "mixup": "[0, inf)",
+    "dense_dropout_keep_prob": "(0, 1]",
+    "held_out": "[0, 1)",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +98,7 @@ class OptimizerRecipe:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         check_known("optimizer", self.kind, get_args(OptimizerKind))
-        if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 < self.layer_decay <= 1:
-            raise InputError(
-                "an optimizer needs learning_rate above 0, weight_decay from 0 and layer_decay in "
-                "(0, 1]; "
-                f"found {self.learning_rate}, {self.weight_decay}, {self.layer_decay}"
-            )
-        if not 0 <= self.momentum < 1 or not 0 <= self.decay < 1 or not self.epsilon >= 0:
-            raise InputError(
-                "an optimizer needs momentum and decay in [0, 1) and epsilon from 0; "
-                f"found {self.momentum}, {self.decay}, {self.epsilon}"
-            )
+        check_ranges(self, _OPTIMIZER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +131,10 @@ class ScheduleRecipe:
     def __post_init__(self) -> None:
         """Refuse what is no schedule."""
         check_known("schedule", self.kind, get_args(Schedule))
-        if self.warmup_epochs < 0 or self.decay_epochs <= 0 or not 0 <= self.last <= 1:
-            raise InputError(
-                "a schedule needs warmup_epochs from 0, decay_epochs above 0 and last in [0, 1]; "
-                f"found {self.warmup_epochs}, {self.decay_epochs}, {self.last}"
-            )
-        if not 0 <= self.warmup_share < 1:
-            raise InputError(f"warmup_share lies in [0, 1), found {self.warmup_share}")
+        check_ranges(self, _SCHEDULE)
         bounds = (self.warmup_epochs, *self.restarts)
-        if not all(a < b for a, b in pairwise(bounds)) or not 0 < self.restart_peak <= 1:
-            raise InputError(
-                "restarts rise and lie behind warmup_epochs, and restart_peak is above 0 to 1; "
-                f"found {self.restarts}, {self.restart_peak}"
-            )
+        if not all(a < b for a, b in pairwise(bounds)):
+            raise InputError(f"restarts rise and lie behind warmup_epochs, found {self.restarts}")
         if self.restarts and self.kind != "cosine":
             raise InputError(f"restarts are for a cosine schedule, not for {self.kind!r}")
 
@@ -166,27 +195,8 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.epochs < 1 or self.accumulate < 1:
-            raise InputError(
-                f"epochs and accumulate start at 1, found {self.epochs} and {self.accumulate}"
-            )
-        if self.precision not in ("f32", "bf16", "f16", "auto"):
-            raise InputError(f"no precision {self.precision!r}; there are f32, bf16, f16, auto")
-        if not 0 <= self.ema < 1 or not 0 <= self.batch_norm_momentum <= 1:
-            raise InputError(
-                "ema must lie in [0, 1) and batch_norm_momentum in [0, 1], found "
-                f"{self.ema} and {self.batch_norm_momentum}"
-            )
-        if (self.workers or 0) < 0 or not 0 <= self.cache_gb < math.inf:
-            raise InputError(
-                f"workers and cache_gb start at 0, found {self.workers} and {self.cache_gb}"
-            )
-        numbers = (self.clip, self.validate_steps, self.patience, self.seed)
-        if not min(*numbers, self.checkpoint_seconds) >= 0:
-            raise InputError(
-                "clip, validate_steps, patience, seed and checkpoint_seconds start at 0, found "
-                f"{', '.join(map(str, numbers))}, {self.checkpoint_seconds}"
-            )
+        check_known("precision", self.precision, ("f32", "bf16", "f16", "auto"))
+        check_ranges(self, _TRAIN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +215,7 @@ class Recalibration:
 
     def __post_init__(self) -> None:
         """Refuse what gives no average."""
-        if self.size < 32 or min(self.pictures, self.batch_size) < 2:
-            raise InputError(
-                "recalibrate needs size from 32, pictures and batch from 2, found "
-                f"{self.size}, {self.pictures}, {self.batch_size}"
-            )
+        check_ranges(self, {"size": "[32, inf)", "pictures": "[2, inf)", "batch_size": "[2, inf)"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,15 +240,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Refuse an empty stage."""
-        small = self.size is not None and self.size < 32
-        length = self.epochs or self.steps
-        if min(length, self.batch_size, self.crops) < 1 or small:
+        check_ranges(self, _STAGE)
+        if bool(self.epochs) == bool(self.steps):
             raise InputError(
-                "a stage needs epochs or steps, batch_size and crops from 1 and size from 32, "
-                f"found {length}, {self.batch_size}, {self.crops}, {self.size}"
+                f"a stage has either epochs or steps, found {self.epochs} and {self.steps}"
             )
-        if self.epochs and self.steps:
-            raise InputError("a stage is so many epochs or so many steps long, not both")
 
     def of(self, pictures: int) -> Stage:
         """The same in epochs, for so many pictures."""
@@ -275,16 +277,7 @@ class TeacherRecipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.views < 0 or not self.temperature > 0:
-            raise InputError(
-                "a teacher needs views from 0 and temperature above 0, found "
-                f"{self.views} and {self.temperature}"
-            )
-        if not min(self.logits_weight, self.features_weight) >= 0:
-            raise InputError(
-                "logits_weight and features_weight start at 0, found "
-                f"{self.logits_weight} and {self.features_weight}"
-            )
+        check_ranges(self, _TEACHER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,19 +329,7 @@ class TrainRecipe:
         get_recipe(self.preprocessing)
         if not self.stages:
             raise InputError("a recipe needs at least one [[stages]] table")
-        if not 0 <= self.label_smoothing < 1 or not 0 <= self.held_out < 1:
-            raise InputError(
-                "label_smoothing and held_out lie in [0, 1), found "
-                f"{self.label_smoothing}, {self.held_out}"
-            )
-        if not min(self.aux_weight, self.mixup) >= 0:
-            raise InputError(
-                f"aux_weight and mixup start at 0, found {self.aux_weight}, {self.mixup}"
-            )
-        if self.dense_dropout_keep_prob is not None and not 0 < self.dense_dropout_keep_prob <= 1:
-            raise InputError(
-                f"dense_dropout_keep_prob lies in (0, 1], found {self.dense_dropout_keep_prob}"
-            )
+        check_ranges(self, _WHOLE)
         odd = [stage.batch_size for stage in self.stages if stage.batch_size % 2]
         if self.mixup and odd:
             raise InputError(f"mixup needs an even batch, found {odd[0]}; 0 turns mixup off")

@@ -31,7 +31,7 @@ def learns_in_bfloat16(x: Tensor, weights: Tensor) -> bool:
 
 def is_large(weights: Tensor) -> bool:
     """Whether a depthwise kernel is one of those that this file is for."""
-    return min(weights.shape[2:]) > _SIDE
+    return bool(min(weights.shape[2:]) > _SIDE)
 
 
 def convolve(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasnet.errors import InputError
+from nasnet.errors import check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +37,8 @@ class ClusterOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no cluster could do."""
-        for name in ("worker_cores", "max_workers", "shard_rows", "attempts"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} starts at 1, found {value}")
+        counts = ("worker_cores", "max_workers", "shard_rows", "attempts")
+        check_ranges(self, dict.fromkeys(counts, "[1, inf)"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_range
 from nasnet.features.feature_set import FeatureSource, as_features
 from nasnet.features.reduction import unit
 
@@ -153,8 +153,8 @@ def outliers(features: FeatureSource, *, count: int = 20, neighbours: int = 10) 
         InputError: count or neighbours below 1, or fewer than two vectors.
         OutputError: the file is no feature set, or damaged.
     """
-    if min(count, neighbours) < 1:
-        raise InputError(f"count and neighbours start at 1, found {count}, {neighbours}")
+    check_range("count", count, "[1, inf)")
+    check_range("neighbours", neighbours, "[1, inf)")
     features = as_features(features)
     rows = np.flatnonzero(np.isfinite(features.vectors).all(axis=1))
     if len(rows) < 2:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nasnet.errors import InputError, OutputError
+from nasnet.errors import InputError, OutputError, check_range
 from nasnet.features.columns import one_table
 from nasnet.features.feature_set import (
     FeatureMeta,
@@ -192,8 +192,7 @@ class Index:
             )
         if not np.isfinite(vectors).all():
             raise InputError("a vector to search for holds a value that is not a finite number")
-        if k < 1:
-            raise InputError(f"k starts at 1, found {k}")
+        check_range("k", k, "[1, inf)")
         queries, k = unit(vectors), min(k, len(self))
         among = None
         if where is not None:

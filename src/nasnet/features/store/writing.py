@@ -11,7 +11,7 @@ from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from nasnet.errors import InputError, OutputError
+from nasnet.errors import InputError, OutputError, check_ranges
 from nasnet.features.columns import kept_fields
 from nasnet.features.feature_set import FeatureMeta, read_meta, read_schema
 from nasnet.features.store.beginning import Run, open_parts, pending, take_up
@@ -67,11 +67,7 @@ class SinkOptions:
         """Refuse parts that could hold nothing, and a mode that does not exist."""
         if self.mode not in MODES:
             raise InputError(f"no mode {self.mode!r}; there are {', '.join(MODES)}")
-        if self.part_rows < 1 or not self.part_seconds >= 0:
-            raise InputError(
-                "part_rows starts at 1 and part_seconds at 0, found "
-                f"{self.part_rows} and {self.part_seconds}"
-            )
+        check_ranges(self, {"part_rows": "[1, inf)", "part_seconds": "[0, inf]"})
 
 
 def check_place(output: Path, mode: Mode) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nasnet.errors import InputError, TrainingError, needs
+from nasnet.errors import InputError, TrainingError, check_ranges, needs
 from nasnet.network.code import encode
 from nasnet.network.cost import fit_filters, multiply_adds
 from nasnet.network.spec import Spec
@@ -35,6 +35,8 @@ from nasnet.weights.fetch import FetchEvent
 
 RUN = "compare.toml"
 _LATENCY = -1  # in place of a seed: the child that measures milliseconds
+_COUNTS = ("seeds", "size", "multiply_adds", "cells", "stem", "epochs", "batch_size", "jobs")
+_RANGES = dict.fromkeys(_COUNTS, "[1, inf)") | {"pictures": "[0, inf)", "learning_rate": "(0, inf)"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +70,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name, value in asdict(self).items():
-            if value is not None and value < (0 if name == "pictures" else 1e-9):
-                raise InputError(f"{name} is above 0, found {value}")
+        check_ranges(self, _RANGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_ranges
 from nasnet.network.spec import PRESETS, Spec
 from nasnet.train.recipe import OptimizerRecipe, ScheduleRecipe, TrainOptions
 
@@ -19,6 +19,15 @@ MEASURES: Mapping[Measure, str] = {
     "accuracy": "share of the held-out pictures named right after the last epoch",
     "likelihood": "mean log probability of the right class on them",
     "speed": "minus the mean training loss over all epochs (Ru et al. 2021)",
+}
+
+
+_COUNTS = ("multiply_adds", "pictures", "epochs", "held_out", "jobs")
+_RANGES = dict.fromkeys(_COUNTS, "[1, inf)") | {
+    "hours": "(0, inf]",
+    "trainings": "[2, inf)",  # NASNet-A is the first of them
+    "seed": "[0, inf)",
+    "max_latency_ratio": "[0, inf]",
 }
 
 
@@ -65,17 +74,7 @@ class DiscoverOptions:
         """Refuse what cannot be meant."""
         if self.hours is not None and self.trainings is not None:
             raise InputError("name hours or trainings, not both")
-        if self.hours is not None and not self.hours > 0:
-            raise InputError(f"hours is above 0, found {self.hours}")
-        for name in ("trainings", "multiply_adds", "pictures", "epochs", "held_out", "jobs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} starts at 1, found {value}")
-        if self.trainings == 1:
-            raise InputError("trainings starts at 2: NASNet-A is the first of them")
-        for name in ("seed", "max_latency_ratio"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} starts at 0, found {getattr(self, name)}")
+        check_ranges(self, _RANGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

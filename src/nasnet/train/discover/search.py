@@ -8,7 +8,7 @@ from typing import Generic
 
 import numpy as np
 
-from nasnet.errors import InputError
+from nasnet.errors import InputError, check_range
 from nasnet.train.discover.search_space import Cell, SearchSpace, Trial
 from nasnet.train.discover.strategies import Proposal, Strategy
 
@@ -67,8 +67,7 @@ class Search(Generic[Cell]):
         names = [strategy.name for strategy in strategies]
         if not names or len({*names, KNOWN}) <= len(names):
             raise InputError(f"a search needs strategies of different names, got {names}")
-        if trainings < 1:
-            raise InputError(f"a search needs at least one training, got {trainings}")
+        check_range("trainings", trainings, "[1, inf)")
         self.space, self.strategies = space, tuple(strategies)
         self.trainings, self.seed, self.halving = trainings, seed, halving
         self._known = [Proposal(cell=cell, asked_by=KNOWN) for cell in known]
