@@ -44,14 +44,23 @@ _CGROUP_V1 = (
 )
 
 
+def check_parent(path: Path, name: str | None = None) -> None:
+    """Refuse a place in a folder that is not there; `name` is what the message calls it.
+
+    Raises:
+        OutputError: the folder is not there.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{name or path}: no folder {path.parent}: make it first")
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write or replace a file, which appears whole or not at all, even if the power fails.
 
     Raises:
         OutputError: it cannot be written; what was there before is kept.
     """
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: no folder {path.parent}")
+    check_parent(path)
     with staged(path) as place:
         place.write_bytes(data)
 
@@ -257,10 +266,10 @@ def lock(
 
     file = folder / name
     held_by = FileLock(file, blocking=False)
+    if not parents:
+        check_parent(folder, what)
     try:
         folder.mkdir(parents=parents, exist_ok=True)
-    except FileNotFoundError as error:
-        raise OutputError(f"{what or folder}: no folder {folder.parent}: make it first") from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
     try:

@@ -27,6 +27,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validator
 from cyclopts.config import Env
 
 from nasnet.errors import OutputError
+from nasnet.system import check_parent
 from nasnet.text import user_text
 
 Params = ParamSpec("Params")
@@ -70,8 +71,7 @@ def check_file(place: Path | None, *, overwrite: bool) -> None:
     if place is None:
         return
     check_free(place, overwrite=overwrite)
-    if not place.parent.is_dir():
-        raise OutputError(f"{place}: no folder {place.parent}: make it first")
+    check_parent(place)
     if not os.access(place.parent, os.W_OK):
         raise OutputError(f"{place} cannot be written: its folder takes no files from you")
 

@@ -31,6 +31,7 @@ from nasnet.features.store.output import Output, open_output
 from nasnet.features.store.parts import Parts
 from nasnet.pictures.sources import OWN_COLUMNS, shard_name
 from nasnet.pictures.sources.kept import united
+from nasnet.system import check_parent
 
 if TYPE_CHECKING:
     import pyarrow
@@ -159,9 +160,8 @@ def merge(
 def _free(output: str | os.PathLike[str], storage: Mapping[str, Any], *, overwrite: bool) -> Output:
     """Where to write; refused if it is there and is not to be replaced."""
     target = open_output(output, storage)
-    path = target.place.path
-    if path is not None and not path.is_dir():
-        raise OutputError(f"{target.name}: no folder {target.place.name}")
+    if target.place.path is not None:
+        check_parent(target.place.path / target.file, target.name)
     other = None if overwrite else target.neighbour()
     if other is not None:
         raise OutputError(f"{target.place.name}/{other} is there already: --overwrite replaces it")
