@@ -21,6 +21,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from nasnet.compute.torch.model import NASNet as NASNet  # noqa: E402
 from nasnet.compute.torch.segment import feature_rows  # noqa: E402
+from nasnet.network.build import check_sides  # noqa: E402
 from nasnet.network.spec import PRESETS, Spec  # noqa: E402
 from nasnet.weights.fetch import FetchOptions  # noqa: E402
 from nasnet.weights.networks import network_of  # noqa: E402
@@ -143,7 +144,7 @@ def create_model(
     if classes is None and opened is not None:
         classes = opened.num_classes
     spec = network_of(name or (opened.spec if opened else "mobile"))
-    height, width = image_size or (None, None)
+    height, width = (None, None) if image_size is None else check_sides(image_size)
     network = NASNet(
         spec,
         num_classes=0 if features_only else classes,

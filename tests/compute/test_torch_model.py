@@ -18,6 +18,7 @@ from nasnet.compute.torch.operations import Behaviour, compute
 from nasnet.errors import InputError, SignatureError, WeightsError
 from nasnet.network.plan import Operation
 from nasnet.network.spec import CIFAR, MOBILE
+from nasnet.torch import FeatureMaps, create_model
 from nasnet.weights.initial import initial
 from nasnet.weights.weights import seeded
 from tests.support.golden import golden_images, golden_numbers, relative_error, statistic
@@ -274,6 +275,29 @@ def test_timm_habits() -> None:
     decayed = set(made.regularized())
     assert made.no_weight_decay() == {k for k, _ in made.named_parameters()} - decayed
     assert made.default_cfg["mean"] == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("spec", ["mobile", "cifar"])
+def test_feature_maps_are_all_given_where_nobody_chooses(spec: str) -> None:
+    made = create_model(f"nasnet_{spec}", features_only=True)
+    assert isinstance(made, FeatureMaps)
+    maps = made(small())
+    info = made.feature_info
+    assert [found.shape[1] for found in maps] == info.channels()
+    assert [round(small().shape[2] / found.shape[2]) for found in maps] == info.reduction()
+    with torch.no_grad():
+        for index, found in enumerate(copy.deepcopy(made)(small())):
+            torch.testing.assert_close(found, maps[index])
+
+
+def test_an_empty_batch_moves_no_averages() -> None:
+    made = NASNet("cifar").train()
+    before = {key: value.clone() for key, value in made.named_buffers()}
+    logits = made(small()[:0])
+    assert logits.shape == (0, made.num_classes)
+    assert all(torch.equal(value, before[key]) for key, value in made.named_buffers())
+    logits.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in made.parameters())
 
 
 def test_a_new_classifier_keeps_the_trunk() -> None:

@@ -1,4 +1,7 @@
+import copy
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,3 +210,33 @@ def test_a_module_opens_again_after_close(module: hub.Module) -> None:
     before = module(images)
     module.close()
     np.testing.assert_array_equal(module(images), before)
+
+
+def test_a_copy_and_a_pickle_compute_the_same(module: hub.Module) -> None:
+    images = golden_images("mobile")[:1]
+    expected = module(images)  # with an engine, which belongs to this process
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        np.testing.assert_array_equal(other(images), expected)
+        assert other.spec.image_size == module.spec.image_size
+        other.close()
+
+
+def test_endpoints_may_be_asked_for_twice_and_come_in_a_list(module: hub.Module) -> None:
+    images = golden_images("mobile")[:1]
+    once = module.endpoints(images, ["Cell_3"])["Cell_3"]
+    twice = module.endpoints(images, ["Cell_3", "Cell_3"])
+    assert list(twice) == ["Cell_3"]
+    np.testing.assert_array_equal(twice["Cell_3"], once)
+    with pytest.raises(TypeError, match=r"endpoints come in a list: \['Cell_3'\]"):
+        module.endpoints(images, "Cell_3")
+
+
+@pytest.mark.parametrize("size", [128, "64x64", (64.5, 64), (64,), (64, None), (True, 64)])
+def test_what_is_no_size_is_said(size: Any) -> None:
+    with pytest.raises(InputError, match=r"height and width in whole pixels, such as \(224, 224\)"):
+        hub.Module("seeded:7", image_size=size)
+
+
+def test_tags_are_a_set(module: hub.Module) -> None:
+    with pytest.raises(ValueError, match=r"tags are a set: \{'train'\}"):
+        hub.Module(module.spec, tags="train")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +173,39 @@ def test_exporting_what_did_not_move_warns(tmp_path: Path) -> None:
 def test_a_module_for_inference_has_no_torch_network() -> None:
     with pytest.raises(InputError, match="computes without torch"):
         module(trainable=False, train=False).network  # noqa: B018
+
+
+def test_a_copy_of_a_trained_module_is_trained_and_its_own() -> None:
+    made = module()
+    made(pictures())  # moves the averages
+    expected = averages(made)
+    for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        found = averages(other)
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        other(pictures(seed=1))
+        assert any(not np.array_equal(averages(other)[name], expected[name]) for name in expected)
+        assert other.network.training
+        assert len(list(other.parameters())) == 740
+    assert all(np.array_equal(averages(made)[name], expected[name]) for name in expected)
+
+
+def test_an_empty_batch_leaves_a_module_as_it_is() -> None:
+    made = module()
+    before = averages(made)
+    assert made(pictures(0)).shape == (0, 1056)
+    assert all(np.array_equal(averages(made)[name], before[name]) for name in before)
+
+
+def test_a_tensor_of_another_kind_is_taken_or_its_remedy_is_told() -> None:
+    made = module(train=False)
+    expected = made(pictures()).detach()
+    images = torch.from_numpy(pictures())
+    for same in (torch._neg_view(-images), images.double()):
+        torch.testing.assert_close(made(same).detach(), expected)
+    torch.testing.assert_close(made(images.bfloat16()).detach(), expected, atol=0.05, rtol=0.05)
+    momentum = torch.tensor(0.5, requires_grad=True)
+    name = "image_feature_vector_with_bn_hparams"
+    made(dict(images=images, batch_norm_momentum=momentum), signature=name)
+    for odd in (torch.empty(images.shape, device="meta"), images.to_sparse()):
+        with pytest.raises(InputError, match="images"):
+            made(odd)

@@ -57,11 +57,16 @@ def test_a_little_overshoot_from_resizing_passes() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
+        (GOOD[..., :1], r"looks like grey: np.repeat\(images, 3, axis=-1\)"),
+        (np.concatenate([GOOD, GOOD[..., :1]], -1), r"looks like RGBA: images\[..., :3\]"),
+        # As torchvision normalizes: dividing that by 255 would pass, and give useless vectors.
+        ((GOOD - 0.45) / 0.225, "a mean subtracted, as other networks take them.*leave that step"),
+        ((GOOD * 0.5 - 0.45) / 0.225, "a mean subtracted"),
+        (GOOD * 255 - 117, "a mean subtracted"),
         (GOOD[0], r"add a batch axis, images\[None\]"),
         (GOOD[0, 0], r"has shape \[40, 3\], expected \[batch, 32, 40, 3\]"),
         (GOOD.transpose(0, 3, 1, 2), r"channels first.*transpose\(0, 2, 3, 1\)"),
         (GOOD[:, :30], r"has shape \[2, 30, 40, 3\].*resize"),
-        (GOOD[..., :1], r"has shape \[2, 32, 40, 1\]"),
         (GOOD * 255, "looks like 0..255"),
         (GOOD * 2 - 1, r"looks like \[-1, 1\]"),
         ((GOOD * 255).astype(np.int32), "dtype int32"),

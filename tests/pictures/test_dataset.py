@@ -146,6 +146,30 @@ def test_folders_beside_the_splits_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_names_that_look_alike_are_one_class(tmp_path: Path) -> None:
+    """macOS writes the names of files with decomposed letters, a table or a Linux user does not."""
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    root = zoo(tmp_path / "photos", **{composed: 2, decomposed: 2, " dog": 2, "dog ": 2})
+    data = open_dataset(root, options=DatasetOptions(validation_fraction=0))
+    assert data.classes == (composed, "dog")
+    assert Counter(labels(data).values()) == {composed: 4, "dog": 4}
+    write(tmp_path / "split", f"train/{decomposed}/1.jpg", f"val/{composed}/2.jpg", "train/b/3.jpg")
+    assert open_dataset(tmp_path / "split").classes == (composed, "b")
+    # a module that was made before has the name as the folder had it
+    for classes in ((decomposed, "dog"), (composed, "dog")):
+        known, examples, _ = open_examples(root, classes=classes, aliases=[("x", "y")])
+        assert known == classes
+        assert Counter(one.label for one in examples) == {0: 4, 1: 4}
+
+
+def test_names_that_look_like_a_mistake_are_told(tmp_path: Path) -> None:
+    root = zoo(tmp_path, Cat=2, cat=2, dog=2, nan=2)
+    data = open_dataset(root)
+    assert data.classes == ("Cat", "cat", "dog", "nan")
+    assert note(data, "differ by capital letters alone stay apart: Cat, cat")
+    assert note(data, "nan is taken for the name of a class: leave the label empty")
+
+
 def test_names_that_are_not_utf8_are_classes_too(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     try:

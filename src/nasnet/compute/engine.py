@@ -258,7 +258,7 @@ def run(engine: Engine, images: Images, endpoints: Sequence[str]) -> Outputs:
     Fewer than a batch go one by one over all cores, where that is quickest; batches too few for the
     streams go one after another over all cores; more go over all streams at once.
     """
-    names = tuple(endpoints)
+    names = tuple(dict.fromkeys(endpoints))  # a compiled model gives each once
     count = len(images)
     if not count or (count < engine.batch and engine.apart):
         # An empty batch still has to tell its shapes: compute one black picture, keep none.

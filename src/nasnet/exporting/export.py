@@ -24,6 +24,7 @@ from nasnet.exporting.request import (
 )
 from nasnet.exporting.targets import TARGETS, Target
 from nasnet.exporting.verifying import Agreement, compare, pictures_for
+from nasnet.network.build import check_sides
 from nasnet.network.plan import Borders
 from nasnet.system import staged
 from nasnet.weights.fetch import FetchEvent, FetchOptions
@@ -214,7 +215,7 @@ def _request(opened: Opened, key: str, row: Target, options: ExportOptions) -> R
         raise InputError(
             f"{lacking(weights.source)}; --calibrate PHOTOS does it for this file alone"
         )
-    height, width = options.size or opened.image_size
+    height, width = opened.image_size if options.size is None else check_sides(options.size)
     output: Output = options.output or (
         "classifier" if opened.task == "classification" else "features"
     )

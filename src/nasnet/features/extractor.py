@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.pipeline import vectors
 from nasnet.features.reduction import unit
 from nasnet.features.store import Batch
+from nasnet.network.build import check_sides
 from nasnet.network.code import decode
 from nasnet.network.plan import Borders
 from nasnet.pictures import recipes
@@ -105,10 +106,7 @@ class Extractor:
             )
             self.weights, self.notes = opened.weights, opened.notes
             own = opened.image_size
-        size = own if size is None else size
-        if not (isinstance(size, Sequence) and len(size) == 2):
-            raise InputError(f"size is height and width, such as (224, 224), not {size!r}")
-        self.height, self.width = int(size[0]), int(size[1])
+        self.height, self.width = own if size is None else check_sides(size)
         check_range("decode_threads", decode_threads, "[1, inf)")
         self.endpoint = endpoint
         self.options = engine or EngineOptions()

@@ -50,6 +50,9 @@ class Module:
     move (all, or none), the train tag says which statistics batch norm uses (the batch's own,
     or the moving averages). As in the original, without the train tag batch norm is frozen, and
     without `trainable` there are no updates of the moving averages.
+
+    A copy or a pickle of a module holds its weights, trained as they are, and makes an engine of
+    its own where it computes.
     """
 
     def __init__(
@@ -98,6 +101,14 @@ class Module:
         self._lock = threading.Lock()
         if self.differentiable:
             needs("torch", extra="torch")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Engines and locks belong to a process; what was trained goes along.
+        return {**self.__dict__, "_engine": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         opened = self.spec.opened
@@ -152,7 +163,10 @@ class Module:
 
         Raises:
             SignatureError: there is no such endpoint; the text lists those there are.
+            InputError: the images do not fit, or the names are a text.
         """
+        if isinstance(names, str):
+            raise InputError(f"endpoints come in a list: [{names!r}]")
         found: dict[str, Array] = self._compute(images, tuple(names), None)
         return found
 

@@ -177,6 +177,7 @@ def check_momentum(value: Any) -> float:  # noqa: ANN401
     Raises:
         InputError: it is no scalar, or outside [0, 1].
     """
+    value = value.detach() if hasattr(value, "detach") else value  # a tensor in a graph
     try:
         array: npt.NDArray[np.float32] = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError):

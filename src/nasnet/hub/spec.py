@@ -20,6 +20,7 @@ from nasnet.hub.signatures import (
     TensorInfo,
     build_signatures,
 )
+from nasnet.network.build import check_sides
 from nasnet.network.plan import Borders
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.module_folder import ModuleFolder, write_folder
@@ -35,7 +36,7 @@ class ModuleSpec:
 
     def __init__(self, opened: Opened, *, image_size: tuple[int, int] | None = None) -> None:
         if image_size is not None:
-            opened = replace(opened, image_size=image_size)
+            opened = replace(opened, image_size=check_sides(image_size))
         self.opened = opened
         weights = opened.weights
         signatures = build_signatures(
@@ -171,7 +172,7 @@ def load_module_spec(
     if isinstance(path, ModuleSpec):
         if image_size is None and padding in (None, path.opened.weights.padding):
             return path
-        image_size = image_size or path.image_size
+        image_size = path.image_size if image_size is None else image_size
     opened = open_weights(path, padding=padding, fetch_options=fetch_options, on_event=on_event)
     return ModuleSpec(opened, image_size=image_size)
 
@@ -195,6 +196,8 @@ def check_tags(tags: Collection[str] | None) -> frozenset[str]:
     Raises:
         SignatureError: there is none with these tags (a `ValueError`).
     """
+    if isinstance(tags, str):
+        raise SignatureError(f"tags are a set: {{{tags!r}}}, not {tags!r}")
     wanted = frozenset(tags or ())
     if wanted not in _TAG_SETS:
         raise SignatureError(

@@ -5,6 +5,8 @@ The only room that knows the wiring; called by whoever needs a plan, imports `ce
 
 from __future__ import annotations
 
+import operator
+
 from nasnet.errors import InputError, check_range
 from nasnet.network.layers import Layers
 from nasnet.network.plan import (
@@ -17,6 +19,28 @@ from nasnet.network.spec import Genotype, Spec
 from nasnet.text import check_known
 
 MIN_SIZE, MAX_SIZE = 32, 8192  # pixels of a side
+
+
+def check_sides(size: object) -> tuple[int, int]:
+    """Height and width of pictures, in pixels, as a caller gave them.
+
+    Raises:
+        InputError: they are no two whole numbers, or below 32 or above 8,192.
+    """
+    try:
+        height, width = map(operator.index, size)  # type: ignore[call-overload]
+        whole = not any(isinstance(side, bool) for side in size)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(
+            f"a size is height and width in whole pixels, such as (224, 224), not {size!r}"
+        )
+    if min(height, width) < MIN_SIZE:
+        raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
+    if max(height, width) > MAX_SIZE:  # the maps of one picture would take all memory there is
+        raise InputError(f"pictures of {height}x{width} px are too large: {MAX_SIZE:,} px at most")
+    return height, width
 
 
 def build_plan(
@@ -47,10 +71,7 @@ def build_plan(
     height = spec.image_size if height is None else height
     width = spec.image_size if width is None else width
     classes = spec.num_classes if num_classes is None else num_classes
-    if min(height, width) < MIN_SIZE:
-        raise InputError(f"pictures of {height}x{width} px are too small: {MIN_SIZE} px at least")
-    if max(height, width) > MAX_SIZE:  # the maps of one picture would take all memory there is
-        raise InputError(f"pictures of {height}x{width} px are too large: {MAX_SIZE:,} px at most")
+    height, width = check_sides((height, width))
     check_known("padding", padding, PADDINGS)
     check_range("num_classes", classes, "[0, inf)")
     net = _Builder(spec, zeros=padding == "keras")

@@ -60,11 +60,9 @@ def check_images(
 def _as_numpy(images: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
     if isinstance(images, np.ndarray):
         return images
-    if hasattr(images, "detach"):  # a torch tensor: autograd refuses to export one it tracks
-        images = images.detach()
-        if images.device.type != "cpu":
-            images = images.cpu()
     try:
+        if hasattr(images, "detach"):  # a torch tensor: autograd refuses to export one it tracks
+            images = _of_torch(images.detach())
         if hasattr(images, "__dlpack__") and not hasattr(images, "__array__"):
             return np.from_dlpack(images)
         return np.asarray(images)
@@ -76,6 +74,15 @@ def _as_numpy(images: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
                 "module gives (before and after: docs/tf-hub.md)"
             ) from error
         raise InputError(f"{name} cannot be made a NumPy array: {error}") from error
+
+
+def _of_torch(tensor: Any) -> Any:  # noqa: ANN401
+    """A tensor that NumPy can see: on the CPU, of a type that it knows, its signs worked out."""
+    if tensor.device.type != "cpu":
+        tensor = tensor.cpu()
+    if str(tensor.dtype) == "torch.bfloat16":
+        tensor = tensor.float()
+    return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 def _check_shape(array: npt.NDArray[Any], height: int | None, width: int | None, name: str) -> None:
@@ -92,6 +99,12 @@ def _check_shape(array: npt.NDArray[Any], height: int | None, width: int | None,
             f"{name} has shape {found}, channels first; expected {expected}: "
             f"{name}.transpose(0, 2, 3, 1)"
         )
+    if found[3] in (1, 4):
+        wrong = "grey: np.repeat({name}, 3, axis=-1)" if found[3] == 1 else "RGBA: {name}[..., :3]"
+        raise InputError(
+            f"{name} has shape {found}, expected {expected}: RGB is needed, and this looks like "
+            + wrong.format(name=name)
+        )
     fits = found[3] == 3 and found[1] == (height or found[1]) and found[2] == (width or found[2])
     if not fits:
         raise InputError(f"{name} has shape {found}, expected {expected}: resize the pictures")
@@ -106,6 +119,12 @@ def _check_range(floats: npt.NDArray[np.float32], name: str) -> None:
     if not np.isfinite(lowest) or not np.isfinite(highest):
         rows = np.flatnonzero(~np.isfinite(floats).all(axis=(1, 2, 3)))
         raise InputError(f"{name}[{rows[0]}] holds a value that is not a finite number")
+    if lowest < _LOWEST and (highest > _HIGHEST or lowest < -_HIGHEST):
+        raise InputError(
+            f"{name} goes from {lowest:.4g} to {highest:.4g}, so it looks like pictures with a "
+            "mean subtracted, as other networks take them: expected [0, 1]; leave that step out, "
+            "the module rescales by itself"
+        )
     if highest > 2.0:
         raise InputError(
             f"{name} reaches {highest:.4g}, so it looks like 0..255: expected [0, 1]; "

@@ -22,6 +22,7 @@ from nasnet.features.bars import stage_bars
 from nasnet.network.code import decode
 from nasnet.pictures.recipes import get_recipe
 from nasnet.pictures.sources import Dataset, Example
+from nasnet.pictures.sources.examples import several
 from nasnet.system import held
 from nasnet.text import printable
 from nasnet.train.between import Chosen, best_between
@@ -215,7 +216,9 @@ def _unreadable(failures: Sequence[tuple[str, str]]) -> list[str]:
     if not failures:
         return []
     id, reason = failures[0]
-    return [f"{len(failures)} pictures cannot be read and were left out, such as {id}: {reason}"]
+    left = "was left out" if len(failures) == 1 else "were left out, such as"
+    what = several(len(failures), "picture")
+    return [f"{what} that cannot be read {left}: {id}: {reason}"]
 
 
 def _fit(training: Predicted, found: Dataset, options: FinetuneOptions, tell: Tell) -> Head:

@@ -208,6 +208,8 @@ class NASNet(  # type: ignore[call-arg]  # the mixin's own keywords, which the c
             raise InputError(
                 f"images have shape {list(images.shape)}, expected [n, 3, height, width]"
             )
+        if isinstance(endpoints, str):
+            raise InputError(f"endpoints come in a list: [{endpoints!r}]")
         names = {key: self.plan.endpoint(key).name for key in endpoints}
         values = self._run({IMAGES: images}, set(names.values()))
         return {key: values[name] for key, name in names.items()}

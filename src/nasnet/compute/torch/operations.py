@@ -240,9 +240,9 @@ def _batch_norm(x: Tensor, parameters: Mapping[str, Tensor], behaviour: Behaviou
     beta, gamma = parameters["beta"], parameters["gamma"]
     mean, variance = parameters["moving_mean"], parameters["moving_variance"]
     epsilon = _epsilon(behaviour)
-    if not behaviour.by_batch:
-        return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=epsilon)
     count = x.shape[0] * x.shape[2] * x.shape[3]
+    if not behaviour.by_batch or not count:  # an empty batch has no statistics: they would be NaN
+        return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=epsilon)
     if behaviour.group is None and count > 1:
         # Copies take the update where averages must stay: a checkpointed cell that is computed a
         # second time has to save the same tensors as the first time.

@@ -124,6 +124,12 @@ class Segment(nn.Module):
         return tuple(values[name] for name in self.gives)
 
 
+def _ends_scope(operation: Operation) -> bool:
+    """Whether it gives the map of a cell, or of a layer of the stem, before the ReLU after it."""
+    of_stem = operation.kind == "batch_norm" and "/" not in operation.name
+    return of_stem or operation.name.endswith("/cell_output/concat")
+
+
 def segments_of(plan: Plan, behaviour: Behaviour) -> Iterator[Segment]:
     """The scopes of a plan in the order of computation, their parameters not filled yet."""
     groups: dict[str, list[Operation]] = {}
@@ -137,8 +143,8 @@ def segments_of(plan: Plan, behaviour: Behaviour) -> Iterator[Segment]:
                 readers.setdefault(name, set()).add(scope)
     for scope, operations in groups.items():
         made = [operation.name for operation in operations]
-        # Every cell gives its whole output, whoever reads it: users look at maps between cells.
-        ends = [n for n in made if n in endpoints or n.endswith("/cell_output/concat")]
+        # Cells and stem give their whole maps, whoever reads them: users look at those between.
+        ends = [op.name for op in operations if op.name in endpoints or _ends_scope(op)]
         outputs = list(ends)
         outputs += [n for n in made if n not in ends and readers.get(n, set()) - {scope}]
         yield Segment(scope, operations, plan.parameters, outputs, behaviour)
@@ -148,17 +154,13 @@ def feature_rows(plan: Plan) -> list[dict[str, Any]]:
     """The last map of each resolution, from fine to coarse, as timm describes them."""
     finest: dict[int, dict[str, Any]] = {}
     for operation in plan.operations:
-        scope = operation.name.partition("/")[0]
-        ends = operation.kind == "batch_norm" and operation.name == scope
-        if len(operation.shape) != 3 or not (
-            ends or operation.name.endswith("/cell_output/concat")
-        ):
+        if len(operation.shape) != 3 or not _ends_scope(operation):
             continue
         reduction = round(plan.height / operation.shape[0])
         finest[reduction] = {
             "num_chs": operation.shape[2],
             "reduction": reduction,
-            "module": scope,
+            "module": operation.name.partition("/")[0],
             "operation": operation.name,
         }
     return [finest[reduction] for reduction in sorted(finest)]

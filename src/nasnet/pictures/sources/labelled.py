@@ -26,7 +26,7 @@ from nasnet.pictures.sources.examples import (
 from nasnet.pictures.sources.files import glob_names, local_path, open_file, refusals
 from nasnet.pictures.sources.huggingface import huggingface_listing, is_huggingface
 from nasnet.pictures.sources.item import ARCHIVES, TABLES, Item, id_of_path
-from nasnet.pictures.sources.labels import classes_of, labelled, to_examples
+from nasnet.pictures.sources.labels import classes_of, labelled, naming, odd_names, to_examples
 from nasnet.pictures.sources.opening import kind_of
 from nasnet.pictures.sources.splits import (
     Measured,
@@ -128,22 +128,12 @@ def open_examples(
     if classes is None:
         known, whose = classes_of(listing, rows), "the data"
     else:
-        known, whose = _naming(listing, rows, (classes, *aliases)), "the network"
+        known, whose = naming(listing, rows, (classes, *aliases)), "the network"
     examples = to_examples(listing, rows, known, whose=whose, by_index=True)
     parts = {row.split for row in rows}
     if len(parts) > 1:
         notes += (f"all splits of the data are taken together: {', '.join(sorted(parts))}",)
     return known, examples, (*listing.notes, *notes)
-
-
-def _naming(
-    listing: Listing, rows: Sequence[Item], namings: Sequence[Sequence[str]]
-) -> tuple[str, ...]:
-    """The first naming of the classes that has all labels; the very first if none has."""
-    counted: dict[int | str | None, str] = {}
-    counted.update(enumerate(listing.names or ()))
-    labels = {str(counted.get(row.label, row.label)) for row in rows}
-    return tuple(next((names for names in namings if labels <= set(names)), namings[0]))
 
 
 def _apart(
@@ -160,7 +150,7 @@ def _apart(
 def _class_notes(
     classes: Sequence[str], train: Sequence[Example], validation: Sequence[Example]
 ) -> tuple[str, ...]:
-    """What is to be said of classes with few pictures."""
+    """What is to be said of classes with few pictures or odd names."""
     counts = Counter(example.label for example in train)
     measured = {example.label for example in validation}
     single = [name for n, name in enumerate(classes) if counts[n] == 1 and n not in measured]
@@ -171,7 +161,7 @@ def _class_notes(
         notes.append(f"{what} of one picture, trained on but not measured: {shown(single)}")
     if none:
         notes.append(f"{several(len(none), 'class')} without pictures to train on: {shown(none)}")
-    return tuple(notes)
+    return (*notes, *odd_names(classes))
 
 
 # Recognising

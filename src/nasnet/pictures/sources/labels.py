@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from nasnet.errors import SourceError
@@ -13,6 +15,7 @@ from nasnet.pictures.sources.item import Item
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # 007 is a name: its zeros would get lost
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_MISSING = ("nan", "null", "none", "n/a", "<na>", "nat")  # what programs write for no value
 _NO_LABEL = -1  # Hugging Face's number for a row of a class nobody knows
 
 
@@ -64,6 +67,30 @@ def check_names(where: str, names: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+def class_name(label: str) -> str:
+    """A class's name: letters composed, no spaces around, so that what looks alike is alike.
+
+    macOS decomposes letters in the names of files, tables do not.
+    """
+    return unicodedata.normalize("NFC", label).strip() or label
+
+
+def odd_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said of classes whose names look like a mistake."""
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(classes):
+        alike.setdefault(name.casefold(), []).append(name)
+    cases = sorted(shown(names) for names in alike.values() if len(names) > 1)
+    notes = [f"classes that differ by capital letters alone stay apart: {one}" for one in cases]
+    missing = sorted({name for name in classes if name.casefold() in _MISSING})
+    if missing:
+        notes.append(
+            f"{shown(missing)} is taken for the name of a class: leave the label empty where there "
+            "is none"
+        )
+    return tuple(notes)
+
+
 def labelled(listing: Listing) -> tuple[list[Item], tuple[str, ...]]:
     """The rows that have a label, and a note on those that have none.
 
@@ -71,12 +98,28 @@ def labelled(listing: Listing) -> tuple[list[Item], tuple[str, ...]]:
         SourceError: none has one.
     """
     missing = (None,) if listing.names is None else (None, _NO_LABEL)
-    rows = [row for row in listing.rows if row.label not in missing]
+    rows = [_named(row) for row in listing.rows if row.label not in missing]
     without = len(listing.rows) - len(rows)
     if listing.rows and not rows:
         raise SourceError(f"{listing.name}: none of its {several(without, 'row')} has a label")
     note = f"{several(without, 'row')} without a label left out"
     return rows, (note,) if without else ()
+
+
+def _named(row: Item) -> Item:
+    name = class_name(row.label) if isinstance(row.label, str) else row.label
+    return row if name == row.label else replace(row, label=name)
+
+
+def naming(
+    listing: Listing, rows: Iterable[Item], namings: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    """The first naming of the classes that has the labels of all rows; the first if none has."""
+    counted: dict[int | str | None, str] = {}
+    counted.update(enumerate(map(class_name, listing.names or ())))
+    labels = {str(counted.get(row.label, row.label)) for row in rows}
+    fitting = (names for names in namings if labels <= set(map(class_name, names)))
+    return tuple(next(fitting, namings[0]))
 
 
 def classes_of(listing: Listing, rows: Sequence[Item]) -> tuple[str, ...]:
@@ -117,11 +160,12 @@ def to_examples(
     different = dict.fromkeys(row.label for row in rows)
     counted = listing.names
     numbers = bool(different) and all(isinstance(label, int) for label in different)
-    named = not {str(label) for label in different}.isdisjoint(classes)
+    called = [class_name(one) for one in classes]
+    named = not {str(label) for label in different}.isdisjoint(called)
     if by_index and counted is None and numbers and not named:
         counted = tuple(classes)
     names = {label: _called(listing.name, label, counted) for label in different}
-    index = {name: number for number, name in enumerate(classes)}
+    index = {name: number for number, name in enumerate(called)}
     unknown = sorted(set(names.values()) - set(index))
     if unknown:
         raise SourceError(
@@ -132,7 +176,7 @@ def to_examples(
         table = {label: cast(int, label) for label in different}
     else:
         table = {label: index[name] for label, name in names.items()}
-        many = Counter(classes)
+        many = Counter(called)
         for name in names.values():
             if many[name] > 1:  # ImageNet has two cranes
                 raise SourceError(
@@ -150,4 +194,4 @@ def _called(name: str, label: int | str | None, counted: Sequence[str] | None) -
             f"{name}: label {label}, but there are {len(counted)} class names "
             f"(0 to {len(counted) - 1})"
         )
-    return counted[label]
+    return class_name(counted[label])
