@@ -131,6 +131,13 @@ def refuse_special(place: Path) -> None:
         raise OutputError(f"{place} cannot be written: it is not a regular file; name a file")
 
 
+def refuse_input(output: Path, read: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse, by OutputError, a file that would take the place of one that it is made from."""
+    there = (one for one in (output, *read) if os.path.exists(one))  # noqa: PTH110 - any text
+    if next(there, None) == output and any(map(output.samefile, there)):
+        raise OutputError(f"{output} is read by this command: name another file to write")
+
+
 def sweep(folder: Path, name: str | None = None, *, everyone: bool = False) -> None:
     """Remove what killed processes have left of unfinished files in a folder, or of one `name`.
 

@@ -51,7 +51,7 @@ def adopt(
         quiet: no summary.
         fetch: where to look for weights.
     """
-    check_file(Path(output), overwrite=overwrite)
+    check_file(Path(output), overwrite=overwrite, read=[vectors])
     stored = read_stored(vectors, ids=ids)
     with download_progress() as on_download:
         done = adopt_vectors(

@@ -61,7 +61,7 @@ def classify(
     without_pandas()
     if output is not None:
         check_ending(output)
-    check_file(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite, read=[source])
     # Before weights are downloaded; opened, it is what these options make of it.
     pictures = open_source(source, options=options.embed.source)
     options = replace(options, embed=replace(options.embed, source=SourceOptions()))

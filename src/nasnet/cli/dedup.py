@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from nasnet.cli.flags import Quiet, UsageError, check_file, command
+from nasnet.cli.flags import PAGE, Quiet, UsageError, check_file, command
 from nasnet.cli.terminal import note, say, say_json
 from nasnet.features.contact_sheet import write_copies
 from nasnet.features.index import Copy, Group, Level, copies_in_words, near_duplicates
@@ -52,7 +52,7 @@ def dedup(
         overwrite: replace a page that is there.
         quiet: no summary.
     """
-    check_file(page, overwrite=overwrite)
+    check_file(page, overwrite=overwrite, endings=PAGE)
     if json and print0:
         raise UsageError("give only one of --json and --print0")
     signed = signed_again(read_signed(features), source)

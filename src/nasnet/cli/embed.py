@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import Quiet, Source, UsageError, Weights, check_file, command, failed
+from nasnet.cli.flags import PAGE, Quiet, Source, UsageError, Weights, check_file, command, failed
 from nasnet.cli.terminal import Progress, continuable, download_progress, note, without_pandas
 from nasnet.features.cluster.options import ClusterEvent, ClusterOptions, ClusterSummary
 from nasnet.features.embed import EmbedEvent, EmbedOptions, EmbedSummary, embed_to_file
@@ -82,7 +82,7 @@ def embed(
     if page is not None:
         _check_page(page, source, output, on_cluster=on == "ray")
         # The page of a set that is added to is made anew.
-        check_file(page, overwrite=overwrite or append or sync)
+        check_file(page, overwrite=overwrite or append or sync, endings=PAGE)
     mode: Mode = "overwrite" if overwrite else "append" if append else "sync" if sync else "resume"
     options = replace(options, sink=replace(options.sink, mode=mode))
     summary: EmbedSummary | ClusterSummary

@@ -27,7 +27,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter, Token, validator
 from cyclopts.config import Env
 
 from nasnet.errors import OutputError
-from nasnet.system import check_parent
+from nasnet.system import check_parent, refuse_input
 from nasnet.text import user_text
 
 Params = ParamSpec("Params")
@@ -49,6 +49,7 @@ Quiet = Annotated[bool, Parameter(alias="-q")]
 Folder = Annotated[Path, Parameter(alias="-o", validator=validators.Path(file_okay=False))]
 File = Annotated[Path, Parameter(alias="-o", validator=validators.Path(dir_okay=False))]
 Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+PAGE = (".html", ".htm")  # what a page's name ends in
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
@@ -62,14 +63,27 @@ def check_free(place: Path | None, *, overwrite: bool) -> None:
         raise OutputError(f"{place} exists: name another, or replace it with --overwrite")
 
 
-def check_file(place: Path | None, *, overwrite: bool) -> None:
+def check_file(
+    place: Path | None,
+    *,
+    overwrite: bool,
+    endings: Sequence[str] = (),
+    read: Sequence[str | Path] = (),
+) -> None:
     """Refuse a file that is there or cannot be written, before anything is computed for it.
 
+    `endings`: of what the command writes, in lower case. No other file is replaced then: not a
+    picture nor a feature set, which the command may be reading. `read`: files that it reads.
+
     Raises:
-        OutputError: it is taken, or its folder is not there or takes no files.
+        OutputError: it is taken, is read, has another ending, or its folder is not there or takes
+            no files.
     """
     if place is None:
         return
+    refuse_input(place, read)
+    if endings and place.suffix.lower() not in endings:
+        raise OutputError(f"{place}: the name of this file ends in {' or '.join(endings)}")
     check_free(place, overwrite=overwrite)
     check_parent(place)
     if not os.access(place.parent, os.W_OK):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import Size, command
+from nasnet.cli.flags import Size, check_file, command
 from nasnet.cli.terminal import say, say_json
 from nasnet.network.build import build_plan
 from nasnet.network.code import cell_lines, encode, encode_cell
@@ -28,6 +28,7 @@ def info(
     classes: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
     json: bool = False,
     picture: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Print a network: cells, shapes, parameters, multiply-adds.
 
@@ -38,7 +39,9 @@ def info(
         classes: classes, background included; 0: none.
         json: as JSON, for programs.
         picture: draw the cells into this .svg file.
+        overwrite: replace a drawing that is there.
     """
+    check_file(picture, overwrite=overwrite, endings=(".svg",))
     height, width = size or (None, None)
     spec = network_of(name)
     plan = build_plan(spec, height=height, width=width, num_classes=classes)

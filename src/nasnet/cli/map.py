@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import File, Quiet, check_file, command
+from nasnet.cli.flags import PAGE, File, Quiet, check_file, command
 from nasnet.cli.terminal import Progress, note
 from nasnet.errors import InputError, SourceError
 from nasnet.features.columns import groups_by
@@ -52,7 +52,7 @@ def map_(
         quiet: no progress and no summary.
         options: how to draw.
     """
-    check_file(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite, endings=PAGE)
     found = read_features(features)
     if colour == "auto":
         folders = len({*folders_of(found.ids).values()})

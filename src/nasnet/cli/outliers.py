@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nasnet.cli.flags import AtLeastOne, Quiet, check_file, command
+from nasnet.cli.flags import PAGE, AtLeastOne, Quiet, check_file, command
 from nasnet.cli.terminal import note, say, say_json
 from nasnet.features.contact_sheet import write_outliers
 from nasnet.features.feature_set import read_features
@@ -44,7 +44,7 @@ def outliers(
         overwrite: replace a page that is there.
         quiet: no summary.
     """
-    check_file(page, overwrite=overwrite)
+    check_file(page, overwrite=overwrite, endings=PAGE)
     found = read_features(features)
     far = find_outliers(found, count=count, neighbours=neighbours)
     for one in far:

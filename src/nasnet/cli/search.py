@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import Quiet, UsageError, check_file, command, failed
+from nasnet.cli.flags import PAGE, Quiet, UsageError, check_file, command, failed
 from nasnet.cli.terminal import note, say, say_json, without_pandas
 from nasnet.errors import InputError
 from nasnet.features.columns import words_of
@@ -97,7 +97,7 @@ def search(
         overwrite: replace a page that is there.
         quiet: no summary.
     """
-    check_file(page, overwrite=overwrite)
+    check_file(page, overwrite=overwrite, endings=PAGE)
     without_pandas()
     opened = open_index(index)
     among = None if where is None else opened.matching(where)

@@ -20,6 +20,7 @@ from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.store import Batch, SinkOptions, open_sink
 from nasnet.features.stored import SAME, Fit, Stored, as_stored, find_recipe
 from nasnet.network.plan import Borders
+from nasnet.system import refuse_input
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import WeightsSource, open_weights
 
@@ -71,13 +72,20 @@ def adopt(
         on_fetch: told of downloads.
 
     Raises:
-        InputError: the vectors have no ids, or some are not finite, or do not agree with the
-            pictures, or are not what these weights give.
-        OutputError: the output is there already, or cannot be written.
+        InputError: the vectors are a feature set, have no ids, or some are not finite, or do not
+            agree with the pictures, or are not what these weights give.
+        OutputError: the output is there already, is the file of the vectors, or cannot be written.
     """
     stored = as_stored(stored)
+    if stored.meta is not None:
+        raise InputError(
+            f"{stored.name} is a feature set already, of {stored.meta.module} by "
+            f"{stored.meta.recipe}: commands take it as it is, and `nasnet merge` writes it as "
+            "another file"
+        )
     if stored.ids is None:
         raise InputError(f"{stored.name} has no ids: name a text file with a line for each row")
+    refuse_input(Path(output), [stored.name])
     if Path(output).exists() and not overwrite:
         raise OutputError(f"{output} exists: name another file, or overwrite it (--overwrite)")
     bad = np.flatnonzero(~np.isfinite(stored.vectors).all(axis=1))

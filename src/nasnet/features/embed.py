@@ -20,6 +20,7 @@ from nasnet.features.feature_set import feature_schema
 from nasnet.features.store import Batch, Sink, SinkOptions, check_place, open_sink, record_batch
 from nasnet.network.plan import Borders
 from nasnet.pictures.sources import Item, Source, SourceOptions, open_source
+from nasnet.system import refuse_input
 from nasnet.weights.fetch import FetchEvent, FetchOptions
 from nasnet.weights.opening import DEFAULT_HANDLE, Averages, WeightsSource
 
@@ -228,6 +229,7 @@ def embed_to_file(
     started = time.monotonic()
     pictures = open_source(source, options=options.source)
     _check_projection(options, pictures.count)
+    refuse_input(Path(output), read_from(source, pictures))
     check_place(Path(output), options.sink.mode)
     reasons: Counter[str] = Counter()
     computed = 0
@@ -280,6 +282,13 @@ def embed_to_file(
         changed=synced.changed if synced else 0,
         removed=synced.removed if synced else 0,
     )
+
+
+def read_from(source: Any, pictures: Source) -> list[str | os.PathLike[str]]:  # noqa: ANN401
+    """The files that a source is read from, as far as they are told by name."""
+    given = [source] if isinstance(source, str | os.PathLike) else []
+    whole, _, _ = pictures.name.rpartition(", shard ")
+    return [*given, whole, pictures.name, *pictures.files]
 
 
 def _check_projection(options: EmbedOptions, count: int | None) -> None:

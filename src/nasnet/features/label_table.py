@@ -17,9 +17,10 @@ from typing import Any
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
 from nasnet.features.classify import ENDPOINT, Classified, ClassifyOptions, Naming, naming_of
-from nasnet.features.embed import EmbedEvent, embed_to_file
+from nasnet.features.embed import EmbedEvent, embed_to_file, read_from
 from nasnet.features.store import Mode, SinkOptions
-from nasnet.system import staged
+from nasnet.pictures.sources import SourceOptions, open_source
+from nasnet.system import refuse_input, staged
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_CLASSIFIER, WeightsSource
 
@@ -106,12 +107,16 @@ def classify_to_file(
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists: name another, or replace it with --overwrite")
     options = options or ClassifyOptions()
+    pictures = open_source(source, options=options.embed.source)
+    refuse_input(target, read_from(source, pictures))
+    # Opened, it is what these options make of it.
+    options = replace(options, embed=replace(options.embed, source=SourceOptions()))
     naming = naming_of(weights, options, on_fetch)
     between = target.with_name(f"{target.name}.probabilities.parquet")
     # It is whole already where a run was killed before the table was.
     mode: Mode = "overwrite" if overwrite else "append" if between.exists() else "resume"
     done = embed_to_file(
-        source,
+        pictures,
         between,
         weights=naming.opened,
         options=replace(options.embed, endpoint=ENDPOINT, sink=SinkOptions(mode=mode)),

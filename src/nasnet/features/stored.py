@@ -66,11 +66,17 @@ def read_stored(
         ids: for a plain array: a text file with a line for each row.
 
     Raises:
-        InputError: it holds no vectors, or another number of ids.
+        InputError: it holds no vectors, or another number of ids, or is a feature set and so has
+            ids of its own.
         OutputError: it is a feature set, and damaged or unfinished.
     """
     file = Path(path)
     if file.suffix != ".npy" or meta_file(file).exists():
+        if ids is not None:
+            raise InputError(
+                f"{file} is a feature set already, with ids of its own: {ids} would be those of a "
+                "plain array"
+            )
         found = read_features(file)
         return Stored(
             name=str(file),

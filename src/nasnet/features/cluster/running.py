@@ -31,6 +31,7 @@ from nasnet.features.store.form import Form, wanted_form
 from nasnet.features.store.manifest import Manifest
 from nasnet.features.store.parts import Parts
 from nasnet.pictures.sources import Shard, Split, split_source
+from nasnet.system import refuse_input
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_HANDLE, WeightsSource
 
@@ -86,6 +87,8 @@ def embed_on_cluster(
         raise InputError("a cluster shares out the work itself: leave --shard to single machines")
     text, mode = os.fspath(output), options.sink.mode
     folder = Path(text.rstrip("/")).suffix not in FORMATS
+    if isinstance(source, str | os.PathLike):
+        refuse_input(Path(text), [source])
     parts = open_parts(text, cluster.storage_options, folder=folder)
     with parts.held():
         pending(parts, mode, shards=True)
