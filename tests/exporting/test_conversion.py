@@ -117,6 +117,39 @@ def test_padding_is_kept_where_there_is_a_place_for_it(folder: Path) -> None:
     assert any("padding=keras is not written" in note for note in other.notes)
 
 
+def test_the_size_of_the_pictures_is_kept_where_there_is_a_place_for_it(folder: Path) -> None:
+    """Weights fine-tuned on small pictures would judge large ones, and nobody would be told."""
+    nasnet.Module("seeded:7", image_size=(64, 96)).export(folder / "module")
+    module, packed = folder / "module", folder / "packed.safetensors"
+    convert(module, folder / "converted.safetensors")
+    assert invoke("weights", "pack", str(module), "-o", str(packed)).exit_code == 0
+    options = nasnet.ExportOptions(verify=False)
+    nasnet.export(module, folder / "exported.safetensors", options=options)
+    for file in ("converted", "packed", "exported"):
+        spec = nasnet.load_module_spec(folder / f"{file}.safetensors")
+        assert spec.image_size == (64, 96), file
+        extractor = nasnet.Extractor(spec.opened.weights)
+        assert (extractor.height, extractor.width) == (64, 96)
+    convert(packed, folder / "again.safetensors")
+    assert nasnet.load_module_spec(folder / "again.safetensors").image_size == (64, 96)
+    done = convert(packed, folder / "m.ckpt")
+    assert any("the size of its pictures, 64x96, is not written" in note for note in done.notes)
+    # other sizes that somebody asks for are written, the network's own is not
+    nasnet.Module(packed, image_size=(32, 32)).export(folder / "small")
+    assert nasnet.load_module_spec(folder / "small").image_size == (32, 32)
+
+
+@pytest.mark.parametrize("size", ["", "64", "64x", "axb", "64x64x3", "16x16", "9999x64", "-64x64"])
+def test_a_size_that_is_none_is_damage(folder: Path, mobile: Weights, size: str) -> None:
+    from safetensors.numpy import save_file
+
+    file = folder / "w.safetensors"
+    metadata = {"format": "nasnet-1", "spec": "mobile", "image_size": size}
+    save_file(dict(mobile.arrays), file, metadata=metadata)
+    with pytest.raises(WeightsError, match=r"w\.safetensors: its image_size"):
+        open_path(file)
+
+
 def test_nothing_is_replaced_unasked(folder: Path) -> None:
     (folder / "a.h5").write_text("mine")
     with pytest.raises(OutputError, match=r"a\.h5 exists"):

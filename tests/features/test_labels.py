@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import nasnet
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta, Features
 from nasnet.features.index import (
@@ -18,10 +20,12 @@ from nasnet.features.index import (
     nearest_of_class,
     open_index,
 )
+from nasnet.weights.module_folder import ModuleFolder, write_folder
 from nasnet.weights.opening import open_weights
-from nasnet.weights.weights import fingerprint, frozen, write_safetensors
+from nasnet.weights.weights import fingerprint, frozen, seeded, write_safetensors
 from tests.support.cli import invoke
 from tests.support.feature_sets import META
+from tests.support.pictures import jpeg
 
 KERNEL, BIASES = "final_layer/FC/weights", "final_layer/FC/biases"
 CLASSES = (208, 981, 500)  # the first is golden retriever, where the background is 0
@@ -119,3 +123,25 @@ def test_labels_on_the_command_line(
     wrong = invoke("search", tmp_path / "i", "--label", "retriver")
     assert wrong.exit_code == 2
     assert wrong.stderr.count("\n") == 1
+
+
+def test_a_set_whose_weights_have_no_place_says_what_to_name(tmp_path: Path) -> None:
+    """A fine-tuned module calls itself by what it came from, which is no file's name."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpeg(64, 64))
+    module, output = tmp_path / "module", tmp_path / "f.parquet"
+    tuned = replace(seeded(7), source="fine-tuned from seeded:7", status="modified")
+    write_folder(ModuleFolder(weights=tuned, task="feature_vector", height=64, width=64), module)
+    nasnet.embed_to_file(tmp_path / "photos", output, weights=module)
+    picture = str(tmp_path / "photos" / "a.jpg")
+    remedy = r"called 'fine-tuned from seeded:7' .* say where they\s+are, with --weights"
+    for command in (["search", str(output), picture], ["search", str(output), "--label", "cat"]):
+        result = invoke(*command)
+        assert result.exit_code == 1
+        assert re.search(remedy, " ".join(result.output.split())), result.output
+        assert "published" not in result.output
+    result = invoke("serve", "--index", str(output), "--port", "0")
+    assert result.exit_code == 1
+    assert re.search(remedy, " ".join(result.output.split())), result.output
+    result = invoke("search", str(output), picture, "--weights", str(module))
+    assert result.exit_code == 0, result.output

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from nasnet.cli.flags import Quiet, command
 from nasnet.cli.terminal import note, without_pandas
 from nasnet.features.index import meta_of_index
+from nasnet.features.own_weights import own_weights
 from nasnet.serve import ModelChoice, ServeEvent, ServeOptions, serve as serve_forever
 
 
@@ -48,6 +49,8 @@ def serve(
         options = replace(options, models=tuple(_choice(text) for text in weights))
     if options.index is not None:
         made = meta_of_index(options.index)
+        if not weights and made.weights_status in ("modified", "unknown"):
+            own_weights(made, fetch=options.fetch)  # refused before anything is loaded
         options = replace(
             options,
             models=options.models if weights else (ModelChoice(handle=made.module),),

@@ -135,6 +135,9 @@ def _fitted(
         notes.append(f"{lost} tensors of the auxiliary head are left out: {key} has none")
     if weights.padding != "slim" and not row.keeps_padding:
         notes.append(f"padding={weights.padding} is not written: {key} has no place for it")
+    if weights.image_size is not None and not row.keeps_padding:
+        size = "x".join(map(str, weights.image_size))
+        notes.append(f"the size of its pictures, {size}, is not written: {key} has no place for it")
     return weights, notes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nasnet.compute import engine
@@ -69,7 +69,9 @@ def _weights_target(key: str) -> Target:
     return Target(
         title=row.title,
         suffixes=row.suffixes,
-        write=lambda request, path: row.write(request.weights, path),
+        write=lambda request, path: row.write(
+            replace(request.weights, image_size=(request.height, request.width)), path
+        ),
         run=_run_weights,
         fixed_batch=False,
         taken=row.taken,

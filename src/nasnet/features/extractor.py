@@ -99,7 +99,7 @@ class Extractor:
         if isinstance(weights, Weights):
             self.weights = weights
             side = decode(weights.spec).image_size
-            own = side, side
+            own = weights.image_size or (side, side)
         else:
             opened = open_weights(
                 weights, averages=averages, padding=padding, fetch_options=fetch, on_event=on_fetch

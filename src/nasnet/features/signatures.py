@@ -21,6 +21,7 @@ from nasnet.features.feature_set import (
     read_schema,
 )
 from nasnet.features.store import FORMATS
+from nasnet.network.build import sides_of
 from nasnet.pictures.recipes import Prepared, get_recipe, prepare
 from nasnet.pictures.signature import SIGNATURE_BYTES
 from nasnet.pictures.sources import Item, open_source
@@ -100,7 +101,7 @@ def signed_again(signed: Signed, pictures: Any = None) -> Signed:  # noqa: ANN40
         return signed
     source = signed.meta.source if pictures is None else pictures
     recipe = get_recipe(signed.meta.recipe)
-    height, width = (int(side) for side in signed.meta.size.split("x"))
+    height, width = sides_of(signed.meta.size)
 
     def made(item: Item) -> tuple[str, Prepared | None]:
         try:

@@ -17,6 +17,7 @@ from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import SPACE, FeatureMeta, read_features, read_schema
 from nasnet.features.npy import meta_file
 from nasnet.features.reduction import Projection, unit
+from nasnet.network.build import sides_of
 from nasnet.network.plan import PADDINGS, Borders
 from nasnet.pictures.recipes import RECIPES
 from nasnet.pictures.sampling import spread_evenly
@@ -298,7 +299,7 @@ def find_recipe(
         raise nothing
     size, endpoint = None, "global_pool"
     if stored.meta is not None:
-        height, width = (int(side) for side in stored.meta.size.split("x"))
+        height, width = sides_of(stored.meta.size)
         size, endpoint = (height, width), stored.meta.endpoint
     found: list[Fit] = []
     for padding in paddings:

@@ -43,6 +43,16 @@ def check_sides(size: object) -> tuple[int, int]:
     return height, width
 
 
+def sides_of(text: str) -> tuple[int, int]:
+    """Height and width of a size as files say it, such as `224x224`.
+
+    Raises:
+        InputError: it is none, or out of bounds.
+    """
+    sides = text.split("x")
+    return check_sides([int(one) for one in sides] if all(map(str.isdecimal, sides)) else text)
+
+
 def build_plan(
     spec: Spec,
     *,

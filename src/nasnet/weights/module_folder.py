@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -85,7 +85,8 @@ def write_into(module: ModuleFolder, folder: Path) -> None:
 
 
 def _write(module: ModuleFolder, folder: Path) -> None:
-    write_safetensors(module.weights, folder / _WEIGHTS)
+    size = module.height, module.width
+    write_safetensors(replace(module.weights, image_size=size), folder / _WEIGHTS)
     write_whole(folder / DESCRIPTION, _description(module))
 
 

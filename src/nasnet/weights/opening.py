@@ -243,11 +243,13 @@ def _opened(weights: Weights, content: Content, path: Path | None) -> Opened:
         weights.status == "untrained" or (weights.status == BUILTIN and _is_builtin(weights, path))
     ):
         status = weights.status
+    own = spec.image_size, spec.image_size
+    size = content.image_size or own
     return Opened(
-        weights=replace(weights, status=status),
+        weights=replace(weights, status=status, image_size=None if size == own else size),
         format=content.title,
         task=content.task,
-        image_size=content.image_size or (spec.image_size, spec.image_size),
+        image_size=size,
         verdict=verdict,
         path=path,
         notes=content.notes,

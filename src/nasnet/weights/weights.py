@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasnet.errors import InputError, WeightsError
-from nasnet.network.build import build_plan
+from nasnet.network.build import build_plan, sides_of
 from nasnet.network.code import decode, encode, network_name
 from nasnet.network.plan import PADDINGS, Borders, Plan
 from nasnet.network.rewrites import Program
@@ -52,6 +52,8 @@ class Weights:
             telling people, as measured on held-out pictures; 0 where nobody has measured it.
         ranges: operation of the network -> the lowest and highest value of each channel of its map
             at pictures, [2, channels]; none where nobody has measured them. See `compute.ranges`.
+        image_size: height and width in pixels of the pictures they are for; None for the network's
+            own.
     """
 
     spec: str
@@ -64,6 +66,7 @@ class Weights:
     padding: Borders = "slim"
     min_confidence: float = 0.0
     ranges: Mapping[str, Array] | None = None
+    image_size: tuple[int, int] | None = None
 
     @property
     def network(self) -> str:
@@ -286,6 +289,8 @@ def write_safetensors(
         "min_confidence": str(weights.min_confidence),
         "labels": json.dumps(list(weights.labels), ensure_ascii=False),
     }
+    if weights.image_size is not None:
+        metadata["image_size"] = "x".join(map(str, weights.image_size))
     metadata |= {f"{_CARD}{key}": value for key, value in (card or {}).items()}
     ranged, maps = ranges.packed(weights.ranges)
     arrays = {
@@ -329,6 +334,11 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
     said = metadata.get("min_confidence", "0")
     if not re.fullmatch(r"0(\.\d+)?|1(\.0)?", said):
         raise WeightsError(f"{file}: its min_confidence {said!r} is not a number from 0 to 1")
+    size = metadata.get("image_size")
+    try:
+        sides = None if size is None else sides_of(size)
+    except InputError as error:
+        raise WeightsError(f"{file}: its image_size {size!r}: {error}") from None
     where = f"{file}: the labels in its metadata"
     labels = parse_json(metadata.get("labels", "[]"), where, WeightsError)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
@@ -346,6 +356,7 @@ def read_safetensors(path: str | os.PathLike[str], *, partial: bool = False) -> 
         padding=padding,
         min_confidence=float(said),
         ranges=found,
+        image_size=sides,
     )
 
 

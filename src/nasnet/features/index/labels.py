@@ -17,9 +17,9 @@ import numpy.typing as npt
 from nasnet.errors import InputError
 from nasnet.features.feature_set import FeatureMeta
 from nasnet.features.index.opened import Index, Where
+from nasnet.features.own_weights import own_weights
 from nasnet.weights.classes import BACKGROUND, class_names, imagenet_classes
 from nasnet.weights.fetch import FetchOptions
-from nasnet.weights.opening import open_weights
 from nasnet.weights.weights import Weights, fingerprint
 
 Floats = npt.NDArray[np.float32]
@@ -144,7 +144,7 @@ def classifier_for(
         raise InputError(
             f"classes are told by vectors of global_pool, and these are {meta.endpoint}"
         )
-    found = open_weights(weights or meta.module, fetch_options=fetch).weights
+    found = own_weights(meta, weights, fetch=fetch).weights
     if fingerprint(found) != meta.weights_fingerprint and not _same_below(found, meta, fetch):
         raise InputError(
             f"{found.source} is not the network of these vectors ({meta.module}), so its classes "
@@ -155,7 +155,7 @@ def classifier_for(
 
 def _same_below(found: Weights, meta: FeatureMeta, fetch: FetchOptions | None) -> bool:
     """Whether weights differ from those of a set in their classifier alone."""
-    own = open_weights(meta.module, fetch_options=fetch).weights
+    own = own_weights(meta, fetch=fetch).weights
     if fingerprint(own) != meta.weights_fingerprint or own.padding != found.padding:
         return False
     names = [name for name in own.arrays if not name.startswith(_HEADS)]

@@ -8,6 +8,8 @@ from typing import Any
 from nasnet.compute.engine import EngineOptions
 from nasnet.features.embed import EmbedOptions, embed
 from nasnet.features.feature_set import FeatureMeta, Features, as_features, check_same_space
+from nasnet.features.own_weights import own_weights
+from nasnet.network.build import sides_of
 
 
 def picture_vectors(
@@ -27,9 +29,10 @@ def picture_vectors(
 
     Raises:
         InputError: the weights are others than the set's.
+        FetchError: the weights cannot be had.
         SourceError: the source cannot be opened, or is empty.
     """
-    height, width = (int(side) for side in meta.size.split("x"))
+    height, width = sides_of(meta.size)
     options = EmbedOptions(
         recipe=meta.recipe,
         size=(height, width),
@@ -37,6 +40,6 @@ def picture_vectors(
         padding="keras" if meta.padding == "keras" else "slim",
         engine=engine or EngineOptions(),
     )
-    found = as_features(embed(pictures, weights=weights or meta.module, options=options))
+    found = as_features(embed(pictures, weights=own_weights(meta, weights), options=options))
     check_same_space(meta, found.meta)
     return found

@@ -15,6 +15,7 @@ from typing import get_args
 import numpy as np
 
 from nasnet.errors import NasnetError, WeightsError, os_errors
+from nasnet.network.build import sides_of
 from nasnet.network.plan import PADDINGS
 from nasnet.text import open_regular, read_json
 from nasnet.weights.formats import tf_checkpoint, tf_hub, tf_variables
@@ -94,7 +95,8 @@ def _open_module_folder(path: Path, averages: Averages, partial: bool) -> tuple[
 
 def _open_safetensors(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
     weights = read_safetensors(path, partial=partial)
-    return weights, Content(title="safetensors", card=read_card(path))
+    card = read_card(path)
+    return weights, Content(title="safetensors", card=card, image_size=weights.image_size)
 
 
 def _open_hugging_face(path: Path, averages: Averages, partial: bool) -> tuple[Weights, Content]:
@@ -103,7 +105,7 @@ def _open_hugging_face(path: Path, averages: Averages, partial: bool) -> tuple[W
     told = read_json(file, WeightsError).get("nasnet")
     weights, content = read_path(path / _TENSORS, averages=averages, partial=partial)
     try:
-        height, width = map(int, str(told["image_size"]).split("x"))  # type: ignore[index]
+        height, width = sides_of(str(told["image_size"]))  # type: ignore[index]
         task, padding = told["task"], told["padding"]  # type: ignore[index]
         labels = tuple(map(str, json.loads(told["labels"])))  # type: ignore[index]
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -26,7 +26,8 @@ class Format:
         layout: whose names it has; a key of `layouts.LAYOUTS`.
         write: writes weights to a path that is not there yet, complete or not at all.
         classes: how many ImageNet classes those who read it expect, where 1001 are not wanted.
-        keeps_padding: whether it can say whose border pixels the network computes with.
+        keeps_padding: whether it can say whose border pixels the network computes with, and for
+            pictures of which size.
         taken: ending of the file that is there if the format is, and is written last; the path
             itself if empty.
         folder: whether it is a folder.
