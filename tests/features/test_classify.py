@@ -206,6 +206,47 @@ def test_a_table_that_was_stopped_continues_and_is_the_same(tmp_path: Path, phot
     assert not between.exists()
 
 
+def test_what_is_left_of_a_table_is_of_its_source_as_it_is_now(
+    tmp_path: Path, photos: Path
+) -> None:
+    """Rows of another folder, or of pictures that are gone, stood in the table."""
+    out, asked = tmp_path / "labels.csv", ("-w", "builtin", "--size", "64", "-k", "1", "-o")
+    options = EmbedOptions(size=(64, 64), endpoint="Predictions")
+    between = tmp_path / "labels.csv.probabilities.parquet"
+    nasnet.embed_to_file(photos, between, weights="builtin", options=options)
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "5.jpg").write_bytes(jpeg(seed=5))
+    refused = invoke("classify", others, *asked, out)
+    assert refused.exit_code == 1, refused.output
+    assert f"was made with source {photos}, this run has {others}" in refused.stderr
+    assert not out.exists()
+    (photos / "0.jpg").unlink()
+    (photos / "1.jpg").write_bytes(jpeg(seed=5))
+    assert invoke("classify", photos, *asked, out).exit_code == 0
+    alone = tmp_path / "alone.csv"
+    assert invoke("classify", photos, *asked, alone).exit_code == 0
+    assert sorted(out.read_text().splitlines()) == sorted(alone.read_text().splitlines())
+    # Stopped in the middle: a picture that came first costs none of those that are done.
+    out.unlink()
+
+    def stop(event: EmbedEvent) -> None:
+        if event.done == 1:
+            raise KeyboardInterrupt
+
+    one_by_one = EngineOptions(batch_size=1, threads=1)
+    stopping = ClassifyOptions(top=1, embed=EmbedOptions(size=(64, 64), engine=one_by_one))
+    with pytest.raises(KeyboardInterrupt):
+        classify_to_file(photos, out, weights="builtin", options=stopping, on_event=stop)
+    (photos / "0.jpg").write_bytes(jpeg(seed=3))
+    done = invoke("classify", photos, *asked, out)
+    assert done.exit_code == 0, done.output
+    assert "continued after 1 pictures" in done.stderr
+    with out.open(newline="", encoding="utf-8") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    assert sorted(ids) == ["0.jpg", "1.jpg", "broken.jpg"]
+
+
 def test_a_source_that_is_not_there_is_told_before_weights_are_asked_for(tmp_path: Path) -> None:
     done = invoke("classify", str(tmp_path / "nowhere"), "-w", "no/such/weights")
     assert f"{tmp_path / 'nowhere'}: no such file or folder" in done.stderr

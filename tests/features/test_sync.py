@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import nasnet
-from nasnet import EmbedOptions, SourceOptions
+from nasnet import EmbedOptions, EngineOptions, SourceOptions
 from nasnet.errors import OutputError
-from nasnet.features.embed import EmbedSummary
-from nasnet.features.store import SinkOptions
+from nasnet.features.embed import EmbedEvent, EmbedSummary
+from nasnet.features.store import Mode, SinkOptions
 from nasnet.pictures.sources import Item, open_source
 from nasnet.pictures.sources.item import refusal
 from nasnet.pictures.sources.stamps import has_changed
@@ -163,3 +163,62 @@ def test_a_picture_has_changed_by_its_size_or_its_time(tmp_path: Path) -> None:
     assert has_changed(Item("x", lambda: b"123456"), 5, 0)
     assert has_changed(Item("x", lambda: np.zeros((5, 5, 3), np.uint8)), 75, 0)
     assert not has_changed(Item("x", refusal("HTTP 503")), 5, 0)
+
+
+def stopped(folder: Path, output: Path, weights: Opened, *, mode: Mode, after: int) -> None:
+    """A run that ends by Ctrl-C after some pictures."""
+
+    def stop(event: EmbedEvent) -> None:
+        if event.done - event.resumed == after:
+            raise KeyboardInterrupt
+
+    one_by_one = EngineOptions(batch_size=1, threads=1)
+    options = EmbedOptions(size=(32, 32), engine=one_by_one, sink=SinkOptions(mode=mode))
+    with pytest.raises(KeyboardInterrupt):
+        nasnet.embed_to_file(folder, output, weights=weights, options=options, on_event=stop)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_a_folder_that_grew_while_a_run_was_stopped_costs_no_vector(
+    tmp_path: Path, weights: Opened, ending: str
+) -> None:
+    folder, output = tmp_path / "p", tmp_path / f"f{ending}"
+    for number in range(4):
+        picture(folder / f"{number}.jpg", number)
+    stopped(folder, output, weights, mode="resume", after=2)
+    picture(folder / "00.jpg", 9)  # before all others
+    asked = ("embed", folder, "-o", output, "-w", "seeded:7", "--size", "32")
+    refused = invoke(*asked)
+    assert "--sync keeps what still holds" in refused.stderr
+    again = invoke(*asked, "--sync")
+    assert again.exit_code == 0, again.output
+    assert "continued after 2 rows" in again.stderr
+    assert sorted(nasnet.read_features(output).ids) == sorted(one.name for one in folder.iterdir())
+    # A set that is there is worth more than what was being added to it.
+    for number in range(10, 14):
+        picture(folder / f"{number}.jpg", number)
+    stopped(folder, output, weights, mode="append", after=2)
+    picture(folder / "000.jpg", 8)
+    (folder / "11.jpg").unlink()
+    refused = invoke(*asked)
+    assert "--append is unfinished" in refused.stderr
+    done = invoke(*asked, "--append")
+    assert done.exit_code == 0, done.output
+    assert "continued after 2 rows" in done.stderr
+    found = nasnet.read_features(output)
+    assert sorted(found.ids) == sorted([*(one.name for one in folder.iterdir()), "11.jpg"])
+    assert np.isfinite(found.vectors).all()
+
+
+def test_what_a_stopped_overwrite_has_is_not_promised_to_a_sync(
+    tmp_path: Path, weights: Opened
+) -> None:
+    folder, output = tmp_path / "p", tmp_path / "f.parquet"
+    for number in range(3):
+        picture(folder / f"{number}.jpg", number)
+    sync(folder, output, weights)
+    stopped(folder, output, weights, mode="overwrite", after=2)
+    picture(folder / "00.jpg", 9)
+    refused = invoke("embed", folder, "-o", output, "-w", "seeded:7", "--size", "32")
+    assert "has changed since the run began" in refused.stderr
+    assert "--sync" not in refused.stderr

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.compute.engine import EngineOptions
-from nasnet.errors import InputError, SourceError
+from nasnet.errors import InputError
 from nasnet.features.bars import progress_bar
+from nasnet.features.continuing import after_committed, lacking
 from nasnet.features.extractor import Extractor
 from nasnet.features.feature_set import feature_schema
-from nasnet.features.store import Batch, Sink, SinkOptions, check_place, open_sink, record_batch
+from nasnet.features.store import Batch, SinkOptions, check_place, open_sink, record_batch
 from nasnet.network.plan import Borders
 from nasnet.pictures.sources import Item, Source, SourceOptions, open_source
 from nasnet.system import refuse_input
@@ -249,7 +250,9 @@ def embed_to_file(
             if synced is not None:
                 items = filter(synced.wants, pictures)
             else:
-                items = _after_committed((one for one in pictures if sink.wants(one.id)), sink)
+                wanted = (one for one in pictures if sink.wants(one.id))
+                appends = options.sink.mode == "append"
+                items = lacking(wanted, sink) if appends else after_committed(wanted, sink)
             counted = pictures
             if options.sink.mode in ("append", "sync"):  # those that are there already do not come
                 counted = replace(pictures, count=None)
@@ -368,16 +371,3 @@ def _watched(
                 logged = time.monotonic()
                 log("embedding")
     log("done")
-
-
-def _after_committed(items: Iterator[Item], sink: Sink) -> Iterator[Item]:
-    """Pass over what an earlier run did, making sure that it is the same."""
-    for number, (id, _) in enumerate(sink.committed()):
-        item = next(items, None)
-        if item is None or item.id != id:
-            found = "the end" if item is None else repr(item.id)
-            raise SourceError(
-                f"the source has changed since the run began: row {number} was {id!r}, "
-                f"now it is {found}; use --overwrite to start anew"
-            )
-    yield from items

@@ -17,9 +17,17 @@ from typing import Any
 from nasnet.errors import InputError, OutputError
 from nasnet.features import parquet
 from nasnet.features.classify import ENDPOINT, Classified, ClassifyOptions, Naming, naming_of
-from nasnet.features.embed import EmbedEvent, embed_to_file, read_from
+from nasnet.features.continuing import SourceChangedError
+from nasnet.features.embed import (
+    EmbedEvent,
+    EmbedSummary,
+    embed_to_file,
+    read_from,
+)
+from nasnet.features.feature_set import read_meta
 from nasnet.features.store import Mode, SinkOptions
-from nasnet.pictures.sources import SourceOptions, open_source
+from nasnet.features.store.manifest import place_of
+from nasnet.pictures.sources import Source, SourceOptions, open_source
 from nasnet.system import refuse_input, staged
 from nasnet.weights.fetch import FetchEvent
 from nasnet.weights.opening import DEFAULT_CLASSIFIER, WeightsSource
@@ -100,7 +108,7 @@ def classify_to_file(
         InputError: the weights have no classifier, or the output another ending.
         OutputError: a table is there, it cannot be written, or the run that was stopped had other
             weights or another source.
-        SourceError: the source cannot be opened, is empty, or changed since the run began.
+        SourceError: the source cannot be opened, or is empty.
     """
     target = Path(output)
     check_ending(target)
@@ -113,15 +121,27 @@ def classify_to_file(
     options = replace(options, embed=replace(options.embed, source=SourceOptions()))
     naming = naming_of(weights, options, on_fetch)
     between = target.with_name(f"{target.name}.probabilities.parquet")
-    # It is whole already where a run was killed before the table was.
-    mode: Mode = "overwrite" if overwrite else "append" if between.exists() else "resume"
-    done = embed_to_file(
-        pictures,
-        between,
-        weights=naming.opened,
-        options=replace(options.embed, endpoint=ENDPOINT, sink=SinkOptions(mode=mode)),
-        on_event=on_event,
-    )
+
+    def compute(mode: Mode) -> EmbedSummary:
+        sink = SinkOptions(mode=mode)
+        return embed_to_file(
+            pictures,
+            between,
+            weights=naming.opened,
+            options=replace(options.embed, endpoint=ENDPOINT, sink=sink),
+            on_event=on_event,
+        )
+
+    if overwrite:
+        done = compute("overwrite")
+    elif between.exists():  # whole: a run was killed before the table was
+        _check_source(between, pictures)
+        done = compute("sync")
+    else:
+        try:
+            done = compute("resume")
+        except SourceChangedError:
+            done = compute("sync")
     unsure = 0
     with staged(target) as place, _writer(place) as write:
         for some in _read(between, naming):
@@ -136,6 +156,15 @@ def classify_to_file(
         resumed=done.rows - done.computed,
         notes=done.notes,
     )
+
+
+def _check_source(between: Path, pictures: Source) -> None:
+    before = read_meta(between).source
+    if place_of(before) != place_of(pictures.name):
+        raise OutputError(
+            f"{between} was made with source {before}, this run has {pictures.name}: run it as "
+            "before, name another output, or use --overwrite"
+        )
 
 
 def _read(probabilities: Path, naming: Naming) -> Iterator[list[Classified]]:
