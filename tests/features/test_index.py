@@ -23,7 +23,7 @@ from nasnet.features.feature_set import Features
 from nasnet.features.reduction import unit
 from tests.support import ROOT
 from tests.support.cli import invoke
-from tests.support.feature_sets import META, features, with_failures
+from tests.support.feature_sets import META, features, table_of, with_failures
 from tests.support.pictures import jpeg
 
 
@@ -96,6 +96,49 @@ def test_pictures_that_are_there_keep_their_vectors(tmp_path: Path) -> None:
     assert nasnet.open_index(tmp_path / "i").ids == both.ids
 
 
+def test_an_index_that_is_older_than_its_set_says_so(tmp_path: Path) -> None:
+    """After `embed --sync` it found pictures as they had been, and nobody was told."""
+
+    def sized(found: Features, sizes: list[int | None]) -> Features:
+        return replace(found, columns=pa.table({"file_bytes": pa.array(sizes, pa.int64())}))
+
+    index = tmp_path / "i"
+    nasnet.build_index(sized(features(4), [10, 11, 12, None]), index)
+    other = replace(features(2, first=90), meta=replace(META, source="elsewhere"))
+    done = nasnet.add_to_index(index, sized(other, [1, 2]))
+    assert (done.added, done.changed, done.gone) == (2, 0, 0)
+    # One gone, one changed, one not readable any more, one of which nothing was known, one new.
+    now = sized(with_failures(features(4, first=1), [1]), [99, 12, 13, 14])
+    done = nasnet.add_to_index(index, now)
+    assert (done.added, done.known, done.without) == (1, 2, 1)
+    assert (done.changed, done.gone) == (2, 1)
+    pq.write_table(table_of(features(5)), tmp_path / "f.parquet")
+    assert (
+        "have changed" not in invoke("index", tmp_path / "f.parquet", "-o", tmp_path / "j").stdout
+    )
+    pq.write_table(table_of(features(4, first=1)), tmp_path / "f.parquet")
+    said = invoke("index", tmp_path / "f.parquet", "-o", tmp_path / "j", "--append").stdout
+    assert "0 of the index have changed and 1 are gone since" in said
+    missing = invoke("index", tmp_path / "f.parquet", "-o", tmp_path / "k", "--append")
+    assert "is not there: build it first, without --append" in missing.stderr
+
+
+def test_a_picture_is_found_by_its_path_and_a_failed_one_says_why(tmp_path: Path) -> None:
+    ids = ["a/caf\\xe9.jpg", "a/\\x5cxe9.jpg", "bad", "a/b"]
+    found = with_failures(replace(features(4), ids=ids), [2])
+    index = nasnet.open_index(found)
+    assert index.row("a/caf\udce9.jpg") == index.row("a/caf\\xe9.jpg") == 0
+    with pytest.raises(InputError, match="no picture"):
+        index.row("a/\\xe9.jpg")  # an id, and not that of the file which is called so
+    with pytest.raises(InputError, match="bad has no vector: no picture"):
+        index.row("bad")
+    for almost in ("b", "photos/a/b"):
+        with pytest.raises(InputError, match="did you mean 'a/b'"):
+            index.row(almost)
+    with pytest.raises(InputError, match="its first is"):
+        index.row("c.jpg")
+
+
 def test_vectors_of_others_are_refused(tmp_path: Path) -> None:
     nasnet.build_index(features(10), tmp_path / "i")
     other = replace(features(5, first=50), meta=replace(META, weights_fingerprint="1" * 16))
@@ -158,8 +201,10 @@ def test_a_place_without_a_folder_is_told_before_anything_is_done(
 def test_what_is_no_index_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not an index"):
         nasnet.open_index(tmp_path)
-    with pytest.raises(OutputError, match="is not an index"):
+    with pytest.raises(OutputError, match="is not there: build it first"):
         nasnet.add_to_index(tmp_path / "none", features(3))
+    with pytest.raises(OutputError, match="is not an index"):
+        nasnet.add_to_index(tmp_path, features(3))
     nasnet.build_index(features(10), tmp_path / "i")
     with pytest.raises(OutputError, match="exists: add to it"):
         nasnet.build_index(features(10), tmp_path / "i")

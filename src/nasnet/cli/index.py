@@ -49,5 +49,10 @@ def index(
     say(f"{done.path}: {several(done.rows, 'picture')} ({kinds}), {done.added:,} of them new")
     if done.known:
         say(f"{done.known:,} were there already, by id: they keep their vectors")
+    if done.changed or done.gone:
+        say(
+            f"{done.changed:,} of the index have changed and {done.gone:,} are gone since: it "
+            "finds them as they were; --overwrite makes it anew"
+        )
     if done.without:
         say(f"{done.without:,} have no vector and were left out")

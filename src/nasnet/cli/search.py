@@ -149,6 +149,7 @@ def _queries(
     failures: list[tuple[str, str]] = []
     for id in ids:
         row = opened.row(id)
+        id = opened.ids[row]
         vector = opened.vectors(np.array([row], np.int64))[0]
         queries.append(_Query(name=id, vector=vector, row=row, source=opened.meta.source, id=id))
     if vectors is not None:

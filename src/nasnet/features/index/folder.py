@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -39,8 +39,12 @@ from nasnet.features.index.layout import (
     write_contents,
 )
 from nasnet.features.reduction import unit
+from nasnet.features.store.manifest import place_of
 from nasnet.system import lock, staged, sweep, sync
 from nasnet.text import check_known
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Kind = Literal["auto", "exact", "ivf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -57,6 +61,8 @@ class Added:
         rows: how many it has now.
         added: how many of them are new.
         known: pictures that were there already, by id; they keep their vectors.
+        changed: of these, pictures whose file has another size now, or cannot be read any more.
+        gone: pictures of the index that the set has no more, if both are of one source.
         without: pictures that have no vector.
         kind: `exact` or `ivf`.
         recall: recall@10 against exact search, measured; 1 for an exact index.
@@ -69,6 +75,8 @@ class Added:
     without: int
     kind: str
     recall: float
+    changed: int = 0
+    gone: int = 0
 
 
 def build_index(
@@ -135,6 +143,8 @@ def add_to_index(path: str | os.PathLike[str], features: FeatureSource) -> Added
     """
     found = as_features(features)
     folder = Path(path)
+    if not folder.exists():
+        raise OutputError(f"{folder} is not there: build it first, without --append")
     if not folder.is_dir():
         raise OutputError(f"{folder} is not an index")
     with _changed(folder):
@@ -152,7 +162,32 @@ def add_to_index(path: str | os.PathLike[str], features: FeatureSource) -> Added
         one_table([*before, columns_with_ids(found)])  # what cannot be found out later
         known = {id for table in before for id in table["id"].to_pylist()}
         added = _write(folder, contents, found, known=known)
-    return _told(folder, added)
+    now = _sizes(found)
+    were = [_sizes_of(table) for table in before]
+    changed = sum(
+        id in now and now[id] != size and None not in (now[id], size)
+        for part in were
+        for id, size in part.items()
+    )
+    # Later parts may be of other sets; of the first one the source is known.
+    same = place_of(contents.meta.source) == place_of(found.meta.source)
+    gone = sum(id not in now for id in were[0]) if same else 0
+    return replace(_told(folder, added), changed=changed, gone=gone)
+
+
+def _sizes(found: Features) -> dict[str, int | None]:
+    """Bytes of each file of a set by id, None where nobody knows; -1 if it cannot be read."""
+    sizes = _sizes_of(columns_with_ids(found))
+    failed = [id for id, error in zip(found.ids, found.errors, strict=True) if error is not None]
+    return sizes | dict.fromkeys(failed, -1)
+
+
+def _sizes_of(table: pyarrow.Table) -> dict[str, int | None]:
+    ids = table["id"].to_pylist()
+    if "file_bytes" not in table.column_names:
+        return dict.fromkeys(ids)
+    # Of an id that comes twice an index has the first.
+    return dict(zip(reversed(ids), reversed(table["file_bytes"].to_pylist()), strict=True))
 
 
 @contextlib.contextmanager

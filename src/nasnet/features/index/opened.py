@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -33,7 +33,7 @@ from nasnet.features.index.layout import (
 from nasnet.features.index.neighbours import nearest
 from nasnet.features.index.where import matching
 from nasnet.features.reduction import Projection, unit
-from nasnet.pictures.sources import OWN_COLUMNS
+from nasnet.pictures.sources import OWN_COLUMNS, id_of_path
 
 if TYPE_CHECKING:
     import pyarrow
@@ -64,6 +64,7 @@ class Index:
         approximate: Any = None,  # noqa: ANN401
         covered: int = 0,
         projection: Projection | None = None,
+        failed: Mapping[str, str] | None = None,
     ) -> None:
         """Take what was opened; users call `open_index`.
 
@@ -74,7 +75,9 @@ class Index:
             approximate: a faiss index over the first rows.
             covered: how many.
             projection: what brought them to fewer dimensions.
+            failed: why a picture has no vector, by id, as far as that is known.
         """
+        self._failed = failed or {}
         self.meta = meta
         self._projection = projection
         self.columns = columns
@@ -94,16 +97,29 @@ class Index:
         return int(self._parts[0].shape[1])
 
     def row(self, id: str) -> int:
-        """The row of an id.
+        """The row of an id, or of a path whose bytes are not UTF-8, as the system gives it.
 
         Raises:
             InputError: there is none.
         """
         if not self._rows:
             self._rows = {name: row for row, name in enumerate(self.ids)}
-        if id not in self._rows:
-            raise InputError(f"no picture {id!r} in this index; its first is {self.ids[0]!r}")
-        return self._rows[id]
+        try:
+            id.encode()
+            name = id
+        except UnicodeEncodeError:
+            name = id_of_path(id)
+        if name in self._failed:
+            raise InputError(f"{name} has no vector: {self._failed[name]}")
+        if name not in self._rows:
+            # A path for an id, or the end of one.
+            alike = (
+                one for one in self.ids if one.endswith(f"/{name}") or name.endswith(f"/{one}")
+            )
+            near = next(alike, None)
+            hint = f"its first is {self.ids[0]!r}" if near is None else f"did you mean {near!r}?"
+            raise InputError(f"no picture {name!r} in this index; {hint}")
+        return self._rows[name]
 
     def vectors(self, rows: Rows | Sequence[int]) -> Floats:
         """The unit vectors of rows, float32 [n, dimensions].
@@ -310,6 +326,11 @@ def _in_memory(features: Features) -> Index:
         [unit(features.vectors[good])],
         features.meta,
         projection=features.projection,
+        failed={
+            id: error
+            for id, error in zip(features.ids, features.errors, strict=True)
+            if error is not None
+        },
     )
 
 

@@ -6,7 +6,7 @@ Opening a source lists it; bytes are read later, in the threads that decode them
 from __future__ import annotations
 
 from nasnet.pictures.sources.examples import Dataset, DatasetOptions, Example
-from nasnet.pictures.sources.item import Item, Source, SourceOptions, path_of_id
+from nasnet.pictures.sources.item import Item, Source, SourceOptions, id_of_path, path_of_id
 from nasnet.pictures.sources.kept import OWN_COLUMNS
 from nasnet.pictures.sources.labelled import open_dataset, open_examples
 from nasnet.pictures.sources.opening import open_source, shard_name
@@ -22,6 +22,7 @@ __all__ = [
     "Source",
     "SourceOptions",
     "Split",
+    "id_of_path",
     "open_dataset",
     "open_examples",
     "open_source",
