@@ -76,13 +76,15 @@ TIMM = {
 _STEM = {"train.frozen": ["conv0", "cell_stem"]}
 _WHOLE = {"dense_dropout_keep_prob": 1.0}  # no dropout before the classifier
 _NEW = {_RATE: 1.5e-3, _LAYERS: 0.95, "steps": 250, "train.schedule.warmup_share": 0.15}
+_DEFAULT = _NEW | _STEM | {_RATE: 4e-3, _LAYERS: 0.97, "mixup": 0.2, "steps": 600}
 WAYS: dict[str, dict[str, Any]] = {
     "old": {"epochs": 15},
     "batch-15": _NEW | _BATCH | {"steps": 400},
     "stem": _NEW | _STEM | _BATCH | {"steps": 300},
     "moving-15": _NEW | _STEM,
     "moving-40": _NEW | _STEM | {_RATE: 4e-3, _LAYERS: 0.97},
-    "default": _NEW | _STEM | {_RATE: 4e-3, _LAYERS: 0.97, "mixup": 0.2, "steps": 600},
+    "default": _DEFAULT,
+    "default-bf16": _DEFAULT | {"train.precision": "bf16"},
     "fast": _NEW | _STEM | _WHOLE | {_RATE: 4e-3, _LAYERS: 0.97},
     "light": _NEW | _STEM | _WHOLE | {_RATE: 2e-3, "augment": "light"},
     "mixed": _NEW | _STEM | _WHOLE | {_RATE: 4e-3, _LAYERS: 0.97, "mixup": 0.4, "train.ema": 0.99},
