@@ -18,20 +18,16 @@ from torch.nn import functional as F
 _SIDE = 3  # of the blocks
 
 
-def learns_in_bfloat16(x: Tensor, weights: Tensor) -> bool:
-    """Whether gradients of these weights will be taken, under bfloat16's autocast on a CPU."""
+def in_bfloat16(x: Tensor, weights: Tensor) -> bool:
+    """Whether a depthwise convolution is one of these: autocast on a CPU, gradients, over 3x3."""
     return bool(
         x.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
         and torch.is_grad_enabled()
         and weights.requires_grad
+        and min(weights.shape[2:]) > _SIDE
     )
-
-
-def is_large(weights: Tensor) -> bool:
-    """Whether a depthwise kernel is one of those that this file is for."""
-    return bool(min(weights.shape[2:]) > _SIDE)
 
 
 def convolve(

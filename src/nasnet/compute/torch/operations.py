@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasnet.compute.torch import depthwise, pointwise
+from nasnet.compute.torch import depthwise
 from nasnet.errors import InputError
 from nasnet.network.plan import NO_PADDING, Operation, same_padding
 from nasnet.network.rewrites import FUSED_EPSILON_FLOOR
@@ -144,13 +144,15 @@ def _convolve(
         x = F.pad(x, (left, right, top, bottom))
         top = left = 0
     step = operation.stride
-    if operation.kernel == (1, 1) and step == 1 and pointwise.as_product(x, weights, biases):
-        return pointwise.convolve(x, weights, biases)
+    if operation.kernel == (1, 1) and step == 1 and biases is not None and x.is_cuda:
+        # As a matrix product the bias costs no pass of its own; channels last nothing is moved.
+        y = F.linear(x.permute(0, 2, 3, 1), weights.flatten(1), biases)
+        return y.permute(0, 3, 1, 2)
     if operation.kernel == (1, 1) and step > 1 and x.shape[1] < _ONEDNN_LANES:
         # The same sums: the pixels the strided convolution would read.
         x, step = x[:, :, ::step, ::step], 1
     plain = operation.kind == "depthwise" and operation.dilation == 1 and biases is None
-    if plain and depthwise.is_large(weights) and depthwise.learns_in_bfloat16(x, weights):
+    if plain and depthwise.in_bfloat16(x, weights):
         return depthwise.convolve(x, weights, operation.strides, (top, left))
     return F.conv2d(
         x,
