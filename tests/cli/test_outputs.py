@@ -65,6 +65,23 @@ def test_nothing_that_is_read_is_replaced(folder: Path, asked: tuple[str, ...]) 
     assert after == before
 
 
+def test_what_lies_where_an_array_would_have_its_metadata_stays(folder: Path) -> None:
+    Path("new.json").write_text('{"mine": 1}')
+    for asked in (
+        ("embed", "a.jpg", "-o", "new.npy", *W, "--overwrite"),
+        ("merge", "set.parquet", "-o", "new.npy", "--overwrite"),
+    ):
+        refused = invoke(*asked)
+        assert refused.exit_code == 1, refused.output
+        assert "new.json is there already, and new.npy would need that name" in refused.stderr
+        assert Path("new.json").read_text() == '{"mine": 1}'
+    Path("new.json").unlink()
+    for _ in range(2):
+        assert invoke("merge", "set.parquet", "-o", "new.npy", "--overwrite").exit_code == 0
+    Path("new.npy").unlink()  # what is left is ours
+    assert invoke("merge", "set.parquet", "-o", "new.npy", "--overwrite").exit_code == 0
+
+
 def test_a_drawing_is_replaced_when_that_is_asked_for(tmp_path: Path) -> None:
     drawing = tmp_path / "cells.svg"
     drawing.write_text("mine")

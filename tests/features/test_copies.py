@@ -207,6 +207,21 @@ def test_what_has_changed_is_not_listed(folder: Path, tmp_path: Path) -> None:
     assert printed(file) == [], "the one that stays is gone"
 
 
+def test_copies_that_are_not_to_be_found_are_not_said_to_be_links(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "p" / name).write_bytes(FIRST)
+    (tmp_path / "p" / "list.txt").write_text("a.jpg\nb.jpg\n")
+    file = tmp_path / "f.parquet"
+    nasnet.embed_to_file(tmp_path / "p" / "list.txt", file, weights=WEIGHTS, options=SMALL)
+    assert printed(file) == [os.fsencode(tmp_path / "p" / "b.jpg")], "below the list's folder"
+    (tmp_path / "p").rename(tmp_path / "q")
+    said = invoke("dedup", file, "--print0")
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert "--source says in which folder they are" in said.stderr
+    assert printed(file, "--source", tmp_path / "q") == [os.fsencode(tmp_path / "q" / "b.jpg")]
+
+
 def test_a_picture_that_was_read_twice_is_not_its_own_copy(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(FIRST)
     (tmp_path / "list.txt").write_text("a.jpg\na.jpg\n")

@@ -10,12 +10,16 @@ from pathlib import Path
 
 from nasnet.cli.flags import PAGE, Quiet, UsageError, check_file, command
 from nasnet.cli.terminal import note, say, say_json
+from nasnet.errors import SourceError
 from nasnet.features.contact_sheet import write_copies
 from nasnet.features.index import Copy, Group, Level, copies_in_words, near_duplicates
 from nasnet.features.page import pictures_from
 from nasnet.features.signatures import read_signed, signed_again
 from nasnet.pictures.sources import path_of_id
+from nasnet.pictures.sources.item import TEXT_LISTS
 from nasnet.text import display_name
+
+_LISTS = (*TEXT_LISTS, ".csv", ".tsv")  # whose paths are relative to their own folder
 
 
 @command
@@ -91,6 +95,14 @@ def _shown(copy: Copy) -> str:
 def _print0(groups: Sequence[Group], source: str) -> None:
     """Paths, as bytes, of what could go."""
     folder = source if Path(source).is_dir() else ""
+    if source.lower().endswith(_LISTS) and Path(source).is_file():
+        folder = os.path.dirname(source)  # noqa: PTH120 - any bytes
+    ids = [one.id for group in groups for one in (group.stays, *group.copies)]
+    if ids and not any(os.path.lexists(os.path.join(folder, path_of_id(id))) for id in ids):  # noqa: PTH118
+        raise SourceError(
+            f"{source}: its pictures are no files that can be found from here, so none is listed: "
+            "--source says in which folder they are"
+        )
     kept_back = 0
     for group in groups:
         paths = list(_that_may_go(group, folder))

@@ -24,7 +24,7 @@ from nasnet.features.store import FORMATS
 from nasnet.network.build import sides_of
 from nasnet.pictures.recipes import Prepared, get_recipe, prepare
 from nasnet.pictures.signature import SIGNATURE_BYTES
-from nasnet.pictures.sources import Item, open_source
+from nasnet.pictures.sources import Item, items_again
 from nasnet.system import usable_cores
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def signed_again(signed: Signed, pictures: Any = None) -> Signed:  # noqa: ANN40
 
     found: dict[str, Prepared | None] = {}
     try:
-        items = (item for item in open_source(source) if item.id in missing)
+        items = (item for item in items_again(source, missing) if item.id in missing)
         with ThreadPoolExecutor(usable_cores()) as threads:
             while some := list(islice(items, 256)):
                 found.update(threads.map(made, some))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasnet.errors import PictureError, SourceError
 from nasnet.pictures.recipes import get_recipe, open_picture
-from nasnet.pictures.sources import SourceOptions, open_source
+from nasnet.pictures.sources import SourceOptions, items_again
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +44,7 @@ def thumbnails(
     if not missing:
         return found
     try:
-        items = open_source(pictures, options=source or SourceOptions())
+        items = items_again(pictures, wanted, options=source)
     except SourceError as error:
         raise SourceError(f"the pictures to show: {error}; --source says where they are") from error
     for item in items:

@@ -194,7 +194,7 @@ def _check_free(output: Output, mode: str, *, shards: bool) -> None:
                 remedy = f"--append adds what it lacks, {remedy}, --sync makes it what is there now"
             raise OutputError(f"{output.name} is there already: {remedy}")
         return
-    other = output.neighbour() if mode != "overwrite" else None
+    other = output.neighbour() if mode != "overwrite" else output.stranger()
     if other is not None:
         raise OutputError(
             f"{output.place.name}/{other} is there already, and {output.name} would need that name"

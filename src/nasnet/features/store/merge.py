@@ -162,6 +162,12 @@ def _free(output: str | os.PathLike[str], storage: Mapping[str, Any], *, overwri
     target = open_output(output, storage)
     if target.place.path is not None:
         check_parent(target.place.path / target.file, target.name)
+    stranger = target.stranger()
+    if stranger is not None:
+        raise OutputError(
+            f"{target.place.name}/{stranger} is there already, and {target.name} would need that "
+            "name"
+        )
     other = None if overwrite else target.neighbour()
     if other is not None:
         raise OutputError(f"{target.place.name}/{other} is there already: --overwrite replaces it")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasnet.errors import OutputError
+from nasnet.features.feature_set import read_meta
 from nasnet.features.store.formats import FORMATS, Format, Tables
 from nasnet.features.store.place import Place, open_place
 from nasnet.system import sweep
@@ -49,6 +50,19 @@ class Output:
     def neighbour(self) -> str | None:
         """A file that is there and has one of the names this output needs."""
         return next((file for file in self.files if self.place.exists(file)), None)
+
+    def stranger(self) -> str | None:
+        """What says of a file that is not there what it holds, and does not: somebody else's."""
+        root = self.place.path
+        if root is None or self.exists:
+            return None
+        for file in self.files:
+            if file.endswith(".json") and (root / file).exists():
+                try:
+                    read_meta(root / self.file)
+                except OutputError:
+                    return file
+        return None
 
     def write(self, schema: pyarrow.Schema, rows: int, tables: Tables) -> None:
         """Write it; it is there when all of it is.

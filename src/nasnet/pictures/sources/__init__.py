@@ -5,6 +5,7 @@ Opening a source lists it; bytes are read later, in the threads that decode them
 
 from __future__ import annotations
 
+from nasnet.pictures.sources.again import items_again
 from nasnet.pictures.sources.examples import Dataset, DatasetOptions, Example
 from nasnet.pictures.sources.item import Item, Source, SourceOptions, id_of_path, path_of_id
 from nasnet.pictures.sources.kept import OWN_COLUMNS
@@ -23,6 +24,7 @@ __all__ = [
     "SourceOptions",
     "Split",
     "id_of_path",
+    "items_again",
     "open_dataset",
     "open_examples",
     "open_source",
