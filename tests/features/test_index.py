@@ -123,6 +123,20 @@ def test_an_index_that_is_older_than_its_set_says_so(tmp_path: Path) -> None:
     assert "is not there: build it first, without --append" in missing.stderr
 
 
+def test_info_tells_what_a_set_or_an_index_is_of(tmp_path: Path) -> None:
+    """It said that a Parquet file was no TOML, and that no file was called as the index was."""
+    pq.write_table(table_of(features(5)), tmp_path / "f.parquet")
+    nasnet.build_index(features(4), tmp_path / "i")
+    for place, rows in ((tmp_path / "f.parquet", 5), (tmp_path / "i", 4)):
+        lines = [line.split(maxsplit=1) for line in invoke("info", place).stdout.splitlines()]
+        assert lines[:2] == [["rows", str(rows)], ["module", "seeded:7"]]
+        told = json.loads(invoke("info", place, "--json").stdout)
+        assert (told["rows"], told["recipe"], told["source"]) == (rows, "photo/1", "nowhere")
+    refused = invoke("info", tmp_path)
+    assert refused.exit_code == 1
+    assert "is not an index" in refused.stderr
+
+
 def test_a_picture_is_found_by_its_path_and_a_failed_one_says_why(tmp_path: Path) -> None:
     ids = ["a/caf\\xe9.jpg", "a/\\x5cxe9.jpg", "bad", "a/b"]
     found = with_failures(replace(features(4), ids=ids), [2])

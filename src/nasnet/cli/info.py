@@ -10,12 +10,15 @@ from cyclopts import Parameter, validators
 
 from nasnet.cli.flags import Size, check_file, command
 from nasnet.cli.terminal import say, say_json
+from nasnet.features.index import meta_of_index, open_index
+from nasnet.features.store import FORMATS
 from nasnet.network.build import build_plan
 from nasnet.network.code import cell_lines, encode, encode_cell
 from nasnet.network.drawing import cell_svg, stacked
 from nasnet.network.spec import PRESETS
 from nasnet.network.summary import Block, summarise
 from nasnet.system import write_whole
+from nasnet.text import display_name
 from nasnet.weights.networks import network_of
 
 
@@ -30,11 +33,12 @@ def info(
     picture: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Print a network: cells, shapes, parameters, multiply-adds.
+    """Print a network: cells, shapes, parameters, multiply-adds; or what a feature set is of.
 
     Args:
         name: mobile (the default), large or cifar, or a network of your own: its file (best.toml)
-            or its code.
+            or its code; or a feature set or an index: how many rows it has, and what it says about
+            weights, recipe and source.
         size: input size, HEIGHTxWIDTH or one number; the network's own if not given.
         classes: classes, background included; 0: none.
         json: as JSON, for programs.
@@ -42,6 +46,9 @@ def info(
         overwrite: replace a drawing that is there.
     """
     check_file(picture, overwrite=overwrite, endings=(".svg",))
+    if Path(name).is_dir() or (Path(name).suffix in FORMATS and Path(name).exists()):
+        _tell_set(Path(name), as_json=json)
+        return
     height, width = size or (None, None)
     spec = network_of(name)
     plan = build_plan(spec, height=height, width=width, num_classes=classes)
@@ -76,6 +83,19 @@ def info(
     )
     if spec.name not in PRESETS:
         say(f"code: {encode(spec)}")
+
+
+def _tell_set(place: Path, *, as_json: bool) -> None:
+    """What a feature set, or an index, says about itself."""
+    meta = meta_of_index(place)
+    rows = FORMATS[place.suffix].rows(place) if place.is_file() else len(open_index(place))
+    told: dict[str, object] = {"rows": rows, **asdict(meta)}
+    if as_json:
+        say_json(told)
+        return
+    for key, value in told.items():
+        if value != "" and key != "recipe_text":
+            say(f"{key.replace('_', ' '):<20} {display_name(str(value))}")
 
 
 def _cells(block: Block) -> tuple[str, ...]:
