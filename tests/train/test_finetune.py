@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -355,6 +356,21 @@ def test_options_of_all_layers_are_refused_before_features_are_computed(
             on_event=events.append,
         )
     assert not events
+
+
+def test_another_runs_folder_is_refused_before_features_are_computed(
+    data: Path, tmp_path: Path
+) -> None:
+    """With many pictures they take hours, and those of the run that is there would be lost."""
+    out = tmp_path / "run"
+    nasnet.finetune(data, out, weights="seeded:7", options=options("full", epochs=1))
+    shutil.rmtree(out / "features")
+    with pytest.raises(TrainingError, match=r"belongs to another run \(recipe"):
+        nasnet.finetune(data, out, weights="seeded:7", options=options("full", epochs=3))
+    other = photos(tmp_path / "photos", count=3)
+    with pytest.raises(TrainingError, match=r"belongs to another run \(data"):
+        nasnet.finetune(other, out, weights="seeded:7", options=options("full", epochs=1))
+    assert not (out / "features").exists()
 
 
 def test_mixing_needs_pairs() -> None:

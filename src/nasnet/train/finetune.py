@@ -125,9 +125,10 @@ def _run(
     started = time.monotonic()
     size = options.size or opened.image_size
     if options.mode == "full":
-        from nasnet.train.run import check
+        from nasnet.train.run import check, check_continues
 
         check(options.recipe, size, opened.weights)
+        check_continues(options.recipe, found, out, size)
     notes = [*found.notes]
     if opened.weights.status == "untrained":
         notes.append(f"{opened.weights.source} is untrained: its features mean little")

@@ -36,8 +36,10 @@ from nasnet.train.loop import (
     Validate,
     device_of,
 )
+from nasnet.train.loop.checkpoint import check_identity, comparable, read_checkpoint
 from nasnet.train.recalibration import recalibrate
 from nasnet.train.recipe import Stage, TrainRecipe
+from nasnet.train.run_files import CHECKPOINT
 from nasnet.weights.weights import Weights, fingerprint
 
 Size = tuple[int, int]
@@ -122,6 +124,26 @@ def check(
         _loading(recipe, stage, size, replicas)
 
 
+def check_continues(recipe: TrainRecipe, data: Dataset, folder: Path, size: Size) -> None:
+    """Refuse another run's folder before features are computed.
+
+    Arguments are as for `follow`, which looks at the weights too.
+
+    Raises:
+        TrainingError: the checkpoint there is damaged, or that of a run of other data or options.
+    """
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        _, saved = read_checkpoint(checkpoint)
+        recipe = recipe.of(len(data.train))
+        now = {**_identity(recipe, data, size), "options": comparable(recipe.train)}
+        check_identity(saved.get("identity", {}), now, checkpoint)
+
+
+def _identity(recipe: TrainRecipe, data: Dataset, size: Size) -> dict[str, Any]:
+    return {"recipe": _compared(recipe), "data": data.fingerprint, "size": list(size)}
+
+
 def follow(
     recipe: TrainRecipe,
     network: NASNet,
@@ -169,10 +191,8 @@ def follow(
         recipe.train,
         folder,
         identity={
-            "recipe": _compared(recipe),
-            "data": data.fingerprint,
+            **_identity(recipe, data, size),
             "weights": fingerprint(start) if start else None,
-            "size": list(size),
         },
         replicas=replicas,
         labels=data.classes,
