@@ -12,6 +12,7 @@ from nasnet.cli.recipe_flags import RecipeChanges
 from nasnet.cli.terminal import Progress, continuable, download_progress, note
 from nasnet.errors import needs
 from nasnet.pictures.sources import DatasetOptions
+from nasnet.pictures.sources.examples import several
 
 
 @command
@@ -80,12 +81,10 @@ def train(
             result = summary.result
             if summary.failures:
                 first = summary.failures[0]
-                note(
-                    f"{len(summary.failures):,} pictures could not be read, such as {first.id}: "
-                    f"{first.reason}"
-                )
+                failed = several(len(summary.failures), "picture")
+                note(f"{failed} could not be read, such as {first.id}: {first.reason}")
             best = f", best epoch {result.best_epoch}" if result.history else ""
             note(
-                f"{output}: {summary.pictures:,} pictures, {len(result.history)} epochs{best}, "
-                f"{result.seconds:,.0f} s"
+                f"{output}: {several(summary.pictures, 'picture')}, "
+                f"{several(len(result.history), 'epoch')}{best}, {result.seconds:,.0f} s"
             )
