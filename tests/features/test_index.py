@@ -135,6 +135,9 @@ def test_info_tells_what_a_set_or_an_index_is_of(tmp_path: Path) -> None:
     refused = invoke("info", tmp_path)
     assert refused.exit_code == 1
     assert "is not an index" in refused.stderr
+    of_networks = invoke("info", tmp_path / "i", "--size", "96")
+    assert of_networks.exit_code == 2
+    assert "--size, --classes and --picture are for a network" in of_networks.stderr
 
 
 def test_a_picture_is_found_by_its_path_and_a_failed_one_says_why(tmp_path: Path) -> None:

@@ -290,6 +290,7 @@ def test_without_validation_the_tuned_network_is_kept_and_all_of_it_moved(
     )
     summary = nasnet.finetune(data, tmp_path / "mine", weights="seeded:7", options=chosen)
     assert summary.kept == "full"
+    assert any("no validation pictures judged" in note for note in summary.notes)
     before = nasnet.Module("seeded:7").variable_map
     after = nasnet.Module(tmp_path / "mine").variable_map
     still = [

@@ -19,7 +19,7 @@ import torch
 from nasnet.compute.torch.model import NASNet
 from nasnet.errors import OutputError, TrainingError
 from nasnet.train.loop import Logs, TrainEvent
-from nasnet.train.loop.checkpoint import read_checkpoint, write_checkpoint
+from nasnet.train.loop.checkpoint import check_identity, read_checkpoint, write_checkpoint
 from nasnet.train.recipe import OptimizerRecipe
 from tests.support import ROOT
 from tests.support.leftovers import left_by_a_killed_run
@@ -320,6 +320,15 @@ def test_a_run_of_something_else_is_refused_and_says_what_differs(
         trainer(done, **{"epochs": 1, "ema": 0.5, **options}).resume()
     assert "belongs to another run" in str(found.value)
     assert str(done / "checkpoint.safetensors") in str(found.value)
+
+
+def test_of_tables_in_a_list_the_value_is_named_that_differs(tmp_path: Path) -> None:
+    was = {"recipe": {"stages": [{"epochs": 1, "size": 64}, {"epochs": 2, "size": 96}]}}
+    now = {"recipe": {"stages": [{"epochs": 1, "size": 64}, {"epochs": 2, "size": 128}]}}
+    with pytest.raises(TrainingError, match=r"\(recipe.stages 2.size was 96, now it is 128\)"):
+        check_identity(was, now, tmp_path)
+    with pytest.raises(TrainingError, match=r"\(size was \[64, 64\], now it is \[64, 96\]\)"):
+        check_identity({"size": [64, 64]}, {"size": [64, 96]}, tmp_path)
 
 
 def test_what_no_result_depends_on_may_change(done: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from nasnet.cli.flags import Size, check_file, command
+from nasnet.cli.flags import Size, UsageError, check_file, command
 from nasnet.cli.terminal import say, say_json
 from nasnet.features.index import meta_of_index, open_index
 from nasnet.features.store import FORMATS
@@ -47,6 +47,10 @@ def info(
     """
     check_file(picture, overwrite=overwrite, endings=(".svg",))
     if Path(name).is_dir() or (Path(name).suffix in FORMATS and Path(name).exists()):
+        if size is not None or classes is not None or picture is not None:
+            raise UsageError(
+                f"--size, --classes and --picture are for a network; {name} is a feature set"
+            )
         _tell_set(Path(name), as_json=json)
         return
     height, width = size or (None, None)

@@ -279,6 +279,7 @@ def _all_layers(
     if found.validation:
         best = best_between(head, trained, known, see, lambda some: some.labels(judged))
         return best, result.history, notes
+    notes.append("no validation pictures judged the layers: the last weights of all are kept")
     logits = see(trained)
     accuracy = float((logits.values.argmax(1) == logits.labels(judged)).mean())
     ended = Chosen(share=1.0, weights=trained, logits=logits, trained=accuracy)

@@ -129,6 +129,11 @@ def _difference(was: Any, now: Any, name: str) -> str | None:  # noqa: ANN401
         inner = ((key, key if name == "run" else f"{name}.{key}") for key in was if key in now)
         found = (_difference(was[key], now[key], place) for key, place in inner)
         return next((text for text in found if text is not None), None)
+    tables = isinstance(was, list) and isinstance(now, list) and len(was) == len(now)
+    if tables and all(isinstance(one, dict) for one in (*was, *now)):
+        rows = enumerate(zip(was, now, strict=True), 1)
+        each = (_difference(one, other, f"{name} {number}") for number, (one, other) in rows)
+        return next((text for text in each if text is not None), None)
     return None if was == now else f"{name} was {was!r}, now it is {now!r}"
 
 
