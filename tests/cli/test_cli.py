@@ -273,12 +273,12 @@ def test_a_picture_is_embedded_without_what_it_does_not_need(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "line",
     [
-        "embed missing -o new.parquet --page there",
+        "embed missing -o new.parquet --page there.html",
         "classify missing -o there.csv",
-        "search missing --id x --page there",
-        "dedup missing --page there",
-        "outliers missing --page there",
-        "map missing -o there",
+        "search missing --id x --page there.html",
+        "dedup missing --page there.html",
+        "outliers missing --page there.html",
+        "map missing -o there.html",
         "evaluate missing missing --report .",
         "weights pack missing -o there.safetensors",
         "adopt missing.npy --ids missing --recipe photo -o there.parquet",
@@ -292,7 +292,7 @@ def test_what_is_there_is_replaced_by_no_command_unasked(
 ) -> None:
     """It is told before anything is opened: `missing` would be complained of first."""
     monkeypatch.chdir(tmp_path)
-    endings = ("", ".csv", ".safetensors", ".parquet", ".onnx")
+    endings = (".html", ".csv", ".safetensors", ".parquet", ".onnx")
     names = [*(f"there{ending}" for ending in endings), "report.html"]
     for name in names:
         (tmp_path / name).write_text("kept")

@@ -128,8 +128,12 @@ def test_what_a_cluster_cannot_do_is_said_before_it_begins(photos: Path, tmp_pat
     output.write_bytes(b"")
     with pytest.raises(OutputError, match="is there already"):
         embed_on_cluster(photos, output, weights="seeded:7")
-    with pytest.raises(OutputError, match="holds other things"):
+    with pytest.raises(OutputError, match="is read by this command"):
         embed_on_cluster(photos, photos, weights="seeded:7")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds other things"):
+        embed_on_cluster(photos, tmp_path / "other", weights="seeded:7")
     with pytest.raises(SourceError, match="no such file"):
         embed_on_cluster(tmp_path / "none", tmp_path / "y.npy", weights="seeded:7")
     sink = open_sink(tmp_path / "z.npy", meta=META, dimensions=DIMENSIONS)
