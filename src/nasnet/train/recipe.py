@@ -21,6 +21,7 @@ from nasnet.weights.networks import network_of
 OptimizerKind = Literal["adamw", "rmsprop", "sgd"]
 Schedule = Literal["cosine", "exponential", "constant"]
 
+# What the numbers of each part of a recipe may be; see `check_range`.
 _OPTIMIZER = {
     "learning_rate": "(0, inf)",
     "weight_decay": "[0, inf)",
