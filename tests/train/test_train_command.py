@@ -241,7 +241,7 @@ def test_another_runs_folder_is_refused_and_overwritten_when_told(
     started(data, tmp_path)
     started(data, tmp_path, recipe=renamed)  # a name is for people
     other = TrainRecipe(name="test", stages=(Stage(epochs=1, size=32, batch_size=2),))
-    with pytest.raises(TrainingError, match=r"recipe\.stages was"):
+    with pytest.raises(TrainingError, match=r"recipe\.stages 1\.batch_size was 4, now it is 2"):
         started(data, tmp_path, recipe=other)
     with pytest.raises(SourceError):  # what is wrong with the data is found first
         started(data / "missing", tmp_path, overwrite=True)
