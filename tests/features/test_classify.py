@@ -35,6 +35,20 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def stopped(photos: Path, out: Path, *, after: int) -> ClassifyOptions:
+    """Stop a run after so many pictures; gives what it was asked."""
+
+    def stop(event: EmbedEvent) -> None:
+        if event.done == after:
+            raise KeyboardInterrupt
+
+    one_by_one = EngineOptions(batch_size=1, threads=1)
+    options = ClassifyOptions(top=1, embed=EmbedOptions(size=(64, 64), engine=one_by_one))
+    with pytest.raises(KeyboardInterrupt):
+        classify_to_file(photos, out, weights="builtin", options=options, on_event=stop)
+    return options
+
+
 def test_the_classes_are_those_of_ilsvrc_in_their_order(mobile: Weights) -> None:
     classes = imagenet_classes()
     ids = [row.wordnet_id for row in classes]
@@ -181,14 +195,7 @@ def test_a_table_that_was_stopped_continues_and_is_the_same(tmp_path: Path, phot
     whole, out = tmp_path / "whole.csv", tmp_path / "labels.csv"
     assert invoke("classify", str(photos), *shared, str(whole)).exit_code == 0
 
-    def stop(event: EmbedEvent) -> None:
-        if event.done == 2:
-            raise KeyboardInterrupt
-
-    one_by_one = EngineOptions(batch_size=1, threads=1)
-    options = ClassifyOptions(top=1, embed=EmbedOptions(size=(64, 64), engine=one_by_one))
-    with pytest.raises(KeyboardInterrupt):
-        classify_to_file(photos, out, weights="builtin", options=options, on_event=stop)
+    options = stopped(photos, out, after=2)
     assert not out.exists()
     done = invoke("classify", str(photos), *shared, str(out))
     assert done.exit_code == 0, done.output
@@ -230,14 +237,7 @@ def test_what_is_left_of_a_table_is_of_its_source_as_it_is_now(
     # Stopped in the middle: a picture that came first costs none of those that are done.
     out.unlink()
 
-    def stop(event: EmbedEvent) -> None:
-        if event.done == 1:
-            raise KeyboardInterrupt
-
-    one_by_one = EngineOptions(batch_size=1, threads=1)
-    stopping = ClassifyOptions(top=1, embed=EmbedOptions(size=(64, 64), engine=one_by_one))
-    with pytest.raises(KeyboardInterrupt):
-        classify_to_file(photos, out, weights="builtin", options=stopping, on_event=stop)
+    stopped(photos, out, after=1)
     (photos / "0.jpg").write_bytes(jpeg(seed=3))
     done = invoke("classify", photos, *asked, out)
     assert done.exit_code == 0, done.output

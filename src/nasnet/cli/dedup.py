@@ -16,10 +16,10 @@ from nasnet.features.index import Copy, Group, Level, copies_in_words, near_dupl
 from nasnet.features.page import pictures_from
 from nasnet.features.signatures import read_signed, signed_again
 from nasnet.pictures.sources import path_of_id
-from nasnet.pictures.sources.item import TEXT_LISTS
+from nasnet.pictures.sources.item import CSV_TABLES, TEXT_LISTS
 from nasnet.text import display_name
 
-_LISTS = (*TEXT_LISTS, ".csv", ".tsv")  # whose paths are relative to their own folder
+_LISTS = (*TEXT_LISTS, *CSV_TABLES)  # whose paths are relative to their own folder
 
 
 @command

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 TABLES = (".parquet", ".arrow", ".feather", ".ipc")
 TEXT_LISTS = (".txt", ".lst", ".list")
+CSV_TABLES = (".csv", ".tsv")
 _KINDS = 6  # endings in one sentence
 MAX_BYTES = 512 << 20  # one encoded picture; more is a mistake or an attack
 

@@ -68,9 +68,10 @@ def check_names(where: str, names: object) -> tuple[str, ...]:
 
 
 def class_name(label: str) -> str:
-    """A class's name: letters composed, no spaces around, so that what looks alike is alike.
+    """The name of a class in one spelling: composed letters (NFC), no spaces around it.
 
-    macOS decomposes letters in the names of files, tables do not.
+    Two names that look the same are then the same: macOS decomposes letters in the names of
+    files, tables do not.
     """
     return unicodedata.normalize("NFC", label).strip() or label
 

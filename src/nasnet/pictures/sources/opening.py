@@ -30,6 +30,7 @@ from nasnet.pictures.sources.files import (
 from nasnet.pictures.sources.given import given_source
 from nasnet.pictures.sources.item import (
     ARCHIVES,
+    CSV_TABLES,
     TABLES,
     TEXT_LISTS,
     Item,
@@ -72,7 +73,7 @@ _SUFFIXES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (ARCHIVES, "tar"),
     (TABLES, "table"),
     (TEXT_LISTS, "list"),
-    ((".csv", ".tsv"), "csv"),
+    (CSV_TABLES, "csv"),
 )
 _CONTAINERS: frozenset[Kind] = frozenset({"tar", "zip", "table"})
 
